@@ -1,0 +1,100 @@
+"""The slots of wordings: what may stand in braces, and how a wording and its arguments are filled."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dualtune_mlx.demo import clock, paths, revisions, texts
+from dualtune_mlx.demo.draw import SLOT, Draw, Slot
+
+QUOTES = "\"'`"
+
+
+def _number(low: int, high: int, usual: tuple[int, ...]) -> Callable[[Draw], Slot]:
+    """A slot for a number: half of the time one that people like to say."""
+
+    def number(draw: Draw) -> Slot:
+        value = draw.rng.choice(usual) if draw.chance(0.3) else draw.rng.randint(low, high)
+        return Slot(str(value), value)
+
+    return number
+
+
+SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
+    "file": paths.file,
+    "image": paths.image,
+    "audio": paths.audio,
+    "media": paths.media,
+    "folder": paths.folder,
+    "path": paths.path,
+    "files": paths.files,
+    "destination": paths.destination,
+    "glob": paths.glob,
+    "excluded": paths.excluded,
+    "content": texts.content,
+    "note": texts.note,
+    "code": texts.code,
+    "message": texts.message,
+    "old": texts.old,
+    "new": texts.new,
+    "branch": revisions.branch,
+    "known_branch": revisions.known_branch,
+    "base": revisions.base,
+    "sha": revisions.sha,
+    "commit": revisions.commit,
+    "target": revisions.target,
+    "blob": revisions.blob,
+    "date": revisions.date,
+    "time": clock.time,
+    "place": clock.place,
+    "lines": _number(2, 500, (5, 10, 20, 25, 50, 100)),
+    "context": _number(0, 40, (0, 1, 5, 8, 10)),
+    "count": _number(2, 100, (3, 5, 10, 20)),
+    "number": _number(2, 999, (7, 12, 144)),
+    "noun": lambda draw: Slot(word := draw.word("nouns"), word),
+    "tech": lambda draw: Slot(word := draw.word("tech"), word),
+    "name": lambda draw: Slot(word := draw.word("first_names"), word),
+    "sentence": texts.note,
+}
+
+
+def slot_names(pattern: Any) -> set[str]:
+    """The names of all slots in a wording, or anywhere in an arguments pattern."""
+    if isinstance(pattern, str):
+        return {kind + digit for kind, digit in SLOT.findall(pattern)}
+    if isinstance(pattern, Mapping):
+        pattern = list(pattern.values())
+    return set().union(*map(slot_names, pattern)) if isinstance(pattern, list) else set()
+
+
+def fill(wording: str, arguments: Any, rng: random.Random) -> tuple[str, Any]:
+    """Fill the slots of a wording, and those of its arguments with the values they stand for."""
+    draw = Draw(rng)
+    for match in SLOT.finditer(wording):
+        before, after = wording[: match.start()][-1:], wording[match.end() :][:1]
+        quote = before if before and before in QUOTES and before == after else ""
+        draw.slots[match[1] + match[2]] = _draw(draw, match[1], quote)
+    text = SLOT.sub(lambda match: draw.slots[match[1] + match[2]].surface, wording)
+    return text, _values(arguments, draw.slots)
+
+
+def _draw(draw: Draw, kind: str, quote: str) -> Slot:
+    """A value that no other slot of the example has, and that does not break out of its quotes."""
+    while True:
+        slot = SLOTS[kind](draw)
+        if slot not in draw.slots.values() and not (quote and quote in slot.surface):
+            return slot
+
+
+def _values(pattern: Any, slots: Mapping[str, Slot]) -> Any:
+    """An arguments pattern with its slots replaced; ``"{slot}"`` alone keeps the value's type."""
+    if isinstance(pattern, str):
+        whole = SLOT.fullmatch(pattern)
+        if whole:
+            return slots[whole[1] + whole[2]].value
+        return SLOT.sub(lambda match: str(slots[match[1] + match[2]].value), pattern)
+    if isinstance(pattern, Mapping):
+        return {key: _values(value, slots) for key, value in pattern.items()}
+    return [_values(value, slots) for value in pattern] if isinstance(pattern, list) else pattern

@@ -1,0 +1,71 @@
+"""Files that are either whole or not there: written under a temporary name, flushed, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dualtune_mlx.errors import UsageError
+
+
+@contextmanager
+def new_folder(destination: Path) -> Iterator[Path]:
+    """A temporary folder beside ``destination`` that takes its name when the body succeeds.
+
+    Raises:
+        UsageError: when the destination exists already, or its parent cannot be written.
+    """
+    if destination.exists():
+        raise UsageError("the destination exists already", where=destination, fix="choose another name or remove it")
+    temporary = Path(_in_parent(destination, tempfile.mkdtemp))
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        temporary.chmod(0o755)
+        temporary.rename(destination)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def new_file(destination: Path) -> Iterator[Path]:
+    """A temporary path beside ``destination`` that replaces it when the body succeeds."""
+    handle, name = _in_parent(destination, lambda **options: tempfile.mkstemp(suffix=destination.suffix, **options))
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(destination)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _in_parent(destination: Path, make: Any) -> Any:
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        return make(dir=destination.parent, prefix=".tmp-")
+    except OSError as error:
+        raise UsageError("a file cannot be written there", where=destination, got=error.strerror) from error
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value, atomically."""
+    with new_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,6 @@
+"""KV caches: base-model snapshots shared by every stage."""
+
+from dualtune_mlx.kv.batch import BatchOverPrefix
+from dualtune_mlx.kv.snapshot import Snapshot
+
+__all__ = ["BatchOverPrefix", "Snapshot"]

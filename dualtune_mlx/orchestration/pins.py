@@ -1,0 +1,55 @@
+"""Pinned arguments: filled in by the host, never asked of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.tools import Tool
+
+
+def visible(tool: Tool, pinned: Mapping[str, Any]) -> Tool:
+    """The tool as a model sees it: without the pinned properties it has."""
+    schema = tool.parameters
+    hidden = _pinned_of(tool, pinned).keys()
+    if not hidden:
+        return tool
+    shown = dict(schema)
+    shown["properties"] = {name: value for name, value in schema["properties"].items() if name not in hidden}
+    if "required" in schema:
+        shown["required"] = [name for name in schema["required"] if name not in hidden]
+    return replace(tool, parameters=shown)
+
+
+def filled(arguments: Mapping[str, Any], tool: Tool, pinned: Mapping[str, Any]) -> dict[str, Any]:
+    """A call's arguments with the pinned ones the whole ``tool`` takes; a pinned value always wins."""
+    return {**arguments, **_pinned_of(tool, pinned)}
+
+
+def refuse_unknown(what: str, names: Iterable[str], known: Sequence[str], server: str) -> None:
+    """Refuse a pinned argument or an excluded tool that the server does not have.
+
+    Raises:
+        UsageError: listing the unknown names and the known ones.
+    """
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UsageError(
+            f"the MCP configuration names {what} that the server does not have",
+            where=f"server {server!r}",
+            got=", ".join(unknown),
+            expected=f"one of {', '.join(sorted(set(known)))}" if known else "none: the server has none",
+            fix="correct the name in the server's 'dualtune' entry",
+        )
+
+
+def argument_names(tools: Iterable[Tool]) -> list[str]:
+    """The names of all the arguments of all the tools."""
+    return [name for tool in tools for name in tool.parameters.get("properties", {})]
+
+
+def _pinned_of(tool: Tool, pinned: Mapping[str, Any]) -> dict[str, Any]:
+    properties = tool.parameters.get("properties", {})
+    return {name: value for name, value in pinned.items() if name in properties}

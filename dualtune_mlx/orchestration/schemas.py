@@ -1,0 +1,96 @@
+"""A tool's JSON Schema: whether it is one, and whether arguments fit it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema.exceptions import SchemaError, best_match  # type: ignore[import-untyped]
+from jsonschema.validators import validator_for  # type: ignore[import-untyped]
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from dualtune_mlx.errors import ToolError
+from dualtune_mlx.tools import Tool
+
+LONGEST_SHOWN = 200  # characters of a value that an error repeats
+
+
+def checked(schema: Any, where: str) -> dict[str, Any]:
+    """An input schema as a server sent it, with the ``type`` that some leave out.
+
+    Raises:
+        ToolError: when it is not a valid JSON Schema, or describes something that is not an object.
+    """
+    schema = {} if schema is None else schema
+    if not isinstance(schema, dict) or schema.setdefault("type", "object") != "object":
+        raise ToolError(
+            "a tool's schema does not describe an object",
+            where=where,
+            got=_shown(schema),
+            expected='{"type": "object", …}',
+            fix="exclude the tool in the MCP configuration, or report this to the server's authors",
+        )
+    try:
+        _dialect(schema).check_schema(schema)
+    except SchemaError as error:
+        raise ToolError(
+            "a tool's schema is not a valid JSON Schema",
+            where=f"{where} at {error.json_path}",
+            got=error.message[:LONGEST_SHOWN],
+            expected="JSON Schema",
+            fix="report this to the server's authors, or remove the server from the MCP configuration",
+        ) from error
+    return schema
+
+
+def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
+    """Check a call's arguments against the tool's whole schema.
+
+    Raises:
+        ToolError: naming the place; also when they are not JSON, or the schema points outside itself.
+    """
+    where = f"{tool.server}/{tool.name}"
+    try:
+        json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as broken:  # sent, a lone surrogate would end the whole session
+        raise ToolError(
+            "the arguments cannot be written as JSON",
+            where=where,
+            got=str(broken)[:LONGEST_SHOWN],
+            expected="Unicode text, finite numbers, lists and objects",
+            fix="call the tool with arguments that are JSON",
+        ) from broken
+    # An empty registry: jsonschema would else fetch a remote $ref, and the server chooses the address.
+    validator = _dialect(tool.parameters)(tool.parameters, registry=Registry())
+    try:
+        error = best_match(validator.iter_errors(arguments))
+    except Unresolvable as missing:
+        raise ToolError(
+            "a tool's schema has a $ref that leads nowhere",
+            where=where,
+            got=missing.ref,
+            expected="a $ref into the schema itself",
+            fix="report this to the server's authors",
+        ) from missing
+    if error is not None:
+        raise ToolError(
+            f"the arguments do not fit the tool's schema: {error.message[:LONGEST_SHOWN]}",
+            where=f"{where} at {error.json_path}",
+            got=_shown(error.instance),
+            expected=f"{error.validator}: {_shown(error.validator_value)}",
+            fix="call the tool with arguments that fit its schema",
+        )
+
+
+def _dialect(schema: Mapping[str, Any]) -> Any:
+    """The validator class for the schema's ``$schema``; MCP's default is 2020-12."""
+    if not isinstance(schema.get("$schema", ""), str):
+        return Draft202012Validator  # which refuses such a $schema by name
+    return validator_for(schema, default=Draft202012Validator)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)[:LONGEST_SHOWN]

@@ -1,0 +1,9 @@
+"""Prompts: templates with span tags, rendered into one token stream for training and inference."""
+
+from dualtune_mlx.prompts.cards import CARDS
+from dualtune_mlx.prompts.encoder import Encoder
+from dualtune_mlx.prompts.renderer import Prompt
+from dualtune_mlx.prompts.stream import ACTIVATIONS, Span, Stream
+from dualtune_mlx.prompts.template import TEMPLATES, Template
+
+__all__ = ["ACTIVATIONS", "CARDS", "TEMPLATES", "Encoder", "Prompt", "Span", "Stream", "Template"]

@@ -1,0 +1,57 @@
+"""Tool cards: how a tool is written in the prompt, as one signature line or as its full schema."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dualtune_mlx.errors import PromptError, ToolError
+from dualtune_mlx.tools import RESPOND, Tool
+
+CARDS = ("signature", "schema")
+SENTENCE_LIMIT = 80
+
+
+def card(tool: Tool, label: str, kind: str) -> str:
+    """One tool as text: ``label(path, head?): What it does.`` or a JSON object with the schema."""
+    if kind == "signature":
+        return f"{label}({_parameters(tool.parameters)}): {_first_sentence(tool.description)}".rstrip(": ")
+    if kind == "schema":
+        body = {"name": label, "description": tool.description, "parameters": dict(tool.parameters)}
+        return json.dumps(body, ensure_ascii=False)
+    raise PromptError("a kind of tool card is unknown", got=kind, expected=", ".join(CARDS))
+
+
+def labels(tools: Sequence[Tool]) -> dict[str, Tool]:
+    """The name each tool has in the prompt: its own, or ``server/name`` where two servers share it.
+
+    Raises:
+        ToolError: when two tools of one server share a name, or a tool is called ``respond``.
+    """
+    names = [tool.name for tool in tools]
+    found: dict[str, Tool] = {}
+    for tool in tools:
+        label = tool.name if names.count(tool.name) == 1 else f"{tool.server}/{tool.name}"
+        if label in found or label == RESPOND.name:
+            raise ToolError(
+                "two tools have the same name" if label in found else "a tool has a reserved name",
+                where=f"server {tool.server!r}",
+                got=label,
+                fix="exclude one of them, or give the servers different names",
+            )
+        found[label] = tool
+    return found
+
+
+def _parameters(schema: Mapping[str, Any]) -> str:
+    required = schema.get("required", [])
+    return ", ".join(name if name in required else f"{name}?" for name in schema.get("properties", {}))
+
+
+def _first_sentence(description: str) -> str:
+    sentence = re.split(r"(?<=[.!?])\s|\n", description.strip(), maxsplit=1)[0]
+    if len(sentence) <= SENTENCE_LIMIT:
+        return sentence
+    return sentence[:SENTENCE_LIMIT].rsplit(" ", 1)[0] + "…"

@@ -1,0 +1,50 @@
+"""Text to token ids, where only template text may become a control token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dualtune_mlx.errors import PromptError
+
+
+class Encoder:
+    """Encodes template text and data with a Hugging Face tokenizer (or mlx-lm's wrapper of one).
+
+    A control token is an added token that is special or written in brackets, such as
+    ``<|im_end|>`` or ``<tool_call>``.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        added = {i: token for i, token in tokenizer.added_tokens_decoder.items()}
+        control = {i: t.content for i, t in added.items() if t.special or re.fullmatch(r"[<\[].*[>\]]", t.content)}
+        self.control_ids = frozenset(control)
+        longest_first = sorted((re.escape(text) for text in control.values()), key=len, reverse=True)
+        self._control = re.compile("|".join(longest_first) or r"(?!)")
+
+    def text(self, text: str) -> list[int]:
+        """Template text: control tokens are recognised."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def data(self, text: str) -> list[int]:
+        """Data: what looks like a control token is encoded as ordinary characters."""
+        ids = [i for part in self._broken(text) for i in self.text(part)]
+        if not self.control_ids.isdisjoint(ids):
+            raise PromptError("the tokenizer turns ordinary text into control tokens", got=text[:200])
+        return ids
+
+    def _broken(self, text: str) -> Iterator[str]:
+        """The text, cut inside everything that looks like a control token."""
+        match = self._control.search(text)
+        if match is None:
+            if text:
+                yield text
+            return
+        cut = match.start() + 1
+        yield text[:cut]
+        yield from self._broken(text[cut:])
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids))

@@ -1,0 +1,100 @@
+"""Conversations to streams: the one rendering that training and inference share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dualtune_mlx.errors import PromptError
+from dualtune_mlx.prompts.cards import card, labels
+from dualtune_mlx.prompts.encoder import Encoder
+from dualtune_mlx.prompts.stream import Span, Stream
+from dualtune_mlx.prompts.template import Piece, Template
+from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall
+
+
+class Prompt:
+    """Renders with one template, one tokenizer and one kind of tool card."""
+
+    def __init__(self, template: Template, tokenizer: Any, cards: str = "signature") -> None:
+        self.template = template
+        self.encoder = Encoder(tokenizer)
+        self.cards = cards
+
+    def stream(self, messages: Sequence[Message], tools: Sequence[Tool], call: ToolCall) -> Stream:
+        """The whole stream of one step: tools, conversation, and the call that follows it."""
+        return self.conversation(messages, tools) + self.call(call, tools)
+
+    def conversation(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Stream:
+        """The prefix (system message and tool cards) and one span a message.
+
+        Raises:
+            PromptError: when a system message is not the first, or nobody asked anything.
+        """
+        system = messages[0].content if messages and messages[0].role == "system" else ""
+        rest = messages[1:] if system else messages
+        if not any(message.role == "user" for message in rest):
+            raise PromptError("the conversation has no user message", expected="at least one message of role 'user'")
+        names = labels(tools)
+        cards = [card(tool, label, self.cards) for label, tool in names.items()]
+        cards.append(card(RESPOND, RESPOND.name, self.cards))
+        stream = self._span("prefix", "system", system=system, tools=cards)
+        for message in rest:
+            stream += self._message(message, tools)
+        return stream
+
+    def _message(self, message: Message, tools: Sequence[Tool]) -> Stream:
+        if message.role == "system":
+            raise PromptError("a system message stands inside the conversation", expected="at most one, at the start")
+        stream = Stream()
+        if message.content or not message.tool_calls:
+            stream += self._span(message.role, message.role, content=message.content)
+        for call in message.tool_calls:
+            past = self.call(call, tools)
+            stream += Stream(past.tokens, (Span("assistant", 0, len(past)),))
+        return stream
+
+    def call(self, call: ToolCall, tools: Sequence[Tool]) -> Stream:
+        """The assistant's turn that makes a call: spans ``invocation``, ``selector`` and ``arguments``."""
+        tool, label = _tool_of(call, tools)
+        written = json.dumps(in_schema_order(call.arguments, tool.parameters), ensure_ascii=False)
+        values = {"name": label, "arguments": written, "is_respond": call.is_respond, "schema": dict(tool.parameters)}
+        return self._encode(self.template.render("call", call=values))
+
+    def _span(self, name: str, block: str, **values: Any) -> Stream:
+        inner = self._encode(self.template.render(block, **values))
+        return Stream(inner.tokens, (Span(name, 0, len(inner)), *inner.spans))
+
+    def _encode(self, pieces: list[Piece]) -> Stream:
+        tokens: list[int] = []
+        spans: list[Span] = []
+        opened: list[tuple[str, int]] = []
+        for piece in pieces:
+            if piece.kind == "open":
+                opened.append((piece.value, len(tokens)))
+            elif piece.kind == "close":
+                name, start = opened.pop()
+                spans.append(Span(name, start, len(tokens)))
+            else:
+                tokens += self.encoder.data(piece.value) if piece.kind == "data" else self.encoder.text(piece.value)
+        return Stream(tuple(tokens), tuple(spans))
+
+
+def in_schema_order(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments in the order of the schema's properties, which is the order of constrained decoding."""
+    order = [name for name in schema.get("properties", {}) if name in arguments]
+    return {name: arguments[name] for name in [*order, *(n for n in arguments if n not in order)]}
+
+
+def _tool_of(call: ToolCall, tools: Sequence[Tool]) -> tuple[Tool, str]:
+    if call.is_respond:
+        return RESPOND, RESPOND.name
+    for label, tool in labels(tools).items():
+        if tool.name == call.name and call.server in ("", tool.server):
+            return tool, label
+    raise PromptError(
+        "the conversation calls a tool that is not among the visible tools",
+        got=f"{call.server}/{call.name}" if call.server else call.name,
+        expected=", ".join(labels(tools)),
+    )

@@ -1,0 +1,70 @@
+"""A token stream with its spans, and where an adapter begins to act in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dualtune_mlx.errors import PromptError
+
+ACTIVATIONS = ("invocation", "turn", "all")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A named half-open range of token positions; names may recur (one ``user`` span a message)."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Token ids and the spans recorded while they were built."""
+
+    tokens: tuple[int, ...] = ()
+    spans: tuple[Span, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __add__(self, other: Stream) -> Stream:
+        shift = len(self)
+        moved = tuple(Span(span.name, span.start + shift, span.end + shift) for span in other.spans)
+        return Stream(self.tokens + other.tokens, self.spans + moved)
+
+    def last(self, *names: str) -> Span:
+        """The last span with one of these names."""
+        found = [span for span in self.spans if span.name in names]
+        if not found:
+            raise PromptError(
+                "the template does not mark a span that is needed",
+                got=", ".join(sorted({span.name for span in self.spans})) or "no spans",
+                expected=" or ".join(names),
+                fix='write {% span "NAME" %}…{% endspan %} around it in the template',
+            )
+        return max(found, key=lambda span: span.start)
+
+    def until(self, span: Span) -> tuple[int, ...]:
+        """The tokens before a span."""
+        return self.tokens[: span.start]
+
+    def within(self, span: Span) -> tuple[int, ...]:
+        """The tokens of a span."""
+        return self.tokens[span.start : span.end]
+
+    def activation(self, kind: str) -> int:
+        """The position of the first token under the adapter.
+
+        ``invocation``: where the call's assistant turn opens; ``turn``: the start of the last
+        message that the user or a tool wrote; ``all``: 0.
+        """
+        if kind == "all":
+            return 0
+        invocation = self.last("invocation").start
+        if kind == "invocation":
+            return invocation
+        if kind == "turn":
+            turns = [span.start for span in self.spans if span.name in ("user", "tool") and span.start < invocation]
+            return max(turns, default=invocation)
+        raise PromptError("an activation is unknown", got=kind, expected=", ".join(ACTIVATIONS))

@@ -1,0 +1,126 @@
+"""Jinja templates with span tags, rendered into pieces that know whether they are template or data.
+
+A template defines the blocks ``system``, ``user``, ``assistant``, ``tool`` and ``call``. Inside
+``call``, ``{% span "NAME" %}…{% endspan %}`` marks the invocation and what each stage learns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from dualtune_mlx.errors import PromptError
+
+TEMPLATES = ("chatml", "hermes", "llama3", "gemma")
+BLOCKS = ("system", "user", "assistant", "tool", "call")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of rendered text: template text, interpolated data, or the border of a span."""
+
+    kind: str  # "text", "data", "open" or "close"
+    value: str
+
+
+class _SpanTag(Extension):
+    """``{% span "NAME" %}…{% endspan %}``: keeps the text and marks its borders."""
+
+    tags = {"span"}  # noqa: RUF012 (Jinja's own interface)
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        name = parser.parse_expression()
+        body = parser.parse_statements(("name:endspan",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_mark", [name]), [], [], body).set_lineno(line)
+
+    def _mark(self, name: str, caller: Callable[[], str]) -> str:
+        marks: _Marks = self.environment.marks  # type: ignore[attr-defined]
+        return marks.add("open", name) + caller() + marks.add("close", name)
+
+
+class _Marks:
+    """Stands in for data and borders while Jinja renders; data never passes through the text itself."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.nonce = secrets.token_hex(8)
+        self.pieces: list[Piece] = []
+
+    def add(self, kind: str, value: object) -> str:
+        text = str(value)
+        if self.nonce in text:
+            raise PromptError(
+                "a template captures rendered text in a macro or a set block",
+                fix="write the text where it is printed: captured text can no longer be told from data",
+            )
+        self.pieces.append(Piece(kind, text))
+        return f"\x00{self.nonce}:{len(self.pieces) - 1}\x00"
+
+    def split(self, rendered: str) -> list[Piece]:
+        parts = re.split(f"\x00{self.nonce}:([0-9]+)\x00", rendered)
+        pieces = [self.pieces[int(part)] if i % 2 else Piece("text", part) for i, part in enumerate(parts)]
+        return [piece for piece in pieces if piece.value]
+
+
+class Template:
+    """A prompt template: one of ``TEMPLATES``, or the path of a file.
+
+    Raises:
+        PromptError: when the file is missing, is not valid Jinja, or lacks a block.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.source = _source(name)
+        self.hash = hashlib.sha256(self.source.encode()).hexdigest()
+        self._marks = _Marks()
+        environment = ImmutableSandboxedEnvironment(
+            extensions=[_SpanTag],
+            finalize=lambda value: self._marks.add("data", value),
+            keep_trailing_newline=True,
+        )
+        environment.marks = self._marks  # type: ignore[attr-defined]
+        try:
+            self._template = environment.from_string(self.source)
+        except TemplateError as error:
+            raise PromptError("a template is not valid", where=name, got=error) from error
+        missing = [block for block in BLOCKS if block not in self._template.blocks]
+        if missing:
+            raise PromptError(
+                "a template lacks blocks", where=name, got=", ".join(self._template.blocks), expected=", ".join(BLOCKS)
+            )
+
+    def render(self, block: str, **values: Any) -> list[Piece]:
+        """The pieces of one block."""
+        self._marks.clear()
+        context = self._template.new_context(values)
+        try:
+            rendered = "".join(self._template.blocks[block](context))
+        except TemplateError as error:
+            raise PromptError("a template cannot be rendered", where=f"{self.name}: block {block}", got=error) from error
+        return self._marks.split(rendered)
+
+
+def _source(name: str) -> str:
+    if name in TEMPLATES:
+        return files("dualtune_mlx.prompts").joinpath("templates", f"{name}.jinja").read_text(encoding="utf-8")
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(
+            "a template cannot be read", where=name, got=error, expected=f"one of {', '.join(TEMPLATES)}, or a text file"
+        ) from error

@@ -1,0 +1,191 @@
+"""Tools, calls, messages and trajectories: plain frozen data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dualtune_mlx.errors import DataError, ToolError
+
+NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool that can be called by a model.
+
+    ``parameters`` is the JSON Schema of the arguments; ``server`` names the MCP
+    server that offers the tool ("" when there is none).
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: dict(NO_PARAMETERS))
+    server: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise ToolError("a tool has no name", got=repr(self.name), expected="a non-empty string")
+        if not isinstance(self.parameters, Mapping):
+            raise ToolError(
+                "a tool's parameters are not a JSON Schema object",
+                where=f"tool {self.name!r}",
+                got=type(self.parameters).__name__,
+                expected="an object such as {'type': 'object', 'properties': {…}}",
+            )
+
+    @property
+    def takes_arguments(self) -> bool:
+        """Whether a call has anything to write; a tool without parameters costs no model call."""
+        schema = self.parameters
+        open_ended = set(schema) - {"type", "properties", "required", "title", "description", "$schema"}
+        return bool(schema.get("properties")) or bool(open_ended - {"additionalProperties"})
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], server: str = "") -> Tool:
+        """Read a tool in OpenAI's form, in MCP's form (``inputSchema``), or in our own.
+
+        Raises:
+            ToolError: when the value has none of these forms.
+        """
+        if not isinstance(value, Mapping):
+            raise ToolError("a tool is not a JSON object", got=type(value).__name__)
+        body = value.get("function", value)
+        if not isinstance(body, Mapping):
+            raise ToolError("a tool's 'function' is not a JSON object", got=type(body).__name__)
+        schema = next((body[k] for k in ("parameters", "inputSchema", "input_schema") if body.get(k)), NO_PARAMETERS)
+        name = body.get("name")
+        return cls(
+            name=name if isinstance(name, str) else "",
+            description=str(body.get("description") or ""),
+            parameters=schema,
+            server=str(value.get("server") or body.get("server") or server),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tool in OpenAI's form, with ``server`` beside ``function``."""
+        function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
+        return {"type": "function", "function": function, **({"server": self.server} if self.server else {})}
+
+
+RESPOND = Tool("respond", "No tool is needed: answer the user directly.")
+"""The pseudo-tool that stands for an answer in words."""
+
+
+@dataclass(frozen=True)
+class ToolServer:
+    """An MCP server and the tools it offers."""
+
+    name: str
+    tools: tuple[Tool, ...] = ()
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call of a tool with its arguments, or of ``respond``.
+
+    ``confidence`` is the exact probability of the tool among the candidates;
+    ``candidates`` are (tool, probability) pairs, best first; ``usage`` counts the work.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    server: str = ""
+    confidence: float | None = None
+    candidates: tuple[tuple[Tool, float], ...] = ()
+    usage: Any = None
+
+    @property
+    def is_respond(self) -> bool:
+        return self.name == RESPOND.name
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> ToolCall:
+        """Read an OpenAI-style ``tool_calls`` entry; ``arguments`` may be JSON text or an object."""
+        body = value.get("function", value) if isinstance(value, Mapping) else None
+        if not isinstance(body, Mapping) or not isinstance(body.get("name"), str):
+            raise DataError("a tool call has no name", got=value, expected="{'name': …, 'arguments': {…}}")
+        arguments = body.get("arguments") or {}
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments)
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    "a tool call's arguments are not JSON", where=f"call of {body['name']!r}", got=arguments
+                ) from error
+        if not isinstance(arguments, Mapping):
+            raise DataError(
+                "a tool call's arguments are not a JSON object", where=f"call of {body['name']!r}", got=arguments
+            )
+        return cls(body["name"], arguments, str(value.get("server") or body.get("server") or ""))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The call in OpenAI's form."""
+        function = {"name": self.name, "arguments": dict(self.arguments)}
+        return {"type": "function", "function": function, **({"server": self.server} if self.server else {})}
+
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation; an assistant message may carry tool calls."""
+
+    role: str
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise DataError("a message has an unknown role", got=self.role, expected=", ".join(ROLES))
+        if not isinstance(self.content, str):
+            raise DataError("a message's content is not text", where=f"role {self.role}", got=type(self.content).__name__)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Message:
+        if not isinstance(value, Mapping):
+            raise DataError("a message is not a JSON object", got=type(value).__name__)
+        calls = tuple(ToolCall.from_dict(call) for call in value.get("tool_calls") or ())
+        return cls(str(value.get("role")), text_of(value.get("content")), calls)
+
+    def to_dict(self) -> dict[str, Any]:
+        calls = {"tool_calls": [call.to_dict() for call in self.tool_calls]} if self.tool_calls else {}
+        return {"role": self.role, "content": self.content, **calls}
+
+
+def text_of(content: Any) -> Any:
+    """The text of OpenAI-style content: a string, nothing, or a list of text parts."""
+    if content is None:
+        return ""
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in content):
+            raise DataError("a message has content that is not text", got=content, expected="text parts only")
+        return "".join(part["text"] for part in content)
+    return content
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A conversation with the tools that were visible in it; every assistant call is an example."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+
+    def to_dict(self, with_tools: bool = True) -> dict[str, Any]:
+        tools = {"tools": [tool.to_dict() for tool in self.tools]} if with_tools else {}
+        return {"messages": [message.to_dict() for message in self.messages], **tools}
+
+
+def as_tools(tools: Iterable[Tool | Mapping[str, Any]]) -> tuple[Tool, ...]:
+    """Tools given as objects or as dictionaries."""
+    return tuple(tool if isinstance(tool, Tool) else Tool.from_dict(tool) for tool in tools)
+
+
+def as_messages(messages: str | Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Messages given as objects or as dictionaries, or one request as plain text."""
+    if isinstance(messages, str):
+        return (Message("user", messages),)
+    return tuple(m if isinstance(m, Message) else Message.from_dict(m) for m in messages)

@@ -1,0 +1,46 @@
+"""Fake MCP servers, each a real process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualtune_mlx.orchestration import ServerConfig
+
+SERVERS = Path(__file__).parent / "servers"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "servers: needs the real MCP servers to be installed")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def server() -> Callable[..., ServerConfig]:
+    """Makes the configuration of a fake server: script, arguments, and fields of ServerConfig."""
+
+    def make(script: str, *args: str, name: str = "", **fields: Any) -> ServerConfig:
+        return ServerConfig(name or script, sys.executable, (str(SERVERS / f"{script}.py"), *args), **fields)
+
+    return make
+
+
+@pytest.fixture
+def is_alive() -> Callable[[int], bool]:
+    def check(pid: int) -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    return check
