@@ -29,7 +29,7 @@ def time(draw: Draw) -> Slot:
     minute = draw.rng.choice((0, 0, 15, 30, 45, draw.rng.randint(0, 59), draw.rng.randint(0, 59)))
     value = f"{hour:02}:{minute:02}"
     if draw.chance(0.55):
-        return Slot(value.removeprefix("0") if draw.chance(0.15) and 1 <= hour else value, value)
+        return Slot(value.removeprefix("0") if draw.chance(0.15) and hour >= 1 else value, value)
     half = draw.rng.choice((" am", "am", " AM") if hour < 12 else (" pm", "pm", " PM"))
     short = str(hour % 12 or 12)
     return Slot((short if minute == 0 and draw.chance(0.7) else f"{short}:{minute:02}") + half, value)

@@ -6,7 +6,7 @@ import random
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -38,15 +38,13 @@ WORDS: Mapping[str, tuple[str, ...]] = {kind: tuple(words.split()) for kind, wor
 PHRASES: Mapping[str, list[str]] = read_toml("phrases.toml")
 """Sentences, lines of code and the like, with gaps for words."""
 
-SYLLABLES = "ba be bo da dri fa fen gal hu jo ka kri la lo lum ma mi mor na nel no pra qui ra ri sol ta ti tro va vel zu"
-
 
 @dataclass(frozen=True)
 class Draw:
-    """The random choices of one example; ``slots`` holds what it has already drawn, by name."""
+    """The random choices of one slot; ``slots`` are those drawn before it that it may suit, by kind."""
 
     rng: random.Random
-    slots: dict[str, Slot] = field(default_factory=dict)
+    slots: Mapping[str, Slot]
 
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
@@ -60,7 +58,7 @@ class Draw:
 
     def invented(self) -> str:
         """A word that is in no list, so that copying is learned rather than a vocabulary."""
-        return "".join(self.rng.choices(SYLLABLES.split(), k=self.rng.randint(2, 4)))
+        return "".join(self.rng.choices(WORDS["syllables"], k=self.rng.randint(2, 4)))
 
     def phrase(self, kind: str) -> str:
         """A phrase of this kind, with every gap filled."""
@@ -76,7 +74,6 @@ GAPS: Mapping[str, Callable[[Draw], str]] = {
     "number": lambda draw: draw.digits(2, 20) if draw.chance(0.5) else draw.digits(21, 9999),
     "decimal": lambda draw: f"{draw.rng.randint(0, 99)}.{draw.rng.randint(0, 99)}",
     "clock": lambda draw: f"{draw.rng.randint(7, 20)}:{draw.rng.choice(('00', '15', '30', '45'))}",
-    "day": lambda draw: draw.rng.choice("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()),
     "date": lambda draw: f"20{draw.rng.randint(19, 28)}-{draw.rng.randint(1, 12):02}-{draw.rng.randint(1, 28):02}",
     "identifier": lambda draw: f"{draw.word('verbs')}_{draw.word('nouns', 'tech')}",
     "camel": lambda draw: draw.word("verbs") + draw.word("nouns", "tech").capitalize(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dualtune_mlx.demo.draw import Draw, Slot, copied
 
 
@@ -21,10 +23,9 @@ def _stem(draw: Draw) -> str:
 
 def _stamp(draw: Draw) -> str:
     """A part that carries digits: a date, a version, a number."""
-    year, month, day = draw.rng.randint(2018, 2029), draw.rng.randint(1, 12), draw.rng.randint(1, 28)
-    return draw.rng.choice(
-        (f"{year}-{month:02}-{day:02}", f"{year}", f"v{draw.digits(1, 9)}", draw.digits(1, 99), f"{year}{month:02}{day:02}")
-    )
+    year, month, day = draw.rng.randint(2018, 2029), f"{draw.rng.randint(1, 12):02}", f"{draw.rng.randint(1, 28):02}"
+    dates = (f"{year}-{month}-{day}", f"{year}{month}{day}", f"{year}")
+    return draw.rng.choice((*dates, f"v{draw.digits(1, 9)}", draw.digits(1, 99)))
 
 
 def _file_name(draw: Draw, extensions: str = "extensions") -> str:
@@ -51,13 +52,18 @@ def _root(draw: Draw) -> str:
     """Mostly nothing; sometimes an explicit start such as ``./`` or a home directory."""
     if draw.chance(0.88):
         return ""
-    return draw.rng.choice(("./", "./", "../", "~/", "/tmp/", "/srv/", "/var/log/", f"/home/{draw.word('first_names').lower()}/"))
+    home = f"/home/{draw.word('first_names').lower()}/"
+    return draw.rng.choice(("./", "./", "../", "~/", "/tmp/", "/srv/", "/var/log/", home))
+
+
+def _relative_path(draw: Draw, extensions: str = "extensions") -> str:
+    depth = draw.rng.choice((0, 0, 1, 1, 1, 2, 2, 3))
+    name = _file_name(draw, extensions)
+    return f"{_folders(draw, depth)}/{name}" if depth else name
 
 
 def _file_path(draw: Draw, extensions: str = "extensions") -> str:
-    depth = draw.rng.choice((0, 0, 1, 1, 1, 2, 2, 3))
-    name = _file_name(draw, extensions)
-    return _root(draw) + (f"{_folders(draw, depth)}/{name}" if depth else name)
+    return _root(draw) + _relative_path(draw, extensions)
 
 
 def _folder_path(draw: Draw) -> str:
@@ -67,6 +73,11 @@ def _folder_path(draw: Draw) -> str:
 
 def file(draw: Draw) -> Slot:
     return copied(_file_path(draw))
+
+
+def tracked(draw: Draw) -> Slot:
+    """A file as git names it: relative to the root of the repository."""
+    return copied(_relative_path(draw))
 
 
 def media(draw: Draw) -> Slot:
@@ -109,13 +120,21 @@ def _joined(draw: Draw, items: list[str]) -> Slot:
     return Slot(inner.join(items[:-1]) + last + items[-1] if len(items) > 1 else items[0], items)
 
 
-def files(draw: Draw) -> Slot:
-    """Two to four different files."""
+def _several(draw: Draw, one: Callable[[Draw], str]) -> Slot:
+    """Two to four different items."""
     wanted = draw.rng.choice((2, 2, 2, 3, 3, 4))
     found: dict[str, None] = {}
     while len(found) < wanted:
-        found[_file_path(draw)] = None
+        found[one(draw)] = None
     return _joined(draw, list(found))
+
+
+def files(draw: Draw) -> Slot:
+    return _several(draw, _file_path)
+
+
+def tracked_files(draw: Draw) -> Slot:
+    return _several(draw, _relative_path)
 
 
 def _glob(draw: Draw) -> str:

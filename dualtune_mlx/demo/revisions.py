@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dualtune_mlx.demo.draw import Draw, Slot, copied
-from dualtune_mlx.demo.paths import file
-
-BASES = ("main", "main", "master", "develop", "dev", "staging", "trunk", "production")
-MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+from dualtune_mlx.demo.paths import tracked
 
 
 def _topic(draw: Draw) -> str:
@@ -40,13 +37,13 @@ def branch(draw: Draw) -> Slot:
 def base(draw: Draw) -> Slot:
     """A branch to start from or to compare with: often a main line."""
     if draw.chance(0.5):
-        return copied(draw.rng.choice(BASES))
-    return copied(f"origin/{draw.rng.choice(BASES)}" if draw.chance(0.2) else _branch(draw))
+        return copied(draw.word("main_branches"))
+    return copied(f"origin/{draw.word('main_branches')}" if draw.chance(0.2) else _branch(draw))
 
 
 def known_branch(draw: Draw) -> Slot:
     """A branch to switch to: any, now and then a main line."""
-    return copied(draw.rng.choice(BASES) if draw.chance(0.15) else _branch(draw))
+    return copied(draw.word("main_branches") if draw.chance(0.15) else _branch(draw))
 
 
 def _sha(draw: Draw) -> str:
@@ -78,8 +75,9 @@ def target(draw: Draw) -> Slot:
 
 def blob(draw: Draw) -> Slot:
     """A file at a revision, written the way git does: ``main:src/app.py``."""
-    revision = draw.rng.choice((draw.rng.choice(BASES), _sha(draw), _tag(draw), _branch(draw), f"HEAD~{draw.digits(1, 9)}"))
-    return copied(f"{revision}:{file(draw).surface}")
+    head = f"HEAD~{draw.digits(1, 9)}"
+    revision = draw.rng.choice((draw.word("main_branches"), _sha(draw), _tag(draw), _branch(draw), head))
+    return copied(f"{revision}:{tracked(draw).surface}")
 
 
 def date(draw: Draw) -> Slot:
@@ -88,4 +86,6 @@ def date(draw: Draw) -> Slot:
     iso = f"{year}-{month:02}-{day:02}"
     clock = f"T{draw.rng.randint(0, 23):02}:{draw.rng.randint(0, 59):02}:{draw.rng.choice(('00', '30', '15'))}"
     ago = f"{draw.rng.randint(2, 30)} {draw.rng.choice(('days', 'weeks', 'months', 'hours'))} ago"
-    return copied(draw.rng.choice((iso, iso, iso + clock, f"{MONTHS[month - 1]} {day} {year}", ago, ago, "yesterday")))
+    return copied(
+        draw.rng.choice((iso, iso, iso + clock, f"{draw.word('months')} {day} {year}", ago, ago, "yesterday"))
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from dualtune_mlx.demo import clock, paths, revisions, texts
 from dualtune_mlx.demo.draw import SLOT, Draw, Slot
 
-QUOTES = "\"'`"
+QUOTES = ('"', "'", "`")
 
 
 def _number(low: int, high: int, usual: tuple[int, ...]) -> Callable[[Draw], Slot]:
@@ -23,13 +24,16 @@ def _number(low: int, high: int, usual: tuple[int, ...]) -> Callable[[Draw], Slo
 
 
 SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
+    # Drawn in this order, whatever the order in the wording: a later slot may suit an earlier one.
     "file": paths.file,
+    "tracked": paths.tracked,
     "image": paths.image,
     "audio": paths.audio,
     "media": paths.media,
     "folder": paths.folder,
     "path": paths.path,
     "files": paths.files,
+    "tracked_files": paths.tracked_files,
     "destination": paths.destination,
     "glob": paths.glob,
     "excluded": paths.excluded,
@@ -71,20 +75,23 @@ def slot_names(pattern: Any) -> set[str]:
 
 def fill(wording: str, arguments: Any, rng: random.Random) -> tuple[str, Any]:
     """Fill the slots of a wording, and those of its arguments with the values they stand for."""
-    draw = Draw(rng)
-    for match in SLOT.finditer(wording):
-        before, after = wording[: match.start()][-1:], wording[match.end() :][:1]
-        quote = before if before and before in QUOTES and before == after else ""
-        draw.slots[match[1] + match[2]] = _draw(draw, match[1], quote)
-    text = SLOT.sub(lambda match: draw.slots[match[1] + match[2]].surface, wording)
-    return text, _values(arguments, draw.slots)
+    slots: dict[str, Slot] = {}
+    for match in sorted(SLOT.finditer(wording), key=lambda match: list(SLOTS).index(match[1])):
+        slots[match[1] + match[2]] = _draw(match, slots, rng)
+    text = SLOT.sub(lambda match: slots[match[1] + match[2]].surface, wording)
+    return text, _values(arguments, slots)
 
 
-def _draw(draw: Draw, kind: str, quote: str) -> Slot:
+def _draw(match: re.Match[str], slots: Mapping[str, Slot], rng: random.Random) -> Slot:
     """A value that no other slot of the example has, and that does not break out of its quotes."""
+    kind, digit = match.groups()
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    quote = before if before == after and before in QUOTES else None
+    draw = Draw(rng, {name: slots[name + digit] for name in SLOTS if name + digit in slots})
     while True:
         slot = SLOTS[kind](draw)
-        if slot not in draw.slots.values() and not (quote and quote in slot.surface):
+        distinct = all(slot.value != other.value for other in slots.values())
+        if distinct and not (quote and quote in slot.surface):
             return slot
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dualtune_mlx.demo.draw import Draw, Slot, copied
-
-CODE = ("py", "js", "ts", "rs", "go", "java", "c", "cpp", "rb", "sh", "sql", "tsx", "jsx", "php", "kt", "swift", "html", "css")
-DATA = ("json", "yaml", "yml", "toml", "ini", "env", "cfg", "conf", "properties", "csv")
+from dualtune_mlx.demo.draw import WORDS, Draw, Slot, copied
 
 
 def _kind(draw: Draw) -> str:
@@ -15,7 +12,9 @@ def _kind(draw: Draw) -> str:
     extension = str(draw.slots["file"].value).rpartition(".")[2] if "file" in draw.slots else ""
     if draw.chance(0.25):
         return draw.rng.choice(("sentence", "code", "data"))
-    return "code" if extension in CODE else "data" if extension in DATA else "sentence"
+    if extension in WORDS["code_extensions"]:
+        return "code"
+    return "data" if extension in WORDS["data_extensions"] else "sentence"
 
 
 def content(draw: Draw) -> Slot:
@@ -47,7 +46,7 @@ def message(draw: Draw) -> Slot:
 def old(draw: Draw) -> Slot:
     """Text to be replaced: a word or two, a value, or a line."""
     if draw.chance(0.35):
-        return copied(draw.rng.choice((draw.word("nouns"), draw.phrase("name"), draw.invented(), draw.word("last_names"))))
+        return copied(draw.phrase("name"))
     return copied(draw.phrase(_kind(draw)))
 
 

@@ -23,6 +23,16 @@ Alive = Callable[[int], bool]
 PINNED = {"folder": "/data"}
 
 
+def script(config: ServerConfig, body: str) -> str:
+    """A program with ``config`` at hand, for what must be seen from outside: signals and the terminal."""
+    return (
+        "import anyio, time\n"
+        "from dualtune_mlx.orchestration import ServerConfig, connect, connected\n"
+        "from dualtune_mlx.tools import ToolCall\n"
+        f"config = ServerConfig('good', {config.command!r}, {config.args!r})\n"
+    ) + body
+
+
 def test_lists_all_pages_with_every_shape_of_schema(server: Make) -> None:
     with connected([server("good", pinned=PINNED, exclude=("die",)), server("good", name="other")]) as toolbox:
         good, other = toolbox.servers
@@ -88,10 +98,11 @@ def test_a_schema_that_is_none_is_refused_by_name(server: Make) -> None:
             pass
 
 
-def test_noise_on_stdout_is_tolerated_and_stays_out_of_ours(server: Make, capfd: Any) -> None:
-    with connected([server("good", "--noise")]) as toolbox:
-        assert toolbox.execute(ToolCall("add", {"a": 2})).text == "2"
-    assert capfd.readouterr() == ("", "")
+def test_noise_on_stdout_is_tolerated_and_stays_off_our_terminal(server: Make) -> None:
+    body = "with connected([config]) as toolbox: print(toolbox.execute(ToolCall('add', {'a': 2})).text)"
+    code = script(server("good", "--noise"), body)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("2\n", "")
 
 
 def test_a_server_of_the_new_protocol_alone(server: Make) -> None:
@@ -150,6 +161,7 @@ async def test_silence_in_a_call_ends_at_the_timeout(server: Make) -> None:
     async with connect([server("good")], timeout=0.7) as toolbox:
         with pytest.raises(ServerError, match="did not answer within 0.7 s(?s:.*)call of 'silence'"):
             await toolbox.execute(ToolCall("silence"))
+        assert (await toolbox.execute(ToolCall("add", {"a": 1}))).text == "1"
 
 
 def test_a_server_that_will_not_stop_is_killed(server: Make, is_alive: Alive) -> None:
@@ -205,14 +217,8 @@ anyio.run(main)
     ids=["blocking", "blocking-in-call", "async"],
 )
 def test_ctrl_c_stops_the_servers(server: Make, is_alive: Alive, body: str) -> None:
-    config = server("good")
-    imports = (
-        "import anyio, time\n"
-        "from dualtune_mlx.orchestration import ServerConfig, connect, connected\n"
-        "from dualtune_mlx.tools import ToolCall\n"
-        f"config = ServerConfig('good', {config.command!r}, {config.args!r})\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", imports + body], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [sys.executable, "-c", script(server("good"), body)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:
         assert process.stdout is not None and process.stderr is not None
         pid = int(process.stdout.readline())
