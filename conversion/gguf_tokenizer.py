@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dualtune_mlx.conversion.gguf_file import GGUFFile
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from dualtune_mlx.conversion.gguf_file import GGUFFile
 from dualtune_mlx.errors import ConversionError
 
 CONTROL, USER_DEFINED = 3, 4
@@ -61,7 +61,9 @@ def write_tokenizer(gguf: GGUFFile, folder: Path) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     types = meta.get("tokenizer.ggml.token_type", [])
     kinds = dict(zip(tokens, types, strict=False))
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in tokens if kinds.get(t) == CONTROL])
+    tokenizer.add_special_tokens(
+        [AddedToken(t, special=True, normalized=False) for t in tokens if kinds.get(t) == CONTROL]
+    )
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in tokens if kinds.get(t) == USER_DEFINED])
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps(_tokenizer_config(meta, tokens), indent=2) + "\n")

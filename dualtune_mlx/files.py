@@ -15,13 +15,13 @@ from dualtune_mlx.errors import UsageError
 
 
 @contextmanager
-def new_folder(destination: Path) -> Iterator[Path]:
+def new_folder(destination: Path, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``destination`` that takes its name when the body succeeds.
 
     Raises:
-        UsageError: when the destination exists already, or its parent cannot be written.
+        UsageError: when the destination exists and is not to be replaced, or its parent cannot be written.
     """
-    if destination.exists():
+    if destination.exists() and not replace:
         raise UsageError("the destination exists already", where=destination, fix="choose another name or remove it")
     temporary = Path(_in_parent(destination, tempfile.mkdtemp))
     try:
@@ -30,10 +30,12 @@ def new_folder(destination: Path) -> Iterator[Path]:
             if file.is_file():
                 _flush(file)
         temporary.chmod(0o755)
+        if destination.exists():
+            destination.rename(temporary.with_name(temporary.name + "-old"))
         temporary.rename(destination)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    finally:
+        for leftover in (temporary, temporary.with_name(temporary.name + "-old")):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager
@@ -65,7 +67,12 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, atomically."""
+    with new_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON value, atomically."""
-    with new_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

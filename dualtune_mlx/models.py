@@ -16,6 +16,7 @@ import mlx_lm
 import numpy as np
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache, make_prompt_cache
+from transformers import AutoTokenizer
 
 from dualtune_mlx.adapters import AdapterBank
 from dualtune_mlx.conversion.gguf import from_gguf
@@ -85,6 +86,15 @@ def load_model(name: str) -> BaseModel:
     return BaseModel(name, model, tokenizer)
 
 
+def load_tokenizer(name: str) -> Any:
+    """A model's tokenizer alone."""
+    folder = resolve(name)
+    try:
+        return AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError("the tokenizer cannot be loaded", where=folder, got=str(error).splitlines()[0]) from error
+
+
 def resolve(name: str) -> str | Path:
     """What ``mlx_lm.load`` takes for a model's name; a GGUF file is converted once, into the cache."""
     if name == EMBEDDED:
@@ -111,8 +121,9 @@ def cache_folder() -> Path:
 def fingerprint(model: nn.Module) -> str:
     """A hash of every weight's name, shape and type and of evenly spaced samples of its values."""
     digest = hashlib.sha256()
-    for name, array in sorted(tree_flatten(model.parameters())):
-        name = name.replace(".linear.", ".")
+    weights: dict[str, mx.array] = tree_flatten(model.parameters(), destination={})  # type: ignore[assignment]
+    for path in sorted(weights):
+        name, array = path.replace(".linear.", "."), weights[path]
         digest.update(f"{name}{array.shape}{array.dtype}".encode())
         flat = array.reshape(-1)
         samples = flat[:: max(1, flat.size // SAMPLES)][:SAMPLES]

@@ -142,7 +142,9 @@ class Message:
         if self.role not in ROLES:
             raise DataError("a message has an unknown role", got=self.role, expected=", ".join(ROLES))
         if not isinstance(self.content, str):
-            raise DataError("a message's content is not text", where=f"role {self.role}", got=type(self.content).__name__)
+            raise DataError(
+                "a message's content is not text", where=f"role {self.role}", got=type(self.content).__name__
+            )
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Message:

@@ -88,6 +88,10 @@ class Adapter:
                 digest.update(memoryview(array.astype(mx.float32)))  # type: ignore[arg-type]
         return cls(config, dict(layers), digest.hexdigest())
 
+    @property
+    def nbytes(self) -> int:
+        return sum(update.a.nbytes + update.b.nbytes for update in self.layers.values())
+
     @classmethod
     def load(cls, folder: str | Path) -> Adapter:
         """Read an adapter folder.
@@ -106,11 +110,11 @@ class Adapter:
         return cls.from_layers(config, _pairs(_tensors(folder / WEIGHTS), config.scale, folder / WEIGHTS))
 
     def save(self, folder: str | Path) -> None:
-        """Write the adapter; the folder must not exist yet."""
+        """Write the adapter; an older one in the same folder is replaced."""
         tensors = {}
         for name, update in self.layers.items():
             tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"] = update.a, update.b
-        with new_folder(Path(folder)) as temporary:
+        with new_folder(Path(folder), replace=True) as temporary:
             mx.save_safetensors(str(temporary / WEIGHTS), tensors, metadata={"format": "mlx"})
             (temporary / CONFIG).write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
 

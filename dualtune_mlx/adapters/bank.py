@@ -1,8 +1,8 @@
 """The bank: any number of adapters over one resident base model, one of them active.
 
-    bank = AdapterBank(model)
-    bank.activate(bank.load("adapter/"))
-    bank.activate(None)
+bank = AdapterBank(model)
+bank.activate(bank.load("adapter/"))
+bank.activate(None)
 """
 
 from __future__ import annotations
@@ -44,20 +44,26 @@ class AdapterBank:
         self._check(adapter)
         return self._resident.setdefault(adapter.content, adapter)
 
-    def unload(self, adapter: Adapter) -> None:
-        if self.active is adapter:
-            self.activate(None)
-        self._resident.pop(adapter.content, None)
-
     def activate(self, adapter: Adapter | None) -> None:
         """Make one adapter act on every following forward pass, or none."""
         if adapter is not None and adapter.content not in self._resident:
-            raise AdapterError("the adapter is not in this bank", got=adapter.content[:12], fix="bank.load(adapter) first")
+            raise AdapterError(
+                "the adapter is not in this bank", got=adapter.content[:12], fix="bank.load(adapter) first"
+            )
         if adapter is self.active:
             return
         self._place({} if adapter is None else adapter.layers)
         self.active = adapter
         self.switches += 1
+
+    def clear(self) -> None:
+        """Activate none and forget all."""
+        self.activate(None)
+        self._resident.clear()
+
+    @property
+    def resident(self) -> tuple[Adapter, ...]:
+        return tuple(self._resident.values())
 
     @contextmanager
     def placed(self, layers: Mapping[str, LowRank]) -> Iterator[None]:
@@ -73,10 +79,14 @@ class AdapterBank:
         keys = sorted({name.split(".", 3)[3] for name in self.slots})
         config = AdapterConfig(rank, scale, activation, self.num_layers, tuple(keys))
         layers = {}
-        for key, (name, slot) in zip(mx.random.split(mx.random.key(seed), len(self.slots)), self.slots.items(), strict=True):
+        for key, (name, slot) in zip(
+            mx.random.split(mx.random.key(seed), len(self.slots)), self.slots.items(), strict=True
+        ):
             inputs, outputs = shape_of(slot.linear)
             bound = inputs**-0.5
-            layers[name] = LowRank(mx.random.uniform(-bound, bound, (inputs, rank), key=key), mx.zeros((rank, outputs)), scale)
+            layers[name] = LowRank(
+                mx.random.uniform(-bound, bound, (inputs, rank), key=key), mx.zeros((rank, outputs)), scale
+            )
         return Adapter.from_layers(config, layers)
 
     def _place(self, layers: Mapping[str, LowRank]) -> None:
@@ -121,9 +131,7 @@ def _wrap(model: nn.Module) -> dict[str, LowRankLinear]:
     plain = {
         name: LowRankLinear(module)
         for name, module in layers.items()
-        if name.startswith("model.layers.")
-        and name not in inner
-        and isinstance(module, nn.Linear | nn.QuantizedLinear)
+        if name.startswith("model.layers.") and name not in inner and isinstance(module, nn.Linear | nn.QuantizedLinear)
     }
     if plain:
         model.update_modules(tree_unflatten(list(plain.items())))

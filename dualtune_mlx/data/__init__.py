@@ -1,0 +1,6 @@
+"""Trajectories: reading, checking and writing them."""
+
+from dualtune_mlx.data.reading import SPLITS, read_split, read_tools, read_trajectories
+from dualtune_mlx.data.writing import write_split, write_tools
+
+__all__ = ["SPLITS", "read_split", "read_tools", "read_trajectories", "write_split", "write_tools"]

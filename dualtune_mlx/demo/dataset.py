@@ -11,8 +11,8 @@ from typing import Any
 
 from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
-from dualtune_mlx.demo.slots import fill
 from dualtune_mlx.demo.forms import FOLDER, SPLITS, Form, load_forms
+from dualtune_mlx.demo.slots import fill
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
 

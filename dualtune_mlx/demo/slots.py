@@ -39,7 +39,6 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "excluded": paths.excluded,
     "content": texts.content,
     "note": texts.note,
-    "code": texts.code,
     "message": texts.message,
     "old": texts.old,
     "new": texts.new,

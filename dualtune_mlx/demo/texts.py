@@ -31,10 +31,6 @@ def note(draw: Draw) -> Slot:
     return copied(draw.phrase("sentence"))
 
 
-def code(draw: Draw) -> Slot:
-    return copied(draw.phrase("code"))
-
-
 def message(draw: Draw) -> Slot:
     """A commit message."""
     text = draw.phrase("commit")

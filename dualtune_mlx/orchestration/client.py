@@ -16,7 +16,7 @@ from dualtune_mlx.errors import ToolError, UsageError
 from dualtune_mlx.orchestration.command import require_command
 from dualtune_mlx.orchestration.config import ServerConfig
 from dualtune_mlx.orchestration.pins import argument_names, filled, refuse_unknown, visible
-from dualtune_mlx.orchestration.schemas import check_arguments
+from dualtune_mlx.schemas import check_arguments
 from dualtune_mlx.tools import Tool, ToolCall, ToolServer
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from pydantic import ValidationError
 
 from dualtune_mlx.errors import DualTuneError, ServerError
 from dualtune_mlx.orchestration.config import ServerConfig
-from dualtune_mlx.orchestration.schemas import checked
 from dualtune_mlx.orchestration.stderr import redacted, tail
+from dualtune_mlx.schemas import checked
 from dualtune_mlx.tools import Tool
 
 # The SDK logs a traceback for each line of noise; without a handler Python prints it on our terminal.

@@ -18,7 +18,7 @@ class Encoder:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        added = {i: token for i, token in tokenizer.added_tokens_decoder.items()}
+        added = dict(tokenizer.added_tokens_decoder)
         control = {i: t.content for i, t in added.items() if t.special or re.fullmatch(r"[<\[].*[>\]]", t.content)}
         self.control_ids = frozenset(control)
         longest_first = sorted((re.escape(text) for text in control.values()), key=len, reverse=True)

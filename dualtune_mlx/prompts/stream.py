@@ -45,13 +45,14 @@ class Stream:
             )
         return max(found, key=lambda span: span.start)
 
-    def until(self, span: Span) -> tuple[int, ...]:
-        """The tokens before a span."""
-        return self.tokens[: span.start]
-
-    def within(self, span: Span) -> tuple[int, ...]:
-        """The tokens of a span."""
+    def within(self, name: str) -> tuple[int, ...]:
+        """The tokens of the last span of a name."""
+        span = self.last(name)
         return self.tokens[span.start : span.end]
+
+    def active(self, name: str, activation: str) -> tuple[int, ...]:
+        """The tokens from the activation point up to the last span of a name."""
+        return self.tokens[self.activation(activation) : self.last(name).start]
 
     def activation(self, kind: str) -> int:
         """The position of the first token under the adapter.

@@ -111,7 +111,9 @@ class Template:
         try:
             rendered = "".join(self._template.blocks[block](context))
         except TemplateError as error:
-            raise PromptError("a template cannot be rendered", where=f"{self.name}: block {block}", got=error) from error
+            raise PromptError(
+                "a template cannot be rendered", where=f"{self.name}: block {block}", got=error
+            ) from error
         return self._marks.split(rendered)
 
 
@@ -122,5 +124,8 @@ def _source(name: str) -> str:
         return Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(
-            "a template cannot be read", where=name, got=error, expected=f"one of {', '.join(TEMPLATES)}, or a text file"
+            "a template cannot be read",
+            where=name,
+            got=error,
+            expected=f"one of {', '.join(TEMPLATES)}, or a text file",
         ) from error

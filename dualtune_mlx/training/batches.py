@@ -48,7 +48,8 @@ def make_batch(examples: Sequence[Example], prefix: int) -> Batch:
     contexts = [example.tokens[prefix : example.active] for example in examples]
     actives = [example.tokens[example.active : -1] for example in examples]
     width = max(len(tokens) for tokens in actives)
-    positions, targets = [], []
+    positions: list[int] = []
+    targets: list[int] = []
     for row, example in enumerate(examples):
         positions += range(row * width + example.start - 1 - example.active, row * width + len(actives[row]))
         targets += example.tokens[example.start :]

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from dualtune_mlx.data.steps import Step, steps
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import Prompt, Stream
-from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
-
-STAGES = ("selector", "arguments")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One decision in a trajectory: what was visible, and the call that followed."""
-
-    messages: tuple[Message, ...]
-    tools: tuple[Tool, ...]
-    call: ToolCall
+from dualtune_mlx.tools import Trajectory
 
 
 @dataclass(frozen=True)
@@ -37,18 +27,6 @@ class Example:
         return len(self.tokens) - self.start
 
 
-def steps(trajectory: Trajectory) -> Iterator[Step]:
-    """Every decision of a trajectory; an answer in words is the choice of ``respond``."""
-    for index, message in enumerate(trajectory.messages):
-        if message.role != "assistant":
-            continue
-        before = trajectory.messages[:index]
-        calls = message.tool_calls or (ToolCall(RESPOND.name),)
-        for number, call in enumerate(calls):
-            earlier = (replace(message, tool_calls=calls[:number]),) if number else ()
-            yield Step((*before, *earlier), trajectory.tools, call)
-
-
 def stage_examples(trajectories: Sequence[Trajectory], prompt: Prompt, stage: str, activation: str) -> list[Example]:
     """All examples of a stage.
 
@@ -59,7 +37,7 @@ def stage_examples(trajectories: Sequence[Trajectory], prompt: Prompt, stage: st
         example(prompt.stream(step.messages, step.tools, step.call), stage, activation)
         for trajectory in trajectories
         for step in steps(trajectory)
-        if stage == "selector" or not step.call.is_respond
+        if stage == "selector" or _writes_arguments(step)
     ]
     if not found:
         raise DataError(
@@ -68,6 +46,10 @@ def stage_examples(trajectories: Sequence[Trajectory], prompt: Prompt, stage: st
             expected="assistant messages with tool_calls",
         )
     return found
+
+
+def _writes_arguments(step: Step) -> bool:
+    return any(tool.name == step.call.name and tool.takes_arguments for tool in step.tools)
 
 
 def example(stream: Stream, stage: str, activation: str) -> Example:

@@ -19,6 +19,8 @@ from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.loss import Weights, masked_loss
 from dualtune_mlx.training.options import TrainOptions
 
+BETAS = [0.9, 0.99]
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -57,7 +59,8 @@ def train(
     prefix = base_prefix(base, [*examples, *validation])
     start = base.bank.new_adapter(options.rank, options.scale, options.activation, options.seed)
     weights: Weights = {name: {"a": update.a, "b": update.b} for name, update in start.layers.items()}
-    optimizer = optim.AdamW(_schedule(options), weight_decay=options.weight_decay)
+    # Without the correction, mlx's AdamW takes steps 3 to 6 times too long in a run of some hundred steps.
+    optimizer = optim.AdamW(_schedule(options), betas=BETAS, weight_decay=options.weight_decay, bias_correction=True)
     step_loss = mx.value_and_grad(masked_loss)
     mx.reset_peak_memory()
     best: tuple[float, int, Weights] = (float("inf"), 0, weights)
@@ -68,14 +71,15 @@ def train(
         loss, gradients = step_loss(weights, base, prefix, batch, options.scale)
         weights = optimizer.apply_gradients(gradients, weights)
         mx.eval(loss, weights, optimizer.state)
-        _check_finite(loss.item(), step)
+        value = float(loss.item())  # type: ignore[arg-type]
+        _check_finite(value, step)
         tokens += batch.tokens
         measured = None
         if step == options.steps or (options.validate_every and step % options.validate_every == 0):
             measured = validation_loss(weights, base, prefix, validation, options)
             best = min(best, (measured, step, weights), key=lambda entry: entry[0])
         speed = tokens / (time.perf_counter() - began)
-        history.append(Progress(step, options.steps, loss.item(), speed, mx.get_peak_memory(), measured))
+        history.append(Progress(step, options.steps, value, speed, mx.get_peak_memory(), measured))
         report(history[-1])
     lowest, best_step, best_weights = best
     layers = {name: LowRank(part["a"], part["b"], options.scale) for name, part in best_weights.items()}
@@ -97,7 +101,8 @@ def validation_loss(
     total = count = 0.0
     for group in in_order(examples, options.batch_size):
         batch = make_batch(group, len(prefix.tokens) if prefix else 0)
-        total += masked_loss(weights, base, prefix, batch, options.scale).item() * batch.targets.size
+        loss = masked_loss(weights, base, prefix, batch, options.scale)
+        total += float(loss.item()) * batch.targets.size  # type: ignore[arg-type]
         count += batch.targets.size
     return total / count
 

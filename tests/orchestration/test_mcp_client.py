@@ -232,9 +232,8 @@ def test_ctrl_c_stops_the_servers(server: Make, is_alive: Alive, body: str) -> N
 def test_without_mcp_the_fix_is_named(monkeypatch: pytest.MonkeyPatch, server: Make) -> None:
     monkeypatch.delitem(sys.modules, "dualtune_mlx.orchestration.stdio", raising=False)
     monkeypatch.setitem(sys.modules, "mcp", None)
-    with pytest.raises(UsageError, match=r"pip install 'dualtune-mlx\[mcp\]'"):
-        with connected([server("good")]):
-            pass
+    with pytest.raises(UsageError, match=r"pip install 'dualtune-mlx\[mcp\]'"), connected([server("good")]):
+        pass
 
 
 def test_importing_the_room_needs_no_mcp() -> None:

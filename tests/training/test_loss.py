@@ -3,7 +3,6 @@
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.adapters import LowRank
 from dualtune_mlx.prompts import ACTIVATIONS, Prompt, Template
 from dualtune_mlx.tools import Tool, ToolCall, as_messages
 from dualtune_mlx.training.batches import make_batch
@@ -16,8 +15,14 @@ TOOLS = [Tool(n, "", {"type": "object", "properties": {"path": {"type": "string"
 CONVERSATIONS = [
     ("show a.txt", ToolCall("read", {"path": "a.txt"})),
     ("what is in the folder called docs?", ToolCall("list", {"path": "docs"})),
-    ([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}, {"role": "user", "content": "rm x"}],
-     ToolCall("drop", {"path": "x"})),
+    (
+        [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "hello"},
+            {"role": "user", "content": "rm x"},
+        ],
+        ToolCall("drop", {"path": "x"}),
+    ),
 ]
 
 
@@ -29,8 +34,10 @@ def plain_loss(weights, base, examples, scale):
         acts = (mx.arange(len(item.tokens)) >= item.active)[None, :, None]
         hooks = {}
         for name, slot in base.bank.slots.items():
-            def update(x, linear=slot.linear, part=weights[name]):
+
+            def update(x, linear=slot.linear, part=weights[name], acts=acts):
                 return linear(x) + acts[:, : x.shape[1]] * (scale * (x @ part["a"] @ part["b"]))
+
             hooks[name] = update
         logits = run_with(base, hooks, tokens)
         for position in range(item.start, len(item.tokens)):

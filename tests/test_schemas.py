@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dualtune_mlx.errors import ToolError
-from dualtune_mlx.orchestration.schemas import check_arguments, checked
+from dualtune_mlx.schemas import check_arguments, checked
 from dualtune_mlx.tools import Tool
 
 

@@ -1,0 +1,178 @@
+"""A bundle: what training writes and everything else reads.
+
+dualtune.json                     base model, template, tools, stages, training facts
+template.jinja                    the user's own template, where there is one
+selector/                         the selector's adapter
+arguments/<slug>-<hash>/          argument adapters: a tool's own, a server's, or the shared one
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dualtune_mlx.adapters import Adapter
+from dualtune_mlx.errors import BundleError
+from dualtune_mlx.files import write_json, write_text
+from dualtune_mlx.prompts import TEMPLATES, Template
+from dualtune_mlx.tools import Tool
+
+FORMAT = 1
+MANIFEST, OWN_TEMPLATE = "dualtune.json", "template.jinja"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where an adapter lies in the bundle, the hash of its content, and how it was trained."""
+
+    path: str
+    content: str
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The manifest of a bundle folder. ``stages`` maps (stage, scope) to its adapter's slot.
+
+    A scope is ``""`` (shared by all), ``"server"`` or ``"server/tool"``.
+    """
+
+    folder: Path
+    model: str
+    fingerprint: str
+    template: str
+    template_hash: str
+    cards: str
+    tools: tuple[Tool, ...] = ()
+    stages: Mapping[tuple[str, str], Slot] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Bundle:
+        """Read a bundle.
+
+        Raises:
+            BundleError: when it is missing, damaged, of another format, or its template was changed.
+        """
+        path = Path(folder) / MANIFEST
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BundleError(
+                "there is no bundle", where=folder, expected=MANIFEST, fix="make one: dualtune train selector …"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise BundleError("a bundle's manifest cannot be read", where=path, got=error) from error
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            got = value.get("format") if isinstance(value, dict) else type(value).__name__
+            raise BundleError("a bundle has an unknown format", where=path, got=got, expected=FORMAT)
+        try:
+            return cls._from_dict(Path(folder), value)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BundleError("a bundle's manifest lacks a field", where=path, got=repr(error)) from error
+
+    @classmethod
+    def _from_dict(cls, folder: Path, value: Mapping[str, Any]) -> Bundle:
+        stages = {
+            (stage, scope): Slot(slot["path"], slot["content"], slot.get("training", {}))
+            for stage, scopes in value["stages"].items()
+            for scope, slot in scopes.items()
+        }
+        base, prompt = value["base"], value["prompt"]
+        tools = tuple(Tool.from_dict(tool) for tool in value["tools"])
+        return cls(
+            folder,
+            base["model"],
+            base["fingerprint"],
+            prompt["template"],
+            prompt["hash"],
+            prompt["cards"],
+            tools,
+            stages,
+        )
+
+    def load_template(self) -> Template:
+        """The template that the adapters were trained with."""
+        template = Template(self.template if self.template in TEMPLATES else str(self.folder / OWN_TEMPLATE))
+        if template.hash != self.template_hash:
+            raise BundleError(
+                "the template is not the one the bundle was trained with",
+                where=template.name,
+                got=template.hash[:12],
+                expected=self.template_hash[:12],
+                fix="train again, or use the version of this package that wrote the bundle",
+            )
+        return template
+
+    def adapter_for(self, stage: str, tool: Tool | None = None) -> tuple[str, Adapter] | None:
+        """A stage's adapter and its name: the tool's own, else its server's, else the shared one, else none.
+
+        Raises:
+            AdapterError, BundleError: when it cannot be read, or is not the one that was written.
+        """
+        scopes = [f"{tool.server}/{tool.name}", tool.server, ""] if tool else [""]
+        for scope in scopes:
+            slot = self.stages.get((stage, scope))
+            if slot is not None:
+                return slot.path, self._load(stage, scope, slot)
+        return None
+
+    def _load(self, stage: str, scope: str, slot: Slot) -> Adapter:
+        if slot.path != adapter_path(stage, scope):
+            raise BundleError("a bundle names an unexpected path", where=self.folder / MANIFEST, got=slot.path)
+        adapter = Adapter.load(self.folder / slot.path)
+        if adapter.content != slot.content:
+            raise BundleError(
+                "an adapter is not the one that the bundle's manifest describes",
+                where=self.folder / slot.path,
+                got=adapter.content[:12],
+                expected=slot.content[:12],
+                fix="restore the bundle, or train this stage again",
+            )
+        return adapter
+
+    def with_adapter(
+        self, stage: str, scope: str, adapter: Adapter, training: Mapping[str, Any], tools: Sequence[Tool]
+    ) -> Bundle:
+        """Write an adapter into the folder and the manifest after it; the bundle as it then is."""
+        path = adapter_path(stage, scope)
+        adapter.save(self.folder / path)
+        slot = Slot(path, adapter.content, dict(training))
+        bundle = replace(self, tools=tuple(tools), stages={**self.stages, (stage, scope): slot})
+        bundle.write()
+        return bundle
+
+    def write(self) -> None:
+        """Write the manifest, and the template where it is the user's own."""
+        if self.template not in TEMPLATES:
+            write_text(self.folder / OWN_TEMPLATE, Template(self.template).source)
+        write_json(self.folder / MANIFEST, self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        stages: dict[str, dict[str, Any]] = {}
+        for (stage, scope), slot in self.stages.items():
+            entry = {"path": slot.path, "content": slot.content, "training": dict(slot.training)}
+            stages.setdefault(stage, {})[scope] = entry
+        return {
+            "format": FORMAT,
+            "base": {"model": self.model, "fingerprint": self.fingerprint},
+            "prompt": {"template": self.template, "hash": self.template_hash, "cards": self.cards},
+            "tools": [{**tool.to_dict(), "schema_hash": schema_hash(tool)} for tool in self.tools],
+            "stages": stages,
+        }
+
+
+def adapter_path(stage: str, scope: str) -> str:
+    """Where an adapter lies: a scope is data, so it becomes a slug and a hash, never a path by itself."""
+    if stage != "arguments":
+        return stage
+    slug = re.sub(r"[^a-z0-9]+", "-", scope.lower()).strip("-")[:40] or "shared"
+    return f"arguments/{slug}-{hashlib.sha256(scope.encode()).hexdigest()[:8]}"
+
+
+def schema_hash(tool: Tool) -> str:
+    return hashlib.sha256(json.dumps(dict(tool.parameters), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,105 @@
+"""``dualtune call``: one request, one tool call, executed when asked for."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from dualtune_mlx.cli import options
+from dualtune_mlx.cli.output import console, emit_json, json_option
+from dualtune_mlx.data import read_tools
+from dualtune_mlx.engine import DualTune
+from dualtune_mlx.orchestration import BlockingToolbox, ToolResult, connected, read_config
+from dualtune_mlx.tools import Tool, ToolCall
+
+CANDIDATES = 3
+
+
+@click.command()
+@click.argument("request")
+@click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
+@options.model
+@click.option("--tools", "tools_file", type=click.Path(path_type=Path), help="JSON file with the visible tools.")
+@click.option("--mcp", type=click.Path(path_type=Path), help="mcpServers file; its servers are started.")
+@click.option("--execute", is_flag=True, help="Execute the call on its MCP server.")
+@json_option
+def command(
+    request: str,
+    bundle: Path,
+    model: str | None,
+    tools_file: Path | None,
+    mcp: Path | None,
+    execute: bool,
+    json_to: str | None,
+) -> None:
+    """Choose a tool for REQUEST and write its arguments."""
+    if (tools_file is None) == (mcp is None):
+        raise click.UsageError("Give either --tools or --mcp.")
+    if execute and mcp is None:
+        raise click.UsageError("--execute needs --mcp: a file of tools cannot be called.")
+    with ExitStack() as stack:
+        toolbox = stack.enter_context(connected(read_config(mcp))) if mcp else None
+        tools = visible_tools(toolbox) if toolbox else read_tools(tools_file or Path())
+        dualtune = stack.enter_context(DualTune.load(bundle, model))
+        value = call_once(dualtune, request, tools, toolbox if execute else None, console(json_to))
+    emit_json(json_to, value)
+
+
+def visible_tools(toolbox: BlockingToolbox) -> tuple[Tool, ...]:
+    return tuple(tool for server in toolbox.servers for tool in server.tools)
+
+
+def call_once(
+    dualtune: DualTune, request: str, tools: tuple[Tool, ...], toolbox: BlockingToolbox | None, out: Console
+) -> dict[str, Any]:
+    """Call for one request, execute it where there is a toolbox, show it, and give it as JSON."""
+    call = dualtune.call(request, tools, top_k=CANDIDATES)
+    result = toolbox.execute(call) if toolbox and not call.is_respond else None
+    show(out, request, call, result)
+    return call_json(call, result)
+
+
+def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) -> None:
+    """The request, the candidates as bars, the call, the result and the times."""
+    out.print(Text(request, style="bold"))
+    for tool, probability in call.candidates:
+        bar = "█" * round(20 * probability)
+        out.print(Text(f"  {tool.name:<28}{probability:>7.1%} {bar}"))
+    if not call.is_respond:
+        written = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
+        out.print(Text(f"  → {call.name}({written})", style="cyan"))
+    if result is not None:
+        label, style = ("error", "red") if result.is_error else ("result", "green")
+        out.print(Text(f"  {label}: {_short(result.text)}", style=style))
+    times = ", ".join(f"{name} {stage.seconds:.2f} s" for name, stage in call.usage.stages.items())
+    server = f", server {result.seconds:.2f} s" if result else ""
+    out.print(Text(f"  {times}{server}\n", style="dim"))
+
+
+def call_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "server": call.server,
+        "name": call.name,
+        "arguments": dict(call.arguments),
+        "confidence": call.confidence,
+        "candidates": [{"server": t.server, "name": t.name, "probability": p} for t, p in call.candidates],
+        "usage": call.usage.to_dict(),
+    }
+    if result is not None:
+        value["result"] = {
+            "text": result.text,
+            "structured": result.structured,
+            "is_error": result.is_error,
+            "seconds": result.seconds,
+        }
+    return value
+
+
+def _short(text: str, limit: int = 300) -> str:
+    flat = " ⏎ ".join(line for line in text.splitlines() if line.strip())
+    return flat if len(flat) <= limit else f"{flat[:limit]}… ({len(text)} characters)"

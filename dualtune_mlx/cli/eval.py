@@ -1,0 +1,54 @@
+"""``dualtune eval``: right server, right tool, whole call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from dualtune_mlx.cli import options
+from dualtune_mlx.cli.output import console, emit_json, json_option, progress
+from dualtune_mlx.cli.train import required_model
+from dualtune_mlx.data import read_trajectories
+from dualtune_mlx.engine import DualTune
+from dualtune_mlx.evaluation import evaluate_calls
+from dualtune_mlx.evaluation.calls import METRICS
+
+
+@click.command()
+@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder.")
+@click.option("--base", is_flag=True, help="Measure a base model without adapters.")
+@options.model
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="A .jsonl file of trajectories.")
+@click.option("--suite", type=click.Choice(["calls"]), default="calls", show_default=True, help="What is measured.")
+@options.template
+@options.cards
+@json_option
+def command(
+    bundle: Path | None,
+    base: bool,
+    model: str | None,
+    data: Path,
+    suite: str,
+    template: str,
+    cards: str,
+    json_to: str | None,
+) -> None:
+    """Measure a bundle, or a base model, on DATA. --template and --cards are for --base; a bundle has its own."""
+    if (bundle is None) == (not base):
+        raise click.UsageError("Give either --bundle or --base.")
+    out = console(json_to)
+    trajectories = read_trajectories(data)
+    loaded = (
+        DualTune.load(bundle, model) if bundle else DualTune.without_adapters(required_model(model), template, cards)
+    )
+    with loaded as dualtune, progress(out, f"eval {suite}") as bar:
+        report = evaluate_calls(dualtune, trajectories, lambda done, total: bar(done, total, ""))
+    value = report.to_dict()
+    table = Table("right", "accuracy", "95% interval", title=f"{value['n']} decisions")
+    for metric in METRICS:
+        low, high = value["intervals"][metric]
+        table.add_row(metric, f"{value[metric]:.1%}", f"{low:.1%} to {high:.1%}")
+    out.print(table)
+    emit_json(json_to, value)

@@ -1,0 +1,64 @@
+"""The command group; errors of ours become messages here, and only here."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from dualtune_mlx import linux
+from dualtune_mlx.errors import DualTuneError, UsageError
+
+COMMANDS = {
+    "demo": "Train and use two adapters on the embedded example, start to end.",
+    "train": "Train one stage's adapter into a bundle.",
+    "call": "Choose a tool for a request and write its arguments.",
+    "eval": "Measure right servers, tools and calls.",
+    "inspect": "Show tokens, masks and activation.",
+    "convert": "Convert models to MLX.",
+    "doctor": "Say what this machine has and lacks.",
+}
+
+
+class _Lazy(click.Group):
+    """Imports a command when it is used: ``--help`` needs no model library."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"dualtune_mlx.cli.{name}").command
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except DualTuneError as error:
+            click.echo(f"Error: {error}", err=True)
+            context.exit(error.exit_code)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            raise UsageError("there is no such command", got=args[0], expected=", ".join(COMMANDS))
+        return super().resolve_command(context, args)
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("dualtune-mlx"), prog_name="dualtune")
+def main() -> None:
+    """Decoupled fine-tuning for tool calling: one adapter chooses the tool, another writes its arguments."""
+    linux.keep_freed_memory()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

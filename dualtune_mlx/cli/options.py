@@ -1,0 +1,20 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+from dualtune_mlx.models import EMBEDDED
+from dualtune_mlx.prompts import CARDS, TEMPLATES
+
+model = click.option("--model", default=None, metavar="M", help=f"A folder, a hub id, a .gguf file, or {EMBEDDED!r}.")
+template = click.option(
+    "--template", default="chatml", show_default=True, metavar="T", help=f"{', '.join(TEMPLATES)}, or a file of yours."
+)
+cards = click.option(
+    "--cards",
+    type=click.Choice(CARDS),
+    default="signature",
+    show_default=True,
+    help="How tools are written: brief (name and parameters), signature (and a sentence), or the full schema.",
+)

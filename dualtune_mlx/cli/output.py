@@ -1,0 +1,55 @@
+"""What commands print: people's output on the terminal, JSON on stdout or into a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from dualtune_mlx.files import write_json
+
+STDOUT = "-"
+
+json_option = click.option(
+    "--json",
+    "json_to",
+    is_flag=False,
+    flag_value=STDOUT,
+    metavar="[FILE]",
+    help="Write the result as JSON to FILE; alone, print it and nothing else.",
+)
+
+
+def console(json_to: str | None) -> Console:
+    """Where people's output goes: stderr when stdout belongs to JSON."""
+    return Console(stderr=json_to == STDOUT, highlight=False)
+
+
+def emit_json(json_to: str | None, value: Any) -> None:
+    """Print or write the JSON value, if it was asked for."""
+    if json_to == STDOUT:
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    elif json_to is not None:
+        write_json(Path(json_to), value)
+
+
+@contextmanager
+def progress(to: Console, title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar with the time left; call it with the number done, their total, and a few words."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
+        console=to,
+    )
+    with bar:
+        task: TaskID = bar.add_task(title, total=None, words="")
+        yield lambda done, total, words: bar.update(task, completed=done, total=total, words=words)

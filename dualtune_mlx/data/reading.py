@@ -1,0 +1,111 @@
+"""Trajectory files: a folder with ``train.jsonl``, ``valid.jsonl`` and ``test.jsonl``.
+
+A line is ``{"messages": […], "tools": […]}`` in OpenAI's style; ``tools`` may be left out when
+``tools.json`` lies beside the file. Every assistant call must be of a visible tool and fit its schema.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from dualtune_mlx.errors import DataError, ToolError, UsageError
+from dualtune_mlx.schemas import check_arguments, checked
+from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
+
+SPLITS = ("train", "valid", "test")
+
+
+def read_split(folder: str | Path, split: str) -> list[Trajectory]:
+    """The trajectories of one split of a data folder."""
+    return read_trajectories(Path(folder) / f"{split}.jsonl")
+
+
+def read_trajectories(path: str | Path) -> list[Trajectory]:
+    """The trajectories of a file.
+
+    Raises:
+        UsageError: when the file is not there.
+        DataError: when it is empty, or a line is wrong; the message names the line.
+    """
+    path = Path(path)
+    beside = path.parent / "tools.json"
+    tools = read_tools(beside) if beside.is_file() else ()
+    numbered = [(n, line) for n, line in enumerate(_text(path).splitlines(), 1) if line.strip()]
+    if not numbered:
+        raise DataError("a data file is empty", where=path, expected='lines of {"messages": […], "tools": […]}')
+    return [_trajectory(line, tools, f"{path}:{number}") for number, line in numbered]
+
+
+def read_tools(path: str | Path) -> tuple[Tool, ...]:
+    """Tools from a JSON file: a list, or ``{"tools": […], "server": …}`` as a tools/list answer is.
+
+    Raises:
+        UsageError: when the file is not there.
+        DataError, ToolError: when it is not such a list, or a tool's schema is not valid.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(_text(path))
+    except ValueError as error:
+        raise DataError("a tools file is not JSON", where=path, got=error) from error
+    server = str(value.get("server", "")) if isinstance(value, Mapping) else ""
+    listed = value.get("tools") if isinstance(value, Mapping) else value
+    if not isinstance(listed, list) or not listed:
+        raise DataError("a tools file holds no list of tools", where=path, expected='[…] or {"tools": […]}')
+    tools = tuple(Tool.from_dict(tool, server) for tool in listed)
+    for tool in tools:
+        checked(dict(tool.parameters), f"{path}: tool {tool.name!r}")
+    return tools
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError("a file cannot be read", where=path, got=error.strerror) from error
+    except UnicodeDecodeError as error:
+        raise DataError("a file is not UTF-8 text", where=path, got=error.reason) from error
+
+
+def _trajectory(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise DataError(
+            "a line is not JSON", where=where, got=line[:80], expected="a JSON object", fix=str(error)
+        ) from error
+    if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
+        raise DataError(
+            "a line has no messages", where=where, got=line[:80], expected='{"messages": […], "tools": […]}'
+        )
+    try:
+        visible = tuple(Tool.from_dict(tool) for tool in value["tools"]) if "tools" in value else tools
+        trajectory = Trajectory(tuple(Message.from_dict(message) for message in value["messages"]), visible)
+        _check(trajectory)
+    except (DataError, ToolError) as error:
+        nested = f"{where}, {error.where}" if error.where else where
+        raise type(error)(error.what, where=nested, got=error.got, expected=error.expected, fix=error.fix) from error
+    return trajectory
+
+
+def _check(trajectory: Trajectory) -> None:
+    if not trajectory.tools:
+        raise DataError("a trajectory has no tools", expected='"tools" in the line, or tools.json beside the file')
+    if not any(message.role == "assistant" for message in trajectory.messages):
+        raise DataError("a trajectory has no assistant message", fix="add the call that should be learned")
+    for message in trajectory.messages:
+        for call in message.tool_calls:
+            check_arguments(call.arguments, _called(call, trajectory.tools))
+
+
+def _called(call: ToolCall, tools: tuple[Tool, ...]) -> Tool:
+    for tool in tools:
+        if tool.name == call.name and call.server in ("", tool.server):
+            return tool
+    raise DataError(
+        "a call names a tool that is not among the trajectory's tools",
+        got=call.name,
+        expected=", ".join(tool.name for tool in tools),
+    )

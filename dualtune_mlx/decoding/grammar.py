@@ -1,0 +1,95 @@
+"""Arguments as JSON under a tool's schema, with llguidance: which tokens may follow, which must."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.hf import from_tokenizer
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+
+from dualtune_mlx.errors import DecodingError, ModelError, ToolError
+from dualtune_mlx.schemas import checked
+from dualtune_mlx.tools import Tool
+
+# The spelling of json.dumps, which is what training data is written in.
+SPELLING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+class GrammarTokenizer:
+    """The tokenizer as llguidance needs it; building it takes some tenths of a second."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        try:
+            self.tokenizer: LLTokenizer = from_tokenizer(getattr(tokenizer, "_tokenizer", tokenizer))
+        except ValueError as error:
+            raise ModelError("the model's tokenizer cannot be used for constrained decoding", got=error) from error
+
+
+class ArgumentGrammar:
+    """One call's arguments while they are written.
+
+    Raises:
+        ToolError: when the schema is invalid or uses a keyword that cannot be enforced.
+    """
+
+    def __init__(self, tool: Tool, tokenizer: GrammarTokenizer) -> None:
+        self.tool = tool
+        self._tokenizer = tokenizer.tokenizer
+        schema = closed(checked(dict(tool.parameters), f"tool {tool.name!r}"))
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=SPELLING)  # type: ignore[arg-type]
+        self._matcher = LLMatcher(self._tokenizer, grammar)
+        if self._matcher.is_error():
+            raise ToolError(
+                "a tool's schema uses something that cannot be enforced while decoding",
+                where=f"tool {tool.name!r}",
+                got=self._matcher.get_error().splitlines()[0],
+                fix="simplify the tool's input schema",
+            )
+        self._mask = allocate_token_bitmask(1, self._tokenizer.vocab_size)
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, already appended; often none."""
+        tokens: list[int] = self._matcher.compute_ff_tokens()
+        if tokens:
+            self.append(tokens)
+        return tokens
+
+    def allowed(self, vocabulary: int) -> np.ndarray:
+        """Which tokens may come next: booleans (vocabulary,)."""
+        fill_next_token_bitmask(self._matcher, self._mask)
+        bits = np.unpackbits(self._mask.view(np.uint8), bitorder="little").astype(bool)
+        return np.pad(bits[:vocabulary], (0, max(0, vocabulary - bits.size)))
+
+    def append(self, tokens: Sequence[int]) -> None:
+        if not self._matcher.consume_tokens(list(tokens)):
+            raise DecodingError(
+                "the grammar of a tool's arguments refused a token",
+                where=f"tool {self.tool.name!r}",
+                got=self._matcher.get_error(),
+            )
+
+    def value(self, tokens: Sequence[int]) -> dict[str, Any]:
+        """The JSON object that complete tokens spell."""
+        value: dict[str, Any] = json.loads(self._tokenizer.decode_bytes(list(tokens)))
+        return value
+
+    @property
+    def complete(self) -> bool:
+        """Whether the JSON value is whole and nothing may follow."""
+        return bool(self._matcher.is_stopped())
+
+
+def closed(schema: Any) -> Any:
+    """The schema with objects that list their properties closed to others, so that no key is invented."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    inner = {key: closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), Mapping) and schema.get("type") == "object":
+        inner.setdefault("additionalProperties", False)
+    return inner

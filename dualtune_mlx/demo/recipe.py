@@ -1,0 +1,49 @@
+"""What the demo does: how much data, which training, which requests at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dualtune_mlx.data import write_split, write_tools
+from dualtune_mlx.demo.dataset import generate
+from dualtune_mlx.tools import Tool
+
+REQUESTS = (
+    "What have I written down in notes/todo.txt?",
+    "Make a folder called reports/2026",
+    "Put the text 'call Ada about the lease' into notes/calls.txt",
+    "Which files are modified but not committed yet?",
+    "Show me the last 3 commits",
+    "If it is 18:30 in Berlin, what time is it in Tokyo?",
+    "Thanks, that was very helpful!",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The demo in numbers; ``train`` trajectories are shared by both stages."""
+
+    train: int = 1200
+    valid: int = 48
+    test: int = 90
+    seed: int = 1
+    template: str = "chatml"
+    cards: str = "brief"
+    selector: tuple[str, ...] = ("--steps", "150")
+    arguments: tuple[str, ...] = ("--steps", "120")
+    requests: tuple[str, ...] = REQUESTS
+
+    @property
+    def key(self) -> str:
+        """Changes when anything about the demo changes."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    def write_data(self, folder: Path, tools: Sequence[Tool]) -> None:
+        """Write the three splits, whose wordings differ, and the tools they are about."""
+        for split, count in (("train", self.train), ("valid", self.valid), ("test", self.test)):
+            write_split(folder, split, generate(split, count, self.seed, tools))
+        write_tools(folder, tools)

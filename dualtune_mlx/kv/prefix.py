@@ -1,0 +1,32 @@
+"""The prefix cache: base-model snapshots found again by their token ids, never by a name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from dualtune_mlx.kv.snapshot import Snapshot
+
+
+class PrefixCache:
+    """Keeps the ``size`` latest snapshots of one base model; the longest common beginning wins."""
+
+    def __init__(self, size: int = 4) -> None:
+        self.size = size
+        self._snapshots: list[Snapshot] = []
+
+    def longest(self, tokens: Sequence[int]) -> tuple[Snapshot | None, int]:
+        """The snapshot that shares the longest beginning with these tokens, and its length."""
+        best: tuple[Snapshot | None, int] = (None, 0)
+        for snapshot in self._snapshots:
+            length = len(os.path.commonprefix([snapshot.tokens, tuple(tokens)]))
+            if length > best[1]:
+                best = (snapshot, length)
+        return best
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot; the one used least recently goes."""
+        self._snapshots = [*self._snapshots[-self.size + 1 :], snapshot] if self.size > 1 else [snapshot]
+
+    def clear(self) -> None:
+        self._snapshots.clear()
