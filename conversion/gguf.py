@@ -7,6 +7,7 @@ The folder loads with ``mlx_lm.load`` like any other model.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ def from_gguf(source: str | Path, destination: str | Path, dtype: str = "float32
     config = _config(gguf)
     gguf.check_types()
     names = {name: _mlx_name(name, gguf.path) for name in gguf.tensors}
+    _check_complete(gguf, config["num_hidden_layers"])
     with new_folder(Path(destination)) as folder:
         write_tokenizer(gguf, folder)
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -114,6 +116,16 @@ def _mlx_name(name: str, path: Path) -> str:
     raise ConversionError("the GGUF file holds a tensor that has no place in the model", where=f"{path}: {name}")
 
 
+def _check_complete(gguf: GGUFFile, blocks: int) -> None:
+    wanted = itertools.chain(
+        ("token_embd.weight", "output_norm.weight"),
+        (f"blk.{block}.{part}.weight" for block in range(blocks) for part in IN_BLOCK),
+    )
+    missing = next((name for name in wanted if name not in gguf.tensors), None)
+    if missing:
+        raise ConversionError("the GGUF file lacks a tensor", where=gguf.path, expected=missing)
+
+
 def _weights(
     gguf: GGUFFile, names: dict[str, str], config: dict[str, Any], dtype: mx.Dtype
 ) -> Iterator[tuple[str, mx.array]]:
@@ -122,6 +134,12 @@ def _weights(
         tensor = gguf.tensor(name)
         projection = target.split(".")[-2]
         if config["model_type"] == "llama" and projection in heads:
+            if tensor.shape[0] % (2 * heads[projection]):
+                raise ConversionError(
+                    "a GGUF tensor does not fit the number of heads",
+                    where=f"{gguf.path}: {name}",
+                    got=f"{tensor.shape[0]} rows, {heads[projection]} heads",
+                )
             tensor = _half_split_rows(tensor, heads[projection])
         yield target, mx.array(tensor).astype(dtype)
 

@@ -149,7 +149,9 @@ class GGUFFile:
             name = cursor.string()
             shape = tuple(cursor.number("<Q") for _ in range(cursor.number("<I")))[::-1]
             infos.append((name, shape, cursor.number("<I"), cursor.number("<Q")))
-        alignment = int(metadata.get("general.alignment", 32))
+        alignment = metadata.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment <= 0 or alignment % 8:
+            raise struct.error(f"general.alignment is {alignment!r}, not a multiple of 8")
         base = -(-cursor.position // alignment) * alignment
         return metadata, {name: TensorInfo(shape, kind, base + offset) for name, shape, kind, offset in infos}
 

@@ -52,11 +52,12 @@ def write_tokenizer(gguf: GGUFFile, folder: Path) -> None:
             expected=f"model 'gpt2' with one of {', '.join(PRE_TOKENIZERS)}",
         )
     tokens, merges = meta.get("tokenizer.ggml.tokens", []), meta.get("tokenizer.ggml.merges", [])
-    bpe = models.BPE(
-        vocab={token: index for index, token in enumerate(tokens)},
-        merges=[tuple(merge.split(" ", 1)) for merge in merges],
-    )
-    tokenizer = Tokenizer(bpe)
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
+    odd = next((pair for pair in pairs if len(pair) != 2 or not {*pair, "".join(pair)} <= vocabulary.keys()), None)
+    if odd:
+        raise ConversionError("the GGUF tokenizer merges tokens that it lacks", where=gguf.path, got=" ".join(odd))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
     tokenizer.decoder = decoders.ByteLevel()
     types = meta.get("tokenizer.ggml.token_type", [])
@@ -71,7 +72,10 @@ def write_tokenizer(gguf: GGUFFile, folder: Path) -> None:
 
 def _tokenizer_config(meta: dict[str, Any], tokens: list[str]) -> dict[str, Any]:
     def token(role: str) -> str | None:
-        index = meta.get(f"tokenizer.ggml.{role}_token_id")
+        key = f"tokenizer.ggml.{role}_token_id"
+        index = meta.get(key)
+        if index is not None and index >= len(tokens):
+            raise ConversionError("the GGUF tokenizer lacks a token", where=key, got=index, expected=f"< {len(tokens)}")
         return tokens[index] if index is not None else None
 
     return {

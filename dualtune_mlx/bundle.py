@@ -148,8 +148,9 @@ class Bundle:
 
     def write(self) -> None:
         """Write the manifest, and the template where it is the user's own."""
-        if self.template not in TEMPLATES:
-            write_text(self.folder / OWN_TEMPLATE, Template(self.template).source)
+        own = self.folder / OWN_TEMPLATE
+        if self.template not in TEMPLATES and not (own.exists() and Template(str(own)).hash == self.template_hash):
+            write_text(own, Template(self.template).source)
         write_json(self.folder / MANIFEST, self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,6 +169,8 @@ class Bundle:
 
 def adapter_path(stage: str, scope: str) -> str:
     """Where an adapter lies: a scope is data, so it becomes a slug and a hash, never a path by itself."""
+    if not re.fullmatch("[a-z]+", stage):
+        raise BundleError("a stage's name is not a plain word", got=repr(stage), expected="selector, arguments, …")
     if stage != "arguments":
         return stage
     slug = re.sub(r"[^a-z0-9]+", "-", scope.lower()).strip("-")[:40] or "shared"

@@ -30,9 +30,15 @@ def new_folder(destination: Path, replace: bool = False) -> Iterator[Path]:
             if file.is_file():
                 _flush(file)
         temporary.chmod(0o755)
+        old = temporary.with_name(temporary.name + "-old")
         if destination.exists():
-            destination.rename(temporary.with_name(temporary.name + "-old"))
-        temporary.rename(destination)
+            destination.rename(old)
+        try:
+            temporary.rename(destination)
+        except OSError:
+            if old.exists():
+                old.rename(destination)
+            raise
     finally:
         for leftover in (temporary, temporary.with_name(temporary.name + "-old")):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -45,6 +45,11 @@ class BaseModel:
         self.fingerprint = fingerprint(self.model)
         self.bank = AdapterBank(self.model)
 
+    @property
+    def context_length(self) -> int | None:
+        """The longest stream the model was made for, in tokens, where its configuration says so."""
+        return getattr(self.model.args, "max_position_embeddings", None)
+
     def hidden(self, tokens: mx.array, cache: list[Any]) -> mx.array:
         """The last layer's normed states, (batch, length, width), for tokens (batch, length)."""
         states: mx.array = self.model.model(tokens, cache)

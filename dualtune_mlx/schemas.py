@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from jsonschema.exceptions import SchemaError, best_match  # type: ignore[import-untyped]
-from jsonschema.validators import validator_for  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, best_match
+from jsonschema.validators import validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -52,7 +52,7 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
     Raises:
         ToolError: naming the place; also when they are not JSON, or the schema points outside itself.
     """
-    where = f"{tool.server}/{tool.name}"
+    where = f"{tool.server}/{tool.name}" if tool.server else tool.name
     try:
         json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as broken:  # sent, a lone surrogate would end the whole session

@@ -14,7 +14,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import ArgumentGrammar, Ranked, best_first
-from dualtune_mlx.errors import DecodingError
+from dualtune_mlx.errors import DecodingError, PromptError
 from dualtune_mlx.kv import PrefixCache, Snapshot
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Stream
@@ -102,6 +102,7 @@ class StageRunner:
     @contextmanager
     def _pass(self, stage: Stage, stream: Stream) -> Iterator[_Forward]:
         """A forward pass that stands at the activation point, with the stage's adapter active."""
+        self._check_length(stream)
         usage = StageUsage(adapter=stage.adapter_name)
         bank, began = self.base.bank, time.perf_counter()
         switches = bank.switches
@@ -113,6 +114,17 @@ class StageRunner:
         finally:
             usage.switches = bank.switches - switches
             usage.seconds = time.perf_counter() - began
+
+    def _check_length(self, stream: Stream) -> None:
+        limit = self.base.context_length
+        if limit is not None and len(stream) > limit:
+            raise PromptError(
+                "the tools and the conversation are longer than the model's context",
+                where=self.base.name,
+                got=f"{len(stream)} tokens, {stream.last('prefix').end} of them tools",
+                expected=f"at most {limit}",
+                fix="shorten the conversation, show fewer tools, or use briefer tool cards",
+            )
 
     def _base_caches(self, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
         """Caches that hold the base model's KV of some tokens; what is known is not computed again."""

@@ -150,7 +150,10 @@ class Message:
     def from_dict(cls, value: Mapping[str, Any]) -> Message:
         if not isinstance(value, Mapping):
             raise DataError("a message is not a JSON object", got=type(value).__name__)
-        calls = tuple(ToolCall.from_dict(call) for call in value.get("tool_calls") or ())
+        listed = value.get("tool_calls") or []
+        if not isinstance(listed, Sequence):
+            raise DataError("a message's tool_calls are not a list", got=type(listed).__name__)
+        calls = tuple(ToolCall.from_dict(call) for call in listed)
         return cls(str(value.get("role")), text_of(value.get("content")), calls)
 
     def to_dict(self) -> dict[str, Any]:

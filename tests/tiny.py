@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
 from mlx_lm.models import llama, qwen2
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -37,22 +43,41 @@ def tokenizer() -> TokenizerWrapper:
     return TokenizerWrapper(fast)
 
 
-def model(seed: int = 0, kind: str = "llama", layers: int = 2) -> BaseModel:
-    """A randomly initialised model over that tokenizer."""
+def config(kind: str = "llama", layers: int = 2) -> dict[str, Any]:
+    """The tiny model's ``config.json``."""
+    return {
+        "model_type": kind,
+        "hidden_size": 32,
+        "num_hidden_layers": layers,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-5,
+        "vocab_size": 272,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+    }
+
+
+def unwrapped(seed: int = 0, kind: str = "llama", layers: int = 2) -> nn.Module:
+    """A randomly initialised network, as mlx-lm makes it; the same one for the same seed."""
     mx.random.seed(seed)
     module = {"llama": llama, "qwen2": qwen2}[kind]
-    args = module.ModelArgs(
-        model_type=kind,
-        hidden_size=32,
-        num_hidden_layers=layers,
-        intermediate_size=48,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        rms_norm_eps=1e-5,
-        vocab_size=272,
-        rope_theta=10000.0,
-        tie_word_embeddings=True,
-    )
-    network = module.Model(args)
+    network = module.Model(module.ModelArgs(**config(kind, layers)))
     mx.eval(network.parameters())
-    return BaseModel(f"tiny-{kind}", network, tokenizer())
+    return network
+
+
+def model(seed: int = 0, kind: str = "llama", layers: int = 2) -> BaseModel:
+    """A randomly initialised model over that tokenizer."""
+    return BaseModel(f"tiny-{kind}", unwrapped(seed, kind, layers), tokenizer())
+
+
+def save(folder: Path, seed: int = 0, kind: str = "llama", layers: int = 2) -> Path:
+    """The tiny model as a folder that ``load_model`` takes."""
+    folder.mkdir(parents=True)
+    weights = tree_flatten(unwrapped(seed, kind, layers).parameters(), destination={})
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+    (folder / "config.json").write_text(json.dumps({**config(kind, layers), "eos_token_id": 258}))
+    tokenizer()._tokenizer.save_pretrained(str(folder))
+    return folder

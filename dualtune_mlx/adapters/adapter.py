@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from dualtune_mlx.adapters.low_rank import LowRank
 from dualtune_mlx.errors import AdapterError
 from dualtune_mlx.files import new_folder
+from dualtune_mlx.prompts.stream import ACTIVATIONS
 
 FORMAT = 1
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
@@ -51,12 +52,20 @@ class AdapterConfig:
             AdapterError: for another kind of adapter, a newer format, or a missing field.
         """
         ours = value.get("dualtune", {"format": FORMAT, "activation": "all"})
+        ours = ours if isinstance(ours, Mapping) else {}
         if ours.get("format") != FORMAT or value.get("fine_tune_type", "lora") != "lora":
             raise AdapterError(
                 "this adapter is of a kind or format that is not supported",
                 where=where,
                 got=f"{value.get('fine_tune_type')}, format {ours.get('format')}",
                 expected=f"lora, format {FORMAT}",
+            )
+        if ours.get("activation", "all") not in ACTIVATIONS:
+            raise AdapterError(
+                "an adapter's activation is unknown",
+                where=where,
+                got=ours["activation"],
+                expected=", ".join(ACTIVATIONS),
             )
         try:
             lora = value["lora_parameters"]

@@ -74,20 +74,18 @@ class AdapterBank:
         finally:
             self._place({} if self.active is None else self.active.layers)
 
-    def new_adapter(self, rank: int, scale: float, activation: str, seed: int) -> Adapter:
-        """A fresh adapter for every slot: A uniform within 1/sqrt(inputs), B zero, as in mlx-lm."""
-        keys = sorted({name.split(".", 3)[3] for name in self.slots})
-        config = AdapterConfig(rank, scale, activation, self.num_layers, tuple(keys))
-        layers = {}
-        for key, (name, slot) in zip(
-            mx.random.split(mx.random.key(seed), len(self.slots)), self.slots.items(), strict=True
-        ):
-            inputs, outputs = shape_of(slot.linear)
+    def new_adapter(self, rank: int, scale: float, activation: str, seed: int, layers: int | None = None) -> Adapter:
+        """A fresh adapter for the last ``layers`` layers (None: all): A uniform within 1/sqrt(inputs), B zero."""
+        count = min(layers or self.num_layers, self.num_layers)
+        names = [name for name in self.slots if _place_of(name)[0] >= self.num_layers - count]
+        keys = sorted({_place_of(name)[1] for name in names})
+        updates = {}
+        for key, name in zip(mx.random.split(mx.random.key(seed), len(names)), names, strict=True):
+            inputs, outputs = shape_of(self.slots[name].linear)
             bound = inputs**-0.5
-            layers[name] = LowRank(
-                mx.random.uniform(-bound, bound, (inputs, rank), key=key), mx.zeros((rank, outputs)), scale
-            )
-        return Adapter.from_layers(config, layers)
+            a = mx.random.uniform(-bound, bound, (inputs, rank), key=key)
+            updates[name] = LowRank(a, mx.zeros((rank, outputs)), scale)
+        return Adapter.from_layers(AdapterConfig(rank, scale, activation, count, tuple(keys)), updates)
 
     def _place(self, layers: Mapping[str, LowRank]) -> None:
         for name, slot in self.slots.items():
@@ -115,12 +113,15 @@ class AdapterBank:
     def _missing(self, adapter: Adapter) -> list[str]:
         """Layers that the configuration names and the weights lack (mlx-lm adapts the last ``num_layers``)."""
         first = self.num_layers - adapter.config.num_layers
-        wanted = [
-            name
-            for name in self.slots
-            if int(name.split(".")[2]) >= first and name.split(".", 3)[3] in adapter.config.keys
-        ]
+        places = {name: _place_of(name) for name in self.slots}
+        wanted = [name for name, (layer, key) in places.items() if layer >= first and key in adapter.config.keys]
         return [name for name in wanted if name not in adapter.layers]
+
+
+def _place_of(name: str) -> tuple[int, str]:
+    """A slot's layer number and its name inside the layer: ``model.layers.3.mlp.up_proj`` is (3, "mlp.up_proj")."""
+    _, _, layer, key = name.split(".", 3)
+    return int(layer), key
 
 
 def _wrap(model: nn.Module) -> dict[str, LowRankLinear]:

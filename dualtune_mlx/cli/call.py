@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dualtune_mlx.cli import options
-from dualtune_mlx.cli.output import console, emit_json, json_option
+from dualtune_mlx.cli.output import STDOUT, console, emit_json, json_option
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.orchestration import BlockingToolbox, ToolResult, connected, read_config
@@ -21,23 +21,29 @@ CANDIDATES = 3
 
 
 @click.command()
-@click.argument("request")
+@click.argument("request", required=False)
 @click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
 @options.model
 @click.option("--tools", "tools_file", type=click.Path(path_type=Path), help="JSON file with the visible tools.")
 @click.option("--mcp", type=click.Path(path_type=Path), help="mcpServers file; its servers are started.")
 @click.option("--execute", is_flag=True, help="Execute the call on its MCP server.")
+@options.max_tokens
 @json_option
 def command(
-    request: str,
+    request: str | None,
     bundle: Path,
     model: str | None,
     tools_file: Path | None,
     mcp: Path | None,
     execute: bool,
+    max_tokens: int,
     json_to: str | None,
 ) -> None:
     """Choose a tool for REQUEST and write its arguments."""
+    if request is None:  # `--json REQUEST`: click takes what follows --json for its file
+        request, json_to = json_to, STDOUT
+    if request is None or request == STDOUT:
+        raise click.UsageError("Missing argument 'REQUEST'.")
     if (tools_file is None) == (mcp is None):
         raise click.UsageError("Give either --tools or --mcp.")
     if execute and mcp is None:
@@ -46,22 +52,14 @@ def command(
         toolbox = stack.enter_context(connected(read_config(mcp))) if mcp else None
         tools = visible_tools(toolbox) if toolbox else read_tools(tools_file or Path())
         dualtune = stack.enter_context(DualTune.load(bundle, model))
-        value = call_once(dualtune, request, tools, toolbox if execute else None, console(json_to))
-    emit_json(json_to, value)
+        call = dualtune.call(request, tools, top_k=CANDIDATES, max_tokens=max_tokens)
+        result = toolbox.execute(call) if toolbox and execute and not call.is_respond else None
+    show(console(json_to), request, call, result)
+    emit_json(json_to, call_json(call, result))
 
 
 def visible_tools(toolbox: BlockingToolbox) -> tuple[Tool, ...]:
     return tuple(tool for server in toolbox.servers for tool in server.tools)
-
-
-def call_once(
-    dualtune: DualTune, request: str, tools: tuple[Tool, ...], toolbox: BlockingToolbox | None, out: Console
-) -> dict[str, Any]:
-    """Call for one request, execute it where there is a toolbox, show it, and give it as JSON."""
-    call = dualtune.call(request, tools, top_k=CANDIDATES)
-    result = toolbox.execute(call) if toolbox and not call.is_respond else None
-    show(out, request, call, result)
-    return call_json(call, result)
 
 
 def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) -> None:

@@ -103,7 +103,8 @@ class Demo:
     def _measure(self, name: str, arguments: Sequence[str]) -> dict[str, Any]:
         path = self.folder / name
         if not path.exists():
-            self._dualtune(eval.command, [*arguments, "--json", str(path)])
+            limit = ["--max-tokens", str(self.recipe.max_tokens)]
+            self._dualtune(eval.command, [*arguments, *limit, "--json", str(path)])
         value: dict[str, Any] = json.loads(path.read_text())
         return value
 

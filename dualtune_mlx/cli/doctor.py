@@ -35,7 +35,9 @@ def command(json_to: str | None) -> None:
     out = console(json_to)
     table = Table("", "what", "found", "to do", show_header=True)
     for check in checks:
-        table.add_row("[green]ok[/]" if check.ok else "[yellow]--[/]", check.what, check.found, check.fix)
+        table.add_row(
+            "[green]ok[/]" if check.ok else "[yellow]--[/]", check.what, check.found, "" if check.ok else check.fix
+        )
     out.print(table)
     emit_json(json_to, [asdict(check) for check in checks])
 

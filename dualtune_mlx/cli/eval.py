@@ -24,6 +24,7 @@ from dualtune_mlx.evaluation.calls import METRICS
 @click.option("--suite", type=click.Choice(["calls"]), default="calls", show_default=True, help="What is measured.")
 @options.template
 @options.cards
+@options.max_tokens
 @json_option
 def command(
     bundle: Path | None,
@@ -33,6 +34,7 @@ def command(
     suite: str,
     template: str,
     cards: str,
+    max_tokens: int,
     json_to: str | None,
 ) -> None:
     """Measure a bundle, or a base model, on DATA. --template and --cards are for --base; a bundle has its own."""
@@ -44,7 +46,7 @@ def command(
         DualTune.load(bundle, model) if bundle else DualTune.without_adapters(required_model(model), template, cards)
     )
     with loaded as dualtune, progress(out, f"eval {suite}") as bar:
-        report = evaluate_calls(dualtune, trajectories, lambda done, total: bar(done, total, ""))
+        report = evaluate_calls(dualtune, trajectories, max_tokens, lambda done, total: bar(done, total, ""))
     value = report.to_dict()
     table = Table("right", "accuracy", "95% interval", title=f"{value['n']} decisions")
     for metric in METRICS:

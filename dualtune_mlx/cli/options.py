@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import click
 
+from dualtune_mlx.engine import MAX_TOKENS
 from dualtune_mlx.models import EMBEDDED
 from dualtune_mlx.prompts import CARDS, TEMPLATES
 
 model = click.option("--model", default=None, metavar="M", help=f"A folder, a hub id, a .gguf file, or {EMBEDDED!r}.")
 template = click.option(
     "--template", default="chatml", show_default=True, metavar="T", help=f"{', '.join(TEMPLATES)}, or a file of yours."
+)
+max_tokens = click.option(
+    "--max-tokens", type=click.IntRange(1), default=MAX_TOKENS, show_default=True, help="Longest arguments, in tokens."
 )
 cards = click.option(
     "--cards",

@@ -45,6 +45,7 @@ def _number(name: str, text: str) -> Any:
 @_number("weight_decay", "Weight decay of AdamW.")
 @_number("rank", "Rank of the adapter.")
 @_number("scale", "Factor of the adapter's update (alpha / rank).")
+@_number("layers", "How many layers, from the last, have an adapter.")
 @_number("validate_every", "Steps between measurements of the validation loss; 0: only at the end.")
 @_number("seed", "Seed of the order and of the first weights.")
 def command(stage: str, model: str | None, data: Path, bundle: Path, template: str, cards: str, **given: Any) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from dualtune_mlx.errors import DataError, ToolError, UsageError
 from dualtune_mlx.schemas import check_arguments, checked
@@ -32,7 +34,7 @@ def read_trajectories(path: str | Path) -> list[Trajectory]:
     path = Path(path)
     beside = path.parent / "tools.json"
     tools = read_tools(beside) if beside.is_file() else ()
-    numbered = [(n, line) for n, line in enumerate(_text(path).splitlines(), 1) if line.strip()]
+    numbered = [(n, line) for n, line in enumerate(_text(path).split("\n"), 1) if line.strip()]
     if not numbered:
         raise DataError("a data file is empty", where=path, expected='lines of {"messages": […], "tools": […]}')
     return [_trajectory(line, tools, f"{path}:{number}") for number, line in numbered]
@@ -54,7 +56,11 @@ def read_tools(path: str | Path) -> tuple[Tool, ...]:
     listed = value.get("tools") if isinstance(value, Mapping) else value
     if not isinstance(listed, list) or not listed:
         raise DataError("a tools file holds no list of tools", where=path, expected='[…] or {"tools": […]}')
-    tools = tuple(Tool.from_dict(tool, server) for tool in listed)
+    try:
+        tools = tuple(Tool.from_dict(tool, server) for tool in listed)
+    except ToolError as error:
+        nested = f"{path}: {error.where}" if error.where else path
+        raise ToolError(error.what, where=nested, got=error.got, expected=error.expected) from error
     for tool in tools:
         checked(dict(tool.parameters), f"{path}: tool {tool.name!r}")
     return tools
@@ -80,14 +86,27 @@ def _trajectory(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
         raise DataError(
             "a line has no messages", where=where, got=line[:80], expected='{"messages": […], "tools": […]}'
         )
+    if not isinstance(value.get("tools", []), list):
+        raise DataError("a line's tools are not a list", where=where, got=type(value["tools"]).__name__)
     try:
-        visible = tuple(Tool.from_dict(tool) for tool in value["tools"]) if "tools" in value else tools
+        visible = tuple(_line_tool(tool) for tool in value["tools"]) if "tools" in value else tools
         trajectory = Trajectory(tuple(Message.from_dict(message) for message in value["messages"]), visible)
         _check(trajectory)
     except (DataError, ToolError) as error:
         nested = f"{where}, {error.where}" if error.where else where
         raise type(error)(error.what, where=nested, got=error.got, expected=error.expected, fix=error.fix) from error
     return trajectory
+
+
+def _line_tool(value: Mapping[str, Any]) -> Tool:
+    tool = Tool.from_dict(value)
+    _check_schema(json.dumps(dict(tool.parameters)), f"tool {tool.name!r}")
+    return tool
+
+
+@lru_cache(maxsize=1024)  # lines repeat their tools
+def _check_schema(schema: str, where: str) -> None:
+    checked(json.loads(schema), where)
 
 
 def _check(trajectory: Trajectory) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer
-from llguidance.hf import from_tokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from dualtune_mlx.errors import DecodingError, ModelError, ToolError
@@ -23,6 +22,8 @@ class GrammarTokenizer:
     """The tokenizer as llguidance needs it; building it takes some tenths of a second."""
 
     def __init__(self, tokenizer: Any) -> None:
+        from llguidance.hf import from_tokenizer  # imports transformers, which mlx-lm must configure first
+
         try:
             self.tokenizer: LLTokenizer = from_tokenizer(getattr(tokenizer, "_tokenizer", tokenizer))
         except ValueError as error:
@@ -69,7 +70,7 @@ class ArgumentGrammar:
             raise DecodingError(
                 "the grammar of a tool's arguments refused a token",
                 where=f"tool {self.tool.name!r}",
-                got=self._matcher.get_error(),
+                got=self._matcher.get_error().splitlines()[0],
             )
 
     def value(self, tokens: Sequence[int]) -> dict[str, Any]:

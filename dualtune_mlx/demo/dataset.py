@@ -9,7 +9,7 @@ from importlib.resources.abc import Traversable
 from itertools import islice
 from typing import Any
 
-from jsonschema.validators import validator_for  # type: ignore[import-untyped]
+from jsonschema.validators import validator_for
 
 from dualtune_mlx.demo.forms import FOLDER, SPLITS, Form, load_forms
 from dualtune_mlx.demo.slots import fill

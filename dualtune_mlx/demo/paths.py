@@ -9,10 +9,10 @@ from dualtune_mlx.demo.draw import Draw, Slot, copied
 
 def _stem(draw: Draw) -> str:
     """One to three words joined as people join them: snake, kebab, camelCase, PascalCase, dots."""
-    words = [draw.word("nouns", "tech", "adjectives", "verbs") for _ in range(draw.rng.choice((1, 1, 2, 2, 2, 3)))]
-    if draw.chance(0.15):
+    words = [draw.word("nouns", "tech", "adjectives", "verbs") for _ in range(draw.rng.choice((1, 1, 1, 2, 2, 2, 3)))]
+    if draw.chance(0.06):
         words[0] = draw.invented()
-    style = draw.rng.choice(("_", "-", "_", "-", "camel", "Pascal", "."))
+    style = draw.rng.choice(("_", "-", "_", "-", "_", "-", "camel", "Pascal", "."))
     if style == "camel":
         return words[0] + "".join(word.capitalize() for word in words[1:])
     if style == "Pascal":
@@ -32,7 +32,7 @@ def _file_name(draw: Draw, extensions: str = "extensions") -> str:
     if extensions == "extensions" and draw.chance(0.06):
         return draw.word("special_files")
     stem = _stem(draw)
-    if draw.chance(0.2):
+    if draw.chance(0.12):
         joint = draw.rng.choice("_-")
         stem = f"{_stamp(draw)}{joint}{stem}" if draw.chance(0.4) else f"{stem}{joint}{_stamp(draw)}"
     return f"{stem}.{draw.word(extensions)}"
@@ -40,11 +40,11 @@ def _file_name(draw: Draw, extensions: str = "extensions") -> str:
 
 def _folders(draw: Draw, depth: int) -> str:
     """``depth`` folder names, joined by slashes."""
-    return "/".join(draw.word("folders") if draw.chance(0.5) else _folder_name(draw) for _ in range(depth))
+    return "/".join(draw.word("folders") if draw.chance(0.75) else _folder_name(draw) for _ in range(depth))
 
 
 def _folder_name(draw: Draw) -> str:
-    name = f"{_stem(draw)}-{_stamp(draw)}" if draw.chance(0.15) else _stem(draw)
+    name = f"{_stem(draw)}-{_stamp(draw)}" if draw.chance(0.08) else _stem(draw)
     return name.capitalize() if draw.chance(0.1) else name
 
 
@@ -57,7 +57,7 @@ def _root(draw: Draw) -> str:
 
 
 def _relative_path(draw: Draw, extensions: str = "extensions") -> str:
-    depth = draw.rng.choice((0, 0, 1, 1, 1, 2, 2, 3))
+    depth = draw.rng.choice((0, 0, 0, 1, 1, 1, 2, 2))
     name = _file_name(draw, extensions)
     return f"{_folders(draw, depth)}/{name}" if depth else name
 
@@ -67,7 +67,7 @@ def _file_path(draw: Draw, extensions: str = "extensions") -> str:
 
 
 def _folder_path(draw: Draw) -> str:
-    path = _root(draw) + _folders(draw, draw.rng.choice((1, 1, 2, 2, 3)))
+    path = _root(draw) + _folders(draw, draw.rng.choice((1, 1, 1, 2, 2, 3)))
     return path + "/" if draw.chance(0.15) else path
 
 
@@ -122,7 +122,7 @@ def _joined(draw: Draw, items: list[str]) -> Slot:
 
 def _several(draw: Draw, one: Callable[[Draw], str]) -> Slot:
     """Two to four different items."""
-    wanted = draw.rng.choice((2, 2, 2, 3, 3, 4))
+    wanted = draw.rng.choice((2, 2, 2, 2, 3, 3, 4))
     found: dict[str, None] = {}
     while len(found) < wanted:
         found[one(draw)] = None

@@ -33,6 +33,7 @@ class Recipe:
     seed: int = 1
     template: str = "chatml"
     cards: str = "brief"
+    max_tokens: int = 128
     selector: tuple[str, ...] = ("--steps", "150")
     arguments: tuple[str, ...] = ("--steps", "120")
     requests: tuple[str, ...] = REQUESTS

@@ -9,7 +9,7 @@ from math import sqrt
 from typing import Any
 
 from dualtune_mlx.data.steps import Step, steps
-from dualtune_mlx.engine import DualTune
+from dualtune_mlx.engine import MAX_TOKENS, DualTune
 from dualtune_mlx.errors import DecodingError
 from dualtune_mlx.tools import ToolCall, Trajectory
 
@@ -61,23 +61,27 @@ class Report:
 def evaluate_calls(
     dualtune: DualTune,
     trajectories: Sequence[Trajectory],
+    max_tokens: int = MAX_TOKENS,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Call the engine at every decision of the trajectories, with everything before it as context."""
+    """Call the engine at every decision of the trajectories, with everything before it as context.
+
+    Arguments that are not complete after ``max_tokens`` tokens count as wrong.
+    """
     decisions = [step for trajectory in trajectories for step in steps(trajectory)]
     scored = []
     for done, step in enumerate(decisions, 1):
-        scored.append(_score(dualtune, step))
+        scored.append(_score(dualtune, step, max_tokens))
         report(done, len(decisions))
     return Report(tuple(scored))
 
 
-def _score(dualtune: DualTune, step: Step) -> Scored:
+def _score(dualtune: DualTune, step: Step, max_tokens: int) -> Scored:
     request = next(message.content for message in reversed(step.messages) if message.role == "user")
     servers = {tool.name: tool.server for tool in step.tools}
     gold = ToolCall(step.call.name, step.call.arguments, step.call.server or servers.get(step.call.name, ""))
     try:
-        return Scored(request, gold, dualtune.call(step.messages, step.tools))
+        return Scored(request, gold, dualtune.call(step.messages, step.tools, max_tokens=max_tokens))
     except DecodingError as error:
         return Scored(request, gold, None, error.what)
 

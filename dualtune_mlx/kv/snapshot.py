@@ -19,7 +19,9 @@ class Snapshot:
     @classmethod
     def of(cls, tokens: tuple[int, ...], caches: list[KVCache]) -> Snapshot:
         """The state of caches that have just processed these tokens."""
-        layers = tuple(cache.keys_and_values() for cache in caches)
+        # Slices: a cache that is exactly full gives its own arrays, and would write into them once trimmed.
+        pairs = (cache.keys_and_values() for cache in caches)
+        layers = tuple((keys[..., : len(tokens), :], values[..., : len(tokens), :]) for keys, values in pairs)
         mx.eval(layers)
         return cls(tokens, layers)
 

@@ -42,7 +42,7 @@ def labels(tools: Sequence[Tool]) -> dict[str, Tool]:
     found: dict[str, Tool] = {}
     for tool in tools:
         label = tool.name if names.count(tool.name) == 1 else f"{tool.server}/{tool.name}"
-        if label in found or label == RESPOND.name:
+        if label in found or tool.name == RESPOND.name:
             raise ToolError(
                 "two tools have the same name" if label in found else "a tool has a reserved name",
                 where=f"server {tool.server!r}",

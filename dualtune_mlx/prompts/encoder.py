@@ -37,14 +37,12 @@ class Encoder:
 
     def _broken(self, text: str) -> Iterator[str]:
         """The text, cut inside everything that looks like a control token."""
-        match = self._control.search(text)
-        if match is None:
-            if text:
-                yield text
-            return
-        cut = match.start() + 1
-        yield text[:cut]
-        yield from self._broken(text[cut:])
+        start = 0
+        while match := self._control.search(text, start):
+            yield text[start : match.start() + 1]
+            start = match.start() + 1
+        if start < len(text):
+            yield text[start:]
 
     def decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids))

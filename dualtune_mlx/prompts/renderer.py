@@ -33,7 +33,7 @@ class Prompt:
             PromptError: when a system message is not the first, or nobody asked anything.
         """
         system = messages[0].content if messages and messages[0].role == "system" else ""
-        rest = messages[1:] if system else messages
+        rest = messages[1:] if messages and messages[0].role == "system" else messages
         if not any(message.role == "user" for message in rest):
             raise PromptError("the conversation has no user message", expected="at least one message of role 'user'")
         names = labels(tools)

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError, nodes
+from jinja2 import TemplateError, nodes, pass_context
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -72,6 +72,11 @@ class _Marks:
 
     def split(self, rendered: str) -> list[Piece]:
         parts = re.split(f"\x00{self.nonce}:([0-9]+)\x00", rendered)
+        if [int(part) for part in parts[1::2]] != list(range(len(self.pieces))):
+            raise PromptError(
+                "a template changes, drops or repeats rendered text, in a filter block for example",
+                fix="apply filters to the values: {{ value|filter }}",
+            )
         pieces = [self.pieces[int(part)] if i % 2 else Piece("text", part) for i, part in enumerate(parts)]
         return [piece for piece in pieces if piece.value]
 
@@ -90,7 +95,8 @@ class Template:
         self._marks = _Marks()
         environment = ImmutableSandboxedEnvironment(
             extensions=[_SpanTag],
-            finalize=lambda value: self._marks.add("data", value),
+            # With the context, so that Jinja does not fold constants, marks and all, when it compiles.
+            finalize=pass_context(lambda _, value: self._marks.add("data", value)),
             keep_trailing_newline=True,
         )
         environment.marks = self._marks  # type: ignore[attr-defined]
@@ -110,7 +116,7 @@ class Template:
         context = self._template.new_context(values)
         try:
             rendered = "".join(self._template.blocks[block](context))
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise PromptError(
                 "a template cannot be rendered", where=f"{self.name}: block {block}", got=error
             ) from error

@@ -15,7 +15,8 @@ class TrainOptions:
 
     ``steps`` optimiser steps of ``batch_size`` examples; the learning rate rises linearly over
     ``warmup`` steps and then falls to zero along a cosine. The adapter is s·B·A with ``rank`` and
-    ``scale`` s. Every ``validate_every`` steps the validation loss is measured (0: only at the end).
+    ``scale`` s, in the last ``layers`` layers: below them no gradient is needed. Every
+    ``validate_every`` steps the validation loss is measured (0: only at the end).
     """
 
     steps: int = 200
@@ -25,6 +26,7 @@ class TrainOptions:
     weight_decay: float = 0.01
     rank: int = 16
     scale: float = 2.0
+    layers: int = 16
     activation: str = "turn"
     validate_every: int = 50
     seed: int = 0
@@ -37,6 +39,7 @@ class TrainOptions:
             "warmup": self.warmup >= 0,
             "weight_decay": self.weight_decay >= 0,
             "rank": self.rank >= 1,
+            "layers": self.layers >= 1,
             "activation": self.activation in ACTIVATIONS,
             "validate_every": self.validate_every >= 0,
         }

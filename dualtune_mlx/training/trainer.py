@@ -57,7 +57,7 @@ def train(
         DualTuneError: when the loss stops being a finite number.
     """
     prefix = base_prefix(base, [*examples, *validation])
-    start = base.bank.new_adapter(options.rank, options.scale, options.activation, options.seed)
+    start = base.bank.new_adapter(options.rank, options.scale, options.activation, options.seed, options.layers)
     weights: Weights = {name: {"a": update.a, "b": update.b} for name, update in start.layers.items()}
     # Without the correction, mlx's AdamW takes steps 3 to 6 times too long in a run of some hundred steps.
     optimizer = optim.AdamW(_schedule(options), betas=BETAS, weight_decay=options.weight_decay, bias_correction=True)

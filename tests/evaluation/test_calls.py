@@ -1,0 +1,132 @@
+"""Metrics: what counts as right, and how sure that is."""
+
+from __future__ import annotations
+
+import pytest
+
+from dualtune_mlx import DualTune, Tool, ToolCall
+from dualtune_mlx.errors import DecodingError
+from dualtune_mlx.evaluation.calls import Report, Scored, evaluate_calls, same_json, wilson
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.tools import Message, Trajectory
+from tests import tiny
+
+GOLD = ToolCall("read", {"path": "a", "n": 3}, "fs")
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [  # R: binom::binom.confint(x, n, method = "wilson")
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (8, 10, 0.4902, 0.9433),
+        (1, 2, 0.0945, 0.9055),
+        (263, 420, 0.5789, 0.6711),
+    ],
+)
+def test_the_interval_is_wilson_s(successes, n, low, high):
+    assert wilson(successes, n) == pytest.approx([low, high], abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "equal"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
+        ({"a": 3}, {"a": 3.0}, True),
+        ({"a": [1, {"b": 2.0}]}, {"a": [1.0, {"b": 2}]}, True),
+        (1e20, 10**20, True),
+        ({"a": True}, {"a": 1}, False),
+        ({"a": False}, {"a": 0}, False),
+        ({"a": None}, {}, False),
+        ([1, 2], [2, 1], False),
+        ("3", 3, False),
+        ("a", "A", False),
+        (0.1, 0.2, False),
+    ],
+)
+def test_json_values_are_compared_as_json(left, right, equal):
+    assert same_json(left, right) is equal
+    assert same_json(right, left) is equal
+
+
+@pytest.mark.parametrize(
+    ("predicted", "right"),
+    [
+        (ToolCall("read", {"n": 3.0, "path": "a"}, "fs"), ["server", "tool", "call"]),
+        (ToolCall("read", {"path": "b", "n": 3}, "fs"), ["server", "tool"]),
+        (ToolCall("list", {"path": "a", "n": 3}, "fs"), ["server"]),
+        (ToolCall("read", {"path": "a", "n": 3}, "git"), []),
+        (None, []),
+    ],
+)
+def test_a_call_is_right_only_when_everything_above_it_is(predicted, right):
+    scored = Scored("show a", GOLD, predicted)
+    assert [metric for metric in ("server", "tool", "call") if scored.right(metric)] == right
+
+
+def test_a_report_holds_accuracies_intervals_and_examples():
+    wrong = ToolCall("read", {}, "fs", confidence=0.5)
+    report = Report((Scored("a", GOLD, GOLD), Scored("b", GOLD, wrong), Scored("c", GOLD, None, "too long")))
+    value = report.to_dict()
+    assert (value["n"], value["server"], value["tool"]) == (3, pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert value["call"] == report.accuracy("call") == pytest.approx(1 / 3)
+    assert value["intervals"]["call"] == wilson(1, 3)
+    gold = {"server": "fs", "name": "read", "arguments": {"path": "a", "n": 3}}
+    assert value["examples"][1] == {
+        "request": "b",
+        "gold": gold,
+        "predicted": {"server": "fs", "name": "read", "arguments": {}, "confidence": 0.5},
+    }
+    assert value["examples"][2] == {"request": "c", "gold": gold, "predicted": None, "failure": "too long"}
+
+
+class Recorder:
+    """Stands in for the engine: gives what it is told, and keeps what it was asked."""
+
+    def __init__(self, answer: ToolCall | Exception) -> None:
+        self.answer = answer
+        self.asked: list[tuple[Message, ...]] = []
+
+    def call(self, messages, tools):
+        del tools
+        self.asked.append(messages)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+TRAJECTORY = Trajectory(
+    (
+        Message("user", "show a"),
+        Message("assistant", "", (ToolCall("read", {"path": "a", "n": 3}),)),
+        Message("tool", "A"),
+        Message("assistant", "it is A"),
+    ),
+    (Tool("read", server="fs"),),
+)
+
+
+def test_every_decision_is_asked_with_everything_before_it():
+    engine, progress = Recorder(GOLD), []
+    report = evaluate_calls(engine, [TRAJECTORY], lambda done, total: progress.append((done, total)))
+    assert engine.asked == [TRAJECTORY.messages[:1], TRAJECTORY.messages[:3]]
+    assert progress == [(1, 2), (2, 2)]
+    assert [item.gold.name for item in report.scored] == ["read", "respond"]
+    assert [item.right("call") for item in report.scored] == [True, False]
+    assert [item.request for item in report.scored] == ["show a", "show a"]
+
+
+def test_arguments_that_could_not_be_written_are_a_wrong_answer():
+    report = evaluate_calls(Recorder(DecodingError("too long")), [TRAJECTORY])
+    assert report.accuracy("server") == 0
+    assert report.scored[0].failure == "too long"
+
+
+def test_an_evaluation_of_a_real_engine_agrees_with_calling_it():
+    base = tiny.model()
+    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    (tool,) = tools = (Tool("now", "Time.", server="clock"),)
+    trajectory = Trajectory((Message("user", "time?"), Message("assistant", "", (ToolCall("now"),))), tools)
+    (scored,) = evaluate_calls(dualtune, [trajectory]).scored
+    assert scored.predicted.name == dualtune.select("time?", tools, top_k=1)[0][0].name
+    assert scored.gold == ToolCall("now", {}, tool.server)

@@ -1,0 +1,82 @@
+"""Tool cards, and the names tools have in the prompt."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dualtune_mlx.errors import PromptError, ToolError
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts.cards import card, labels
+from dualtune_mlx.tools import RESPOND, Tool, ToolCall
+from tests import tiny
+
+SCHEMA = {"type": "object", "properties": {"src": {}, "dst": {}, "force": {}}, "required": ["src", "dst"]}
+MOVE = Tool("move", "Move a file. Fails when the destination exists.", SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("brief", "move(src, dst, force?)"),
+        ("signature", "move(src, dst, force?): Move a file."),
+        (
+            "schema",
+            json.dumps({"name": "move", "description": MOVE.description, "parameters": SCHEMA}),
+        ),
+    ],
+)
+def test_a_card_of_each_kind(kind, text):
+    assert card(MOVE, "move", kind) == text
+
+
+@pytest.mark.parametrize(
+    ("description", "shown"),
+    [
+        ("", "t()"),
+        ("One line\nand more", "t(): One line"),
+        ("Is it? Yes.", "t(): Is it?"),
+        ("Reads v1.2 files", "t(): Reads v1.2 files"),
+        ("word " * 30, "t(): " + " ".join(["word"] * 16) + "…"),
+        ("x" * 200, "t(): " + "x" * 80 + "…"),
+    ],
+)
+def test_a_signature_shows_the_first_sentence(description, shown):
+    assert card(Tool("t", description), "t", "signature") == shown
+
+
+def test_an_unknown_kind_is_refused_with_the_known_ones():
+    with pytest.raises(PromptError, match="long(?s:.*)brief, signature, schema"):
+        card(MOVE, "move", "long")
+
+
+def test_a_tool_has_its_own_name_unless_servers_share_it():
+    tools = [Tool("read", server="a"), Tool("read", server="b"), Tool("list", server="a")]
+    assert labels(tools) == {"a/read": tools[0], "b/read": tools[1], "list": tools[2]}
+
+
+@pytest.mark.parametrize(
+    ("tools", "what"),
+    [
+        ([Tool("read", server="a"), Tool("read", server="a")], "same name(?s:.*)server 'a'(?s:.*)a/read"),
+        ([Tool("a/x"), Tool("x", server="a"), Tool("x", server="b")], "same name(?s:.*)a/x"),
+        ([Tool("respond", server="a")], "reserved name(?s:.*)server 'a'(?s:.*)respond"),
+        ([Tool("respond", server="a"), Tool("respond", server="b")], "reserved name"),
+    ],
+)
+def test_names_that_cannot_be_told_apart_are_refused(tools, what):
+    with pytest.raises(ToolError, match=what):
+        labels(tools)
+
+
+def test_the_prompt_lists_every_tool_and_respond_once():
+    tools = [Tool("read", server="a"), Tool("read", server="b"), MOVE]
+    prompt = Prompt(Template("chatml"), tiny.tokenizer(), "brief")
+    text = prompt.encoder.decode(list(prompt.call(ToolCall("read", {}, "b"), tools).within("selector")))
+    assert text == "b/read\n"
+    from dualtune_mlx.tools import as_messages
+
+    prefix = prompt.encoder.decode(list(prompt.conversation(as_messages("hi"), tools).within("prefix")))
+    for line in ("a/read()", "b/read()", "move(src, dst, force?)", f"{RESPOND.name}()"):
+        assert prefix.splitlines().count(line) == 1

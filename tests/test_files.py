@@ -1,0 +1,109 @@
+"""Files are whole or not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.files import new_file, new_folder, write_json, write_text
+
+
+class Interrupted(BaseException):
+    """Like a keyboard interrupt: not an ``Exception``."""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("error", [ValueError, Interrupted])
+def test_an_interrupted_file_leaves_the_old_content(tmp_path, error):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(error), new_file(path) as temporary:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("error", [ValueError, Interrupted])
+def test_an_interrupted_new_file_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), new_file(tmp_path / "sub" / "a.json") as temporary:
+        temporary.write_text("half")
+        raise error
+    assert names(tmp_path / "sub") == []
+
+
+@pytest.mark.parametrize("error", [ValueError, Interrupted])
+@pytest.mark.parametrize("replace", [True, False])
+def test_an_interrupted_folder_leaves_what_was_there(tmp_path, error, replace):
+    destination = tmp_path / "out"
+    if replace:
+        destination.mkdir()
+        (destination / "old").write_text("old")
+    with pytest.raises(error), new_folder(destination, replace) as temporary:
+        (temporary / "new").write_text("half")
+        raise error
+    assert names(tmp_path) == (["out"] if replace else [])
+    assert not replace or names(destination) == ["old"]
+
+
+def test_a_folder_replaces_the_whole_older_one(tmp_path):
+    for name in ("first", "second"):
+        with new_folder(tmp_path / "out", replace=True) as temporary:
+            (temporary / name).write_text(name)
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["second"]
+
+
+def test_a_folder_that_cannot_take_its_name_leaves_the_older_one(tmp_path, monkeypatch):
+    destination = tmp_path / "out"
+    with new_folder(destination) as temporary:
+        (temporary / "old").write_text("old")
+    rename = Path.rename
+
+    def refusing(self, target):
+        if Path(target) == destination and not self.name.endswith("-old"):
+            raise OSError("refused")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    with pytest.raises(OSError, match="refused"), new_folder(destination, replace=True) as temporary:
+        (temporary / "new").write_text("new")
+    assert names(tmp_path) == ["out"]
+    assert names(destination) == ["old"]
+
+
+def test_an_existing_folder_is_not_replaced_unasked(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UsageError, match="exists already(?s:.*)out(?s:.*)fix: "), new_folder(tmp_path / "out"):
+        pytest.fail("the body must not run")
+
+
+def test_written_text_and_json_come_back(tmp_path):
+    write_text(tmp_path / "a" / "b.txt", "Ä\n")
+    write_json(tmp_path / "a" / "c.json", {"ä": [1, None]})
+    assert (tmp_path / "a" / "b.txt").read_bytes() == "Ä\n".encode()
+    assert json.loads((tmp_path / "a" / "c.json").read_text(encoding="utf-8")) == {"ä": [1, None]}
+    assert "ä" in (tmp_path / "a" / "c.json").read_text(encoding="utf-8")
+
+
+def test_others_may_read_what_was_written(tmp_path):
+    write_text(tmp_path / "a.txt", "x")
+    with new_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_place_that_cannot_be_written_is_a_wrong_call(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="cannot be written there(?s:.*)file/a.txt"):
+        write_text(tmp_path / "file" / "a.txt", "x")
+    with pytest.raises(UsageError, match="cannot be written there"), new_folder(tmp_path / "file" / "out"):
+        pass
