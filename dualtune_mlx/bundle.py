@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.errors import BundleError
-from dualtune_mlx.files import write_json, write_text
+from dualtune_mlx.files import locked, write_json, write_text
 from dualtune_mlx.prompts import TEMPLATES, Template
 from dualtune_mlx.tools import Tool
 
@@ -136,14 +136,21 @@ class Bundle:
         return adapter
 
     def with_adapter(
-        self, stage: str, scope: str, adapter: Adapter, training: Mapping[str, Any], tools: Sequence[Tool]
+        self, stage: str, scope: str, adapter: Adapter, training: Mapping[str, Any], tools: Iterable[Tool]
     ) -> Bundle:
-        """Write an adapter into the folder and the manifest after it; the bundle as it then is."""
+        """Write an adapter into the folder and the manifest after it; the bundle as it then is.
+
+        Another process may have added its own stage since this bundle was opened; that stays.
+        """
         path = adapter_path(stage, scope)
-        adapter.save(self.folder / path)
-        slot = Slot(path, adapter.content, dict(training))
-        bundle = replace(self, tools=tuple(tools), stages={**self.stages, (stage, scope): slot})
-        bundle.write()
+        with locked(self.folder):
+            latest = Bundle.open(self.folder) if (self.folder / MANIFEST).exists() else self
+            adapter.save(self.folder / path)
+            slot = Slot(path, adapter.content, dict(training))
+            known = {(tool.server, tool.name): tool for tool in (*latest.tools, *tools)}
+            stages = {**latest.stages, (stage, scope): slot}
+            bundle = replace(latest, tools=tuple(known.values()), stages=stages)
+            bundle.write()
         return bundle
 
     def write(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -58,6 +59,14 @@ def new_file(destination: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; others that want it wait."""
+    with _in_parent(folder / ".lock", lambda **_: (folder / ".lock").open("w")) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _in_parent(destination: Path, make: Any) -> Any:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from dualtune_mlx.files import write_json
 
 STDOUT = "-"
+LINES = 10
 
 json_option = click.option(
     "--json",
@@ -41,7 +42,13 @@ def emit_json(json_to: str | None, value: Any) -> None:
 
 @contextmanager
 def progress(to: Console, title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar with the time left; call it with the number done, their total, and a few words."""
+    """A progress bar with the time left, or now and then a line where there is no terminal.
+
+    Call it with the number done, their total, and a few words.
+    """
+    if not to.is_terminal:
+        yield lambda done, total, words: _line(to, title, done, total, words)
+        return
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -53,3 +60,8 @@ def progress(to: Console, title: str) -> Iterator[Callable[[int, int, str], None
     with bar:
         task: TaskID = bar.add_task(title, total=None, words="")
         yield lambda done, total, words: bar.update(task, completed=done, total=total, words=words)
+
+
+def _line(to: Console, title: str, done: int, total: int, words: str) -> None:
+    if done == total or done % max(1, total // LINES) == 0:
+        to.print(f"{title} {done}/{total} {words}", markup=False)

@@ -11,7 +11,6 @@ from dualtune_mlx.data import read_split
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Prompt
-from dualtune_mlx.tools import Tool, Trajectory
 from dualtune_mlx.training.examples import stage_examples
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.trainer import Progress, Trained, train
@@ -48,7 +47,8 @@ def train_stage(
         "best_step": trained.best_step,
         "validation_loss": trained.validation_loss,
     }
-    opened.with_adapter(stage, SHARED, trained.adapter, facts, _tools(opened.tools, train_set))
+    tools = [tool for trajectory in train_set for tool in trajectory.tools]
+    opened.with_adapter(stage, SHARED, trained.adapter, facts, tools)
     return trained
 
 
@@ -71,9 +71,3 @@ def open_or_new(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
             )
     return opened
 
-
-def _tools(known: tuple[Tool, ...], trajectories: list[Trajectory]) -> tuple[Tool, ...]:
-    """The bundle's snapshot: every tool that any stage saw, the latest description of each."""
-    latest = {(tool.server, tool.name): tool for tool in known}
-    latest |= {(tool.server, tool.name): tool for trajectory in trajectories for tool in trajectory.tools}
-    return tuple(latest.values())

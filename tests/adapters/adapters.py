@@ -20,14 +20,16 @@ def plain(kind: str = "llama", quantised: bool = False) -> nn.Module:
     return model
 
 
-def adapter_for(bank: AdapterBank, seed: int, activation: str = "all", rank: int = 4, scale: float = 2.0) -> Adapter:
+def adapter_for(
+    bank: AdapterBank, seed: int, activation: str = "all", rank: int = 4, scale: float = 2.0, layers: int | None = None
+) -> Adapter:
     """An adapter whose B is not zero, so that it changes every logit."""
-    fresh = bank.new_adapter(rank, scale, activation, seed)
-    layers = {
+    fresh = bank.new_adapter(rank, scale, activation, seed, layers)
+    updates = {
         name: LowRank(update.a, mx.random.normal(update.b.shape, key=mx.random.key(1000 * seed + i)) * 0.3, scale)
         for i, (name, update) in enumerate(fresh.layers.items())
     }
-    return Adapter.from_layers(fresh.config, layers)
+    return Adapter.from_layers(fresh.config, updates)
 
 
 def same(left: mx.array, right: mx.array) -> bool:

@@ -89,6 +89,17 @@ def test_mlx_lm_loads_an_adapter_that_acts_everywhere(tmp_path, kind):
     assert not mx.allclose(model(TOKENS), plain(kind)(TOKENS), rtol=1e-2, atol=1e-2).item()
 
 
+def test_mlx_lm_loads_an_adapter_of_the_last_layers_only(tmp_path):
+    model = plain()
+    bank = AdapterBank(model)
+    adapter = bank.load(adapter_for(bank, 1, layers=1))
+    assert {name.split(".")[2] for name in adapter.layers} == {"1"}
+    adapter.save(tmp_path / "a")
+    bank.activate(adapter)
+    theirs = load_adapters(plain(), str(tmp_path / "a"))
+    assert mx.allclose(model(TOKENS), theirs(TOKENS), rtol=1e-6, atol=1e-6).item()
+
+
 def test_an_adapter_that_mlx_lm_wrote_acts_everywhere(bank, saved):
     config = json.loads((saved / "adapter_config.json").read_text())
     del config["dualtune"], config["lora_parameters"]["keys"]

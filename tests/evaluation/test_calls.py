@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+
 import pytest
 
 from dualtune_mlx import DualTune, Tool, ToolCall
@@ -87,8 +89,8 @@ class Recorder:
         self.answer = answer
         self.asked: list[tuple[Message, ...]] = []
 
-    def call(self, messages, tools):
-        del tools
+    def call(self, messages, tools, **options):
+        del tools, options
         self.asked.append(messages)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -108,7 +110,7 @@ TRAJECTORY = Trajectory(
 
 def test_every_decision_is_asked_with_everything_before_it():
     engine, progress = Recorder(GOLD), []
-    report = evaluate_calls(engine, [TRAJECTORY], lambda done, total: progress.append((done, total)))
+    report = evaluate_calls(engine, [TRAJECTORY], report=lambda done, total: progress.append((done, total)))
     assert engine.asked == [TRAJECTORY.messages[:1], TRAJECTORY.messages[:3]]
     assert progress == [(1, 2), (2, 2)]
     assert [item.gold.name for item in report.scored] == ["read", "respond"]
@@ -130,3 +132,14 @@ def test_an_evaluation_of_a_real_engine_agrees_with_calling_it():
     (scored,) = evaluate_calls(dualtune, [trajectory]).scored
     assert scored.predicted.name == dualtune.select("time?", tools, top_k=1)[0][0].name
     assert scored.gold == ToolCall("now", {}, tool.server)
+
+
+def test_the_token_budget_reaches_the_engine():
+    base = tiny.model()
+    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    text = {"type": "object", "properties": {"text": {"type": "string", "minLength": 50}}, "required": ["text"]}
+    tools = tuple(Tool(f"respond{letter}", "", text) for letter in string.ascii_letters + string.digits)
+    trajectory = Trajectory((Message("user", "hi"), Message("assistant", "", (ToolCall("responda", {}),))), tools)
+    (scored,) = evaluate_calls(dualtune, [trajectory], max_tokens=20).scored
+    assert scored.predicted is None
+    assert "token budget" in scored.failure

@@ -1,0 +1,175 @@
+"""The commands on a tiny model: their JSON, their files, and that a seed decides everything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from tests.cli.conftest import SMALL, dualtune, line
+
+STAGE_USAGE = {
+    "prefilled_tokens",
+    "reused_tokens",
+    "forwards",
+    "decoded_tokens",
+    "forced_tokens",
+    "switches",
+    "seconds",
+}
+
+
+def json_of(*arguments: object) -> object:
+    result = dualtune(*arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_training_writes_a_bundle(bundle):
+    manifest = json.loads((bundle / "dualtune.json").read_text())
+    assert {stage: list(scopes) for stage, scopes in manifest["stages"].items()} == {
+        "selector": [""],
+        "arguments": [""],
+    }
+    for stage, examples in (("selector", 3), ("arguments", 2)):
+        facts = manifest["stages"][stage][""]["training"]
+        assert (facts["steps"], facts["rank"], facts["seed"], facts["examples"]) == (2, 2, 0, examples)
+    assert [tool["function"]["name"] for tool in manifest["tools"]] == ["read_file", "list_dir", "now"]
+
+
+def test_training_says_what_it_did(model, data, tmp_path):
+    where = tmp_path / "new"
+    result = dualtune("train", "selector", "--model", model, "--data", data, "--bundle", where, *SMALL)
+    assert "validation loss" in result.output
+    assert "2/2" in result.output
+    assert where.name in result.output.replace("\n", "")
+
+
+@pytest.mark.parametrize("activation", ["invocation", "turn", "all"])
+def test_the_same_seed_gives_the_same_adapter_bit_for_bit(model, data, tmp_path, activation):
+    many = tmp_path / "data"
+    many.mkdir()
+    shutil.copy(data / "tools.json", many / "tools.json")
+    for split in ("train", "valid"):
+        (many / f"{split}.jsonl").write_text("".join(line(f"show {c}", "read_file", path=c) for c in "abcdefghijkl"))
+
+    def adapter(name: str, seed: int) -> bytes:
+        where = ["--model", model, "--data", many, "--bundle", tmp_path / name]
+        more = ["--steps", 5, "--activation", activation, "--seed", seed]
+        result = dualtune("train", "arguments", *where, *SMALL, *more)
+        assert result.exit_code == 0, result.output
+        (file,) = (tmp_path / name).rglob("adapters.safetensors")
+        return file.read_bytes()
+
+    assert adapter("one", 3) == adapter("again", 3) != adapter("other", 4)
+
+
+def test_inspect_shows_tokens_masks_and_activation(model, data):
+    values = json_of("inspect", "--model", model, "--data", data / "test.jsonl", "--json")
+    assert [value["stage"] for value in values] == ["selector"] * 3 + ["arguments"] * 2
+    for value in values:
+        assert set(value) == {"stage", "tokens", "ids", "learned", "active"}
+        assert len({len(value[key]) for key in ("tokens", "ids", "learned", "active")}) == 1
+        for mask in (value["learned"], value["active"]):
+            assert mask == sorted(mask), "a mask begins somewhere and holds to the end"
+        assert 0 < sum(value["learned"]) < sum(value["active"]) < len(value["ids"])
+    learned = ["".join(t for t, on in zip(v["tokens"], v["learned"], strict=True) if on) for v in values]
+    assert learned == ["read_file\n", "list_dir\n", "now\n", '{"path": "a"}<|im_end|>\n', '{"path": "b"}<|im_end|>\n']
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [(["--stage", "selector"], 3), (["--stage", "arguments"], 2), (["--limit", "1"], 2)],
+)
+def test_inspect_shows_only_what_was_asked_for(model, data, options, shown):
+    assert len(json_of("inspect", "--model", model, "--data", data / "test.jsonl", "--json", *options)) == shown
+
+
+def test_inspect_shows_where_each_activation_begins(model, data):
+    active = {}
+    for kind in ("invocation", "turn", "all"):
+        options = ["--stage", "selector", "--limit", "1", "--activation", kind]
+        (value,) = json_of("inspect", "--model", model, "--data", data / "test.jsonl", "--json", *options)
+        active[kind] = "".join(t for t, on in zip(value["tokens"], value["active"], strict=True) if on)
+    assert active["invocation"] == "<|im_start|>assistant\nTool:\nread_file\n"
+    assert active["turn"] == "<|im_start|>user\nshow a<|im_end|>\n" + active["invocation"]
+    assert active["all"].endswith(active["turn"])
+    assert active["all"].startswith("<|im_start|>system\n")
+
+
+def test_inspect_in_colour_tells_the_same_story(model, data):
+    result = dualtune("inspect", "--model", model, "--data", data / "test.jsonl", "--limit", "1")
+    assert result.exit_code == 0
+    for word in ("selector:", "arguments:", "learned tokens", "read_file"):
+        assert word in result.stdout
+
+
+@pytest.mark.parametrize("kind", ["bundle", "base"])
+def test_eval_measures_a_bundle_or_a_base_model(model, data, bundle, kind, tmp_path):
+    which = ["--bundle", bundle] if kind == "bundle" else ["--base", "--model", model]
+    path = tmp_path / "result.json"
+    result = dualtune("eval", *which, "--data", data / "test.jsonl", "--json", path)
+    assert result.exit_code == 0, result.output
+    assert "95% interval" in result.stdout
+    value = json.loads(path.read_text())
+    assert value["n"] == 3
+    assert set(value) == {"n", "server", "tool", "call", "intervals", "examples"}
+    assert value["server"] >= value["tool"] >= value["call"] >= 0
+    for metric in ("server", "tool", "call"):
+        low, high = value["intervals"][metric]
+        assert 0 <= low <= value[metric] <= high <= 1
+    assert [example["request"] for example in value["examples"]] == ["show a", "list b", "time?"]
+    assert value["examples"][0]["gold"] == {"server": "fs", "name": "read_file", "arguments": {"path": "a"}}
+    assert set(value["examples"][0]["predicted"]) == {"server", "name", "arguments", "confidence"}
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_eval_prints_nothing_but_json_when_asked(data, bundle):
+    assert json_of("eval", "--bundle", bundle, "--data", data / "test.jsonl", "--json")["n"] == 3
+
+
+def test_call_gives_the_tool_its_arguments_and_what_it_cost(data, bundle):
+    value = json_of("call", "--bundle", bundle, "--tools", data / "tools.json", "show a", "--json")
+    assert set(value) == {"server", "name", "arguments", "confidence", "candidates", "usage"}
+    assert value["name"] in ("read_file", "list_dir", "now", "respond")
+    assert len(value["candidates"]) == 3
+    assert value["candidates"][0] == {
+        "server": value["server"],
+        "name": value["name"],
+        "probability": value["confidence"],
+    }
+    assert set(value["usage"]) >= STAGE_USAGE | {"stages"}
+    assert value["usage"]["prefilled_tokens"] > 0
+
+
+@pytest.mark.parametrize("order", ["last", "before the request"])
+def test_json_alone_may_stand_before_the_request_or_after_it(data, bundle, order):
+    words = ["--json", "show a"] if order == "before the request" else ["show a", "--json"]
+    plain = json_of("call", "--bundle", bundle, "--tools", data / "tools.json", "show a", "--json")
+    value = json_of("call", "--bundle", bundle, "--tools", data / "tools.json", *words)
+    assert (value["name"], value["arguments"]) == (plain["name"], plain["arguments"])
+
+
+def test_call_writes_json_to_a_file_and_shows_the_rest(data, bundle, tmp_path):
+    path = tmp_path / "call.json"
+    result = dualtune("call", "--bundle", bundle, "--tools", data / "tools.json", "--json", path, "show a")
+    assert result.exit_code == 0, result.output
+    assert "show a" in result.stdout
+    assert json.loads(path.read_text())["name"] in result.stdout
+
+
+def test_doctor_says_what_there_is():
+    checks = json_of("doctor", "--json")
+    assert {"machine", "MLX", "Metal", "BLAS", "MCP", "Node.js"} <= {check["what"] for check in checks}
+    assert all(check["ok"] or check["fix"] for check in checks)
+
+
+def test_convert_writes_a_model_folder(tmp_path):
+    from dualtune_mlx.models import load_model
+    from tests import tiny
+    from tests.conversion.gguf_writer import tiny_gguf
+
+    result = dualtune("convert", "from-gguf", tiny_gguf(tmp_path / "m.gguf"), tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert load_model(str(tmp_path / "out")).fingerprint == tiny.model().fingerprint
