@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.adapters import Adapter
+from dualtune_mlx.decoding import Grounding
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.files import locked, write_json, write_text
 from dualtune_mlx.prompts import TEMPLATES, Template
@@ -28,10 +29,14 @@ MANIFEST, OWN_TEMPLATE = "dualtune.json", "template.jinja"
 
 @dataclass(frozen=True)
 class Slot:
-    """Where an adapter lies in the bundle, the hash of its content, and how it was trained."""
+    """Where an adapter lies in the bundle, the hash of its content, and how it was trained.
+
+    ``grounding`` names the arguments that its data always copied from the conversation.
+    """
 
     path: str
     content: str
+    grounding: Grounding = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -78,7 +83,7 @@ class Bundle:
     @classmethod
     def _from_dict(cls, folder: Path, value: Mapping[str, Any]) -> Bundle:
         stages = {
-            (stage, scope): Slot(slot["path"], slot["content"], slot.get("training", {}))
+            (stage, scope): Slot(slot["path"], slot["content"], slot.get("grounding", {}), slot.get("training", {}))
             for stage, scopes in value["stages"].items()
             for scope, slot in scopes.items()
         }
@@ -108,8 +113,8 @@ class Bundle:
             )
         return template
 
-    def adapter_for(self, stage: str, tool: Tool | None = None) -> tuple[str, Adapter] | None:
-        """A stage's adapter and its name: the tool's own, else its server's, else the shared one, else none.
+    def adapter_for(self, stage: str, tool: Tool | None = None) -> tuple[Slot, Adapter] | None:
+        """A stage's adapter and its slot: the tool's own, else its server's, else the shared one, else none.
 
         Raises:
             AdapterError, BundleError: when it cannot be read, or is not the one that was written.
@@ -118,7 +123,7 @@ class Bundle:
         for scope in scopes:
             slot = self.stages.get((stage, scope))
             if slot is not None:
-                return slot.path, self._load(stage, scope, slot)
+                return slot, self._load(stage, scope, slot)
         return None
 
     def _load(self, stage: str, scope: str, slot: Slot) -> Adapter:
@@ -136,7 +141,13 @@ class Bundle:
         return adapter
 
     def with_adapter(
-        self, stage: str, scope: str, adapter: Adapter, training: Mapping[str, Any], tools: Iterable[Tool]
+        self,
+        stage: str,
+        scope: str,
+        adapter: Adapter,
+        training: Mapping[str, Any],
+        tools: Iterable[Tool],
+        grounding: Grounding | None = None,
     ) -> Bundle:
         """Write an adapter into the folder and the manifest after it; the bundle as it then is.
 
@@ -146,7 +157,7 @@ class Bundle:
         with locked(self.folder):
             latest = Bundle.open(self.folder) if (self.folder / MANIFEST).exists() else self
             adapter.save(self.folder / path)
-            slot = Slot(path, adapter.content, dict(training))
+            slot = Slot(path, adapter.content, grounding or {}, dict(training))
             known = {(tool.server, tool.name): tool for tool in (*latest.tools, *tools)}
             stages = {**latest.stages, (stage, scope): slot}
             bundle = replace(latest, tools=tuple(known.values()), stages=stages)
@@ -163,7 +174,12 @@ class Bundle:
     def to_dict(self) -> dict[str, Any]:
         stages: dict[str, dict[str, Any]] = {}
         for (stage, scope), slot in self.stages.items():
-            entry = {"path": slot.path, "content": slot.content, "training": dict(slot.training)}
+            entry = {
+                "path": slot.path,
+                "content": slot.content,
+                "grounding": slot.grounding,
+                "training": dict(slot.training),
+            }
             stages.setdefault(stage, {})[scope] = entry
         return {
             "format": FORMAT,

@@ -17,7 +17,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer
+from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer, grounded
 from dualtune_mlx.errors import BundleError, ModelError, UsageError
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import Prompt, Template
@@ -158,9 +158,11 @@ class DualTune:
     ) -> Ran[dict[str, Any]]:
         if self._grammar is None:
             self._grammar = GrammarTokenizer(self.base.tokenizer)
-        grammar = ArgumentGrammar(tool, self._grammar)
+        stage = self._stage("arguments", tool)
+        schema = grounded(tool, messages, stage.grounding)
+        grammar = ArgumentGrammar(replace(tool, parameters=schema), self._grammar)
         stream = self.prompt.stream(messages, tools, ToolCall(tool.name, {}, tool.server))
-        written = self._runner.write(self._stage("arguments", tool), stream, grammar, max_tokens)
+        written = self._runner.write(stage, stream, grammar, max_tokens)
         check_arguments(written.value, tool)
         return written
 
@@ -169,7 +171,10 @@ class DualTune:
         key = (name, f"{tool.server}/{tool.name}" if tool else "")
         if key not in self._stages:
             found = self.bundle.adapter_for(name, tool) if self.bundle else None
-            stage = Stage(name, self.base.bank.load(found[1]), found[0]) if found else Stage(name)
+            stage = Stage(name)
+            if found:
+                slot, adapter = found
+                stage = Stage(name, self.base.bank.load(adapter), slot.path, slot.grounding)
             self._stages[key] = stage
         return self._stages[key]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import mlx.core as mx
@@ -13,7 +13,7 @@ import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.decoding import ArgumentGrammar, Ranked, best_first
+from dualtune_mlx.decoding import ArgumentGrammar, Grounding, Ranked, best_first
 from dualtune_mlx.errors import DecodingError, PromptError
 from dualtune_mlx.kv import PrefixCache, Snapshot
 from dualtune_mlx.models import BaseModel
@@ -31,6 +31,7 @@ class Stage:
     name: str
     adapter: Adapter | None = None
     adapter_name: str = "base"
+    grounding: Grounding = field(default_factory=dict)
 
     @property
     def activation(self) -> str:

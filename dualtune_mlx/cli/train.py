@@ -10,6 +10,7 @@ import click
 
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, progress
+from dualtune_mlx.data import read_split
 from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import ACTIVATIONS, Prompt, Template
 from dualtune_mlx.training import STAGES, Progress, TrainOptions, train_stage
@@ -52,11 +53,19 @@ def command(stage: str, model: str | None, data: Path, bundle: Path, template: s
     """Train one stage's adapter on DATA and put the best one into BUNDLE."""
     training = TrainOptions(**given)
     out = console(None)
+    train_set, valid_set = read_split(data, "train"), read_split(data, "valid")
     base = load_model(required_model(model))
     prompt = Prompt(Template(template), base.tokenizer, cards)
     with progress(out, f"train {stage}") as bar:
         trained = train_stage(
-            stage, base, prompt, data, bundle, training, lambda state: bar(state.step, state.steps, words(state))
+            stage,
+            base,
+            prompt,
+            train_set,
+            valid_set,
+            bundle,
+            training,
+            lambda state: bar(state.step, state.steps, words(state)),
         )
     loss = trained.validation_loss
     out.print(f"{stage}: validation loss {loss:.4f} at step {trained.best_step}; written to {bundle}")

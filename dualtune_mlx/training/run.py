@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.bundle import MANIFEST, Bundle
-from dualtune_mlx.data import read_split
+from dualtune_mlx.data.steps import steps
+from dualtune_mlx.decoding import learn_grounding
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Prompt
+from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.training.examples import stage_examples
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.trainer import Progress, Trained, train
@@ -23,21 +25,21 @@ def train_stage(
     stage: str,
     base: BaseModel,
     prompt: Prompt,
-    data: str | Path,
+    train_set: Sequence[Trajectory],
+    valid_set: Sequence[Trajectory],
     bundle: str | Path,
     options: TrainOptions,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Trained:
-    """Train one stage on ``train.jsonl`` and put the adapter that does best on ``valid.jsonl`` into the bundle.
+    """Train one stage and put the adapter that does best on the validation set into the bundle.
 
     The bundle is made when it is not there. Nothing is written before the training has ended.
 
     Raises:
         BundleError: when the bundle belongs to another model, template or kind of tool card.
-        DataError, UsageError: when the data cannot be used.
+        DataError: when the data holds no example of the stage.
     """
     opened = open_or_new(bundle, base, prompt)
-    train_set, valid_set = read_split(data, "train"), read_split(data, "valid")
     examples = stage_examples(train_set, prompt, stage, options.activation)
     validation = stage_examples(valid_set, prompt, stage, options.activation)
     trained = train(base, examples, validation, options, report)
@@ -48,7 +50,9 @@ def train_stage(
         "validation_loss": trained.validation_loss,
     }
     tools = [tool for trajectory in train_set for tool in trajectory.tools]
-    opened.with_adapter(stage, SHARED, trained.adapter, facts, tools)
+    decisions = (step for trajectory in train_set for step in steps(trajectory))
+    grounding = learn_grounding(decisions) if stage == "arguments" else {}
+    opened.with_adapter(stage, SHARED, trained.adapter, facts, tools, grounding)
     return trained
 
 
@@ -70,4 +74,3 @@ def open_or_new(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
                 fix="train into a new bundle folder, or with the bundle's own model, template and cards",
             )
     return opened
-
