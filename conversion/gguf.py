@@ -76,6 +76,7 @@ def _config(gguf: GGUFFile) -> dict[str, Any]:
 
     _refuse_rope_scaling(gguf, arch)
     heads = field("attention.head_count")
+    _refuse_other_head_widths(gguf, arch, heads, field("embedding_length"))
     return {
         "model_type": arch,
         "architectures": [{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}[arch]],
@@ -104,6 +105,19 @@ def _refuse_rope_scaling(gguf: GGUFFile, arch: str) -> None:
             got=f"{arch}.rope.scaling.type = {scaling}" if scaling != "none" else "rope_freqs.weight",
             fix="load the model's original folder instead",
         )
+
+
+def _refuse_other_head_widths(gguf: GGUFFile, arch: str, heads: int, hidden: int) -> None:
+    for name in ("attention.key_length", "attention.value_length", "rope.dimension_count"):
+        width = gguf.metadata.get(f"{arch}.{name}")
+        if width is not None and width * heads != hidden:
+            raise ConversionError(
+                "this GGUF model's heads are not as wide as its states divided by their number",
+                where=gguf.path,
+                got=f"{arch}.{name} = {width}",
+                expected=f"{hidden} / {heads}",
+                fix="load the model's original folder instead",
+            )
 
 
 def _mlx_name(name: str, path: Path) -> str:

@@ -45,7 +45,7 @@ PARTS = (
         "request",
         ("<|im_start|>", "user", "\n", "Show", "the", "last", "3", "commits", "<|im_end|>", "\n"),
     ),
-    Part("invocation", "invocation", ("<|im_start|>", "ass", "istant", "\n", "Tool", ":", "\n")),
+    Part("invocation", "invocation", ("<|im_start|>", "ass", "istant", "\n")),
     Part("name", "NAME", ("git", "_", "log", "\n")),
     Part("arguments", "ARGUMENTS", ('{"', "max", "_", "count", '":', "3", "}", "<|im_end|>", "\n")),
 )

@@ -78,12 +78,16 @@ class Bundle:
         try:
             return cls._from_dict(Path(folder), value)
         except (KeyError, TypeError, AttributeError) as error:
-            raise BundleError("a bundle's manifest lacks a field", where=path, got=repr(error)) from error
+            raise BundleError(
+                "a bundle's manifest lacks a field, or has one of another form", where=path, got=repr(error)
+            ) from error
 
     @classmethod
     def _from_dict(cls, folder: Path, value: Mapping[str, Any]) -> Bundle:
         stages = {
-            (stage, scope): Slot(slot["path"], slot["content"], slot.get("grounding", {}), slot.get("training", {}))
+            (stage, scope): Slot(
+                slot["path"], slot["content"], _grounding(slot.get("grounding", {})), slot.get("training", {})
+            )
             for stage, scopes in value["stages"].items()
             for scope, slot in scopes.items()
         }
@@ -188,6 +192,17 @@ class Bundle:
             "tools": [{**tool.to_dict(), "schema_hash": schema_hash(tool)} for tool in self.tools],
             "stages": stages,
         }
+
+
+def _grounding(value: Any) -> Grounding:
+    """The grounding of a manifest: ``{tool: {parameter: [constants]}}``."""
+    return {tool: {path: _texts(items) for path, items in parameters.items()} for tool, parameters in value.items()}
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"not a list of texts: {value!r}")
+    return tuple(value)
 
 
 def adapter_path(stage: str, scope: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dualtune_mlx.errors import DataError, ToolError
+from dualtune_mlx.errors import DataError, DualTuneError, ToolError
 
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
@@ -35,6 +35,14 @@ class Tool:
                 got=type(self.parameters).__name__,
                 expected="an object such as {'type': 'object', 'properties': {…}}",
             )
+        for key, kind, expected in (("properties", Mapping, "an object"), ("required", list | tuple, "a list")):
+            if key in self.parameters and not isinstance(self.parameters[key], kind):
+                raise ToolError(
+                    f"a tool's parameters are not a valid JSON Schema: {key!r}",
+                    where=f"tool {self.name!r}",
+                    got=repr(self.parameters[key]),
+                    expected=expected,
+                )
 
     @property
     def takes_arguments(self) -> bool:
@@ -125,6 +133,24 @@ class ToolCall:
         """The call in OpenAI's form."""
         function = {"name": self.name, "arguments": dict(self.arguments)}
         return {"type": "function", "function": function, **({"server": self.server} if self.server else {})}
+
+
+def tool_called(call: ToolCall, tools: Sequence[Tool], error: type[DualTuneError] = DataError) -> Tool:
+    """The visible tool that a call names; the server may be left out where one tool alone has the name.
+
+    Raises:
+        error: when there is none, or the name alone means several.
+    """
+    named = [tool for tool in tools if tool.name == call.name]
+    found = [tool for tool in named if tool.server == call.server] or (named if not call.server else [])
+    if len(found) == 1:
+        return found[0]
+    raise error(
+        "a call names several visible tools" if found else "a call names a tool that is not among the visible tools",
+        got=f"{call.server}/{call.name}" if call.server else call.name,
+        expected=" or ".join(f"{tool.server}/{tool.name}" for tool in found) or ", ".join(tool.name for tool in tools),
+        fix="write the call's server beside its name" if found else None,
+    )
 
 
 ROLES = ("system", "user", "assistant", "tool")

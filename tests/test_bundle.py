@@ -100,7 +100,7 @@ def test_a_tool_s_own_adapter_comes_before_its_server_s_and_the_shared_one(base,
         contents[scope] = adapter.content
     found = Bundle.open(bundle.folder).adapter_for("arguments", tool) if scopes else bundle.adapter_for("arguments")
     assert (found and found[1].content) == contents.get(chosen)
-    assert found is None or found[0] == adapter_path("arguments", chosen)
+    assert found is None or found[0].path == adapter_path("arguments", chosen)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,44 @@ def test_no_scope_leaves_the_folder(base, empty, scope, tmp_path):
 def test_scopes_that_look_alike_have_their_own_folders():
     scopes = ["", "shared", "a/b", "a-b", "A/b", "a/b/", "../a/b"]
     assert len({adapter_path("arguments", scope) for scope in scopes}) == len(scopes)
+
+
+GROUNDING = {"fs/read": {"path": (".", "größe"), "edits[].oldText": ()}}
+
+
+def test_grounding_comes_back_as_it_was_written(base, empty):
+    written = empty.with_adapter("arguments", "", adapter_for(base.bank, 1, "turn"), FACTS, [READ], GROUNDING)
+    opened = Bundle.open(empty.folder)
+    assert opened == written
+    assert opened.adapter_for("arguments", READ)[0].grounding == GROUNDING
+    with DualTune.load(empty.folder, model=base) as dualtune:
+        assert dualtune.arguments("größe", READ, [READ], max_tokens=64)["path"] in (".", "größe")
+
+
+def test_a_bundle_from_before_grounding_has_none(bundle):
+    stages = json.loads((bundle.folder / "dualtune.json").read_text())["stages"]
+    del stages["arguments"][""]["grounding"]
+    change(bundle.folder, "stages", value=stages)
+    assert Bundle.open(bundle.folder) == bundle
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        5,
+        None,
+        [],
+        "path",
+        {"fs/read": ["path"]},
+        {"fs/read": {"path": 5}},
+        {"fs/read": {"path": ["a", 5]}},
+        {"fs/read": {"path": "a"}},
+    ],
+)
+def test_a_damaged_grounding_is_refused(bundle, value):
+    change(bundle.folder, "stages", "arguments", "", "grounding", value=value)
+    with pytest.raises(BundleError, match="of another form(?s:.*)dualtune.json"):
+        Bundle.open(bundle.folder)
 
 
 @pytest.mark.parametrize("path", ["../../elsewhere", "/etc", "selector/../selector", "arguments", ""])

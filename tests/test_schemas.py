@@ -24,6 +24,13 @@ def test_what_is_no_schema_of_an_object_is_refused(schema: Any) -> None:
         checked(schema, "s/t")
 
 
+@pytest.mark.parametrize("parameters", [{"properties": 5}, {"properties": []}, {"required": "a"}, {"required": True}])
+def test_a_tool_whose_parameters_cannot_be_listed_is_refused(parameters: Any) -> None:
+    (key,) = parameters
+    with pytest.raises(ToolError, match=f"'{key}'(?s:.*)tool 'odd'(?s:.*)expected: an? "):
+        Tool("odd", "", parameters)
+
+
 def test_an_older_dialect_is_read_as_such() -> None:
     number = {"type": "integer", "minimum": 0, "exclusiveMinimum": True}
     draft4 = {"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"a": number}}

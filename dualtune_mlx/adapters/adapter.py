@@ -28,7 +28,7 @@ WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What an adapter is: rank, scale, where it begins to act, and the number of layers of its model."""
+    """What an adapter is: rank, scale, where it begins to act, and how many of the last layers it adapts (0: all)."""
 
     rank: int
     scale: float

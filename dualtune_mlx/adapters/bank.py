@@ -99,9 +99,11 @@ class AdapterBank:
                 bad.append(f"{name}: the model has no such linear layer")
                 continue
             inputs, outputs = shape_of(slot.linear)
-            rank = update.a.shape[1]
+            rank = adapter.config.rank
             if update.a.shape != (inputs, rank) or update.b.shape != (rank, outputs):
-                bad.append(f"{name}: {update.a.shape} and {update.b.shape}, layer is ({inputs}, {outputs})")
+                bad.append(
+                    f"{name}: {update.a.shape} and {update.b.shape}, layer is ({inputs}, {outputs}), rank {rank}"
+                )
         missing = self._missing(adapter)
         if bad or missing:
             raise AdapterError(
@@ -111,8 +113,9 @@ class AdapterBank:
             )
 
     def _missing(self, adapter: Adapter) -> list[str]:
-        """Layers that the configuration names and the weights lack (mlx-lm adapts the last ``num_layers``)."""
-        first = self.num_layers - adapter.config.num_layers
+        """Layers that the configuration names and the weights lack (mlx-lm adapts the last ``num_layers``, or all)."""
+        count = adapter.config.num_layers
+        first = self.num_layers - count if count > 0 else 0
         places = {name: _place_of(name) for name in self.slots}
         wanted = [name for name, (layer, key) in places.items() if layer >= first and key in adapter.config.keys]
         return [name for name in wanted if name not in adapter.layers]

@@ -41,9 +41,9 @@ def command(
 ) -> None:
     """Choose a tool for REQUEST and write its arguments."""
     if request is None:  # `--json REQUEST`: click takes what follows --json for its file
+        if json_to in (None, STDOUT) or json_to.endswith(".json"):
+            raise click.UsageError("Missing argument 'REQUEST'. (A name that follows --json is its file.)")
         request, json_to = json_to, STDOUT
-    if request is None or request == STDOUT:
-        raise click.UsageError("Missing argument 'REQUEST'.")
     if (tools_file is None) == (mcp is None):
         raise click.UsageError("Give either --tools or --mcp.")
     if execute and mcp is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from dualtune_mlx.errors import DataError, ToolError, UsageError
 from dualtune_mlx.schemas import check_arguments, checked
-from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
+from dualtune_mlx.tools import Message, Tool, Trajectory, tool_called
 
 SPLITS = ("train", "valid", "test")
 
@@ -116,15 +116,4 @@ def _check(trajectory: Trajectory) -> None:
         raise DataError("a trajectory has no assistant message", fix="add the call that should be learned")
     for message in trajectory.messages:
         for call in message.tool_calls:
-            check_arguments(call.arguments, _called(call, trajectory.tools))
-
-
-def _called(call: ToolCall, tools: tuple[Tool, ...]) -> Tool:
-    for tool in tools:
-        if tool.name == call.name and call.server in ("", tool.server):
-            return tool
-    raise DataError(
-        "a call names a tool that is not among the trajectory's tools",
-        got=call.name,
-        expected=", ".join(tool.name for tool in tools),
-    )
+            check_arguments(call.arguments, tool_called(call, trajectory.tools))

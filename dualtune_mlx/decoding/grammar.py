@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from dualtune_mlx.errors import DecodingError, ModelError, ToolError
@@ -16,6 +16,11 @@ from dualtune_mlx.tools import Tool
 
 # The spelling of json.dumps, which is what training data is written in.
 SPELLING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# Enums of all spans of a conversation are large grammars (see `grounding`), beyond llguidance's own limits.
+LIMITS = LLParserLimits(initial_lexer_fuel=20_000_000, max_grammar_size=5_000_000)
+# Where schemas stand inside a schema: under names, or by themselves and in lists. Not `allOf`, see `closed`.
+SCHEMA_MAPS = frozenset(("properties", "patternProperties", "$defs", "definitions"))
+SCHEMAS = frozenset(("items", "prefixItems", "additionalProperties", "anyOf", "oneOf"))
 
 
 class GrammarTokenizer:
@@ -42,7 +47,7 @@ class ArgumentGrammar:
         self._tokenizer = tokenizer.tokenizer
         schema = closed(checked(dict(tool.parameters), f"tool {tool.name!r}"))
         grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=SPELLING)  # type: ignore[arg-type]
-        self._matcher = LLMatcher(self._tokenizer, grammar)
+        self._matcher = LLMatcher(self._tokenizer, grammar, limits=LIMITS)
         if self._matcher.is_error():
             raise ToolError(
                 "a tool's schema uses something that cannot be enforced while decoding",
@@ -85,12 +90,38 @@ class ArgumentGrammar:
 
 
 def closed(schema: Any) -> Any:
-    """The schema with objects that list their properties closed to others, so that no key is invented."""
+    """The schema with objects that list their properties closed to others, so that no key is invented.
+
+    What ``allOf`` puts together stays open: each part would forbid the keys of the others.
+    """
+    return _closed(schema, frozenset(_combined(schema)))
+
+
+def _closed(schema: Any, combined: frozenset[str]) -> Any:
     if isinstance(schema, list):
-        return [closed(item) for item in schema]
+        return [_closed(item, combined) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
-    inner = {key: closed(value) for key, value in schema.items()}
-    if isinstance(schema.get("properties"), Mapping) and schema.get("type") == "object":
+    inner = dict(schema)
+    for key in SCHEMA_MAPS & schema.keys():
+        if isinstance(schema[key], Mapping):
+            inner[key] = {
+                name: item if f"#/{key}/{name}" in combined else _closed(item, combined)
+                for name, item in schema[key].items()
+            }
+    for key in SCHEMAS & schema.keys():
+        inner[key] = _closed(schema[key], combined)
+    kinds = schema.get("type", "object")
+    may_be_object = kinds == "object" or (isinstance(kinds, list) and "object" in kinds)
+    if may_be_object and isinstance(schema.get("properties"), Mapping) and "allOf" not in schema:
         inner.setdefault("additionalProperties", False)
     return inner
+
+
+def _combined(schema: Any) -> Iterator[str]:
+    """The references that an ``allOf`` puts together with something else."""
+    for value in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
+        yield from _combined(value)
+    parts = schema.get("allOf") if isinstance(schema, Mapping) else None
+    if isinstance(parts, list) and (len(parts) > 1 or "properties" in schema):
+        yield from (part["$ref"] for part in parts if isinstance(part, Mapping) and "$ref" in part)

@@ -3,121 +3,142 @@
 Nearly every wrong argument of a small model is a near-miss copy. Training counts, for each string
 parameter, whether its values stand in the conversation word for word; where they always do (but for a
 few constants, such as "." for the current folder), decoding allows only spans of the conversation and
-those constants. The spans become an ``enum`` in the schema, so the grammar does the rest.
+those constants. They become an ``enum`` in the schema, so the grammar does the rest.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dualtune_mlx.data.steps import Step
-from dualtune_mlx.tools import Message, Tool
+from dualtune_mlx.tools import Message, Tool, tool_called
 
 MIN_EXAMPLES = 8
 MAX_CONSTANTS = 3
-MAX_SPANS = 4000
-CONSTRAINTS = ("enum", "const", "pattern", "format", "minLength", "maxLength")
+MAX_CHARACTERS = 1_000_000
+"""All spans of all grounded parameters of a call together: about 95 words for one parameter, 55 for three."""
+
+CONSTRAINTS = frozenset(
+    ("enum", "const", "pattern", "format", "minLength", "maxLength", "$ref", "anyOf", "allOf", "oneOf", "not", "if")
+)
 
 Grounding = Mapping[str, Mapping[str, tuple[str, ...]]]
 """For each tool ("server/name"), its grounded parameters (a path such as ``edits[].oldText``) and their constants."""
 
-_BORDER = r"\s\"'`,;:?!()\[\]{}<>"
-_START = re.compile(rf"(?:(?<=[{_BORDER}])|^)(?=[^\s])")
-_END = re.compile(rf"(?<=[^\s])(?=[{_BORDER}.]|$)")
+_BORDER = (
+    r"\s\"'`,;:?!()\[\]{}<>¡¿«»"
+    r"\u2010-\u205e\u3000-\u303f\uff01-\uff0f\uff1a-\uff20"  # typographic quotes and dashes, East Asian punctuation
+)
+_START = rf"(?:(?<=[{_BORDER}])|^)(?=\S)"
+_END = rf"(?<=\S)(?=\.*(?:[{_BORDER}]|$))"  # also before the period of a sentence, not before that of a file's ending
 
 
 def learn_grounding(steps: Iterable[Step]) -> dict[str, dict[str, tuple[str, ...]]]:
     """Which parameters the data always copies from the conversation, and their constants."""
-    copied: dict[tuple[str, str], int] = defaultdict(int)
-    others: dict[tuple[str, str], list[str]] = defaultdict(list)
+    copied: Counter[tuple[str, str]] = Counter()
+    others: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for step in steps:
-        tool = next((t for t in step.tools if t.name == step.call.name), None)
-        if tool is None:
+        if step.call.is_respond:
             continue
-        spans = set(spans_of(step.messages))
-        for path, value in _strings(step.call.arguments, tool.parameters):
+        tool = tool_called(step.call, step.tools)
+        for path, value in _strings(step.call.arguments):
             key = (f"{tool.server}/{tool.name}", path)
-            if value in spans:
+            if is_span(value, step.messages):
                 copied[key] += 1
             else:
-                others[key].append(value)
-    grounding: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
-    for (tool_name, path), count in copied.items():
-        constants = sorted(set(others[tool_name, path]))
-        repeated = len(constants) <= MAX_CONSTANTS and all(others[tool_name, path].count(c) > 1 for c in constants)
-        if count >= MIN_EXAMPLES and repeated:
-            grounding[tool_name][path] = tuple(constants)
+                others[key][value] += 1
+    grounding: defaultdict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+    for key, count in copied.items():
+        constants = others[key]
+        if count >= MIN_EXAMPLES and len(constants) <= MAX_CONSTANTS and 1 not in constants.values():
+            name, path = key
+            grounding[name][path] = tuple(sorted(constants))
     return dict(grounding)
 
 
 def grounded(tool: Tool, messages: Iterable[Message], grounding: Grounding) -> Mapping[str, Any]:
-    """The tool's schema with its grounded parameters held to spans of the conversation."""
+    """The tool's schema with its grounded parameters held to spans of the conversation.
+
+    A conversation with more than ``MAX_CHARACTERS`` of spans holds nothing: the schema stays as it is,
+    because a list with gaps would forbid right answers. So it does where there is nothing to copy.
+    """
     parameters = grounding.get(f"{tool.server}/{tool.name}", {})
-    spans = spans_of(messages) if parameters else []
-    if not spans:
-        return tool.parameters
-    schema: Mapping[str, Any] = _held(tool.parameters, "", parameters, spans)
+    spans: dict[str, None] = {}
+    room = MAX_CHARACTERS // max(1, len(parameters))
+    for span in spans_of(messages) if parameters else ():
+        spans[span] = None
+        room -= len(span)
+        if room < 0:
+            return tool.parameters
+    schema: Mapping[str, Any] = _held(tool.parameters, "", parameters, tuple(spans)) if spans else tool.parameters
     return schema
 
 
-def spans_of(messages: Iterable[Message]) -> list[str]:
-    """The spans that begin and end at word borders, of what the user and the tools wrote, the latest first.
-
-    The longest spans go first where there would be more than ``MAX_SPANS``.
-    """
-    found: dict[str, None] = {}
-    for message in reversed(list(messages)):
-        if message.role in ("user", "tool"):
-            for span in _spans(message.content, MAX_SPANS - len(found)):
-                found.setdefault(span)
-    return list(found)
+def spans_of(messages: Iterable[Message]) -> Iterator[str]:
+    """The spans between word borders of what was said and of what earlier calls were made with; some repeat."""
+    for text in _texts(messages):
+        ends = [match.start() for match in re.finditer(_END, text)]
+        for match in re.finditer(_START, text):
+            start = match.start()
+            for end in ends[bisect_right(ends, start) :]:
+                yield text[start:end]
 
 
-def _spans(text: str, most: int) -> list[str]:
-    starts = [match.start() for match in _START.finditer(text)]
-    ends = [match.start() for match in _END.finditer(text)]
-    if not starts or most <= 0:
-        return []
-    pairs: list[str] = []
-    reach = len(ends) if len(starts) * len(ends) <= 2 * most else max(1, most // len(starts))
-    for start in starts:
-        following = [end for end in ends if end > start][:reach]
-        pairs += [text[start:end] for end in following]
-    return pairs[:most]
+def is_span(value: str, messages: Iterable[Message]) -> bool:
+    """Whether a value is one of ``spans_of(messages)``, however long the conversation is."""
+    pattern = re.compile(f"{_START}{re.escape(value)}{_END}")
+    return value != "" and any(pattern.search(text) for text in _texts(messages))
 
 
-def _strings(value: Any, schema: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """The free strings in some arguments, with their paths."""
-    if not isinstance(schema, Mapping):
-        return
-    if isinstance(value, str) and _is_free_string(schema):
+def _texts(messages: Iterable[Message]) -> Iterator[str]:
+    """What values are copied from: everything but the system message, which is long and asks for nothing."""
+    for message in messages:
+        if message.role != "system":
+            yield message.content
+            for call in message.tool_calls:
+                yield from (value for _, value in _strings(call.arguments))
+
+
+def _strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """The strings in a call's arguments, with their paths."""
+    if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _strings(item, schema.get("properties", {}).get(name), f"{path}.{name}".lstrip("."))
+            yield from _strings(item, _inside(path, name))
     elif isinstance(value, list):
         for item in value:
-            yield from _strings(item, schema.get("items"), f"{path}[]")
+            yield from _strings(item, f"{path}[]")
 
 
-def _held(schema: Any, path: str, parameters: Mapping[str, tuple[str, ...]], spans: list[str]) -> Any:
-    if path in parameters and _is_free_string(schema):
-        return {**schema, "enum": list(dict.fromkeys([*spans, *parameters[path]]))}
+def _held(schema: Any, path: str, parameters: Mapping[str, tuple[str, ...]], spans: tuple[str, ...]) -> Any:
+    """The schema with an ``enum`` at every grounded path that leads to a string without other constraints."""
+    if not isinstance(schema, Mapping):
+        return schema
     held = dict(schema)
+    types = _types(schema)
+    if path in parameters and "string" in types and types <= {"string", "null"} and CONSTRAINTS.isdisjoint(schema):
+        values = dict.fromkeys((*spans, *parameters[path]))
+        held["enum"] = [*values, None] if "null" in types else [*values]
     if isinstance(schema.get("properties"), Mapping):
         held["properties"] = {
-            name: _held(item, f"{path}.{name}".lstrip("."), parameters, spans) if isinstance(item, Mapping) else item
-            for name, item in schema["properties"].items()
+            name: _held(item, _inside(path, name), parameters, spans) for name, item in schema["properties"].items()
         }
-    if isinstance(schema.get("items"), Mapping):
+    if "items" in schema:
         held["items"] = _held(schema["items"], f"{path}[]", parameters, spans)
+    if isinstance(schema.get("anyOf"), list):
+        held["anyOf"] = [_held(item, path, parameters, spans) for item in schema["anyOf"]]
     return held
 
 
-def _is_free_string(schema: Mapping[str, Any]) -> bool:
-    kinds = [schema, *schema.get("anyOf", ())]
-    free = any(kind.get("type") == "string" for kind in kinds if isinstance(kind, Mapping))
-    return free and not any(name in kind for kind in kinds if isinstance(kind, Mapping) for name in CONSTRAINTS)
+def _types(schema: Mapping[str, Any]) -> set[str]:
+    kinds = schema.get("type")
+    return {kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if isinstance(kind, str)}
+
+
+def _inside(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

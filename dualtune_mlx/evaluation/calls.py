@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
 from dualtune_mlx.data.steps import Step, steps
 from dualtune_mlx.engine import MAX_TOKENS, DualTune
-from dualtune_mlx.errors import DecodingError
-from dualtune_mlx.tools import ToolCall, Trajectory
+from dualtune_mlx.errors import DecodingError, ToolError
+from dualtune_mlx.tools import ToolCall, Trajectory, tool_called
 
 METRICS = ("server", "tool", "call")
 Z_95 = 1.96
@@ -66,7 +66,11 @@ def evaluate_calls(
 ) -> Report:
     """Call the engine at every decision of the trajectories, with everything before it as context.
 
-    Arguments that are not complete after ``max_tokens`` tokens count as wrong.
+    Arguments that are not complete after ``max_tokens`` tokens count as wrong, and so does a call that a
+    tool's schema does not allow to be written.
+
+    Raises:
+        DataError: when a trajectory's own call names no visible tool, or several.
     """
     decisions = [step for trajectory in trajectories for step in steps(trajectory)]
     scored = []
@@ -78,11 +82,10 @@ def evaluate_calls(
 
 def _score(dualtune: DualTune, step: Step, max_tokens: int) -> Scored:
     request = next(message.content for message in reversed(step.messages) if message.role == "user")
-    servers = {tool.name: tool.server for tool in step.tools}
-    gold = ToolCall(step.call.name, step.call.arguments, step.call.server or servers.get(step.call.name, ""))
+    gold = step.call if step.call.is_respond else replace(step.call, server=tool_called(step.call, step.tools).server)
     try:
         return Scored(request, gold, dualtune.call(step.messages, step.tools, max_tokens=max_tokens))
-    except DecodingError as error:
+    except (DecodingError, ToolError) as error:
         return Scored(request, gold, None, error.what)
 
 

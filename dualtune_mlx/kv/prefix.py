@@ -9,7 +9,7 @@ from dualtune_mlx.kv.snapshot import Snapshot
 
 
 class PrefixCache:
-    """Keeps the ``size`` latest snapshots of one base model; the longest common beginning wins."""
+    """Keeps the ``size`` snapshots of one base model that were used last; the longest common beginning wins."""
 
     def __init__(self, size: int = 4) -> None:
         self.size = size
@@ -17,15 +17,16 @@ class PrefixCache:
 
     def longest(self, tokens: Sequence[int]) -> tuple[Snapshot | None, int]:
         """The snapshot that shares the longest beginning with these tokens, and its length."""
-        best: tuple[Snapshot | None, int] = (None, 0)
-        for snapshot in self._snapshots:
-            length = len(os.path.commonprefix([snapshot.tokens, tuple(tokens)]))
-            if length > best[1]:
-                best = (snapshot, length)
-        return best
+        lengths = [len(os.path.commonprefix([snapshot.tokens, tuple(tokens)])) for snapshot in self._snapshots]
+        longest = max(lengths, default=0)
+        if not longest:
+            return None, 0
+        snapshot = self._snapshots.pop(lengths.index(longest))
+        self._snapshots.append(snapshot)
+        return snapshot, longest
 
     def add(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot; the one used least recently goes."""
+        """Keep a snapshot; where there are too many, the one used least recently goes."""
         self._snapshots = [*self._snapshots[-self.size + 1 :], snapshot] if self.size > 1 else [snapshot]
 
     def clear(self) -> None:

@@ -11,7 +11,7 @@ from dualtune_mlx.prompts.cards import card, labels
 from dualtune_mlx.prompts.encoder import Encoder
 from dualtune_mlx.prompts.stream import Span, Stream
 from dualtune_mlx.prompts.template import Piece, Template
-from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall
+from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, tool_called
 
 
 class Prompt:
@@ -90,11 +90,6 @@ def in_schema_order(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> 
 def _tool_of(call: ToolCall, tools: Sequence[Tool]) -> tuple[Tool, str]:
     if call.is_respond:
         return RESPOND, RESPOND.name
-    for label, tool in labels(tools).items():
-        if tool.name == call.name and call.server in ("", tool.server):
-            return tool, label
-    raise PromptError(
-        "the conversation calls a tool that is not among the visible tools",
-        got=f"{call.server}/{call.name}" if call.server else call.name,
-        expected=", ".join(labels(tools)),
-    )
+    names = labels(tools)
+    tool = tool_called(call, tools, PromptError)
+    return tool, next(label for label, labelled in names.items() if labelled is tool)

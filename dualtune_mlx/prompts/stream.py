@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dualtune_mlx.errors import PromptError
 
 ACTIVATIONS = ("invocation", "turn", "all")
+MESSAGES = ("user", "assistant", "tool")
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Stream:
     def activation(self, kind: str) -> int:
         """The position of the first token under the adapter.
 
-        ``invocation``: where the call's assistant turn opens; ``turn``: the start of the last
-        message that the user or a tool wrote; ``all``: 0.
+        ``invocation``: where the call's assistant turn opens; ``turn``: the start of the user's last
+        request or, where they came later, of the latest tool results, all that stand in a row; ``all``: 0.
         """
         if kind == "all":
             return 0
@@ -66,6 +67,14 @@ class Stream:
         if kind == "invocation":
             return invocation
         if kind == "turn":
-            turns = [span.start for span in self.spans if span.name in ("user", "tool") and span.start < invocation]
-            return max(turns, default=invocation)
+            return self._turn(invocation)
         raise PromptError("an activation is unknown", got=kind, expected=", ".join(ACTIVATIONS))
+
+    def _turn(self, invocation: int) -> int:
+        start, before = invocation, ""
+        for span in self.spans:
+            if span.name in MESSAGES and span.start < invocation:
+                if span.name == "user" or (span.name == "tool" and before != "tool"):
+                    start = span.start
+                before = span.name
+        return start

@@ -53,7 +53,8 @@ class _SpanTag(Extension):
 class _Marks:
     """Stands in for data and borders while Jinja renders; data never passes through the text itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, template: str) -> None:
+        self.template = template
         self.clear()
 
     def clear(self) -> None:
@@ -65,6 +66,7 @@ class _Marks:
         if self.nonce in text:
             raise PromptError(
                 "a template captures rendered text in a macro or a set block",
+                where=self.template,
                 fix="write the text where it is printed: captured text can no longer be told from data",
             )
         self.pieces.append(Piece(kind, text))
@@ -75,6 +77,7 @@ class _Marks:
         if [int(part) for part in parts[1::2]] != list(range(len(self.pieces))):
             raise PromptError(
                 "a template changes, drops or repeats rendered text, in a filter block for example",
+                where=self.template,
                 fix="apply filters to the values: {{ value|filter }}",
             )
         pieces = [self.pieces[int(part)] if i % 2 else Piece("text", part) for i, part in enumerate(parts)]
@@ -92,7 +95,7 @@ class Template:
         self.name = name
         self.source = _source(name)
         self.hash = hashlib.sha256(self.source.encode()).hexdigest()
-        self._marks = _Marks()
+        self._marks = _Marks(name)
         environment = ImmutableSandboxedEnvironment(
             extensions=[_SpanTag],
             # With the context, so that Jinja does not fold constants, marks and all, when it compiles.

@@ -100,6 +100,23 @@ def test_mlx_lm_loads_an_adapter_of_the_last_layers_only(tmp_path):
     assert mx.allclose(model(TOKENS), theirs(TOKENS), rtol=1e-6, atol=1e-6).item()
 
 
+@pytest.mark.parametrize("rank", [3, 5])
+def test_a_rank_that_is_not_the_tensors_is_refused(bank, saved, rank):
+    lora = json.loads((saved / "adapter_config.json").read_text())["lora_parameters"]
+    reconfigure(saved, lora_parameters={**lora, "rank": rank})
+    with pytest.raises(AdapterError, match=f"does not fit(?s:.*){Q}: \\(32, 4\\) and \\(4, 32\\)(?s:.*)rank {rank}"):
+        bank.load(saved)
+
+
+@pytest.mark.parametrize("num_layers", [-1, 0, 2, 30])
+def test_no_number_of_layers_means_all_of_them_as_in_mlx_lm(bank, saved, num_layers):
+    reconfigure(saved, num_layers=num_layers)
+    assert len(bank.load(saved).layers) == len(bank.slots)
+    rewrite(saved, **{f"{Q}.lora_a": None, f"{Q}.lora_b": None})
+    with pytest.raises(AdapterError, match=f"{Q}: missing"):
+        bank.load(saved)
+
+
 def test_an_adapter_that_mlx_lm_wrote_acts_everywhere(bank, saved):
     config = json.loads((saved / "adapter_config.json").read_text())
     del config["dualtune"], config["lora_parameters"]["keys"]

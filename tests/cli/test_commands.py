@@ -92,7 +92,7 @@ def test_inspect_shows_where_each_activation_begins(model, data):
         options = ["--stage", "selector", "--limit", "1", "--activation", kind]
         (value,) = json_of("inspect", "--model", model, "--data", data / "test.jsonl", "--json", *options)
         active[kind] = "".join(t for t, on in zip(value["tokens"], value["active"], strict=True) if on)
-    assert active["invocation"] == "<|im_start|>assistant\nTool:\nread_file\n"
+    assert active["invocation"] == "<|im_start|>assistant\nread_file\n"
     assert active["turn"] == "<|im_start|>user\nshow a<|im_end|>\n" + active["invocation"]
     assert active["all"].endswith(active["turn"])
     assert active["all"].startswith("<|im_start|>system\n")
@@ -149,6 +149,12 @@ def test_json_alone_may_stand_before_the_request_or_after_it(data, bundle, order
     plain = json_of("call", "--bundle", bundle, "--tools", data / "tools.json", "show a", "--json")
     value = json_of("call", "--bundle", bundle, "--tools", data / "tools.json", *words)
     assert (value["name"], value["arguments"]) == (plain["name"], plain["arguments"])
+
+
+@pytest.mark.parametrize("words", [["show a.json"], ["show a.json", "--json"], ["--json", "-", "show a.json"]])
+def test_a_request_may_end_in_the_name_of_a_json_file(data, bundle, words):
+    result = dualtune("call", "--bundle", bundle, "--tools", data / "tools.json", *words)
+    assert result.exit_code == 0, result.output
 
 
 def test_call_writes_json_to_a_file_and_shows_the_rest(data, bundle, tmp_path):

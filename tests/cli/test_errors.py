@@ -66,6 +66,7 @@ def test_an_unknown_command_is_a_wrong_call_with_the_known_ones():
         (["call", "--bundle", "b", "--tools", "t", "--execute", "hi"], ["--execute", "--mcp"]),
         (["call", "--bundle", "b", "--tools", "t"], ["REQUEST"]),
         (["call", "--bundle", "b", "--tools", "t", "--json"], ["REQUEST"]),
+        (["call", "--bundle", "b", "--tools", "t", "--json", "out.json"], ["REQUEST", "--json is its file"]),
         (["call", "--tools", "t", "hi"], ["--bundle"]),
         (["inspect", "--data", "d", "--stage", "x"], ["'x'", "selector"]),
         (["convert", "from-gguf", "a"], ["DESTINATION"]),

@@ -76,6 +76,12 @@ def test_a_converted_model_is_the_original_one(tmp_path, kind):
     assert tokenizer.eos_token == "<|im_end|>"
 
 
+def test_a_head_width_that_goes_without_saying_may_be_said(tmp_path):
+    widths = {"arch_attention.key_length": 8, "arch_attention.value_length": 8, "arch_rope.dimension_count": 8}
+    folder = from_gguf(gguf.tiny_gguf(tmp_path / "m.gguf", **widths), tmp_path / "out")
+    assert mx.array_equal(mlx_lm.load(str(folder))[0](TOKENS), tiny.unwrapped()(TOKENS)).item()
+
+
 def test_without_undoing_the_order_of_q_and_k_it_would_be_another_model(tmp_path):
     tensors = {name: gguf.tensor(value) for name, value in gguf.weights("llama").items()}
     original = gguf.weights("qwen2")["blk.0.attn_q.weight"]
@@ -133,6 +139,9 @@ def test_the_tokenizer_is_the_file_s(tmp_path):
         ({"tokenizer.ggml.model": "llama"}, ["tokenizer", "'llama'", "gpt2"]),
         ({"tokenizer.ggml.pre": "deepseek-llm"}, ["tokenizer", "deepseek-llm", "qwen2"]),
         ({"arch_rope.scaling.type": "yarn"}, ["rotary", "llama.rope.scaling.type = yarn"]),
+        ({"arch_attention.key_length": 16}, ["heads", "llama.attention.key_length = 16", "expected: 32 / 4"]),
+        ({"arch_attention.value_length": 4}, ["heads", "llama.attention.value_length = 4"]),
+        ({"arch_rope.dimension_count": 4}, ["heads", "llama.rope.dimension_count = 4"]),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(tmp_path, changes, words):

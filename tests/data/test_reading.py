@@ -11,7 +11,7 @@ import pytest
 from dualtune_mlx.data import read_split, read_tools, read_trajectories, write_split, write_tools
 from dualtune_mlx.data.steps import steps
 from dualtune_mlx.errors import DataError, DualTuneError, ToolError, UsageError
-from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
+from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory, tool_called
 
 PATH = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 READ = {"type": "function", "function": {"name": "read", "description": "Read.", "parameters": PATH}, "server": "fs"}
@@ -79,8 +79,12 @@ BAD_LINES = {
     "no role": (line({"content": "x"}), ["unknown role"]),
     "content that is a number": (line({"role": "user", "content": 5}), ["content is not text"]),
     "an image": (line({"role": "user", "content": [{"type": "image_url"}]}), ["content that is not text", "image_url"]),
-    "unknown tool": (line(call("rm")), ["not among the trajectory's tools", "rm", "expected: read"]),
-    "another server's tool": (line(call(server="git")), ["not among the trajectory's tools"]),
+    "unknown tool": (line(call("rm")), ["not among the visible tools", "rm", "expected: read"]),
+    "another server's tool": (line(call(server="git")), ["not among the visible tools", "git/read"]),
+    "two servers' tool": (
+        line(tools=[READ, {**READ, "server": "git"}]),
+        ["several visible tools", "got: read", "expected: fs/read or git/read", "fix: write the call's server"],
+    ),
     "call without a name": (line({"role": "assistant", "tool_calls": [{"function": {}}]}), ["no name"]),
     "arguments that are no JSON": (line(call(arguments="{path: a}")), ["arguments are not JSON", "read", "{path: a}"]),
     "arguments that are a list": (line(call(arguments=["a"])), ["arguments are not a JSON object", "read"]),
@@ -97,7 +101,11 @@ BAD_LINES = {
     ),
     "properties that are a number": (
         line(tools=[{"name": "read", "parameters": {"type": "object", "properties": 5}}]),
-        ["not a valid JSON Schema", "tool 'read'"],
+        ["not a valid JSON Schema: 'properties'", "tool 'read'", "got: 5"],
+    ),
+    "required that is a word": (
+        line(tools=[{"name": "read", "parameters": {"type": "object", "required": "path"}}]),
+        ["not a valid JSON Schema: 'required'", "tool 'read'", "got: 'path'", "expected: a list"],
     ),
     "tools that are no list": (line(tools=5), ["tools are not a list", "got: int"]),
     "calls that are no list": (line({"role": "assistant", "tool_calls": 5}), ["tool_calls"]),
@@ -112,6 +120,13 @@ def test_a_bad_line_is_refused_with_its_number(write, name):
     assert "train.jsonl:3" in str(caught.value.where)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("server", ["fs", "git", ""])
+def test_a_call_with_its_server_is_that_server_s(write, server):
+    tools = [READ, {**READ, "server": "git"}, *([] if server else [{**READ, "server": ""}])]
+    (trajectory,) = read_trajectories(write(line(call(server=server), tools=tools)))
+    assert tool_called(trajectory.messages[1].tool_calls[0], trajectory.tools).server == server
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])

@@ -7,7 +7,7 @@ import string
 import pytest
 
 from dualtune_mlx import DualTune, Tool, ToolCall
-from dualtune_mlx.errors import DecodingError
+from dualtune_mlx.errors import DataError, DecodingError, ToolError
 from dualtune_mlx.evaluation.calls import Report, Scored, evaluate_calls, same_json, wilson
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import Message, Trajectory
@@ -118,10 +118,18 @@ def test_every_decision_is_asked_with_everything_before_it():
     assert [item.request for item in report.scored] == ["show a", "show a"]
 
 
-def test_arguments_that_could_not_be_written_are_a_wrong_answer():
-    report = evaluate_calls(Recorder(DecodingError("too long")), [TRAJECTORY])
+@pytest.mark.parametrize("error", [DecodingError, ToolError])
+def test_arguments_that_could_not_be_written_are_a_wrong_answer(error):
+    report = evaluate_calls(Recorder(error("too long")), [TRAJECTORY])
     assert report.accuracy("server") == 0
+    assert [item.predicted for item in report.scored] == [None, None]
     assert report.scored[0].failure == "too long"
+
+
+def test_a_gold_call_that_names_two_tools_is_no_gold():
+    trajectory = Trajectory(TRAJECTORY.messages, (Tool("read", server="fs"), Tool("read", server="git")))
+    with pytest.raises(DataError, match="several(?s:.*)fs/read or git/read"):
+        evaluate_calls(Recorder(GOLD), [trajectory])
 
 
 def test_an_evaluation_of_a_real_engine_agrees_with_calling_it():

@@ -71,6 +71,17 @@ def test_only_the_latest_are_kept(size):
     assert kept == list(range(6 - size, 6))
 
 
+def test_the_one_used_least_recently_goes():
+    cache = PrefixCache(3)
+    for first in range(3):
+        cache.add(snapshot_of(first))
+    assert cache.longest((0, 7)) == (snapshot_of(0), 1)
+    assert cache.longest((9,)) == (None, 0)
+    for first in (3, 4):
+        cache.add(snapshot_of(first))
+    assert [first for first in range(5) if cache.longest((first,))[1]] == [0, 3, 4]
+
+
 def test_a_cleared_cache_knows_nothing():
     cache = PrefixCache()
     cache.add(snapshot_of(1, 2))

@@ -21,7 +21,12 @@ CONVERSATIONS = {
     "with a system message": ([Message("system", "be brief"), USER], 1),
     "several turns": ([USER, ANSWER, AGAIN], 2),
     "a tool's result": ([USER, CALLED, RESULT], 2),
-    "two results of parallel calls": ([USER, CALLED_TWICE, RESULT, RESULT_2], 3),
+    "two results of parallel calls": ([USER, CALLED_TWICE, RESULT, RESULT_2], 2),
+    "results of calls one after the other": ([USER, CALLED, RESULT, CALLED, RESULT_2], 4),
+    "two results again": ([USER, CALLED, RESULT, CALLED_TWICE, RESULT, RESULT_2], 4),
+    "two results and the first of two more calls": ([USER, CALLED_TWICE, RESULT, RESULT_2, CALLED], 2),
+    "a request right after results": ([USER, CALLED_TWICE, RESULT, RESULT_2, AGAIN], 4),
+    "two requests in a row": ([USER, AGAIN], 1),
     "the second of two parallel calls": ([USER, CALLED], 0),
     "a new request after a result": ([USER, CALLED, RESULT, ANSWER, AGAIN], 4),
 }

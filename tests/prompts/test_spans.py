@@ -12,7 +12,7 @@ from tests.prompts.conversations import PATH, TOOLS, with_text
 CALL = ToolCall("read_file", {"path": "a b.txt"})
 JSON = '{"path": "a b.txt"}'
 WRITTEN = {
-    "chatml": ("<|im_start|>assistant\nTool:\n", "read_file\n", f"{JSON}<|im_end|>\n"),
+    "chatml": ("<|im_start|>assistant\n", "read_file\n", f"{JSON}<|im_end|>\n"),
     "hermes": (
         '<|im_start|>assistant\n<tool_call>\n{"name": "',
         'read_file"',
@@ -23,7 +23,7 @@ WRITTEN = {
         'read_file"',
         f"{JSON}}}<|eot_id|>",
     ),
-    "gemma": ("<start_of_turn>model\nTool:\n", "read_file\n", f"{JSON}<end_of_turn>\n"),
+    "gemma": ("<start_of_turn>model\n", "read_file\n", f"{JSON}<end_of_turn>\n"),
 }
 
 

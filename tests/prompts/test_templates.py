@@ -8,7 +8,7 @@ import pytest
 
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.prompts import Prompt, Template
-from dualtune_mlx.tools import Message, ToolCall, as_messages
+from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages
 from tests import tiny
 from tests.prompts.conversations import TOOLS
 
@@ -96,7 +96,7 @@ def test_what_fails_while_rendering_names_the_file_and_the_block(own, broken):
 )
 def test_data_that_was_captured_as_text_is_refused(own, captured):
     template = Template(own(SYSTEM, captured))
-    with pytest.raises(PromptError, match="template (captures|changes, drops or repeats) (?s:.*)fix: "):
+    with pytest.raises(PromptError, match="template (captures|changes, drops or repeats) (?s:.*)own.jinja(?s:.*)fix: "):
         text_of(template)
 
 
@@ -127,13 +127,21 @@ def test_a_template_without_a_span_says_which(own, name):
         ([Message("user", "a"), Message("assistant", "", (ToolCall("rm"),))], "not among the visible tools(?s:.*)rm"),
         (
             [Message("user", "a"), Message("assistant", "", (ToolCall("read_file", {}, "else"),))],
-            "not among(?s:.*)else/read_file(?s:.*)read_file, list_dir",
+            "not among the visible(?s:.*)else/read_file(?s:.*)read_file, list_dir",
         ),
     ],
 )
 def test_a_conversation_that_cannot_be_rendered_is_refused(messages, what):
     with pytest.raises(PromptError, match=what):
         Prompt(Template("chatml"), tiny.tokenizer()).conversation(messages, TOOLS)
+
+
+def test_a_past_call_that_two_tools_answer_to_is_refused():
+    prompt, tools = Prompt(Template("chatml"), tiny.tokenizer()), [Tool("read", server=s) for s in ("fs", "git")]
+    for server in ("fs", "git"):
+        assert f"{server}/read" in prompt.encoder.decode(list(prompt.call(ToolCall("read", {}, server), tools).tokens))
+    with pytest.raises(PromptError, match="several visible tools(?s:.*)fs/read or git/read(?s:.*)fix: "):
+        prompt.call(ToolCall("read"), tools)
 
 
 def test_an_empty_system_message_is_no_system_message():

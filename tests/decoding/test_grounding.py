@@ -1,0 +1,322 @@
+"""Grounded arguments: what is learned from data, which spans there are, and that decoding is held to them."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from dualtune_mlx import DualTune, Tool, ToolCall
+from dualtune_mlx.data.steps import Step
+from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer, grounded, grounding, learn_grounding
+from dualtune_mlx.decoding.grounding import MAX_CHARACTERS, MAX_CONSTANTS, MIN_EXAMPLES, is_span, spans_of
+from dualtune_mlx.errors import DataError
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.schemas import check_arguments
+from dualtune_mlx.stage import Stage
+from dualtune_mlx.tools import Message, as_messages
+from tests import tiny
+
+STRING = {"type": "string"}
+
+
+def tool_with(**properties: Any) -> Tool:
+    return Tool("t", "", {"type": "object", "properties": properties, "required": list(properties)}, "s")
+
+
+READ = tool_with(path=STRING)
+HELD = {"s/t": {"path": (".",)}}
+
+
+def step(request: str, arguments: dict[str, Any], tool: Tool = READ, *more: Message) -> Step:
+    return Step((Message("user", request), *more), (tool,), ToolCall(tool.name, arguments))
+
+
+def copies(count: int, **constants: int) -> list[Step]:
+    """Steps whose path is a word of the request, and some whose path is a constant (``dot=2``)."""
+    found = [step(f"show file{i}.txt", {"path": f"file{i}.txt"}) for i in range(count)]
+    return found + [step("show it", {"path": f"<{name}>"}) for name, times in constants.items() for _ in range(times)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "learned"),
+    [
+        (copies(MIN_EXAMPLES), ()),
+        (copies(MIN_EXAMPLES - 1), None),
+        (copies(MIN_EXAMPLES, b=2, a=5), ("<a>", "<b>")),
+        (copies(MIN_EXAMPLES, a=1), None),
+        (copies(MIN_EXAMPLES, a=2, b=1), None),
+        (copies(MIN_EXAMPLES, **{f"c{i}": 2 for i in range(MAX_CONSTANTS)}), ("<c0>", "<c1>", "<c2>")),
+        (copies(MIN_EXAMPLES, **{f"c{i}": 2 for i in range(MAX_CONSTANTS + 1)}), None),
+        (copies(0, a=50), None),
+        ([], None),
+        ([Step((Message("user", "hi"),), (READ,), ToolCall("respond"))] * 20, None),
+    ],
+)
+def test_a_parameter_is_grounded_when_it_is_copied_or_one_of_few_constants(steps, learned):
+    assert learn_grounding(steps) == ({} if learned is None else {"s/t": {"path": learned}})
+
+
+def test_values_inside_lists_and_objects_have_paths_of_their_own():
+    steps = [
+        step(
+            f"put a{i} and b{i} for c{i} into d{i}",
+            {"paths": [f"a{i}", f"b{i}"], "edits": [{"old": f"c{i}", "new": f"x{i}"}], "to": {"name": f"d{i}"}, "n": 3},
+        )
+        for i in range(MIN_EXAMPLES)
+    ]
+    assert learn_grounding(steps) == {"s/t": {"paths[]": (), "edits[].old": (), "to.name": ()}}
+
+
+def test_each_server_s_tool_learns_for_itself():
+    tools = (Tool("t", server="a"), Tool("t", server="b"))
+    message = (Message("user", "show it"),)
+    steps = [Step(message, tools, ToolCall("t", {"x": "it"}, "a"))] * MIN_EXAMPLES
+    steps += [Step(message, tools, ToolCall("t", {"x": str(i)}, "b")) for i in range(MIN_EXAMPLES)]
+    assert learn_grounding(steps) == {"a/t": {"x": ()}}
+    with pytest.raises(DataError, match="several"):
+        learn_grounding([Step(message, tools, ToolCall("t", {"x": "it"}))])
+
+
+BORDERS = {
+    "quotes": ('show "a b.txt" now', "a b.txt"),
+    "single quotes": ("show 'a b.txt' now", "a b.txt"),
+    "backticks": ("show `a.txt` now", "a.txt"),
+    "typographic quotes": ("show “a b.txt” now", "a b.txt"),
+    "guillemets": ("zeige «a.txt»", "a.txt"),
+    "East Asian quotes": ("显示「a.txt」。", "a.txt"),
+    "comma": ("a.txt, b.txt", "a.txt"),
+    "after a comma": ("a.txt,b.txt", "b.txt"),
+    "colon": ("commit: fix it", "fix it"),
+    "before a colon": ("main:a.txt", "main"),
+    "question mark": ("where is a.txt?", "a.txt"),
+    "exclamation mark": ("show a.txt!", "a.txt"),
+    "brackets": ("show it (a.txt)", "a.txt"),
+    "final period": ("show a.txt.", "a.txt"),
+    "period and more": ("Show a.txt. Then go.", "a.txt"),
+    "period in quotes": ('Show "a.txt." Then go.', "a.txt"),
+    "three periods": ("show a.txt...", "a.txt"),
+    "the period too": ("write Done.", "Done."),
+    "a leading period": ("show .gitignore", ".gitignore"),
+    "a whole text": ("say it: 'so, is it?'", "so, is it?"),
+    "the whole message": ("all of it", "all of it"),
+    "possessive": ("a.txt's size", "a.txt"),
+    "line breaks": ("one\ntwo\r\nthree", "one\ntwo"),
+    "tab": ("a\tb", "b"),
+    "no ASCII": ("öffne größe/日本.txt bitte", "größe/日本.txt"),
+    "emoji": ("say 🎉 twice", "🎉"),
+    "regular expression": ("find a.*(b|c)+$ here", "a.*(b|c)+$"),
+    "backslash": (r"show C:\x\y.txt now", r"\x\y.txt"),
+}
+
+
+@pytest.mark.parametrize(("text", "value"), BORDERS.values(), ids=BORDERS.keys())
+def test_a_value_between_word_borders_is_a_span(text, value):
+    messages = as_messages(text)
+    assert value in list(spans_of(messages))
+    assert is_span(value, messages)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("show a.txt", "a"),  # a period inside a name is no border
+        ("show a.txt", "txt"),
+        ("show notes/a.txt", "a.txt"),
+        ("show a.txt", "how"),
+        ("show a.txt", "show "),
+        ("show a.txt", " a.txt"),
+        ("show a.txt", "b"),
+        ("show a.txt", ""),
+        ("a,,b", ""),
+        ("show a.txt", "show A.txt"),
+        ("a\nb", "a b"),
+        ("", "a"),
+    ],
+)
+def test_anything_else_is_none(text, value):
+    messages = as_messages(text)
+    assert value not in list(spans_of(messages))
+    assert not is_span(value, messages)
+
+
+def test_both_definitions_of_a_span_agree():
+    generator = random.Random(0)
+    for _ in range(300):
+        text = "".join(generator.choice("ab .,\"\n?:“。'") for _ in range(generator.randrange(12)))
+        messages, found = as_messages(text), set(spans_of(as_messages(text)))
+        every = {text[i:j] for i in range(len(text)) for j in range(i, len(text) + 1)}
+        assert {value for value in every if is_span(value, messages)} == found
+
+
+def test_spans_come_from_all_messages_but_the_system_s_and_never_join_two():
+    messages = (
+        Message("system", "secret"),
+        Message("user", "first one"),
+        Message("assistant", "said", (ToolCall("t", {"path": "made up.txt", "more": [{"x": "deep"}]}),)),
+        Message("tool", "result.txt"),
+        Message("user", "second"),
+    )
+    spans = set(spans_of(messages))
+    assert spans >= {"first one", "said", "made up.txt", "deep", "result.txt", "second"}
+    assert not any("secret" in span for span in spans)
+    assert not any(("one" in span and "said" in span) or ("result" in span and "second" in span) for span in spans)
+
+
+def enum_at(schema: Any, *keys: Any) -> Any:
+    for key in keys:
+        schema = schema[key]
+    return schema.get("enum")
+
+
+FREE = {"type": "string", "title": "Path", "description": "where", "default": "x"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "keys", "extra"),
+    [
+        (FREE, (), []),
+        ({"anyOf": [FREE, {"type": "null"}], "default": None}, ("anyOf", 0), []),
+        ({"type": ["string", "null"]}, (), [None]),
+    ],
+    ids=["string", "or null", "several types"],
+)
+def test_a_free_string_is_held_to_spans_and_constants(schema, keys, extra):
+    tool = tool_with(path=schema, other=STRING)
+    held = grounded(tool, as_messages("show a.txt"), HELD)
+    assert enum_at(held, "properties", "path", *keys) == ["show", "show a.txt", "a.txt", ".", *extra]
+    assert enum_at(held, "properties", "other") is None
+    if "anyOf" in schema:
+        assert held["properties"]["path"]["anyOf"][1] == {"type": "null"}
+        assert "enum" not in held["properties"]["path"]
+    assert enum_at(tool.parameters, "properties", "path", *keys) is None, "the tool itself is not changed"
+    Draft202012Validator.check_schema(held)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"enum": ["a", "b"]},
+        {"type": "string", "pattern": "^x$"},
+        {"type": "string", "format": "date"},
+        {"type": "string", "minLength": 50},
+        {"type": "string", "allOf": [{"maxLength": 1}]},
+        {"type": ["string", "integer"]},
+        {"type": "integer"},
+        {"$ref": "#/$defs/Path"},
+        {"oneOf": [STRING, {"type": "null"}]},
+        {},
+        True,
+        {"type": [5, {}]},
+    ],
+)
+def test_anything_but_a_free_string_stays_as_it_is(schema):
+    tool = tool_with(path=schema)
+    assert grounded(tool, as_messages("show a.txt"), HELD) == tool.parameters
+
+
+def test_strings_inside_lists_and_objects_are_held():
+    edit = {"type": "object", "properties": {"old": STRING, "new": STRING}}
+    tool = tool_with(paths={"type": "array", "items": STRING}, edits={"type": "array", "items": edit}, to=edit)
+    held = grounded(tool, as_messages("go"), {"s/t": {"paths[]": (), "edits[].old": (), "to.new": ("x",)}})
+    assert enum_at(held, "properties", "paths", "items") == ["go"]
+    assert enum_at(held, "properties", "edits", "items", "properties", "old") == ["go"]
+    assert enum_at(held, "properties", "edits", "items", "properties", "new") is None
+    assert enum_at(held, "properties", "to", "properties", "new") == ["go", "x"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "held"),
+    [
+        (as_messages("show a.txt"), {}),
+        (as_messages("show a.txt"), {"other/t": {"path": ()}}),
+        (as_messages("show a.txt"), {"s/t": {}}),
+        (as_messages("show a.txt"), {"s/t": {"elsewhere": ()}}),
+        (as_messages(""), HELD),
+        ((), HELD),
+    ],
+)
+def test_without_grounding_or_anything_to_copy_the_schema_stays_as_it_is(messages, held):
+    assert grounded(READ, messages, held) == READ.parameters
+
+
+def test_a_conversation_of_too_many_spans_holds_nothing():
+    assert grounded(READ, as_messages("word " * 80), HELD) != READ.parameters
+    assert grounded(READ, as_messages("word " * 100_000), HELD) is READ.parameters
+
+
+def test_the_limit_is_shared_by_a_tool_s_parameters(monkeypatch):
+    monkeypatch.setattr(grounding, "MAX_CHARACTERS", 20)
+    assert grounded(READ, as_messages("show a.txt"), HELD) != READ.parameters  # 4 + 10 + 5 characters
+    assert grounded(READ, as_messages("show a.txt"), {"s/t": {"path": (), "more": ()}}) is READ.parameters
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> GrammarTokenizer:
+    return GrammarTokenizer(tiny.tokenizer())
+
+
+@pytest.mark.parametrize("letters", ["ab", '"\\', "\x01\x02", "é😀"], ids=["plain", "escaped", "control", "wide"])
+@pytest.mark.parametrize("length", [5, 5000])
+@pytest.mark.parametrize("parameters", [1, 3])
+def test_whatever_is_within_the_limit_can_be_enforced(tokenizer, letters, length, parameters):
+    names = [f"p{i}" for i in range(parameters)]
+    tool = tool_with(**dict.fromkeys(names, STRING))
+    held = {"s/t": {name: (name,) for name in names}}
+    generator, words, schema = random.Random(0), [], tool.parameters
+    while (longer := grounded(tool, as_messages("x " + " ".join(words)), held)) is not tool.parameters:
+        words.append("".join(generator.choice(letters) for _ in range(length)))
+        schema = longer
+    size = sum(map(len, schema["properties"]["p0"]["enum"]))
+    assert size > 0.4 * MAX_CHARACTERS / parameters or letters == '"\\'  # whose characters are borders
+    grammar = ArgumentGrammar(Tool("t", "", schema), tokenizer)
+    grammar.forced()
+    assert grammar.allowed(272).any()
+
+
+@pytest.mark.parametrize(
+    "value", ['a "q" b', "C:\\x", "one\ntwo\tthree", "größe/日本.txt", "🎉", "a/b", "\x01 \x02", "</s>"]
+)
+def test_a_span_is_spelled_as_training_data_is(tokenizer, value):
+    schema = grounded(READ, as_messages(value), HELD)
+    assert value in schema["properties"]["path"]["enum"]
+    grammar = ArgumentGrammar(Tool("t", "", schema), tokenizer)
+    text = json.dumps({"path": value}, ensure_ascii=False)
+    tokens = tiny.tokenizer().encode(text, add_special_tokens=False)
+    grammar.append(tokens)
+    assert grammar.complete
+    assert grammar.value(tokens) == {"path": value}
+
+
+def engine(seed: int, held: dict[str, Any]) -> DualTune:
+    base = tiny.model(seed)
+    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    dualtune._stages["arguments", "s/t"] = Stage("arguments", grounding=held)
+    return dualtune
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_the_model_wants_a_grounded_argument_is_a_span_of_the_request(seed):
+    edits = {"type": "array", "items": {"type": "object", "properties": {"old": STRING}, "required": ["old"]}}
+    tool = tool_with(path=STRING, zone={"anyOf": [STRING, {"type": "null"}]}, edits={**edits, "maxItems": 2})
+    request = 'Replace "größe 1" in notes/a.txt, please'
+    spans = set(spans_of(as_messages(request)))
+    dualtune = engine(seed, {"s/t": {"path": (".",), "zone": (), "edits[].old": ()}})
+    arguments = dualtune.arguments(request, tool, max_tokens=400)
+    check_arguments(arguments, tool)
+    assert arguments["path"] in {*spans, "."}
+    assert arguments["zone"] in {*spans, None}
+    assert {edit["old"] for edit in arguments["edits"]} <= spans
+
+
+def test_without_grounding_decoding_is_as_it_was():
+    tool = tool_with(path={"type": "string", "maxLength": 6})
+    request = "show a.txt"
+    plain = engine(0, {}).arguments(request, tool, max_tokens=64)
+    assert not is_span(plain["path"], as_messages(request))
+    assert engine(0, {"s/other": {"path": ()}}).arguments(request, tool, max_tokens=64) == plain
+    base = tiny.model(0)
+    assert DualTune(base, Prompt(Template("chatml"), base.tokenizer)).arguments(request, tool, max_tokens=64) == plain
