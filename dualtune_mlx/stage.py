@@ -124,7 +124,7 @@ class StageRunner:
                 where=self.base.name,
                 got=f"{len(stream)} tokens, {stream.last('prefix').end} of them tools",
                 expected=f"at most {limit}",
-                fix="shorten the conversation, show fewer tools, or use briefer tool cards",
+                fix="shorten the conversation, show fewer tools, or use shorter tool cards",
             )
 
     def _base_caches(self, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:

@@ -20,5 +20,5 @@ cards = click.option(
     type=click.Choice(CARDS),
     default="signature",
     show_default=True,
-    help="How tools are written: brief (name and parameters), signature (and a sentence), or the full schema.",
+    help="How tools are written: by name, as a signature with a sentence, or with the full schema.",
 )

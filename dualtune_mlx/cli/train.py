@@ -53,8 +53,9 @@ def command(stage: str, model: str | None, data: Path, bundle: Path, template: s
     """Train one stage's adapter on DATA and put the best one into BUNDLE."""
     training = TrainOptions(**given)
     out = console(None)
+    name = required_model(model)
     train_set, valid_set = read_split(data, "train"), read_split(data, "valid")
-    base = load_model(required_model(model))
+    base = load_model(name)
     prompt = Prompt(Template(template), base.tokenizer, cards)
     with progress(out, f"train {stage}") as bar:
         trained = train_stage(

@@ -27,15 +27,15 @@ REQUESTS = (
 class Recipe:
     """The demo in numbers; ``train`` trajectories are shared by both stages."""
 
-    train: int = 1200
+    train: int = 3000
     valid: int = 48
     test: int = 90
     seed: int = 1
     template: str = "chatml"
-    cards: str = "brief"
-    max_tokens: int = 128
-    selector: tuple[str, ...] = ("--steps", "150")
-    arguments: tuple[str, ...] = ("--steps", "120")
+    cards: str = "name"
+    max_tokens: int = 96
+    selector: tuple[str, ...] = ("--steps", "375", "--learning-rate", "1.5e-3", "--validate-every", "125")
+    arguments: tuple[str, ...] = ("--steps", "150", "--learning-rate", "1.5e-3", "--validate-every", "75")
     requests: tuple[str, ...] = REQUESTS
 
     @property

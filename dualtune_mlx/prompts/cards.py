@@ -1,7 +1,7 @@
 """Tool cards: how a tool is written in the prompt.
 
-``brief``: its signature, ``move_file(source, destination)``; the shortest prefix, for adapters that know the tools.
-``signature``: the same line with the first sentence of the description; tools never seen can be chosen.
+``name``: its name alone; the shortest prefix, for adapters that know the tools.
+``signature``: ``move_file(source, destination): Move or rename files and directories.``; tools never seen can be chosen.
 ``schema``: a JSON object with the whole description and schema.
 """
 
@@ -15,17 +15,16 @@ from typing import Any
 from dualtune_mlx.errors import PromptError, ToolError
 from dualtune_mlx.tools import RESPOND, Tool
 
-CARDS = ("brief", "signature", "schema")
+CARDS = ("name", "signature", "schema")
 SENTENCE_LIMIT = 80
 
 
 def card(tool: Tool, label: str, kind: str) -> str:
     """One tool as text, under the name it has in the prompt."""
-    signature = f"{label}({_parameters(tool.parameters)})"
-    if kind == "brief":
-        return signature
+    if kind == "name":
+        return label
     if kind == "signature":
-        return f"{signature}: {_first_sentence(tool.description)}".rstrip(": ")
+        return f"{label}({_parameters(tool.parameters)}): {_first_sentence(tool.description)}".rstrip(": ")
     if kind == "schema":
         body = {"name": label, "description": tool.description, "parameters": dict(tool.parameters)}
         return json.dumps(body, ensure_ascii=False)

@@ -19,7 +19,7 @@ MOVE = Tool("move", "Move a file. Fails when the destination exists.", SCHEMA)
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        ("brief", "move(src, dst, force?)"),
+        ("name", "move"),
         ("signature", "move(src, dst, force?): Move a file."),
         (
             "schema",
@@ -47,7 +47,7 @@ def test_a_signature_shows_the_first_sentence(description, shown):
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():
-    with pytest.raises(PromptError, match="long(?s:.*)brief, signature, schema"):
+    with pytest.raises(PromptError, match="long(?s:.*)name, signature, schema"):
         card(MOVE, "move", "long")
 
 
@@ -72,7 +72,7 @@ def test_names_that_cannot_be_told_apart_are_refused(tools, what):
 
 def test_the_prompt_lists_every_tool_and_respond_once():
     tools = [Tool("read", server="a"), Tool("read", server="b"), MOVE]
-    prompt = Prompt(Template("chatml"), tiny.tokenizer(), "brief")
+    prompt = Prompt(Template("chatml"), tiny.tokenizer(), "name")
     text = prompt.encoder.decode(list(prompt.call(ToolCall("read", {}, "b"), tools).within("selector")))
     assert text == "b/read\n"
     from dualtune_mlx.tools import as_messages
