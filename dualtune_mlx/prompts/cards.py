@@ -1,7 +1,7 @@
 """Tool cards: how a tool is written in the prompt.
 
 ``name``: its name alone; the shortest prefix, for adapters that know the tools.
-``signature``: ``move_file(source, destination): Move or rename files and directories.``; tools never seen can be chosen.
+``signature``: ``move_file(source, destination): Move or rename files.``; tools never seen can be chosen.
 ``schema``: a JSON object with the whole description and schema.
 """
 
