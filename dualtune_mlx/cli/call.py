@@ -20,7 +20,7 @@ from dualtune_mlx.tools import Tool, ToolCall
 CANDIDATES = 3
 
 
-@click.command()
+@click.command("call")
 @click.argument("request", required=False)
 @click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
 @options.model

@@ -10,7 +10,7 @@ from dualtune_mlx.cli.output import console
 from dualtune_mlx.conversion.gguf import DTYPES, from_gguf
 
 
-@click.group()
+@click.group("convert")
 def command() -> None:
     """Convert models to MLX."""
 

@@ -30,7 +30,7 @@ About 15 minutes on 2 CPU cores; less where there is Metal. Stop with Ctrl-C; ru
 """
 
 
-@click.command()
+@click.command("demo")
 @click.option(
     "--dir",
     "folder",

@@ -27,7 +27,7 @@ class Check:
     fix: str = ""
 
 
-@click.command()
+@click.command("doctor")
 @json_option
 def command(json_to: str | None) -> None:
     """Say what this machine has and lacks, and how to get it."""

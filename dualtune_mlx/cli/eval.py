@@ -16,7 +16,7 @@ from dualtune_mlx.evaluation import evaluate_calls
 from dualtune_mlx.evaluation.calls import METRICS
 
 
-@click.command()
+@click.command("eval")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Bundle folder.")
 @click.option("--base", is_flag=True, help="Measure a base model without adapters.")
 @options.model

@@ -22,7 +22,7 @@ from dualtune_mlx.training.run import STAGES
 COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "black on green"}
 
 
-@click.command()
+@click.command("inspect")
 @options.model
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="A .jsonl file of trajectories.")
 @click.option("--stage", type=click.Choice(STAGES), default=None, help="Only this stage.")

@@ -25,7 +25,7 @@ def _number(name: str, text: str) -> Any:
     )
 
 
-@click.command()
+@click.command("train")
 @click.argument("stage", type=click.Choice(STAGES))
 @options.model
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder with train.jsonl and valid.jsonl.")

@@ -36,7 +36,7 @@ def test_the_demo_measures_trains_calls_and_reuses_what_is_there(tmp_path, monke
         assert call["name"] == "respond" or "text" in call["result"]
     manifest = json.loads((tmp_path / "demo" / "bundle" / "dualtune.json").read_text())
     assert len(manifest["tools"]) == 28
-    assert "dualtune train selector" in out.getvalue()
+    assert "$ dualtune train selector" in out.getvalue()
 
     monkeypatch.setattr(train, "train_stage", lambda *_: pytest.fail("trained again"))
     again = Demo(tmp_path / "demo", SMALL, Console(file=io.StringIO())).run()
