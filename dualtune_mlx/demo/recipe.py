@@ -21,6 +21,8 @@ REQUESTS = (
     "If it is 18:30 in Berlin, what time is it in Tokyo?",
     "Thanks, that was very helpful!",
 )
+# A short run on a small model wants long steps.
+FAST = ("--learning-rate", "1e-3", "--scale", "8")
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Recipe:
     template: str = "chatml"
     cards: str = "name"
     max_tokens: int = 96
-    selector: tuple[str, ...] = ("--steps", "375", "--learning-rate", "1.5e-3", "--validate-every", "125")
-    arguments: tuple[str, ...] = ("--steps", "150", "--learning-rate", "1.5e-3", "--validate-every", "75")
+    selector: tuple[str, ...] = ("--steps", "375", *FAST, "--validate-every", "125")
+    arguments: tuple[str, ...] = ("--steps", "160", *FAST, "--validate-every", "80")
     requests: tuple[str, ...] = REQUESTS
 
     @property
