@@ -17,6 +17,7 @@ from rich.text import Text
 from dualtune_mlx.cli import call, eval, train
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.demo import Recipe, Workspace
+from dualtune_mlx.errors import DecodingError, ToolError
 from dualtune_mlx.files import write_text
 from dualtune_mlx.models import EMBEDDED, resolve
 from dualtune_mlx.orchestration import connected, read_config
@@ -111,7 +112,13 @@ class Demo:
     def _call(self, number: int, request: str) -> dict[str, Any]:
         path = self.folder / "calls" / f"{number}.json"
         bundle, config = str(self.folder / "bundle"), str(self.workspace.config)
-        self._dualtune(call.command, ["--bundle", bundle, "--mcp", config, "--execute", "--json", str(path), request])
+        limit = ["--max-tokens", str(self.recipe.max_tokens)]
+        arguments = ["--bundle", bundle, "--mcp", config, "--execute", *limit, "--json", str(path), request]
+        try:
+            self._dualtune(call.command, arguments)
+        except (DecodingError, ToolError) as error:  # one wrong answer of a small model does not end the demo
+            self.out.print(Text(f"Error: {error}", style="red"))
+            return {"request": request, "error": str(error)}
         value: dict[str, Any] = json.loads(path.read_text())
         return {"request": request, **value}
 
