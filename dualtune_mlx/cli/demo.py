@@ -27,7 +27,7 @@ INTRODUCTION = """This trains two small adapters on a 135M-parameter model, here
   2. measure the base model on {test} requests whose wordings are never trained on
   3. train a selector and a shared argument adapter
   4. measure again, and send {requests} requests to the live servers
-About 15 minutes on 2 CPU cores; less where there is Metal. Stop with Ctrl-C; run it again to go on.
+About 19 minutes on 2 CPU cores; less where there is Metal. Stop with Ctrl-C; run it again to go on.
 """
 
 
