@@ -15,9 +15,6 @@ from dualtune_mlx.orchestration import ServerConfig
 SERVERS = Path(__file__).parent / "servers"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "servers: needs the real MCP servers to be installed")
-
 
 @pytest.fixture
 def anyio_backend() -> str:

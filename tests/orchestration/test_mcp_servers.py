@@ -16,8 +16,6 @@ pytestmark = pytest.mark.servers
 
 
 def test_time_and_git(tmp_path: Path) -> None:
-    pytest.importorskip("mcp_server_time")
-    pytest.importorskip("mcp_server_git")
     repo = tmp_path / "repo"
     git = ["git", "-c", "user.name=A", "-c", "user.email=a@example.invalid", "-C", str(repo)]
     subprocess.run(["git", "init", "-q", str(repo)], check=True)
