@@ -15,7 +15,6 @@ from dualtune_mlx.orchestration import ServerConfig
 SERVERS = Path(__file__).parent / "servers"
 
 
-
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
