@@ -19,22 +19,22 @@ Z_95 = 1.96
 
 @dataclass(frozen=True)
 class Scored:
-    """One decision: what was asked, what is right, and what was predicted (None: nothing valid)."""
+    """One decision: what was asked, what is right, what was predicted, and why its arguments were not written."""
 
     request: str
     gold: ToolCall
-    predicted: ToolCall | None
+    predicted: ToolCall
     failure: str = ""
 
     def right(self, metric: str) -> bool:
         gold, predicted = self.gold, self.predicted
-        if predicted is None or predicted.server != gold.server:
+        if predicted.server != gold.server:
             return False
         if metric == "server":
             return True
         if predicted.name != gold.name:
             return False
-        return metric == "tool" or same_json(predicted.arguments, gold.arguments)
+        return metric == "tool" or (not self.failure and same_json(predicted.arguments, gold.arguments))
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ def evaluate_calls(
     max_tokens: int = MAX_TOKENS,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Call the engine at every decision of the trajectories, with everything before it as context.
+    """Ask the engine at every decision of the trajectories, with everything before it as context.
 
-    Arguments that are not complete after ``max_tokens`` tokens count as wrong, and so does a call that a
-    tool's schema does not allow to be written.
+    The arguments of a wrong tool are not written: the call is wrong already. Arguments that are not complete
+    after ``max_tokens`` tokens count as wrong, and so do those that a tool's schema does not allow to be written.
 
     Raises:
         DataError: when a trajectory's own call names no visible tool, or several.
@@ -83,10 +83,17 @@ def evaluate_calls(
 def _score(dualtune: DualTune, step: Step, max_tokens: int) -> Scored:
     request = next(message.content for message in reversed(step.messages) if message.role == "user")
     gold = step.call if step.call.is_respond else replace(step.call, server=tool_called(step.call, step.tools).server)
+    ((tool, confidence),) = dualtune.select(step.messages, step.tools, top_k=1)
+    scored = Scored(request, gold, ToolCall(tool.name, {}, tool.server, confidence))
+    if not scored.right("tool"):
+        return replace(scored, failure="another tool: its arguments were not written")
+    if step.call.is_respond:
+        return scored
     try:
-        return Scored(request, gold, dualtune.call(step.messages, step.tools, max_tokens=max_tokens))
+        arguments = dualtune.arguments(step.messages, tool, step.tools, max_tokens=max_tokens)
     except (DecodingError, ToolError) as error:
-        return Scored(request, gold, None, error.what)
+        return replace(scored, failure=error.what)
+    return replace(scored, predicted=replace(scored.predicted, arguments=arguments))
 
 
 def same_json(left: Any, right: Any) -> bool:
@@ -115,8 +122,6 @@ def _example(item: Scored) -> dict[str, Any]:
     def shown(call: ToolCall) -> dict[str, Any]:
         return {"server": call.server, "name": call.name, "arguments": dict(call.arguments)}
 
-    predicted = None
-    if item.predicted is not None:
-        predicted = {**shown(item.predicted), "confidence": item.predicted.confidence}
+    predicted = {**shown(item.predicted), "confidence": item.predicted.confidence}
     failure = {"failure": item.failure} if item.failure else {}
     return {"request": item.request, "gold": shown(item.gold), "predicted": predicted, **failure}

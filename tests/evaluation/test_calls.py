@@ -58,7 +58,6 @@ def test_json_values_are_compared_as_json(left, right, equal):
         (ToolCall("read", {"path": "b", "n": 3}, "fs"), ["server", "tool"]),
         (ToolCall("list", {"path": "a", "n": 3}, "fs"), ["server"]),
         (ToolCall("read", {"path": "a", "n": 3}, "git"), []),
-        (None, []),
     ],
 )
 def test_a_call_is_right_only_when_everything_above_it_is(predicted, right):
@@ -68,9 +67,9 @@ def test_a_call_is_right_only_when_everything_above_it_is(predicted, right):
 
 def test_a_report_holds_accuracies_intervals_and_examples():
     wrong = ToolCall("read", {}, "fs", confidence=0.5)
-    report = Report((Scored("a", GOLD, GOLD), Scored("b", GOLD, wrong), Scored("c", GOLD, None, "too long")))
+    report = Report((Scored("a", GOLD, GOLD), Scored("b", GOLD, wrong), Scored("c", GOLD, GOLD, "too long")))
     value = report.to_dict()
-    assert (value["n"], value["server"], value["tool"]) == (3, pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert (value["n"], value["server"], value["tool"]) == (3, 1.0, 1.0)
     assert value["call"] == report.accuracy("call") == pytest.approx(1 / 3)
     assert value["intervals"]["call"] == wilson(1, 3)
     gold = {"server": "fs", "name": "read", "arguments": {"path": "a", "n": 3}}
@@ -79,7 +78,7 @@ def test_a_report_holds_accuracies_intervals_and_examples():
         "gold": gold,
         "predicted": {"server": "fs", "name": "read", "arguments": {}, "confidence": 0.5},
     }
-    assert value["examples"][2] == {"request": "c", "gold": gold, "predicted": None, "failure": "too long"}
+    assert value["examples"][2]["failure"] == "too long"
 
 
 class Recorder:
@@ -88,13 +87,19 @@ class Recorder:
     def __init__(self, answer: ToolCall | Exception) -> None:
         self.answer = answer
         self.asked: list[tuple[Message, ...]] = []
+        self.written: list[tuple[Message, ...]] = []
 
-    def call(self, messages, tools, **options):
-        del tools, options
+    def select(self, messages, tools, *, top_k):
         self.asked.append(messages)
+        assert top_k == 1
+        return [(tools[0], 0.9)]
+
+    def arguments(self, messages, tool, tools, *, max_tokens):
+        del tool, tools, max_tokens
+        self.written.append(messages)
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer
+        return dict(self.answer.arguments)
 
 
 TRAJECTORY = Trajectory(
@@ -115,15 +120,22 @@ def test_every_decision_is_asked_with_everything_before_it():
     assert progress == [(1, 2), (2, 2)]
     assert [item.gold.name for item in report.scored] == ["read", "respond"]
     assert [item.right("call") for item in report.scored] == [True, False]
+    assert report.scored[0].predicted == ToolCall("read", GOLD.arguments, "fs", 0.9)
     assert [item.request for item in report.scored] == ["show a", "show a"]
 
 
+def test_the_arguments_of_a_wrong_tool_are_not_written():
+    engine = Recorder(GOLD)
+    report = evaluate_calls(engine, [TRAJECTORY])
+    assert engine.written == [TRAJECTORY.messages[:1]]
+    assert (report.scored[1].predicted.name, report.scored[1].right("tool")) == ("read", False)
+    assert "not written" in report.scored[1].failure
+
+
 @pytest.mark.parametrize("error", [DecodingError, ToolError])
-def test_arguments_that_could_not_be_written_are_a_wrong_answer(error):
-    report = evaluate_calls(Recorder(error("too long")), [TRAJECTORY])
-    assert report.accuracy("server") == 0
-    assert [item.predicted for item in report.scored] == [None, None]
-    assert report.scored[0].failure == "too long"
+def test_arguments_that_could_not_be_written_make_a_right_tool_a_wrong_call(error):
+    (scored, _) = evaluate_calls(Recorder(error("too long")), [TRAJECTORY]).scored
+    assert (scored.right("tool"), scored.right("call"), scored.failure) == (True, False, "too long")
 
 
 def test_a_gold_call_that_names_two_tools_is_no_gold():
@@ -147,7 +159,9 @@ def test_the_token_budget_reaches_the_engine():
     dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
     text = {"type": "object", "properties": {"text": {"type": "string", "minLength": 50}}, "required": ["text"]}
     tools = tuple(Tool(f"respond{letter}", "", text) for letter in string.ascii_letters + string.digits)
-    trajectory = Trajectory((Message("user", "hi"), Message("assistant", "", (ToolCall("responda", {}),))), tools)
+    ((chosen, _),) = dualtune.select("hi", tools, top_k=1)
+    gold = ToolCall(chosen.name, {"text": "x" * 50})
+    trajectory = Trajectory((Message("user", "hi"), Message("assistant", "", (gold,))), tools)
     (scored,) = evaluate_calls(dualtune, [trajectory], max_tokens=20).scored
-    assert scored.predicted is None
+    assert (scored.right("tool"), scored.right("call")) == (True, False)
     assert "token budget" in scored.failure
