@@ -22,6 +22,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy conversion
+	$(BIN)/mypy benchmarks
 
 install: $(VENV)/installed $(VENV)/openblas
 

@@ -144,10 +144,8 @@ class DualTune:
             raise UsageError(
                 "the number of candidates is out of range", where="top_k", got=top_k, expected="at least 1"
             )
-        names = {label: self.prompt.call(ToolCall(t.name, {}, t.server), tools) for label, t in _choices(tools).items()}
-        stream = self.prompt.conversation(messages, tools) + names[RESPOND.name]
-        spans = {label: rendered.within("selector") for label, rendered in names.items()}
-        return self._runner.choose(self._stage("selector"), stream, spans, top_k)
+        stream = self.prompt.stream(messages, tools, ToolCall(RESPOND.name))
+        return self._runner.choose(self._stage("selector"), stream, self.prompt.names(tools), top_k)
 
     def _candidates(self, chosen: Ran[Any], tools: tuple[Tool, ...]) -> list[tuple[Tool, float]]:
         choices = _choices(tools)

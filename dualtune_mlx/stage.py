@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.models.cache import make_prompt_cache
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import ArgumentGrammar, Grounding, Ranked, best_first
@@ -130,9 +129,9 @@ class StageRunner:
     def _base_caches(self, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
         """Caches that hold the base model's KV of some tokens; what is known is not computed again."""
         if not tokens:
-            return list(make_prompt_cache(self.base.model))
+            return self.base.caches()
         snapshot, known = self.prefixes.longest(tokens)
-        caches = snapshot.caches(known) if snapshot else make_prompt_cache(self.base.model)
+        caches = snapshot.caches(known) if snapshot else self.base.caches()
         usage.reused_tokens += known
         if known < len(tokens):
             usage.prefilled_tokens += len(tokens) - known

@@ -200,10 +200,14 @@ def text_of(content: Any) -> Any:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A conversation with the tools that were visible in it; every assistant call is an example."""
+    """A conversation with the tools that were visible in it; every assistant call is an example.
+
+    ``name`` says where it came from, for messages.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
+    name: str = field(default="", compare=False)
 
     def to_dict(self, with_tools: bool = True) -> dict[str, Any]:
         tools = {"tools": [tool.to_dict() for tool in self.tools]} if with_tools else {}

@@ -15,9 +15,15 @@ from dualtune_mlx import models
 from dualtune_mlx.demo import workspace
 
 ROOT = Path(__file__).parents[1]
-SOURCES = {"dualtune_mlx": ROOT / "dualtune_mlx", "dualtune_mlx.conversion": ROOT / "conversion"}
+SOURCES = {
+    "dualtune_mlx": ROOT / "dualtune_mlx",
+    "dualtune_mlx.conversion": ROOT / "conversion",
+    "dualtune_mlx.benchmarks": ROOT / "benchmarks",
+}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
+OTHERWISE_NAMED = {"yaml": "pyyaml"}
+"""Modules that do not bear their distribution's name."""
 
 
 def distributions(requirements: list[str]) -> set[str]:
@@ -33,7 +39,7 @@ def third_party_imports() -> Iterator[tuple[Path, str]]:
                 modules = [node.module]
             for module in (name.partition(".")[0] for name in modules):
                 if module != "dualtune_mlx" and module not in sys.stdlib_module_names:
-                    yield file.relative_to(ROOT), module.replace("_", "-")
+                    yield file.relative_to(ROOT), OTHERWISE_NAMED.get(module, module.replace("_", "-"))
 
 
 def test_every_package_folder_is_listed_and_every_listed_one_exists() -> None:

@@ -14,6 +14,7 @@ import pytest
 from dualtune_mlx.cli import main
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import Tool, ToolCall, as_messages
+from dualtune_mlx.training.config import ConfigFile, merged
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +67,13 @@ def test_wrong_commands_do_not_parse(line: str) -> None:
 @pytest.mark.parametrize("code", [code for language, code in BLOCKS if language == "json"])
 def test_json_is_json(code: str) -> None:
     json.loads(code)
+
+
+@pytest.mark.parametrize("code", [code for language, code in BLOCKS if language == "yaml"])
+def test_training_configurations_are_read(code: str, tmp_path: Path) -> None:
+    file = tmp_path / "night.yaml"
+    file.write_text(code)
+    merged(ConfigFile.read(file), {})
 
 
 def test_the_template_renders(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ ORDER = (
     "evaluation",
     "demo",
     "cli",
+    "benchmarks",
     "__main__",
 )
 NARROWER = {"errors": set(), "tools": {"errors"}, "linux": set(), "conversion": {"errors", "files", "adapters"}}
@@ -41,8 +42,8 @@ def modules() -> list[tuple[str, Path]]:
     """(room, file) of every module, the package's own ``__init__`` left out: it only offers names."""
     package = ROOT / "dualtune_mlx"
     inside = [(p.relative_to(package).parts[0].removesuffix(".py"), p) for p in package.rglob("*.py")]
-    conversion = [("conversion", path) for path in (ROOT / "conversion").rglob("*.py")]
-    return sorted((room, path) for room, path in inside + conversion if room != "__init__")
+    beside = [(room, path) for room in ("conversion", "benchmarks") for path in (ROOT / room).rglob("*.py")]
+    return sorted((room, path) for room, path in inside + beside if room != "__init__")
 
 
 def imported_rooms(source: str, inside: str = "") -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
-from mlx_lm.models import llama, qwen2
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -29,6 +29,12 @@ SPECIAL = [
     "<end_of_turn>",
 ]
 PLAIN_ADDED = ["<tool_call>", "</tool_call>"]
+WINDOW = 16
+"""How many tokens a sliding-window layer looks at, itself included."""
+TEXT_MODELS = {"gemma3": "gemma3_text", "mistral3": "llama"}
+"""The multimodal wrappers, and the kind of language model inside."""
+KINDS = ("llama", "qwen2", "qwen3", "gemma3_text", "gemma3", "phi3", "phi", "ministral3", "mistral3")
+QUANTIZATION = {"group_size": 32, "bits": 4}
 
 
 def tokenizer() -> TokenizerWrapper:
@@ -43,9 +49,12 @@ def tokenizer() -> TokenizerWrapper:
     return TokenizerWrapper(fast)
 
 
-def config(kind: str = "llama", layers: int = 2) -> dict[str, Any]:
-    """The tiny model's ``config.json``."""
-    return {
+def config(kind: str = "llama", layers: int = 2, **changes: Any) -> dict[str, Any]:
+    """The tiny model's ``config.json``; changes are of the language model's own entries."""
+    if kind in TEXT_MODELS:
+        text = config(TEXT_MODELS[kind], layers, **changes)
+        return {"model_type": kind, "vocab_size": text["vocab_size"], "text_config": text}
+    common = {
         "model_type": kind,
         "hidden_size": 32,
         "num_hidden_layers": layers,
@@ -57,27 +66,62 @@ def config(kind: str = "llama", layers: int = 2) -> dict[str, Any]:
         "rope_theta": 10000.0,
         "tie_word_embeddings": True,
     }
+    return {**common, **_own(kind, layers), **changes}
 
 
-def unwrapped(seed: int = 0, kind: str = "llama", layers: int = 2) -> nn.Module:
+def _own(kind: str, layers: int) -> dict[str, Any]:
+    """What a kind of model has beside the common entries; the last layer of those with windows has none."""
+    sliding = ["sliding_attention"] * (layers - 1) + ["full_attention"]
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "rope_theta": 10000.0}
+    return {
+        "qwen3": {"head_dim": 8, "max_position_embeddings": 32768},
+        "gemma3_text": {
+            "head_dim": 8,
+            "query_pre_attn_scalar": 8,
+            "sliding_window": WINDOW,
+            "sliding_window_pattern": layers,
+        },
+        "phi": {"partial_rotary_factor": 0.5},
+        "ministral3": {
+            "layer_types": sliding,
+            "sliding_window": WINDOW,
+            "rope_parameters": {**yarn, "llama_4_scaling_beta": 0.1},
+        },
+    }.get(kind, {})
+
+
+def unwrapped(
+    seed: int = 0, kind: str = "llama", layers: int = 2, quantized: bool = False, **changes: Any
+) -> nn.Module:
     """A randomly initialised network, as mlx-lm makes it; the same one for the same seed."""
     mx.random.seed(seed)
-    module = {"llama": llama, "qwen2": qwen2}[kind]
-    network = module.Model(module.ModelArgs(**config(kind, layers)))
+    module = importlib.import_module(f"mlx_lm.models.{kind}")
+    entries = config(kind, layers, **changes)
+    network = module.Model(module.ModelArgs.from_dict(entries))
+    text = getattr(network, "language_model", network)
+    if entries.get("text_config", entries)["tie_word_embeddings"] and hasattr(text, "tie_word_embeddings"):
+        text.sanitize({})  # Gemma 3 ties its head when the checkpoint has none
+    if quantized:
+        nn.quantize(network, **QUANTIZATION)
     mx.eval(network.parameters())
     return network
 
 
-def model(seed: int = 0, kind: str = "llama", layers: int = 2) -> BaseModel:
+def model(seed: int = 0, kind: str = "llama", layers: int = 2, quantized: bool = False, **changes: Any) -> BaseModel:
     """A randomly initialised model over that tokenizer."""
-    return BaseModel(f"tiny-{kind}", unwrapped(seed, kind, layers), tokenizer())
+    return BaseModel(f"tiny-{kind}", unwrapped(seed, kind, layers, quantized, **changes), tokenizer())
 
 
-def save(folder: Path, seed: int = 0, kind: str = "llama", layers: int = 2) -> Path:
+def save(
+    folder: Path, seed: int = 0, kind: str = "llama", layers: int = 2, quantized: bool = False, **changes: Any
+) -> Path:
     """The tiny model as a folder that ``load_model`` takes."""
     folder.mkdir(parents=True)
-    weights = tree_flatten(unwrapped(seed, kind, layers).parameters(), destination={})
+    weights = tree_flatten(unwrapped(seed, kind, layers, quantized, **changes).parameters(), destination={})
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
-    (folder / "config.json").write_text(json.dumps({**config(kind, layers), "eos_token_id": 258}))
+    entries = {**config(kind, layers, **changes), "eos_token_id": 258}
+    if quantized:
+        entries["quantization"] = QUANTIZATION
+    (folder / "config.json").write_text(json.dumps(entries))
     tokenizer()._tokenizer.save_pretrained(str(folder))
     return folder

@@ -7,17 +7,23 @@ bank.activate(None)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
-from dualtune_mlx.adapters.adapter import Adapter, AdapterConfig
-from dualtune_mlx.adapters.low_rank import LowRank, LowRankLinear, shape_of
+from dualtune_mlx.adapters.adapter import Adapter
+from dualtune_mlx.adapters.config import PARTS, AdapterConfig, slice_of
+from dualtune_mlx.adapters.low_rank import LowRank, LowRankLinear, row_norms, shape_of
+from dualtune_mlx.adapters.targets import layer_range, matching
 from dualtune_mlx.errors import AdapterError
+
+WRAPPED = "language_model."
+"""What comes before a layer's path where a multimodal checkpoint's wrapper holds the model."""
 
 
 class AdapterBank:
@@ -41,20 +47,29 @@ class AdapterBank:
         """
         if not isinstance(adapter, Adapter):
             adapter = Adapter.load(adapter)
-        self._check(adapter)
-        return self._resident.setdefault(adapter.content, adapter)
+        if adapter.content not in self._resident:
+            self._check(adapter)
+            self._resident[adapter.content] = self._with_norms(adapter)
+        return self._resident[adapter.content]
 
     def activate(self, adapter: Adapter | None) -> None:
         """Make one adapter act on every following forward pass, or none."""
-        if adapter is not None and adapter.content not in self._resident:
+        resident = None if adapter is None else self._resident.get(adapter.content)
+        if adapter is not None and resident is None:
             raise AdapterError(
                 "the adapter is not in this bank", got=adapter.content[:12], fix="bank.load(adapter) first"
             )
-        if adapter is self.active:
+        if resident is self.active:
             return
-        self._place({} if adapter is None else adapter.layers)
-        self.active = adapter
+        self._place({} if resident is None else resident.layers)
+        self.active = resident
         self.switches += 1
+
+    def unload(self, adapter: Adapter) -> None:
+        """Forget an adapter; where it is active, none is afterwards."""
+        if self.active is not None and self.active.content == adapter.content:
+            self.activate(None)
+        self._resident.pop(adapter.content, None)
 
     def clear(self) -> None:
         """Activate none and forget all."""
@@ -74,57 +89,102 @@ class AdapterBank:
         finally:
             self._place({} if self.active is None else self.active.layers)
 
-    def new_adapter(self, rank: int, scale: float, activation: str, seed: int, layers: int | None = None) -> Adapter:
-        """A fresh adapter for the last ``layers`` layers (None: all): A uniform within 1/sqrt(inputs), B zero."""
-        count = min(layers or self.num_layers, self.num_layers)
-        names = [name for name in self.slots if _place_of(name)[0] >= self.num_layers - count]
-        keys = sorted({_place_of(name)[1] for name in names})
-        updates = {}
-        for key, name in zip(mx.random.split(mx.random.key(seed), len(names)), names, strict=True):
-            inputs, outputs = shape_of(self.slots[name].linear)
-            bound = inputs**-0.5
-            a = mx.random.uniform(-bound, bound, (inputs, rank), key=key)
-            updates[name] = LowRank(a, mx.zeros((rank, outputs)), scale)
-        return Adapter.from_layers(AdapterConfig(rank, scale, activation, count, tuple(keys)), updates)
+    def new_adapter(
+        self,
+        rank: int,
+        scale: float,
+        activation: str,
+        seed: int,
+        layers: str = "all",
+        targets: Sequence[str] = ("*",),
+        dora: bool = False,
+        dropout: float = 0.0,
+    ) -> Adapter:
+        """A fresh adapter that changes nothing yet: A uniform within 1/sqrt(inputs), B zero, DoRA's m = ‖W‖.
+
+        It is for the linear layers that match ``targets`` ("*", "q_proj", "self_attn.*") in the decoder layers
+        ``layers`` ("all", "last:16", "first:8"). ``dropout`` is only noted down in its configuration.
+
+        Raises:
+            UsageError: when ``layers`` has an unknown form, or one of ``targets`` matches nothing.
+        """
+        chosen = layer_range(layers, self.num_layers)
+        inside = {key for layer, key in map(_place_of, self.slots) if layer in chosen}
+        keys = matching(sorted(inside), targets)
+        where = slice_of(chosen, self.num_layers)
+        config = AdapterConfig(rank, scale, activation, where, keys, "dora" if dora else "lora", dropout)
+        names = self._covered(config)
+        updates = {
+            name: self._fresh(name, config, key)
+            for name, key in zip(names, mx.random.split(mx.random.key(seed), len(names)), strict=True)
+        }
+        return Adapter.from_layers(config, updates)
+
+    def _fresh(self, name: str, config: AdapterConfig, key: mx.array) -> LowRank:
+        linear = self.slots[name].linear
+        shapes = _shapes(linear, config)
+        bound = shapes["a"][0] ** -0.5
+        a = mx.random.uniform(-bound, bound, shapes["a"], key=key)
+        magnitude = row_norms(linear) if config.kind == "dora" else None
+        return LowRank(a, mx.zeros(shapes["b"]), config.scale, magnitude)
+
+    def _with_norms(self, adapter: Adapter) -> Adapter:
+        """DoRA's norms, once for all passes; they need every layer's whole weight."""
+        if adapter.config.kind != "dora":
+            return adapter
+        layers = {}
+        for name, update in adapter.layers.items():
+            layers[name] = replace(update, norm=row_norms(self.slots[name].linear, update))
+            mx.eval(layers[name].norm)  # one layer's weight at a time, not all of them dequantised at once
+        return replace(adapter, layers=layers)
 
     def _place(self, layers: Mapping[str, LowRank]) -> None:
         for name, slot in self.slots.items():
             slot.update_slot = layers.get(name)
 
+    def _covered(self, config: AdapterConfig) -> list[str]:
+        """The slots that a configuration names."""
+        layers = config.covered(self.num_layers)
+        places = {name: _place_of(name) for name in self.slots}
+        return [
+            name for name, (layer, key) in places.items() if layer in layers and (not config.keys or key in config.keys)
+        ]
+
     def _check(self, adapter: Adapter) -> None:
+        covered = self._covered(adapter.config)
         bad = []
         for name, update in adapter.layers.items():
-            slot = self.slots.get(name)
-            if slot is None:
+            shapes = {part: array.shape for part, array in update.parts.items()}
+            if name not in self.slots:
                 bad.append(f"{name}: the model has no such linear layer")
-                continue
-            inputs, outputs = shape_of(slot.linear)
-            rank = adapter.config.rank
-            if update.a.shape != (inputs, rank) or update.b.shape != (rank, outputs):
-                bad.append(
-                    f"{name}: {update.a.shape} and {update.b.shape}, layer is ({inputs}, {outputs}), rank {rank}"
-                )
-        missing = self._missing(adapter)
-        if bad or missing:
+            elif name not in covered:
+                bad.append(f"{name}: not in the layers and keys of the adapter's configuration")
+            elif shapes != (expected := _shapes(self.slots[name].linear, adapter.config)):
+                bad.append(f"{name}: {_text(shapes)} instead of {_text(expected)}")
+        bad += [f"{name}: missing" for name in covered if name not in adapter.layers]
+        if bad:
             raise AdapterError(
                 "the adapter does not fit the model",
-                got="; ".join([*bad, *(f"{name}: missing" for name in missing)]),
+                got="; ".join(bad),
                 fix="use the base model that the adapter was trained on",
             )
-
-    def _missing(self, adapter: Adapter) -> list[str]:
-        """Layers that the configuration names and the weights lack (mlx-lm adapts the last ``num_layers``, or all)."""
-        count = adapter.config.num_layers
-        first = self.num_layers - count if count > 0 else 0
-        places = {name: _place_of(name) for name in self.slots}
-        wanted = [name for name, (layer, key) in places.items() if layer >= first and key in adapter.config.keys]
-        return [name for name in wanted if name not in adapter.layers]
 
 
 def _place_of(name: str) -> tuple[int, str]:
     """A slot's layer number and its name inside the layer: ``model.layers.3.mlp.up_proj`` is (3, "mlp.up_proj")."""
-    _, _, layer, key = name.split(".", 3)
+    layer, key = name.removeprefix(WRAPPED).removeprefix("model.layers.").split(".", 1)
     return int(layer), key
+
+
+def _shapes(linear: nn.Linear | nn.QuantizedLinear, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of a layer's parts under a configuration."""
+    inputs, outputs = shape_of(linear)
+    shapes = {"a": (inputs, config.rank), "b": (config.rank, outputs), "m": (outputs,)}
+    return {part: shapes[part] for part in PARTS[config.kind]}
+
+
+def _text(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{part} {shape}" for part, shape in shapes.items())
 
 
 def _wrap(model: nn.Module) -> dict[str, LowRankLinear]:
@@ -135,7 +195,9 @@ def _wrap(model: nn.Module) -> dict[str, LowRankLinear]:
     plain = {
         name: LowRankLinear(module)
         for name, module in layers.items()
-        if name.startswith("model.layers.") and name not in inner and isinstance(module, nn.Linear | nn.QuantizedLinear)
+        if name.removeprefix(WRAPPED).startswith("model.layers.")
+        and name not in inner
+        and isinstance(module, nn.Linear | nn.QuantizedLinear)
     }
     if plain:
         model.update_modules(tree_unflatten(list(plain.items())))

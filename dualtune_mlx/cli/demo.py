@@ -66,9 +66,8 @@ class Demo:
         for stage, options in (("selector", recipe.selector), ("arguments", recipe.arguments)):
             if not self._trained(stage):
                 data = str(self.folder / "data")
-                self._dualtune(
-                    train.command, [stage, "--model", EMBEDDED, "--data", data, "--bundle", bundle, *prompt, *options]
-                )
+                where = ["--model", EMBEDDED, "--data", data, "--bundle", bundle, "--resume"]
+                self._dualtune(train.command, [stage, *where, *prompt, *options])
         trained = self._measure("trained.json", ["--bundle", bundle, "--data", test])
         calls = [self._call(number, request) for number, request in enumerate(recipe.requests, 1)]
         accuracy = {
@@ -125,7 +124,9 @@ class Demo:
     def _dualtune(self, command: click.Command, arguments: Sequence[str]) -> None:
         shown = " ".join(f'"{a}"' if " " in a else a for a in arguments)
         self.out.print(Text(f"\n$ dualtune {command.name} {shown}", style="bold"))
-        command.main(args=list(arguments), standalone_mode=False)
+        code = command.main(args=list(arguments), standalone_mode=False)
+        if code:  # interrupted
+            raise click.exceptions.Exit(code)
 
     def _summary(self, accuracy: dict[str, dict[str, float]], bundle: str) -> None:
         table = Table("wordings never trained on", "right tool", "whole call")

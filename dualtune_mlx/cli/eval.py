@@ -9,7 +9,6 @@ from rich.table import Table
 
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option, progress
-from dualtune_mlx.cli.train import required_model
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.evaluation import evaluate_calls
@@ -43,7 +42,9 @@ def command(
     out = console(json_to)
     trajectories = read_trajectories(data)
     loaded = (
-        DualTune.load(bundle, model) if bundle else DualTune.without_adapters(required_model(model), template, cards)
+        DualTune.load(bundle, model)
+        if bundle
+        else DualTune.without_adapters(options.required_model(model), template, cards)
     )
     with loaded as dualtune, progress(out, f"eval {suite}") as bar:
         report = evaluate_calls(dualtune, trajectories, max_tokens, lambda done, total: bar(done, total, ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from rich.text import Text
 
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
-from dualtune_mlx.cli.train import required_model
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.models import load_tokenizer
 from dualtune_mlx.prompts import ACTIVATIONS, Encoder, Prompt, Template
+from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.training.batches import shared_prefix
-from dualtune_mlx.training.examples import Example, stage_examples
-from dualtune_mlx.training.run import STAGES
+from dualtune_mlx.training.examples import STAGES, Example, stage_examples
+from dualtune_mlx.training.overview import kinds, masked
 
 COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "black on green"}
 
@@ -43,12 +44,12 @@ def command(
 ) -> None:
     """Show tokens, masks and activation of the examples in DATA, as training sees them."""
     out = console(json_to)
-    prompt = Prompt(Template(template), load_tokenizer(required_model(model)), cards)
+    prompt = Prompt(Template(template), load_tokenizer(options.required_model(model)), cards)
     trajectories = read_trajectories(data)
     values: list[dict[str, Any]] = []
     out.print(Text.assemble("legend: ", *((f" {name} ", style) for name, style in COLOURS.items())))
-    for name in [stage] if stage else STAGES:
-        examples = stage_examples(trajectories, prompt, name, activation)
+    for name in [stage] if stage else stages_of(trajectories):
+        examples = stage_examples(trajectories, prompt, name, activation).examples
         prefix = len(shared_prefix(examples))
         for example in examples[:limit]:
             show(out, example, prefix, prompt.encoder, name)
@@ -56,28 +57,26 @@ def command(
     emit_json(json_to, values)
 
 
+def stages_of(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
+    """The stages; the router is one of them where every conversation has tools of several named servers."""
+    servers = [{tool.server for tool in trajectory.tools} for trajectory in trajectories]
+    return STAGES if all(len(names) > 1 and "" not in names for names in servers) else STAGES[1:]
+
+
 def show(out: Console, example: Example, prefix: int, encoder: Encoder, stage: str) -> None:
     """One example as text; every token in the colour of its part."""
-    counts = f"{prefix} prefix, {example.active - prefix} context, {example.start - example.active} active"
-    out.print(Text(f"\n{stage}: {counts}, {example.targets} learned tokens", style="bold"))
-    text = Text()
-    for part, start, end in (
-        ("prefix", 0, prefix),
-        ("context", prefix, example.active),
-        ("active", example.active, example.start),
-        ("learned", example.start, len(example.tokens)),
-    ):
-        for index in range(start, end):
-            text.append(encoder.decode([example.tokens[index]]), style=COLOURS[part])
-    out.print(text)
+    found = kinds(example, prefix)
+    counts = ", ".join(f"{found.count(kind)} {kind}" for kind in COLOURS)
+    out.print(Text(f"\n{stage}: {counts} tokens", style="bold"))
+    out.print(Text.assemble(*((text, COLOURS[kind]) for text, kind in masked(example, prefix, encoder))))
 
 
 def as_json(example: Example, encoder: Encoder, stage: str) -> dict[str, Any]:
-    positions = range(len(example.tokens))
+    found = kinds(example, 0)
     return {
         "stage": stage,
         "tokens": [encoder.decode([token]) for token in example.tokens],
         "ids": list(example.tokens),
-        "learned": [int(position >= example.start) for position in positions],
-        "active": [int(position >= example.active) for position in positions],
+        "learned": [int(kind == "learned") for kind in found],
+        "active": [int(position >= example.active) for position in range(len(found))],
     }

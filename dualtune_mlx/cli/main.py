@@ -13,11 +13,13 @@ from dualtune_mlx.errors import DualTuneError, UsageError
 
 COMMANDS = {
     "demo": "Train and use two adapters on the embedded example, start to end.",
-    "train": "Train one stage's adapter into a bundle.",
+    "train": "Train a stage's adapter, or all adapters, into a bundle.",
     "call": "Choose a tool for a request and write its arguments.",
     "eval": "Measure right servers, tools and calls.",
     "inspect": "Show tokens, masks and activation.",
     "convert": "Convert models to MLX.",
+    "bench": "Measure a claim here, beside the peer.",
+    "plan": "Say what memory and time training will need.",
     "doctor": "Say what this machine has and lacks.",
 }
 

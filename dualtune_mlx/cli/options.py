@@ -9,16 +9,16 @@ from dualtune_mlx.models import EMBEDDED
 from dualtune_mlx.prompts import CARDS, TEMPLATES
 
 model = click.option("--model", default=None, metavar="M", help=f"A folder, a hub id, a .gguf file, or {EMBEDDED!r}.")
-template = click.option(
-    "--template", default="chatml", show_default=True, metavar="T", help=f"{', '.join(TEMPLATES)}, or a file of yours."
-)
+TEMPLATE_HELP = f"{', '.join(TEMPLATES)}, or a file of yours."
+template = click.option("--template", default="chatml", show_default=True, metavar="T", help=TEMPLATE_HELP)
 max_tokens = click.option(
     "--max-tokens", type=click.IntRange(1), default=MAX_TOKENS, show_default=True, help="Longest arguments, in tokens."
 )
-cards = click.option(
-    "--cards",
-    type=click.Choice(CARDS),
-    default="signature",
-    show_default=True,
-    help="How tools are written: by name, as a signature with a sentence, or with the full schema.",
-)
+CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or with the full schema."
+cards = click.option("--cards", type=click.Choice(CARDS), default="signature", show_default=True, help=CARDS_HELP)
+
+
+def required_model(model: str | None) -> str:
+    if model is None:
+        raise click.UsageError("Missing option '--model'.")
+    return model

@@ -27,9 +27,9 @@ json_option = click.option(
 )
 
 
-def console(json_to: str | None) -> Console:
-    """Where people's output goes: stderr when stdout belongs to JSON."""
-    return Console(stderr=json_to == STDOUT, highlight=False)
+def console(json_to: str | None, quiet: bool = False) -> Console:
+    """Where people's output goes: stderr when stdout belongs to JSON; nowhere where another process speaks."""
+    return Console(stderr=json_to == STDOUT, highlight=False, quiet=quiet)
 
 
 def emit_json(json_to: str | None, value: Any) -> None:

@@ -1,81 +1,171 @@
-"""``dualtune train {selector,arguments}``."""
+"""``dualtune train {router,selector,arguments,all}``."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import mlx.core as mx
+from rich.table import Table
+from rich.text import Text
 
+from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, progress
+from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.data import read_split
+from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.models import load_model
-from dualtune_mlx.prompts import ACTIVATIONS, Prompt, Template
-from dualtune_mlx.training import STAGES, Progress, TrainOptions, train_stage
+from dualtune_mlx.prompts import CARDS, Prompt, Template
+from dualtune_mlx.training import PRESETS, STAGES, Finished, Job, Progress, Run, Team, all_jobs
+from dualtune_mlx.training.config import SHARDS, ConfigFile, TrainConfig, merged
+from dualtune_mlx.training.team import ALONE
 
-DEFAULTS = {field.name: field.default for field in fields(TrainOptions)}
-
-
-def _number(name: str, text: str) -> Any:
-    default: Any = DEFAULTS[name]
-    return click.option(
-        f"--{name.replace('_', '-')}", type=type(default), default=default, show_default=True, help=text
-    )
+ALL = "all"
+INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
+NOTES = 10
+ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 
 
 @click.command("train")
-@click.argument("stage", type=click.Choice(STAGES))
+@click.argument("stage", type=click.Choice([*STAGES, ALL]))
 @options.model
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder with train.jsonl and valid.jsonl.")
-@click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder; made when missing.")
-@options.template
-@options.cards
+@click.option("--data", metavar="DIR", help="Folder with train.jsonl and valid.jsonl.")
+@click.option("--bundle", metavar="DIR", help="Bundle folder; made when missing.")
+@click.option("--config", "file", metavar="FILE", help="YAML file with these options, for all stages or for one each.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="What all else is laid over; paper: DualTune's.")
+@click.option("--template", metavar="T", help=f"{options.TEMPLATE_HELP}  [default: {TrainConfig.template}]")
+@click.option("--cards", type=click.Choice(CARDS), help=f"{options.CARDS_HELP}  [default: {TrainConfig.cards}]")
+@click.option("--scope", metavar="SERVER[/TOOL]", help="With arguments: an adapter for this server or tool alone.")
 @click.option(
-    "--activation",
-    type=click.Choice(ACTIVATIONS),
-    default=DEFAULTS["activation"],
-    show_default=True,
-    help="Where the adapter begins to act.",
+    "--min-examples",
+    type=click.IntRange(1),
+    help=f"With all: calls that earn a tool an adapter of its own.  [default: {TrainConfig.min_examples}]",
 )
-@_number("steps", "Optimiser steps.")
-@_number("batch_size", "Examples a step.")
-@_number("learning_rate", "Highest learning rate of AdamW.")
-@_number("warmup", "Steps in which the learning rate rises.")
-@_number("weight_decay", "Weight decay of AdamW.")
-@_number("rank", "Rank of the adapter.")
-@_number("scale", "Factor of the adapter's update (alpha / rank).")
-@_number("layers", "How many layers, from the last, have an adapter.")
-@_number("validate_every", "Steps between measurements of the validation loss; 0: only at the end.")
-@_number("seed", "Seed of the order and of the first weights.")
-def command(stage: str, model: str | None, data: Path, bundle: Path, template: str, cards: str, **given: Any) -> None:
-    """Train one stage's adapter on DATA and put the best one into BUNDLE."""
-    training = TrainOptions(**given)
-    out = console(None)
-    name = required_model(model)
-    train_set, valid_set = read_split(data, "train"), read_split(data, "valid")
-    base = load_model(name)
-    prompt = Prompt(Template(template), base.tokenizer, cards)
-    with progress(out, f"train {stage}") as bar:
-        trained = train_stage(
-            stage,
-            base,
-            prompt,
-            train_set,
-            valid_set,
-            bundle,
-            training,
-            lambda state: bar(state.step, state.steps, words(state)),
+@click.option(
+    "--shard",
+    type=click.Choice(SHARDS),
+    help=f"With all under mlx.launch: what the processes share.  [default: {TrainConfig.shard}]",
+)
+@click.option("--resume", is_flag=True, help="Skip what is finished, go on from the last checkpoint.")
+@train_flags
+@click.pass_context
+def command(
+    context: click.Context, /, stage: str, file: str | None, scope: str | None, resume: bool, **given: Any
+) -> None:
+    """Train adapters on the data and put the best ones, by validation loss, into the bundle.
+
+    STAGE is one stage, or all: the selector, the argument adapter for every tool, and argument adapters for each
+    server and each tool that has enough calls. What all has finished before is not trained again.
+
+    Options are laid over those of --config, and these over the preset. Ctrl-C keeps the run's state and exits with
+    130; the same command with --resume goes on.
+    """
+    flags = {name: value for name, value in given.items() if value not in (None, ())}
+    for name, needed in ONLY_WITH.items():
+        if stage != needed and (scope if name == "scope" else name in flags):
+            raise click.UsageError(f"--{name.replace('_', '-')} is for: dualtune train {needed}.")
+    config = merged(ConfigFile.read(file) if file else None, flags)
+    training = Training(config)
+    try:
+        if stage == ALL:
+            training.all(resume)
+        else:
+            training.one(Job(stage, scope or ""), skip=resume, resume=resume)
+    except KeyboardInterrupt:
+        training.warn(f"Stopped. The last whole step is kept; to go on: dualtune train {stage} … --resume")
+        context.exit(INTERRUPTED)
+
+
+class Training:
+    """The runs of one command, over one resident model."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.team = Team.launched()
+        self.out = console(None, quiet=not self.team.leads)
+        self.train_set, self.valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
+        self.base = load_model(config.model)
+        self.prompt = Prompt(Template(config.template), self.base.tokenizer, config.cards)
+
+    def all(self, resume: bool) -> None:
+        """Train every adapter that the data is good for."""
+        jobs = all_jobs(self.train_set, self.config.min_examples)
+        alone = self.config.shard == "adapters"
+        failed = []
+        for job in self.team.share(jobs) if alone else jobs:
+            try:
+                self.one(job, skip=True, resume=resume, team=ALONE if alone else self.team)
+            except TrainingError as error:
+                self.warn(f"{job.title} is left out: {error}")
+                failed.append(job.title)
+        mx.eval(self.team.total(mx.array(0)))  # the table waits for the other processes' adapters
+        if self.team.leads:
+            self.out.print(summary(Bundle.open(self.config.bundle), jobs))
+        if failed:
+            raise TrainingError(
+                "some adapters could not be trained",
+                where=", ".join(failed),
+                fix="see their messages above; the same command trains only what is missing",
+            )
+
+    def one(self, job: Job, skip: bool, resume: bool, team: Team | None = None) -> None:
+        """Train one adapter, or say that it is there already."""
+        config = self.config
+        team = team or self.team
+        run = Run(
+            job, self.base, self.prompt, self.train_set, self.valid_set, config.bundle, config.stages[job.stage], team
         )
-    loss = trained.validation_loss
-    out.print(f"{stage}: validation loss {loss:.4f} at step {trained.best_step}; written to {bundle}")
+        if skip and run.is_finished:
+            self.out.print(f"{job.title}: finished before, skipped", markup=False, soft_wrap=True)
+            return
+        with progress(self.out, f"train {job.title}") as bar:
+            finished = run(lambda state: bar(state.step, state.steps, words(state)), resume, config.to_dict())
+        self._show(finished, config.bundle, run.folder / "report.html")
+
+    def _show(self, finished: Finished, bundle: str, report: Path) -> None:
+        for note in finished.notes[:NOTES]:
+            self.warn(f"Warning: {note}")
+        if len(finished.notes) > NOTES:
+            self.warn(f"… and {len(finished.notes) - NOTES} more, in the report")
+        self.out.print(f"{outcome(finished)}; written to {bundle}, report: {report}", markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A line on stderr, from the process that speaks."""
+        if self.team.leads:
+            click.echo(text, err=True)
 
 
-def required_model(model: str | None) -> str:
-    if model is None:
-        raise click.UsageError("Missing option '--model'.")
-    return model
+def outcome(finished: Finished) -> str:
+    """What came out of a run, in a few words."""
+    trained = finished.trained
+    text = f"{finished.job.title}: validation loss {trained.validation_loss:.4f} at step {trained.best_step}"
+    right, asked = finished.accuracy or (0, 0)
+    return f"{text}, {right / asked:.1%} of {asked} choices right" if asked else text
+
+
+def summary(bundle: Bundle, jobs: Sequence[Job]) -> Table:
+    """A row for each adapter, from the facts in the bundle."""
+    caption = f"reports: {bundle.folder / 'runs' / 'RUN' / 'report.html'}"
+    table = Table("adapter", "examples", "best step", "loss", "right", "run", caption=Text(caption))
+    for job in jobs:
+        slot = bundle.stages.get((job.stage, job.scope))
+        if slot is None:  # it failed, or lies on another machine
+            table.add_row(Text(job.title), "not here")
+            continue
+        facts = slot.training
+        asked = facts.get("validation_asked")
+        table.add_row(
+            Text(job.title, overflow="fold"),
+            f"{facts['examples']:,}",
+            f"{facts['best_step']:,}",
+            f"{facts['validation_loss']:.4f}",
+            f"{facts['validation_right'] / asked:.1%}" if asked else "",
+            Text(slot.path, overflow="fold"),
+        )
+    return table
 
 
 def words(state: Progress) -> str:

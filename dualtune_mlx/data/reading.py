@@ -90,7 +90,7 @@ def _trajectory(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
         raise DataError("a line's tools are not a list", where=where, got=type(value["tools"]).__name__)
     try:
         visible = tuple(_line_tool(tool) for tool in value["tools"]) if "tools" in value else tools
-        trajectory = Trajectory(tuple(Message.from_dict(message) for message in value["messages"]), visible)
+        trajectory = Trajectory(tuple(Message.from_dict(message) for message in value["messages"]), visible, where)
         _check(trajectory)
     except (DataError, ToolError) as error:
         nested = f"{where}, {error.where}" if error.where else where

@@ -22,7 +22,7 @@ REQUESTS = (
     "Thanks, that was very helpful!",
 )
 # A short run wants room: after 60 steps of 8, rank 64 chooses 55% of tools right where rank 16 chooses 48%.
-FAST = ("--rank", "64", "--scale", "4", "--learning-rate", "1e-3")
+FAST = ("--rank", "64", "--alpha", "256", "--learning-rate", "1e-3")
 
 
 @dataclass(frozen=True)

@@ -4,42 +4,62 @@ from __future__ import annotations
 
 import mlx.core as mx
 
+Pair = tuple[mx.array, mx.array]
+"""Keys and values of one layer, each (rows, kv heads, tokens, width)."""
+
 
 class BatchOverPrefix:
     """One layer's cache for a batch whose rows continue the same prefix, each after a context of its own.
 
-    Keys and values so far: ``prefix`` (1, kv heads, prefix, width), shared, then ``context``
-    (batch, kv heads, context, width), left-padded by ``padding`` tokens a row. A forward pass appends
-    its tokens for its own duration; nothing is kept.
+    Args:
+        prefix: keys and values (1, kv heads, p, width) that all rows share; None where p is 0.
+        context: keys and values (rows, kv heads, c, width) that follow, right-padded.
+        lengths: (rows,) how many of the c tokens belong to each row; needed with ``context``.
+        keep: whether ``new_tokens`` shall give the keys and values of the new tokens after a forward pass.
+
+    A forward pass appends its tokens for its own duration; they are placed right behind each row's context.
     """
 
     def __init__(
-        self,
-        prefix: tuple[mx.array, mx.array] | None,
-        context: tuple[mx.array, mx.array] | None,
-        padding: mx.array,
-        offset: mx.array | int,
+        self, prefix: Pair | None, context: Pair | None = None, lengths: mx.array | None = None, keep: bool = False
     ) -> None:
         self.parts = [part for part in (prefix, context) if part is not None]
-        self.padding = padding
         self.prefix_length = prefix[0].shape[2] if prefix else 0
-        self.offset = offset
-        self.appended: tuple[mx.array, mx.array] | None = None
+        self.context_length = context[0].shape[2] if context else 0
+        self.lengths = lengths if context else None
+        self._keep = keep
+        self._new: Pair | None = None
 
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        self.appended = keys, values
+    @property
+    def new_tokens(self) -> Pair:
+        """Keys and values (rows, kv heads, tokens, width) of the tokens of the last forward pass."""
+        assert self._new is not None, "no forward pass was made, or keep is False"
+        return self._new
+
+    @property
+    def offset(self) -> mx.array | int:
+        """The position of the first new token: of each row (rows,), or of all."""
+        return self.prefix_length if self.lengths is None else self.prefix_length + self.lengths
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Pair:
+        if self._keep:
+            self._new = keys, values
         return self._joined(0, keys), self._joined(1, values)
 
     def make_mask(self, length: int, return_array: bool = True, window_size: int | None = None) -> mx.array:
-        """True where a row's new token (axis 2) may look: (batch or 1, 1, length, total)."""
-        del return_array, window_size
-        past = sum(part[0].shape[2] for part in self.parts)
-        columns = mx.arange(past + length)
-        mask = columns[None, :] <= mx.arange(past, past + length)[:, None]
-        hidden = (columns >= self.prefix_length) & (columns < self.prefix_length + self.padding[:, None])
-        # A padding token still sees itself: a row that sees nothing would be NaN, and 0 * NaN is NaN.
-        itself = columns[None, :] == mx.arange(past, past + length)[:, None]
-        return mask[None, None] & (~hidden[:, None, None] | itself)
+        """True where a row's new token (axis 2) may look: (rows or 1, 1, length, total)."""
+        del return_array
+        offset = mx.array(self.offset).reshape(-1, 1)
+        new = offset + mx.arange(length)
+        past = mx.arange(self.prefix_length + self.context_length)
+        # Padding between a row's context and its new tokens takes a position that no token can look at.
+        hidden = (past >= offset) & (past >= self.prefix_length)
+        unseen = offset + length
+        columns = mx.concatenate([mx.where(hidden, unseen, past), new], axis=1)
+        mask = columns[:, None] <= new[:, :, None]
+        if window_size is not None:
+            mask = mask & (columns[:, None] > new[:, :, None] - window_size)
+        return mask[:, None]
 
     def _joined(self, which: int, new: mx.array) -> mx.array:
         past = [mx.broadcast_to(p[which], (new.shape[0], *p[which].shape[1:])).astype(new.dtype) for p in self.parts]

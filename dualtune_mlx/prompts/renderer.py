@@ -22,12 +22,20 @@ class Prompt:
         self.encoder = Encoder(tokenizer)
         self.cards = cards
 
-    def stream(self, messages: Sequence[Message], tools: Sequence[Tool], call: ToolCall) -> Stream:
-        """The whole stream of one step: tools, conversation, and the call that follows it."""
-        return self.conversation(messages, tools) + self.call(call, tools)
+    def stream(
+        self, messages: Sequence[Message], tools: Sequence[Tool], call: ToolCall, shown: Sequence[Tool] | None = None
+    ) -> Stream:
+        """The whole stream of one step: tools, conversation, and the call that follows it.
 
-    def conversation(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Stream:
-        """The prefix (system message and tool cards) and one span a message.
+        ``shown`` are the choices that the prefix describes and the call is one of, where these are not the
+        ``tools`` that the conversation's earlier calls were made to.
+        """
+        return self.conversation(messages, tools, shown) + self.call(call, tools if shown is None else shown)
+
+    def conversation(
+        self, messages: Sequence[Message], tools: Sequence[Tool], shown: Sequence[Tool] | None = None
+    ) -> Stream:
+        """The prefix (system message and the cards of what is ``shown``) and one span a message.
 
         Raises:
             PromptError: when a system message is not the first, or nobody asked anything.
@@ -36,7 +44,7 @@ class Prompt:
         rest = messages[1:] if messages and messages[0].role == "system" else messages
         if not any(message.role == "user" for message in rest):
             raise PromptError("the conversation has no user message", expected="at least one message of role 'user'")
-        names = labels(tools)
+        names = labels(tools if shown is None else shown)
         cards = [card(tool, label, self.cards) for label, tool in names.items()]
         cards.append(card(RESPOND, RESPOND.name, self.cards))
         stream = self._span("prefix", "system", system=system, tools=cards)
@@ -61,6 +69,12 @@ class Prompt:
         written = json.dumps(in_schema_order(call.arguments, tool.parameters), ensure_ascii=False)
         values = {"name": label, "arguments": written, "is_respond": call.is_respond, "schema": dict(tool.parameters)}
         return self._encode(self.template.render("call", call=values))
+
+    def names(self, tools: Sequence[Tool]) -> dict[str, tuple[int, ...]]:
+        """The tokens of every choice's name, ``respond`` among them, by its label."""
+        choices = {**labels(tools), RESPOND.name: RESPOND}
+        calls = {label: ToolCall(tool.name, {}, tool.server) for label, tool in choices.items()}
+        return {label: self.call(call, tools).within("selector") for label, call in calls.items()}
 
     def _span(self, name: str, block: str, **values: Any) -> Stream:
         inner = self._encode(self.template.render(block, **values))

@@ -1,7 +1,25 @@
-"""Training: examples, batches, the masked loss, and the loop of one stage."""
+"""Training: examples, batches, the masked loss, the loop of one stage, and its files."""
 
-from dualtune_mlx.training.options import TrainOptions
-from dualtune_mlx.training.run import STAGES, train_stage
-from dualtune_mlx.training.trainer import Progress, Trained, train
+from dualtune_mlx.training.examples import STAGES
+from dualtune_mlx.training.jobs import all_jobs
+from dualtune_mlx.training.options import PRESETS, TrainOptions
+from dualtune_mlx.training.run import Finished, Job, Run, train_stage
+from dualtune_mlx.training.team import Team
+from dualtune_mlx.training.trainer import Callback, Progress, Trained, Trainer, train
 
-__all__ = ["STAGES", "Progress", "TrainOptions", "Trained", "train", "train_stage"]
+__all__ = [
+    "PRESETS",
+    "STAGES",
+    "Callback",
+    "Finished",
+    "Job",
+    "Progress",
+    "Run",
+    "Team",
+    "TrainOptions",
+    "Trained",
+    "Trainer",
+    "all_jobs",
+    "train",
+    "train_stage",
+]

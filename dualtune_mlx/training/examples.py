@@ -1,58 +1,145 @@
-"""Trajectories to training examples: every assistant turn is one target of its stage."""
+"""Trajectories to training examples: every decision of a conversation is a target of its stage."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from dualtune_mlx.data.steps import Step, steps
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import Prompt, Stream
-from dualtune_mlx.tools import Trajectory
+from dualtune_mlx.tools import Tool, Trajectory, tool_called
+from dualtune_mlx.training.routing import routed
+from dualtune_mlx.training.window import cut_to
+
+STAGES = ("router", "selector", "arguments")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The tokens from ``start`` to ``end`` are learned: the decision for ``tool`` in the step called ``name``."""
+
+    start: int
+    end: int
+    name: str
+    tool: str
 
 
 @dataclass(frozen=True)
 class Example:
-    """A stream up to the end of what is learned, as token ids.
-
-    The adapter acts from ``active`` on; the tokens from ``start`` to the end are the targets.
-    """
+    """A stream up to the end of what is learned, as token ids; the adapter acts from ``active`` on."""
 
     tokens: tuple[int, ...]
     active: int
-    start: int
+    targets: tuple[Target, ...]
+    conversation: int = 0
 
     @property
-    def targets(self) -> int:
-        return len(self.tokens) - self.start
+    def learned(self) -> int:
+        """How many tokens are learned."""
+        return sum(target.end - target.start for target in self.targets)
+
+    @property
+    def name(self) -> str:
+        return " and ".join(target.name for target in self.targets)
 
 
-def stage_examples(trajectories: Sequence[Trajectory], prompt: Prompt, stage: str, activation: str) -> list[Example]:
-    """All examples of a stage.
+@dataclass(frozen=True)
+class Prepared:
+    """A stage's examples, how many lost their oldest exchanges, and why others were dropped."""
+
+    examples: tuple[Example, ...]
+    cut: int
+    dropped: tuple[str, ...]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Decisions by tool."""
+        return Counter(target.tool for example in self.examples for target in example.targets)
+
+
+def stage_examples(
+    trajectories: Sequence[Trajectory], prompt: Prompt, stage: str, activation: str, scope: str = "", window: int = 0
+) -> Prepared:
+    """All examples of a stage; of one tool (``"server/tool"``) or one server, where ``scope`` says so.
+
+    A stream longer than ``window`` tokens loses its oldest exchanges (``window.cut_to``); one whose last request
+    alone is longer is dropped. 0: no limit.
 
     Raises:
         DataError: when there is none.
     """
-    found = [
-        example(prompt.stream(step.messages, step.tools, step.call), stage, activation)
-        for trajectory in trajectories
-        for step in steps(trajectory)
-        if stage == "selector" or _writes_arguments(step)
-    ]
-    if not found:
+    examples: list[Example] = []
+    dropped: list[str] = []
+    cut = 0
+    for number, trajectory in enumerate(trajectories):
+        found = []
+        for count, step in decisions(trajectory, stage, scope):
+            name = f"{trajectory.name or f'trajectory {number + 1}'}, decision {count}"
+            stream = _stream(step, prompt, stage)
+            if window and len(stream) > window:
+                shorter = cut_to(step, window, lambda it: len(_stream(it, prompt, stage)))
+                if shorter is None:
+                    dropped.append(f"{name}: {len(stream)} tokens, its last request alone exceeds {window}")
+                    continue
+                stream, cut = _stream(shorter, prompt, stage), cut + 1
+            made = example(stream, stage, activation, name, _tool_name(step))
+            found.append(replace(made, conversation=number))
+        examples += _merged(found)
+    if not examples:
         raise DataError(
             f"the data holds no example for the stage {stage!r}",
-            got=f"{len(trajectories)} trajectories",
+            where=scope or None,
+            got=f"{len(trajectories)} trajectories" + (f"; {dropped[0]}" if dropped else ""),
             expected="assistant messages with tool_calls",
         )
-    return found
+    return Prepared(tuple(examples), cut, tuple(dropped))
 
 
-def _writes_arguments(step: Step) -> bool:
-    return any(tool.name == step.call.name and tool.takes_arguments for tool in step.tools)
-
-
-def example(stream: Stream, stage: str, activation: str) -> Example:
+def example(stream: Stream, stage: str, activation: str, name: str = "", tool: str = "") -> Example:
     """A stream as an example of one stage."""
-    span = stream.last(stage)
-    return Example(stream.tokens[: span.end], stream.activation(activation), span.start)
+    span = stream.last("arguments" if stage == "arguments" else "selector")
+    return Example(
+        stream.tokens[: span.end], stream.activation(activation), (Target(span.start, span.end, name, tool),)
+    )
+
+
+def decisions(trajectory: Trajectory, stage: str, scope: str = "") -> Iterator[tuple[int, Step]]:
+    """The decisions of a stage and scope in a trajectory, numbered from 1 among all its decisions."""
+    for number, step in enumerate(steps(trajectory), 1):
+        called = None if step.call.is_respond else tool_called(step.call, step.tools)
+        if scope and (called is None or scope not in (called.server, f"{called.server}/{called.name}")):
+            continue
+        if stage != "arguments" or (called is not None and called.takes_arguments):
+            yield number, step
+
+
+def _tool_name(step: Step) -> str:
+    if step.call.is_respond:
+        return step.call.name
+    tool = tool_called(step.call, step.tools)
+    return f"{tool.server}/{tool.name}" if tool.server else tool.name
+
+
+def _stream(step: Step, prompt: Prompt, stage: str) -> Stream:
+    shown: Sequence[Tool] | None = None
+    if stage == "router":
+        shown, step = routed(step)
+    return prompt.stream(step.messages, step.tools, step.call, shown)
+
+
+def _merged(examples: Sequence[Example]) -> list[Example]:
+    """Examples of one conversation, one row where a stream continues another from the same activation point."""
+    rows: list[Example] = []
+    for later in sorted(examples, key=lambda item: len(item.tokens)):
+        found = next((row for row in rows if row.active == later.active and _continues(later, row)), None)
+        if found is None:
+            rows.append(later)
+        else:
+            rows[rows.index(found)] = replace(later, targets=found.targets + later.targets)
+    return rows
+
+
+def _continues(later: Example, earlier: Example) -> bool:
+    return later.tokens[: len(earlier.tokens)] == earlier.tokens

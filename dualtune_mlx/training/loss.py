@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -9,38 +11,54 @@ from dualtune_mlx.adapters import LowRank
 from dualtune_mlx.kv import BatchOverPrefix, Snapshot
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.training.batches import Batch
+from dualtune_mlx.training.checkpointing import recomputed
+from dualtune_mlx.training.options import TrainOptions
 
 Weights = dict[str, dict[str, mx.array]]
-"""Trainable arrays: layer path to ``a`` and ``b``."""
+"""Trainable arrays: layer path to ``a``, ``b`` and, with DoRA, ``m``."""
 
 
-def masked_loss(weights: Weights, base: BaseModel, prefix: Snapshot | None, batch: Batch, scale: float) -> mx.array:
-    """Mean cross-entropy, in nats, over the target tokens of the whole batch (a scalar)."""
+def masked_loss(
+    weights: Weights,
+    base: BaseModel,
+    prefix: Snapshot | None,
+    batch: Batch,
+    options: TrainOptions,
+    key: mx.array | None = None,
+) -> mx.array:
+    """Cross-entropy in nats, summed over the batch's target tokens (a scalar).
+
+    ``key`` seeds the dropout; without one nothing is dropped.
+    """
     caches = _caches(base, prefix, batch)
-    updates = {name: LowRank(part["a"], part["b"], scale) for name, part in weights.items()}
-    with base.bank.placed(updates):
+    with base.bank.placed(low_rank(weights, options, key)), recomputed(base, options.grad_checkpoint):
         states = base.hidden(batch.active, caches)
     at_targets = states.reshape(-1, states.shape[-1])[batch.positions]
     logits = base.head(at_targets).astype(mx.float32)
-    return nn.losses.cross_entropy(logits, batch.targets, reduction="mean")
+    return nn.losses.cross_entropy(logits, batch.targets, reduction="sum")
+
+
+def low_rank(weights: Weights, options: TrainOptions, key: mx.array | None = None) -> Mapping[str, LowRank]:
+    """The layers' updates made of the trainable arrays."""
+    dropout = 0.0 if key is None else options.dropout
+    keys = [None] * len(weights) if key is None else list(mx.random.split(key, len(weights)))
+    return {
+        name: LowRank.of(parts, options.scale, dropout, layer_key)
+        for (name, parts), layer_key in zip(weights.items(), keys, strict=True)
+    }
 
 
 def _caches(base: BaseModel, prefix: Snapshot | None, batch: Batch) -> list[BatchOverPrefix]:
     """The past of the active tokens; the contexts are computed here, forward only, by the base weights."""
     layers = prefix.layers if prefix else [None] * base.bank.num_layers
-    nothing = mx.zeros_like(batch.context_padding)
-    if not batch.context.shape[1]:
-        return [BatchOverPrefix(layer, None, nothing, batch.prefix) for layer in layers]
-    offset = batch.prefix - batch.context_padding
-    past = [BatchOverPrefix(layer, None, batch.context_padding, offset) for layer in layers]
+    if not batch.contexts.shape[1]:
+        return [BatchOverPrefix(layer) for layer in layers]
+    passed = [BatchOverPrefix(layer, keep=True) for layer in layers]
     with base.bank.placed({}):
-        base.hidden(batch.context, past)
-    after = offset + batch.context.shape[1]
-    return [
-        BatchOverPrefix(layer, _stopped(cache.appended), batch.context_padding, after)
-        for layer, cache in zip(layers, past, strict=True)
-    ]
-
-
-def _stopped(pair: tuple[mx.array, mx.array] | None) -> tuple[mx.array, mx.array] | None:
-    return None if pair is None else (mx.stop_gradient(pair[0]), mx.stop_gradient(pair[1]))
+        base.hidden(batch.contexts, passed)
+    caches = []
+    for layer, cache in zip(layers, passed, strict=True):
+        keys, values = cache.new_tokens
+        context = mx.stop_gradient(keys[batch.sources]), mx.stop_gradient(values[batch.sources])
+        caches.append(BatchOverPrefix(layer, context, batch.lengths))
+    return caches

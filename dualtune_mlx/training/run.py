@@ -1,24 +1,199 @@
-"""One stage's training run, from a data folder into a bundle."""
+"""One stage's training run, from trajectories into a bundle.
+
+BUNDLE/runs/selector/config.yaml       what was asked for
+BUNDLE/runs/selector/log.jsonl         a line a step
+BUNDLE/runs/selector/checkpoints/      the latest states, to resume from, until the adapter is in the bundle
+BUNDLE/runs/selector/report.html       the run to look at
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.bundle import MANIFEST, Bundle
+import yaml
+
+from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
 from dualtune_mlx.data.steps import steps
 from dualtune_mlx.decoding import learn_grounding
-from dualtune_mlx.errors import BundleError
+from dualtune_mlx.errors import BundleError, UsageError
+from dualtune_mlx.files import write_text
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Prompt
 from dualtune_mlx.tools import Trajectory
-from dualtune_mlx.training.examples import stage_examples
+from dualtune_mlx.training.accuracy import selection_accuracy
+from dualtune_mlx.training.examples import Prepared, decisions, stage_examples
+from dualtune_mlx.training.log import Log, read_log
+from dualtune_mlx.training.memory import check_budget, plan
 from dualtune_mlx.training.options import TrainOptions
-from dualtune_mlx.training.trainer import Progress, Trained, train
+from dualtune_mlx.training.overview import overview
+from dualtune_mlx.training.report import write_report
+from dualtune_mlx.training.state import Checkpoints, TrainState
+from dualtune_mlx.training.team import ALONE, Team
+from dualtune_mlx.training.trainer import Callback, Progress, Trained, Trainer
 
-STAGES = ("selector", "arguments")
-SHARED = ""
+HELD_OUT = 10
+NOT_THE_RUN = ("checkpoint_every", "keep", "memory_budget")
+"""Options that change nothing about what is learned."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One adapter to be trained: a stage, and for arguments the tool or server whose calls it learns."""
+
+    stage: str
+    scope: str = ""
+
+    def __post_init__(self) -> None:
+        if self.scope and self.stage != "arguments":
+            raise UsageError(
+                "only argument adapters have a scope", where=self.stage, got=self.scope, fix="leave the scope out"
+            )
+
+    @property
+    def title(self) -> str:
+        return f"{self.stage} · {self.scope}" if self.scope else self.stage
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run gave; ``accuracy`` counts (right, asked) choices on the validation set."""
+
+    job: Job
+    trained: Trained
+    accuracy: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Run:
+    """A job with its model, its data and its options; made before anything is trained, so that it can be checked.
+
+    Raises:
+        BundleError: when the bundle belongs to another model, template or kind of tool card.
+        DataError: when the data holds no example of the stage.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        base: BaseModel,
+        prompt: Prompt,
+        train_set: Sequence[Trajectory],
+        valid_set: Sequence[Trajectory],
+        bundle: str | Path,
+        options: TrainOptions,
+        team: Team = ALONE,
+    ) -> None:
+        self.job, self.base, self.prompt, self.options, self.team = job, base, prompt, options, team
+        self.bundle = open_or_new(bundle, base, prompt)
+        self.folder = Path(bundle) / "runs" / adapter_path(job.stage, job.scope)
+        self.train_set, self.valid_set = train_set, valid_set
+        self.train, self.validation, self.notes = self._prepared()
+        self.key = self._key()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the leading process's bundle holds the adapter of this very run."""
+        slot = self.bundle.stages.get((self.job.stage, self.job.scope))
+        return bool(self.team.told(slot is not None and slot.training.get("run") == self.key))
+
+    def __call__(
+        self, report: Callback = lambda progress: None, resume: bool = False, config: Mapping[str, Any] | None = None
+    ) -> Finished:
+        """Train, and put the adapter that did best on the validation set into the bundle.
+
+        Args:
+            report: is told every step.
+            resume: go on from the last checkpoint, where there is one.
+            config: what to save as ``config.yaml``; the options, where left out.
+        """
+        trainer = self.trainer()
+        if self.options.memory_budget:
+            check_budget(plan(trainer), self.options.memory_budget, self.job.title)
+        checkpoints = Checkpoints(self.folder / "checkpoints", self.key, self.options.keep)
+        state = trainer.shared(checkpoints.latest() if resume and self.team.leads else None)
+        if not self.team.leads:
+            return Finished(self.job, trainer.run(state, report))
+        callback = self._started(checkpoints, state, report, config or self.options.to_dict())
+        trained = trainer.run(state, callback, checkpoints)
+        accuracy = None
+        if self.job.stage != "arguments":
+            accuracy = selection_accuracy(self.base, self.prompt, self.job.stage, trained.adapter, self.valid_set)
+        self._write(trained, accuracy)
+        checkpoints.clear()
+        return Finished(self.job, trained, accuracy, self.notes)
+
+    def trainer(self) -> Trainer:
+        """What trains this run's adapter, nothing done yet."""
+        return Trainer(self.base, self.train.examples, self.validation.examples, self.options, self.team)
+
+    def _started(
+        self, checkpoints: Checkpoints, state: TrainState, report: Callback, config: Mapping[str, Any]
+    ) -> Callback:
+        if state.step == 0:
+            checkpoints.clear()
+        write_text(self.folder / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        log = Log(self.folder / "log.jsonl", state.step)
+
+        def both(progress: Progress) -> object:
+            log(progress)
+            return report(progress)
+
+        return both
+
+    def _write(self, trained: Trained, accuracy: tuple[int, int] | None) -> None:
+        facts: dict[str, Any] = {
+            **self.options.to_dict(),
+            "run": self.key,
+            "examples": len(self.train.examples),
+            "best_step": trained.best_step,
+            "validation_loss": trained.validation_loss,
+            "ended": trained.ended,
+        }
+        if accuracy:
+            facts["validation_right"], facts["validation_asked"] = accuracy
+        tools = [tool for trajectory in self.train_set for tool in trajectory.tools]
+        called = (step for trajectory in self.train_set for step in steps(trajectory))
+        grounding = learn_grounding(called) if self.job.stage == "arguments" else {}
+        self.bundle.with_adapter(self.job.stage, self.job.scope, trained.adapter, facts, tools, grounding)
+        history = read_log(self.folder / "log.jsonl")
+        write_report(self.folder / "report.html", overview(self, trained, accuracy, history))
+
+    def _prepared(self) -> tuple[Prepared, Prepared, tuple[str, ...]]:
+        train = self._examples(self.train_set)
+        notes = []
+        if any(any(decisions(trajectory, self.job.stage, self.job.scope)) for trajectory in self.valid_set):
+            validation = self._examples(self.valid_set)
+        else:
+            train, validation = hold_out(train)
+            apart = f"{len(validation.examples)} training examples, every {HELD_OUT}th conversation, were held out"
+            if train.examples == validation.examples:
+                apart = "the only training conversation is measured"
+            notes.append(f"the validation data has no example of this: {apart} instead")
+        for name, prepared in (("training", train), ("validation", validation)):
+            if prepared.cut:
+                notes.append(f"{prepared.cut} {name} examples lost their oldest exchanges to fit the window")
+            notes += [f"{name} example dropped: {reason}" for reason in prepared.dropped]
+        return train, validation, tuple(notes)
+
+    def _examples(self, trajectories: Sequence[Trajectory]) -> Prepared:
+        window = min(filter(None, (self.options.window, self.base.context_length)), default=0)
+        return stage_examples(
+            trajectories, self.prompt, self.job.stage, self.options.activation, self.job.scope, window
+        )
+
+    def _key(self) -> str:
+        digest = hashlib.sha256(self.base.fingerprint.encode())
+        options = {name: value for name, value in self.options.to_dict().items() if name not in NOT_THE_RUN}
+        digest.update(json.dumps([self.prompt.template.hash, self.job.stage, self.job.scope, options]).encode())
+        for example in (*self.train.examples, *self.validation.examples):
+            spans = [(target.start, target.end) for target in example.targets]
+            digest.update(repr((example.tokens, example.active, spans)).encode())
+        return digest.hexdigest()
 
 
 def train_stage(
@@ -29,31 +204,19 @@ def train_stage(
     valid_set: Sequence[Trajectory],
     bundle: str | Path,
     options: TrainOptions,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callback = lambda progress: None,
 ) -> Trained:
-    """Train one stage and put the adapter that does best on the validation set into the bundle.
+    """Train one stage's shared adapter into a bundle, which is made when it is not there."""
+    return Run(Job(stage), base, prompt, train_set, valid_set, bundle, options)(report).trained
 
-    The bundle is made when it is not there. Nothing is written before the training has ended.
 
-    Raises:
-        BundleError: when the bundle belongs to another model, template or kind of tool card.
-        DataError: when the data holds no example of the stage.
-    """
-    opened = open_or_new(bundle, base, prompt)
-    examples = stage_examples(train_set, prompt, stage, options.activation)
-    validation = stage_examples(valid_set, prompt, stage, options.activation)
-    trained = train(base, examples, validation, options, report)
-    facts: dict[str, Any] = {
-        **options.to_dict(),
-        "examples": len(examples),
-        "best_step": trained.best_step,
-        "validation_loss": trained.validation_loss,
-    }
-    tools = [tool for trajectory in train_set for tool in trajectory.tools]
-    decisions = (step for trajectory in train_set for step in steps(trajectory))
-    grounding = learn_grounding(decisions) if stage == "arguments" else {}
-    opened.with_adapter(stage, SHARED, trained.adapter, facts, tools, grounding)
-    return trained
+def hold_out(prepared: Prepared) -> tuple[Prepared, Prepared]:
+    """All but every tenth conversation, and these; a single conversation is both."""
+    conversations = sorted({example.conversation for example in prepared.examples})
+    apart = set(conversations[::HELD_OUT])
+    held = tuple(example for example in prepared.examples if example.conversation in apart)
+    kept = tuple(example for example in prepared.examples if example.conversation not in apart)
+    return replace(prepared, examples=kept or held), Prepared(held, 0, ())
 
 
 def open_or_new(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:

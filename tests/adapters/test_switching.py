@@ -125,6 +125,24 @@ def test_an_adapter_of_another_bank_is_refused():
         bank.activate(stranger)
 
 
+def test_unloading_takes_one_adapter_out():
+    model = plain()
+    base = model(TOKENS)
+    bank = AdapterBank(model)
+    one = bank.load(adapter_for(bank, 1))
+    bank.load(adapter_for(bank, 2))
+    bank.activate(one)
+    acting = model(TOKENS)
+    bank.unload(adapter_for(bank, 2))
+    assert bank.resident == (one,) and bank.active is one
+    assert same(model(TOKENS), acting)
+    bank.unload(one)
+    assert bank.resident == () and bank.active is None
+    assert same(model(TOKENS), base)
+    with pytest.raises(AdapterError, match="not in this bank"):
+        bank.activate(one)
+
+
 def test_clearing_takes_everything_out():
     model = plain()
     base = model(TOKENS)

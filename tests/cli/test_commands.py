@@ -67,20 +67,42 @@ def test_the_same_seed_gives_the_same_adapter_bit_for_bit(model, data, tmp_path,
 
 def test_inspect_shows_tokens_masks_and_activation(model, data):
     values = json_of("inspect", "--model", model, "--data", data / "test.jsonl", "--json")
-    assert [value["stage"] for value in values] == ["selector"] * 3 + ["arguments"] * 2
+    assert [value["stage"] for value in values] == ["router"] * 3 + ["selector"] * 3 + ["arguments"] * 2
     for value in values:
         assert set(value) == {"stage", "tokens", "ids", "learned", "active"}
         assert len({len(value[key]) for key in ("tokens", "ids", "learned", "active")}) == 1
         for mask in (value["learned"], value["active"]):
             assert mask == sorted(mask), "a mask begins somewhere and holds to the end"
         assert 0 < sum(value["learned"]) < sum(value["active"]) < len(value["ids"])
-    learned = ["".join(t for t, on in zip(v["tokens"], v["learned"], strict=True) if on) for v in values]
-    assert learned == ["read_file\n", "list_dir\n", "now\n", '{"path": "a"}<|im_end|>\n', '{"path": "b"}<|im_end|>\n']
+    assert [learned(value) for value in values] == [
+        *("fs\n", "fs\n", "clock\n"),
+        *("read_file\n", "list_dir\n", "now\n"),
+        *('{"path": "a"}<|im_end|>\n', '{"path": "b"}<|im_end|>\n'),
+    ]
+
+
+def learned(value: dict[str, list[object]]) -> str:
+    """The text of all tokens of an inspected example that are learned."""
+    return "".join(str(t) for t, on in zip(value["tokens"], value["learned"], strict=True) if on)
+
+
+def test_inspect_shows_every_decision_of_a_turn_in_one_example(model, data, tmp_path):
+    one, two = (json.loads(line("both", "read_file", path=path)) for path in "ab")
+    one["messages"][1]["tool_calls"] += two["messages"][1]["tool_calls"]
+    tools = [tool for tool in json.loads((data / "tools.json").read_text()) if tool["server"] == "fs"]
+    (tmp_path / "tools.json").write_text(json.dumps(tools))
+    (tmp_path / "both.jsonl").write_text(json.dumps(one))
+    selector, *arguments = json_of("inspect", "--model", model, "--data", tmp_path / "both.jsonl", "--json")
+    assert selector["stage"] == "selector", "one server: there is nothing to route"
+    assert learned(selector) == "read_file\nread_file\n"
+    assert "".join(learned(value) for value in arguments) == '{"path": "a"}<|im_end|>\n{"path": "b"}<|im_end|>\n'
+    for value in (selector, *arguments):
+        assert all(on for on, is_learned in zip(value["active"], value["learned"], strict=True) if is_learned)
 
 
 @pytest.mark.parametrize(
     ("options", "shown"),
-    [(["--stage", "selector"], 3), (["--stage", "arguments"], 2), (["--limit", "1"], 2)],
+    [(["--stage", "selector"], 3), (["--stage", "arguments"], 2), (["--limit", "1"], 3)],
 )
 def test_inspect_shows_only_what_was_asked_for(model, data, options, shown):
     assert len(json_of("inspect", "--model", model, "--data", data / "test.jsonl", "--json", *options)) == shown

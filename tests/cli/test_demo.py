@@ -40,6 +40,6 @@ def test_the_demo_measures_trains_calls_and_reuses_what_is_there(tmp_path, monke
     assert len(manifest["tools"]) == 28
     assert "$ dualtune train selector" in out.getvalue()
 
-    monkeypatch.setattr(train, "train_stage", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(train, "Run", lambda *_: pytest.fail("trained again"))
     again = Demo(tmp_path / "demo", SMALL, Console(file=io.StringIO())).run()
     assert again["accuracy"] == value["accuracy"]

@@ -1,0 +1,139 @@
+"""What every benchmark shares: a fresh process for each measurement, ratios, and what it was measured on.
+
+A ratio is ours over the peer's: for speed more than 1 is better, for time and memory less.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any, ParamSpec, TypeVar
+
+import mlx.core as mx
+from rich.console import Console
+from rich.table import Table
+
+from dualtune_mlx import linux
+from dualtune_mlx.errors import TrainingError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+GIB = 2**30
+
+
+def apart(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """What a function gives in a process of its own: no memory, cache or patched class is left from before.
+
+    On Linux that process has OpenBLAS and keeps its freed memory, whoever's trainer runs in it.
+
+    Raises:
+        TrainingError: when the process is killed, usually for want of memory.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn"), linux.keep_freed_memory) as pool:
+        try:
+            return pool.submit(function, *arguments, **named).result()
+        except BrokenProcessPool as error:
+            raise TrainingError(
+                "a measurement's process was killed, most likely because memory ran out",
+                where=function.__name__,
+                got=f"{memory() / GIB:.0f} GiB of memory in this machine",
+                fix="close other programs, or measure on a machine with more memory",
+            ) from error
+
+
+def ratio(ours: Sequence[float], peers: Sequence[float]) -> dict[str, float]:
+    """Ours over the peer's: of the medians, and the least and the greatest among all pairs; ``n`` of the shorter."""
+    return {
+        "median": median(ours) / median(peers),
+        "min": min(ours) / max(peers),
+        "max": max(ours) / min(peers),
+        "n": min(len(ours), len(peers)),
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least, greatest and number of some measurements."""
+    return {"median": median(values), "min": min(values), "max": max(values), "n": len(values)}
+
+
+def report(
+    benchmark: str,
+    rows: Sequence[Mapping[str, Any]],
+    ratios: Mapping[str, Mapping[str, float]],
+    counters: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The value of a benchmark, with what it ran on."""
+    return {
+        "benchmark": benchmark,
+        "versions": versions(),
+        "machine": machine(),
+        "rows": [dict(row) for row in rows],
+        "ratios": {name: dict(value) for name, value in ratios.items()},
+        "counters": dict(counters),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What decides the figures: ourselves, MLX, the peer, Python."""
+    packages = {name: version(name) for name in ("dualtune-mlx", "mlx", "mlx-lm")}
+    return {**packages, "python": platform.python_version()}
+
+
+def machine() -> dict[str, Any]:
+    """The machine without anything that tells whose it is."""
+    return {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory() / GIB, 1),
+        "device": "Metal" if mx.metal.is_available() else "CPU",
+        "blas": _blas(),
+    }
+
+
+def memory() -> int:
+    """The machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def print_table(out: Console, title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """A table whose first two columns are words and the others figures."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < 2 else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    out.print(table)
+
+
+def main(file: str) -> None:
+    """``python benchmarks/NAME.py …`` is ``dualtune bench NAME …``."""
+    from dualtune_mlx.cli import main as dualtune
+
+    dualtune(["bench", Path(file).stem, *sys.argv[1:]])
+
+
+def _processor() -> str:
+    if sys.platform == "darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(names, platform.processor())
+
+
+def _blas() -> str:
+    if sys.platform == "darwin":
+        return "Accelerate"
+    return "OpenBLAS" if linux.openblas_is_loaded() else "reference BLAS"

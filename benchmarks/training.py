@@ -1,0 +1,329 @@
+"""Training speed, memory and what is learned, beside mlx-lm's own LoRA trainer.
+
+    python benchmarks/training.py [--quick] [--json FILE]        is: dualtune bench training [--quick] [--json FILE]
+
+``--quick`` measures speed and memory in five minutes on two CPU cores; without it also what is learned, in 45. Both
+need the embedded model and the extra ``demo``: the tools in the prompt are those that its real servers list.
+
+The selector of the embedded 135M model is trained by ``mlx-lm`` (``mlx_lm.tuner.train`` with its own loss and batches;
+the prompt is masked, as with ``--mask-prompt``) and by our trainer with each activation. All take the same examples
+in the same order and batches, from the same weights, with the same optimiser (``engines.py``); each runs in a
+process of its own, warmed up. The loss of the first step is the base model's, because an adapter changes nothing at
+first, and has to be the same for all four: that is checked.
+
+A step's seconds are each trainer's own: ours with, mlx-lm's without the making of the batch. Our prefix is computed
+once, before the first step: ``prefix_seconds``, and ``…_with_prefix`` counts it into the time of 1,000 examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isclose
+from pathlib import Path
+from statistics import mean, median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from dualtune_mlx.benchmarks import common
+from dualtune_mlx.benchmarks.common import GIB, apart, ratio, spread
+from dualtune_mlx.benchmarks.engines import (
+    OURS,
+    PEER,
+    SEED,
+    Judged,
+    Measured,
+    Work,
+    judge,
+    save_first_weights,
+    train_ours,
+    train_peer,
+)
+from dualtune_mlx.demo import Workspace
+from dualtune_mlx.demo.dataset import generate
+from dualtune_mlx.errors import TrainingError
+from dualtune_mlx.evaluation.calls import wilson
+from dualtune_mlx.models import EMBEDDED, load_tokenizer
+from dualtune_mlx.orchestration import connected, read_config
+from dualtune_mlx.tools import Tool, Trajectory
+
+SLOW = (PEER, "all")
+GENERATED = 3000
+LAST = 5
+"""The training loss is the mean over this many last steps."""
+RUN = 1000
+"""Examples that share the time of computing the prefix."""
+GOALS = {"examples_per_second_vs_mlx_lm@3600": 100.0, "peak_memory_vs_mlx_lm@3600": 0.1}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured at one prefix length.
+
+    mlx-lm and ``all`` take ``steps`` steps, the others ``more``; the first ``steps`` of these are the equal examples.
+    They are drawn from ``requests`` training requests. What was learned is judged on ``held_out`` others,
+    where there are any; then ``more`` is ``steps``.
+    """
+
+    prefix: int
+    cards: str
+    batch_size: int
+    steps: int
+    more: int
+    requests: int = 64
+    held_out: int = 0
+
+    def steps_of(self, engine: str) -> int:
+        return self.steps if engine in SLOW else self.more
+
+
+# The longest first: where memory does not suffice, that shows at once.
+QUICK = (
+    Setting(3600, "schema", batch_size=1, steps=1, more=5),
+    Setting(1000, "schema", batch_size=1, steps=2, more=5),
+    Setting(345, "signature", batch_size=1, steps=3, more=5),
+)
+FULL = (
+    Setting(3600, "schema", batch_size=1, steps=4, more=20),
+    Setting(1000, "schema", batch_size=2, steps=5, more=20),
+    Setting(345, "signature", batch_size=4, steps=25, more=25, requests=1200, held_out=60),
+)
+
+
+def run(quick: bool, out: Console) -> dict[str, Any]:
+    """Measure, print the tables, and give the value that ``--json`` writes."""
+    rows: list[dict[str, Any]] = []
+    ratios: dict[str, dict[str, float]] = {}
+    counters: dict[str, Any] = {}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for setting, work in prepared(QUICK if quick else FULL, folder).items():
+            facts = counted(setting, work)
+            runs = measured(setting, work, folder, out)
+            check_first_losses(runs)
+            learned = judged(runs, work, folder, out) if setting.held_out else {}
+            rows += [row(setting, facts, one, learned.get(one.engine, {})) for one in runs]
+            ratios.update(compared(setting, runs))
+            counters[str(setting.prefix)] = facts
+    value = common.report("training", rows, ratios, counters)
+    show(out, value)
+    return value
+
+
+def prepared(settings: Sequence[Setting], folder: Path) -> dict[Setting, Work]:
+    """The work at each prefix length: with as many of the servers' tools as make about that many tokens."""
+    tools, tokenizer = demo_tools(folder), load_tokenizer(EMBEDDED)
+    train, test = (generate(split, GENERATED, SEED, tools) for split in ("train", "test"))
+    works = {}
+    for setting in settings:
+        choices = [
+            Work(EMBEDDED, setting.cards, setting.batch_size, about(train, visible), about(test, visible))
+            for visible in (tools[:count] for count in range(1, len(tools) + 1))
+        ]
+        nearest = min(choices, key=lambda work: abs(work.prefix_length(tokenizer) - setting.prefix))
+        works[setting] = replace(
+            nearest, train=nearest.train[: setting.requests], held_out=nearest.held_out[: setting.held_out]
+        )
+    apart(save_first_weights, works[settings[0]], folder / "start")
+    return works
+
+
+def demo_tools(folder: Path) -> tuple[Tool, ...]:
+    """The tools that the demo's servers list, the filesystem server's first."""
+    workspace = Workspace(folder / "workspace")
+    workspace.prepare()
+    with connected(read_config(workspace.config)) as toolbox:
+        return tuple(tool for server in toolbox.servers for tool in server.tools)
+
+
+def about(trajectories: Sequence[Trajectory], tools: tuple[Tool, ...]) -> tuple[Trajectory, ...]:
+    """The trajectories that call none but these tools, with these alone visible."""
+    names = {tool.name for tool in tools}
+    return tuple(
+        replace(trajectory, tools=tools)
+        for trajectory in trajectories
+        if all(call.name in names for message in trajectory.messages for call in message.tool_calls)
+    )
+
+
+def counted(setting: Setting, work: Work) -> dict[str, Any]:
+    """What one of the equal examples costs each engine, in tokens: the reason for the figures."""
+    tokenizer = load_tokenizer(work.model)
+    taken = [example for group in work.batches(tokenizer, "all", setting.steps) for example in group]
+    equal = replace(work, train=tuple(work.train[example.conversation] for example in taken))
+    trained = {
+        activation: mean(len(example.tokens) - 1 - example.active for example in equal.examples(tokenizer, activation))
+        for activation in OURS
+    }
+    learned = mean(example.learned for example in taken)
+    return {
+        "tools": len(work.train[0].tools),
+        "prefix_tokens": work.prefix_length(tokenizer),
+        "examples": len(taken),
+        "target_tokens_per_example": learned,
+        "trained_tokens_per_example": {PEER: trained["all"], **trained},
+        "head_positions_per_example": {PEER: trained["all"], **dict.fromkeys(OURS, learned)},
+    }
+
+
+def measured(setting: Setting, work: Work, folder: Path, out: Console) -> list[Measured]:
+    """Every engine's run at one prefix length."""
+    runs = []
+    for engine in (PEER, *OURS):
+        steps, place = setting.steps_of(engine), folder / f"{engine}-{setting.prefix}"
+        out.print(f"{engine}, prefix of {setting.prefix} tokens: {steps} steps of {setting.batch_size}", markup=False)
+        if engine == PEER:
+            runs.append(apart(train_peer, work, folder / "start", place, steps))
+        else:
+            runs.append(apart(train_ours, work, engine, place, steps))
+    return runs
+
+
+def check_first_losses(runs: Sequence[Measured]) -> None:
+    """Refuse to compare engines that did not do the same.
+
+    Raises:
+        TrainingError: when the losses of the first step differ.
+    """
+    first = {one.engine: one.losses[0] for one in runs}
+    if not all(isclose(loss, first[PEER], rel_tol=1e-3) for loss in first.values()):
+        raise TrainingError(
+            "the engines do not train the same thing",
+            where="the loss of the first step, when no adapter changes anything yet",
+            got=", ".join(f"{engine} {loss:.5f}" for engine, loss in first.items()),
+            expected="four times the same",
+        )
+
+
+def judged(runs: Sequence[Measured], work: Work, folder: Path, out: Console) -> dict[str, dict[str, Any]]:
+    """By engine, what was learned from equal examples, and in the time that mlx-lm took for them."""
+    budget = sum(runs[0].seconds)
+    found: dict[str, dict[str, Any]] = {}
+    for one in runs:
+        out.print(f"{one.engine}: {len(work.held_out)} held-out requests", markup=False)
+        same = knowledge(one, apart(judge, work, one.folder))
+        longer = same
+        if one.engine != PEER:
+            out.print(f"{one.engine}: {budget:.0f} s of training, then the requests again", markup=False)
+            run = apart(train_ours, work, one.engine, folder / f"{one.engine}-longer", seconds=budget)
+            longer = knowledge(run, apart(judge, work, run.folder))
+        found[one.engine] = {"equal_examples": same, "equal_time": longer}
+    return found
+
+
+def knowledge(run: Measured, result: Judged) -> dict[str, Any]:
+    """A run's held-out figures, with what it took to get there."""
+    return {
+        "examples": len(run.seconds) * run.batch_size,
+        "seconds": sum(run.seconds) + run.prefix_seconds,
+        "loss": result.loss,
+        "accuracy": result.right / result.asked,
+        "interval": wilson(result.right, result.asked),
+        "n": result.asked,
+    }
+
+
+def row(setting: Setting, facts: Mapping[str, Any], run: Measured, learned: Mapping[str, Any]) -> dict[str, Any]:
+    """One engine at one prefix length."""
+    speed = median(run.speeds)
+    equal = run.losses[: setting.steps]
+    return {
+        "engine": run.engine,
+        "prefix": setting.prefix,
+        "prefix_tokens": facts["prefix_tokens"],
+        "batch_size": run.batch_size,
+        "step_seconds": spread(run.seconds),
+        "examples_per_second": speed,
+        "examples_per_second_with_prefix": run.speed_with_prefix(RUN),
+        "target_tokens_per_second": speed * facts["target_tokens_per_example"],
+        "prefix_seconds": run.prefix_seconds,
+        "peak_memory": run.peak_memory,
+        "first_loss": equal[0],
+        "loss_after_equal_examples": mean(equal[-LAST:]),
+        "equal_examples": facts["examples"],
+        **({"held_out": learned} if learned else {}),
+    }
+
+
+def compared(setting: Setting, runs: Sequence[Measured]) -> dict[str, dict[str, float]]:
+    """The ratios at one prefix length; ``turn``, which is the default, has the plain names."""
+    peer, *ours = runs
+    ratios = {}
+    for one in ours:
+        place = f"vs_mlx_lm@{setting.prefix}" + ("" if one.engine == "turn" else f":{one.engine}")
+        amortised = ratio([one.speed_with_prefix(RUN)], [peer.speed_with_prefix(RUN)])
+        ratios[f"examples_per_second_{place}"] = ratio(one.speeds, peer.speeds)
+        ratios[f"examples_per_second_with_prefix_{place}"] = amortised
+        ratios[f"peak_memory_{place}"] = ratio([one.peak_memory], [peer.peak_memory])
+    return ratios
+
+
+def show(out: Console, value: Mapping[str, Any]) -> None:
+    """The figures, what was learned where it was measured, and the goals."""
+    rows, ratios = value["rows"], value["ratios"]
+    columns = [
+        "prefix",
+        "engine",
+        "batch",
+        "s/step",
+        "examples/s",
+        "ratio",
+        f"in {RUN}",
+        "targets/s",
+        "GiB",
+        "ratio",
+        "loss",
+    ]
+    common.print_table(out, "Training the selector", columns, [_line(one, ratios) for one in rows])
+    out.print(
+        f"s/step: median. ratio: ours over mlx-lm's; in {RUN}: with the prefix's time spread over {RUN} examples.\n"
+        f"loss: mean of the last {LAST} steps of the equal examples.",
+        markup=False,
+    )
+    learned = [_learned(one) for one in rows if "held_out" in one]
+    if learned:
+        columns = ["prefix", "engine", "examples", "right tool", "loss", "examples", "right tool", "loss"]
+        common.print_table(out, "Held-out requests, after equal examples and after equal time", columns, learned)
+    for name, goal in GOALS.items():
+        got = ratios[name]["median"]
+        reached = got >= goal if goal > 1 else got <= goal
+        words = f"{'reached' if reached else 'NOT reached'}: {got:.3g}"
+        out.print(f"goal {name} {'at least' if goal > 1 else 'at most'} {goal:g}: {words}", markup=False)
+
+
+def _line(one: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]]) -> list[str]:
+    engine = one["engine"]
+    place = f"vs_mlx_lm@{one['prefix']}" + ("" if engine == "turn" else f":{engine}")
+    speed, amortised, memory = (
+        f"{ratios[f'{name}_{place}']['median']:.3g}" if engine != PEER else ""
+        for name in ("examples_per_second", "examples_per_second_with_prefix", "peak_memory")
+    )
+    return [
+        f"{one['prefix_tokens']}",
+        engine,
+        f"{one['batch_size']}",
+        f"{one['step_seconds']['median']:.2f}",
+        f"{one['examples_per_second']:.3g}",
+        speed,
+        amortised,
+        f"{one['target_tokens_per_second']:.3g}",
+        f"{one['peak_memory'] / GIB:.2f}",
+        memory,
+        f"{one['loss_after_equal_examples']:.3f}",
+    ]
+
+
+def _learned(one: Mapping[str, Any]) -> list[str]:
+    cells = [f"{one['prefix_tokens']}", one["engine"]]
+    for after in ("equal_examples", "equal_time"):
+        figures = one["held_out"][after]
+        low, high = figures["interval"]
+        right = f"{figures['accuracy']:.1%} ({low:.0%}-{high:.0%})"
+        cells += [f"{figures['examples']}", right, f"{figures['loss']:.3f}"]
+    return cells
+
+
+if __name__ == "__main__":
+    common.main(__file__)

@@ -1,0 +1,112 @@
+"""An adapter's configuration, ``adapter_config.json``: mlx-lm's format, with our fields under ``dualtune``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dualtune_mlx.errors import AdapterError
+from dualtune_mlx.prompts.stream import ACTIVATIONS
+
+FORMAT = 1
+PARTS = {"lora": ("a", "b"), "dora": ("a", "b", "m")}
+"""The arrays of each kind's layers."""
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What an adapter is: rank, scale, where it begins to act, and which linear layers it changes.
+
+    ``layers`` is a slice of the model's decoder layers, its length being unknown here: (-16, None) for the last 16,
+    (0, 8) for the first 8, (0, None) for all. ``keys`` are names inside a decoder layer; none means all of its linear
+    layers, as in mlx-lm. ``kind`` is "lora" or "dora"; ``dropout`` is what training used.
+    """
+
+    rank: int
+    scale: float
+    activation: str
+    layers: tuple[int, int | None]
+    keys: tuple[str, ...]
+    kind: str = "lora"
+    dropout: float = 0.0
+
+    def covered(self, num_layers: int) -> range:
+        """The decoder layers it changes in a model of ``num_layers``."""
+        return range(num_layers)[slice(*self.layers)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """mlx-lm's fields and ours.
+
+        mlx-lm knows the last layers only. Where ours do not reach the last one it is told all (-1), and
+        the layers it then adapts without finding tensors for them change nothing.
+        """
+        start, stop = self.layers
+        ours = {"format": FORMAT, "activation": self.activation}
+        return {
+            "fine_tune_type": self.kind,
+            "num_layers": -start if stop is None and start < 0 else -1,
+            "lora_parameters": {
+                "rank": self.rank,
+                "scale": self.scale,
+                "dropout": self.dropout,
+                "keys": list(self.keys) or None,
+            },
+            "dualtune": ours if stop is None else {**ours, "layers": [start, stop]},
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], where: object) -> AdapterConfig:
+        """Read mlx-lm's configuration; without our fields the adapter acts on every token.
+
+        Raises:
+            AdapterError: for another kind of adapter, a newer format, or a missing or impossible field.
+        """
+        ours = value.get("dualtune", {"format": FORMAT, "activation": "all"})
+        ours = ours if isinstance(ours, Mapping) else {}
+        kind = value.get("fine_tune_type", "lora")
+        if ours.get("format") != FORMAT or kind not in tuple(PARTS):
+            raise AdapterError(
+                "this adapter is of a kind or format that is not supported",
+                where=where,
+                got=f"{kind}, format {ours.get('format')}",
+                expected=f"{' or '.join(PARTS)}, format {FORMAT}",
+            )
+        if ours.get("activation", "all") not in ACTIVATIONS:
+            raise AdapterError(
+                "an adapter's activation is unknown",
+                where=where,
+                got=ours["activation"],
+                expected=", ".join(ACTIVATIONS),
+            )
+        try:
+            lora = value["lora_parameters"]
+            return cls(
+                rank=int(lora["rank"]),
+                scale=float(lora["scale"]),
+                activation=str(ours["activation"]),
+                layers=_first_to_last(*ours["layers"]) if "layers" in ours else _last(int(value["num_layers"])),
+                keys=tuple(lora.get("keys") or ()),
+                kind=kind,
+                dropout=float(lora.get("dropout", 0.0)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise AdapterError(
+                "an adapter's configuration lacks a field, or has one of another form", where=where, got=repr(error)
+            ) from error
+
+
+def slice_of(layers: range, num_layers: int) -> tuple[int, int | None]:
+    """A range of a model's layers as a configuration has it: counted from the end where it reaches the end."""
+    return (-len(layers), None) if layers.stop == num_layers else (layers.start, layers.stop)
+
+
+def _last(num_layers: int) -> tuple[int, None]:
+    """mlx-lm's number of layers: the last ``num_layers``, and all where that is 0 or less."""
+    return (-max(num_layers, 0), None)
+
+
+def _first_to_last(start: int, stop: int) -> tuple[int, int]:
+    if not 0 <= int(start) < int(stop):
+        raise ValueError(f"layers {start} to {stop}")
+    return int(start), int(stop)

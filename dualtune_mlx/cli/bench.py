@@ -1,0 +1,21 @@
+"""``dualtune bench NAME``: the same as ``python benchmarks/NAME.py``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from dualtune_mlx.cli.output import console, emit_json, json_option
+
+BENCHMARKS = ("training",)
+
+
+@click.command("bench")
+@click.argument("benchmark", type=click.Choice(BENCHMARKS))
+@click.option("--quick", is_flag=True, help="Five minutes on two CPU cores: fewer steps, no accuracy.")
+@json_option
+def command(benchmark: str, quick: bool, json_to: str | None) -> None:
+    """Measure a claim here, beside the peer."""
+    run = import_module(f"dualtune_mlx.benchmarks.{benchmark}").run
+    emit_json(json_to, run(quick, console(json_to)))

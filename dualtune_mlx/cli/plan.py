@@ -1,0 +1,101 @@
+"""``dualtune plan``: the memory and the time that a training run will need, before it starts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+import click
+from rich.table import Table
+
+from dualtune_mlx.cli import options
+from dualtune_mlx.cli.output import console, emit_json, json_option
+from dualtune_mlx.cli.train_flags import train_flags
+from dualtune_mlx.data import read_split
+from dualtune_mlx.models import load_model
+from dualtune_mlx.prompts import CARDS, Prompt, Template
+from dualtune_mlx.training import PRESETS, Job, Run
+from dualtune_mlx.training.config import ConfigFile, merged
+from dualtune_mlx.training.memory import GIB, Plan, plan
+
+PLANNED = ("selector", "arguments")
+USABLE = 0.75  # of a machine's memory: what macOS lets a GPU use, and room for everything else
+
+
+@click.command("plan")
+@options.model
+@click.option("--data", metavar="DIR", help="Folder with train.jsonl and valid.jsonl.")
+@click.option("--config", "file", metavar="FILE", help="The YAML file that training will be given.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="What all else is laid over.")
+@click.option("--template", metavar="T", help=options.TEMPLATE_HELP)
+@click.option("--cards", type=click.Choice(CARDS), help=options.CARDS_HELP)
+@train_flags
+@json_option
+def command(file: str | None, json_to: str | None, **given: Any) -> None:
+    """Say what memory and time training will need, from a step with one and one with two of the longest examples.
+
+    The largest batch is the one within --memory-budget or, without it, within three quarters of this machine's memory.
+    """
+    out = console(json_to)
+    flags = {name: value for name, value in given.items() if value not in (None, ())}
+    with tempfile.TemporaryDirectory() as nowhere:
+        config = merged(ConfigFile.read(file) if file else None, {**flags, "bundle": nowhere})
+        train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
+        base = load_model(config.model)
+        prompt = Prompt(Template(config.template), base.tokenizer, config.cards)
+        values = []
+        for stage in PLANNED:
+            training = config.stages[stage]
+            out.print(f"measuring {stage} …")
+            run = Run(Job(stage), base, prompt, train_set, valid_set, nowhere, training)
+            trainer = run.trainer()
+            budget = training.memory_budget * GIB or usable_memory()
+            prefix = len(trainer.prefix.tokens) if trainer.prefix else 0
+            values.append(as_json(stage, plan(trainer), len(run.train.examples), prefix, budget))
+    out.print(as_table(values))
+    emit_json(json_to, values)
+
+
+def usable_memory() -> float:
+    """Bytes of this machine's memory that training may take."""
+    return USABLE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def as_json(stage: str, planned: Plan, examples: int, prefix: int, budget: float) -> dict[str, Any]:
+    """A stage's plan; memory in bytes, time in seconds."""
+    return {
+        "stage": stage,
+        "examples": examples,
+        "prefix_tokens": prefix,
+        "steps": planned.steps,
+        "batch_size": planned.batch_size,
+        "peak_memory": planned.peak(planned.batch_size),
+        "memory_per_example": round(planned.per_example),
+        "budget": round(budget),
+        "largest_batch": planned.largest_batch(budget),
+        "seconds": planned.seconds,
+    }
+
+
+def as_table(values: list[dict[str, Any]]) -> Table:
+    table = Table("stage", "examples", "prefix", "steps", "batch", "peak memory", "largest batch", "time")
+    for value in values:
+        table.add_row(
+            value["stage"],
+            f"{value['examples']:,}",
+            f"{value['prefix_tokens']:,} tokens",
+            f"{value['steps']:,}",
+            str(value["batch_size"]),
+            f"{value['peak_memory'] / GIB:.2f} GiB",
+            f"{value['largest_batch']:,} in {value['budget'] / GIB:.1f} GiB",
+            duration(value["seconds"]),
+        )
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,28 @@
+"""Which adapters a data set is good for: what ``dualtune train all`` trains."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from dualtune_mlx.tools import Trajectory, tool_called
+from dualtune_mlx.training.examples import decisions
+from dualtune_mlx.training.run import Job
+
+
+def all_jobs(trajectories: Sequence[Trajectory], min_examples: int) -> list[Job]:
+    """The selector; an argument adapter for each tool that is called often enough, for each server, and for all.
+
+    With one server there is no adapter of the server's own: the one for all is that. A server's tools are in its
+    shared adapter, whether they have one of their own or not: it serves tools that come later.
+    """
+    called = [
+        tool_called(step.call, step.tools)
+        for trajectory in trajectories
+        for _, step in decisions(trajectory, "arguments")
+    ]
+    tools = Counter((tool.server, tool.name) for tool in called)
+    servers = sorted({tool.server for tool in called if tool.server})
+    own = [Job("arguments", f"{server}/{name}") for (server, name), n in sorted(tools.items()) if n >= min_examples]
+    shared = [Job("arguments", server) for server in servers] if len(servers) > 1 else []
+    return [Job("selector"), *own, *shared, *([Job("arguments")] if called else [])]

@@ -1,0 +1,35 @@
+"""The log of a run: one JSON line a step, which a report is drawn from and a resumed run goes on with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from dualtune_mlx.files import write_text
+from dualtune_mlx.training.trainer import Progress
+
+
+class Log:
+    """Appends to ``path``; lines of steps after ``step``, from where the run goes on, are taken out first."""
+
+    def __init__(self, path: Path, step: int = 0) -> None:
+        self.path = path
+        earlier = [progress for progress in read_log(path) if progress.step <= step] if step else []
+        write_text(path, "".join(_line(progress) for progress in earlier))
+
+    def __call__(self, progress: Progress) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(progress))
+
+
+def read_log(path: Path) -> list[Progress]:
+    """The steps of a log; a last line that was cut off in the middle is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [Progress(**json.loads(line)) for line in lines]
+
+
+def _line(progress: Progress) -> str:
+    return json.dumps(asdict(progress)) + "\n"

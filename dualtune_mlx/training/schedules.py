@@ -1,0 +1,35 @@
+"""Learning rates over a run: mlx's schedules by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.optimizers as optim
+
+Rate = Callable[[mx.array], mx.array]
+FALL = 0.01
+"""What an exponential schedule leaves of the learning rate at the end."""
+
+
+def _constant(rate: float, steps: int) -> Rate:
+    del steps
+    return lambda step: mx.array(rate)
+
+
+SCHEDULES: dict[str, Callable[[float, int], Rate]] = {
+    "cosine": optim.cosine_decay,
+    "linear": lambda rate, steps: optim.linear_schedule(rate, 0.0, steps),
+    "exponential": lambda rate, steps: optim.exponential_decay(rate, FALL ** (1 / steps)),
+    "constant": _constant,
+}
+
+
+def learning_rate(name: str, highest: float, warmup: int, steps: int) -> Rate:
+    """A schedule over ``steps`` steps that first rises linearly for ``warmup`` of them."""
+    warmup = min(warmup, steps - 1)
+    decay = SCHEDULES[name](highest, steps - warmup)
+    if not warmup:
+        return decay
+    rise = optim.linear_schedule(highest / (warmup + 1), highest, warmup)
+    return optim.join_schedules([rise, decay], [warmup])

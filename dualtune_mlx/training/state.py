@@ -1,0 +1,139 @@
+"""The state of a training run, and its files: whole or not there, checked when they are read.
+
+checkpoints/step-000100/state.safetensors     weights, best weights, the optimiser's moments
+checkpoints/step-000100/state.json            step, best loss, what run it is, the checksum of the weights
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from dualtune_mlx.errors import CheckpointError
+from dualtune_mlx.files import new_folder
+from dualtune_mlx.training.loss import Weights
+
+FORMAT = 1
+ARRAYS, FACTS = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """All that the rest of a run depends on.
+
+    ``optimizer`` is the optimiser's state tree; ``stale`` counts validations since the best one, whose loss is
+    in nats a target token.
+    """
+
+    step: int
+    weights: Weights
+    optimizer: Mapping[str, Any]
+    best_step: int
+    best_loss: float
+    best_weights: Weights
+    stale: int = 0
+
+
+class Checkpoints:
+    """The latest ``keep`` states of one run, known by ``run``: a hash of its options, data and model."""
+
+    def __init__(self, folder: Path, run: str, keep: int) -> None:
+        self.folder = folder
+        self.run = run
+        self.keep = keep
+
+    def save(self, state: TrainState) -> None:
+        """Write a state, then remove the oldest that is one too many."""
+        trees = {"weights": state.weights, "best": state.best_weights, "optimizer": state.optimizer}
+        with new_folder(self.folder / f"step-{state.step:06d}", replace=True) as temporary:
+            mx.save_safetensors(str(temporary / ARRAYS), dict(_flat(trees)))
+            facts = {
+                "format": FORMAT,
+                "run": self.run,
+                "step": state.step,
+                "best_step": state.best_step,
+                "best_loss": state.best_loss.hex(),
+                "stale": state.stale,
+                "sha256": _sha256(temporary / ARRAYS),
+            }
+            (temporary / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+        for old in self._folders()[: -self.keep]:
+            shutil.rmtree(old)
+
+    def latest(self) -> TrainState | None:
+        """The last state that was written, or None.
+
+        Raises:
+            CheckpointError: when it is damaged, or belongs to another run.
+        """
+        folders = self._folders()
+        return self._read(folders[-1]) if folders else None
+
+    def clear(self) -> None:
+        """Remove all states."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+    def _folders(self) -> list[Path]:
+        return sorted(self.folder.glob("step-[0-9]*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+    def _read(self, folder: Path) -> TrainState:
+        try:
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            run, recorded = facts["run"], facts["sha256"]
+            actual = _sha256(folder / ARRAYS)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError("a checkpoint cannot be read", where=folder, got=error, fix=_FIX) from error
+        if actual != recorded:
+            raise CheckpointError(
+                "a checkpoint is damaged", where=folder / ARRAYS, got=actual[:12], expected=recorded[:12], fix=_FIX
+            )
+        if run != self.run or facts.get("format") != FORMAT:
+            raise CheckpointError(
+                "the checkpoint belongs to another run",
+                where=folder,
+                got=f"format {facts.get('format')}, run {run[:12]}",
+                expected=f"format {FORMAT}, run {self.run[:12]}: the same options, data and model",
+                fix="resume with what the run was started with (its config.yaml), or start anew without --resume",
+            )
+        arrays: dict[str, mx.array] = mx.load(str(folder / ARRAYS))  # type: ignore[assignment]
+        mx.eval(arrays)
+        trees = _nested(arrays)
+        best = float.fromhex(facts["best_loss"])
+        return TrainState(
+            facts["step"], trees["weights"], trees["optimizer"], facts["best_step"], best, trees["best"], facts["stale"]
+        )
+
+
+_FIX = "remove this folder and resume from the one before, or start anew without --resume"
+
+
+def _flat(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, mx.array]]:
+    for name, value in tree.items():
+        if isinstance(value, mx.array):
+            yield before + name, value
+        else:
+            yield from _flat(value, f"{before}{name}/")
+
+
+def _nested(arrays: Mapping[str, mx.array]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, array in sorted(arrays.items()):  # the order that a new adapter's layers have
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = array
+    return tree
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,40 @@
+"""Conversations that are too long: whole exchanges are left out, the oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from dualtune_mlx.data.steps import Step
+from dualtune_mlx.tools import Message
+
+RULE = "oldest exchanges first"
+
+
+def cut_to(step: Step, window: int, length: Callable[[Step], int]) -> Step | None:
+    """The step with as few of its oldest exchanges left out as make ``length(step)`` at most ``window`` tokens.
+
+    An exchange is a user message, or an assistant message with the tool results that follow it. The system
+    message, the user's last request and the last exchange stay; None when these alone are too long.
+    """
+    system = tuple(message for message in step.messages[:1] if message.role == "system")
+    exchanges = _exchanges(step.messages[len(system) :])
+    asked = max(i for i, exchange in enumerate(exchanges) if exchange[0].role == "user")
+    droppable = [i for i in range(len(exchanges) - 1) if i != asked]
+    for count in range(len(droppable) + 1):
+        left_out = set(droppable[:count])
+        kept = [message for i, exchange in enumerate(exchanges) if i not in left_out for message in exchange]
+        shorter = replace(step, messages=(*system, *kept))
+        if length(shorter) <= window:
+            return shorter
+    return None
+
+
+def _exchanges(messages: tuple[Message, ...]) -> list[list[Message]]:
+    exchanges: list[list[Message]] = []
+    for message in messages:
+        if message.role == "tool" and exchanges:
+            exchanges[-1].append(message)
+        else:
+            exchanges.append([message])
+    return exchanges

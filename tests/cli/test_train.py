@@ -1,0 +1,237 @@
+"""``dualtune train``: one stage or all, configured by a file, interrupted and resumed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import Result
+from rich.console import Console
+
+from dualtune_mlx.cli import train
+from dualtune_mlx.cli.demo import Demo
+from dualtune_mlx.demo import Recipe
+from dualtune_mlx.training import STAGES
+from dualtune_mlx.training.config import OPTIONS
+from tests.cli.conftest import SMALL, dualtune, line
+
+STEPS = [*SMALL, "--steps", "4", "--validate-every", "2"]
+
+
+@pytest.fixture
+def where(model, data, tmp_path) -> list[object]:
+    return ["--model", model, "--data", data, "--bundle", tmp_path / "bundle"]
+
+
+def good(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def stages(bundle: Path) -> dict[str, Any]:
+    return json.loads((bundle / "dualtune.json").read_text())["stages"]
+
+
+def adapters(bundle: Path) -> dict[str, bytes]:
+    return {str(file.parent.relative_to(bundle)): file.read_bytes() for file in bundle.rglob("adapters.safetensors")}
+
+
+def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = train.words
+
+    def words(state: Any) -> str:
+        if state.step == step:
+            monkeypatch.setattr(train, "words", said)
+            raise KeyboardInterrupt
+        return said(state)
+
+    monkeypatch.setattr(train, "words", words)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_trains_and_leaves_its_run(where, tmp_path, stage):
+    said = good(dualtune("train", stage, *where, *SMALL))
+    assert f"{stage}: validation loss" in said
+    assert ("choices right" in said) == (stage != "arguments")
+    (facts,) = (slot["training"] for slot in stages(tmp_path / "bundle")[stage].values())
+    assert facts["steps"] == 2
+    (report,) = (tmp_path / "bundle" / "runs").rglob("report.html")
+    assert str(report) in said
+    assert len((report.parent / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_saved_configuration_gives_the_same_adapter(where, tmp_path):
+    extra = ["--seed", "3", "--learning-rate", "1e-2", "--targets", "q_proj,v_proj", "--target", "mlp.*", "--rslora"]
+    good(dualtune("train", "selector", *where, *SMALL, *extra))
+    saved = tmp_path / "bundle" / "runs" / "selector" / "config.yaml"
+    assert yaml.safe_load(saved.read_text())["targets"] == ["q_proj", "v_proj", "mlp.*"]
+    good(dualtune("train", "selector", "--config", saved, "--bundle", tmp_path / "again"))
+    assert adapters(tmp_path / "again") == adapters(tmp_path / "bundle")
+
+
+def test_flags_lie_over_the_file_and_sections_over_its_top(where, tmp_path):
+    file = tmp_path / "night.yaml"
+    file.write_text("steps: 2\nbatch_size: 2\nrank: 2\nlearning_rate: 5e-4\nselector:\n  rank: 3\n  seed: 5\n")
+    good(dualtune("train", "selector", *where, "--config", file, "--seed", "6"))
+    facts = stages(tmp_path / "bundle")["selector"][""]["training"]
+    assert [facts[name] for name in ("steps", "rank", "seed", "learning_rate")] == [2, 3, 6, 5e-4]
+
+
+def test_an_argument_adapter_for_one_tool(where, tmp_path):
+    said = good(dualtune("train", "arguments", "--scope", "fs/read_file", *where, *SMALL))
+    assert "arguments · fs/read_file: validation loss" in said
+    assert list(stages(tmp_path / "bundle")["arguments"]) == ["fs/read_file"]
+
+
+def test_all_trains_what_the_data_is_good_for_once(where, tmp_path):
+    bundle = tmp_path / "bundle"
+    said = good(dualtune("train", "all", "--min-examples", 1, *where, *SMALL))
+    found = stages(bundle)
+    assert set(found) == {"selector", "arguments"}
+    assert set(found["arguments"]) == {"", "fs/list_dir", "fs/read_file"}
+    before = adapters(bundle)
+    assert said.count("validation loss") >= len(before) == 4
+    said = good(dualtune("train", "all", "--min-examples", 1, *where, *SMALL))
+    assert said.count("finished before, skipped") == 4
+    table = [row for row in said.splitlines() if row.startswith("│")]
+    assert [row.split("│")[1].strip() for row in table if row.split("│")[2].strip()] == [
+        *("selector", "arguments ·", "arguments ·", "arguments"),
+    ], "the table shows what was trained before"
+    assert adapters(bundle) == before
+    said = good(dualtune("train", "all", "--min-examples", 2, *where, *SMALL, "--seed", "9"))
+    assert "skipped" not in said, "other options are another run"
+
+
+def test_all_gives_each_server_an_adapter_where_there_are_several(model, data, tmp_path):
+    many = tmp_path / "data"
+    many.mkdir()
+    tools = json.loads((data / "tools.json").read_text())
+    tools[2]["inputSchema"] = tools[0]["inputSchema"]
+    (many / "tools.json").write_text(json.dumps(tools))
+    for split in ("train", "valid"):
+        lines = [line("show a", "read_file", path="a"), line("b?", "now", path="b")]
+        (many / f"{split}.jsonl").write_text("".join(lines))
+    options = ["--model", model, "--data", many, "--bundle", tmp_path / "bundle", *SMALL, "--shard", "adapters"]
+    good(dualtune("train", "all", *options))
+    assert set(stages(tmp_path / "bundle")["arguments"]) == {"", "clock", "fs"}
+
+
+def test_ctrl_c_keeps_the_run_and_resume_finishes_it_as_if_nothing_had_been(where, tmp_path, monkeypatch):
+    interrupt_at(3, monkeypatch)
+    result = dualtune("train", "selector", *where, *STEPS)
+    assert result.exit_code == 130
+    assert "dualtune train selector … --resume" in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "bundle" / "dualtune.json").exists()
+
+    said = good(dualtune("train", "selector", *where, *STEPS, "--resume"))
+    assert "4/4" in said
+    assert "3/4" not in said, "three steps were taken already"
+    assert good(dualtune("train", "selector", *where, *STEPS, "--resume")).endswith("finished before, skipped\n")
+
+    whole = [*where[:-1], tmp_path / "whole"]
+    good(dualtune("train", "selector", *whole, *STEPS))
+    assert adapters(tmp_path / "whole") == adapters(tmp_path / "bundle")
+
+
+def test_all_goes_on_where_it_was_stopped(where, tmp_path, monkeypatch):
+    good(dualtune("train", "selector", *where, *STEPS))
+    interrupt_at(2, monkeypatch)
+    result = dualtune("train", "all", *where, *STEPS)
+    assert result.exit_code == 130
+    assert "selector: finished before, skipped" in result.stdout
+    said = good(dualtune("train", "all", *where, *STEPS, "--resume"))
+    assert "4/4" in said
+    assert "1/4" not in said
+    assert set(stages(tmp_path / "bundle")) == {"selector", "arguments"}
+
+
+def test_without_resume_a_stage_is_trained_anew(where, monkeypatch):
+    interrupt_at(3, monkeypatch)
+    assert dualtune("train", "selector", *where, *STEPS).exit_code == 130
+    for _ in range(2):
+        assert "1/4" in good(dualtune("train", "selector", *where, *STEPS))
+    assert "1/4" in good(dualtune("train", "arguments", *where, *STEPS, "--resume")), "none to go on from"
+
+
+def test_a_checkpoint_of_other_options_is_not_gone_on_from(where, monkeypatch):
+    interrupt_at(3, monkeypatch)
+    assert dualtune("train", "selector", *where, *STEPS).exit_code == 130
+    result = dualtune("train", "selector", *where, *STEPS, "--resume", "--rank", "3")
+    assert result.exit_code == 1
+    assert "belongs to another run" in result.stderr
+
+
+def test_ctrl_c_in_one_of_its_commands_ends_the_demo(tmp_path):
+    @click.command("stopped")
+    def stopped() -> None:
+        raise click.exceptions.Exit(train.INTERRUPTED)
+
+    with pytest.raises(click.exceptions.Exit) as caught:
+        Demo(tmp_path, Recipe(), Console(quiet=True))._dualtune(stopped, [])
+    assert caught.value.exit_code == 130
+
+
+def test_notes_are_warnings_and_not_endless(model, data, tmp_path, monkeypatch):
+    lonely = tmp_path / "data"
+    shutil.copytree(data, lonely)
+    (lonely / "valid.jsonl").write_text(line("time?", "now"))
+    where = ["--model", model, "--data", lonely, "--bundle", tmp_path / "bundle", *SMALL]
+    result = dualtune("train", "arguments", *where)
+    assert result.stderr.startswith("Warning: the validation data has no example of this")
+    monkeypatch.setattr(train, "NOTES", 0)
+    assert dualtune("train", "arguments", *where).stderr == "… and 1 more, in the report\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("learning-rate: 1", ["unknown key", "did you mean learning_rate"]),
+        ("selector: {rnak: 1}", ["section selector", "did you mean rank"]),
+        ("rank: [", ["not YAML", "line 1"]),
+        ("rank: much", ["rank", "a whole number"]),
+        ("rank: -1", ["out of range", "rank"]),
+    ],
+)
+def test_a_bad_file_is_a_wrong_call(where, tmp_path, text, words):
+    file = tmp_path / "night.yaml"
+    file.write_text(text)
+    result = dualtune("train", "selector", *where, "--config", file)
+    assert result.exit_code == 2
+    for word in [*words, "night.yaml"]:
+        assert word in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["selector", "--scope", "fs"], ["--scope", "train arguments"]),
+        (["all", "--scope", "fs"], ["--scope", "train arguments"]),
+        (["selector", "--min-examples", "3"], ["--min-examples", "train all"]),
+        (["selector", "--shard", "adapters"], ["--shard", "train all"]),
+        (["selector", "--config", "nowhere.yaml"], ["cannot be read", "nowhere.yaml"]),
+        (["selector", "--preset", "quick"], ["quick", "paper"]),
+        (["selector", "--steps", "3", "--epochs", "2"], ["epochs", "the command line", "the other one 0"]),
+        (["selector", "--scale", "4"], ["--scale"]),
+    ],
+)
+def test_a_wrong_call_is_refused_before_anything_is_read(arguments, words):
+    result = dualtune("train", *arguments, "--model", "m", "--data", "d", "--bundle", "b")
+    assert result.exit_code == 2
+    for word in words:
+        assert word in result.stderr
+
+
+def test_every_option_has_its_flag_and_shows_its_default():
+    said = " ".join(good(dualtune("train", "--help")).split())
+    for name in OPTIONS:
+        assert f"--{name.replace('_', '-')}" in said
+    for shown in ("[default: 200]", "[default: 0.0005]", "[default: last:16]", "[default: no-dora]", "[default: *]"):
+        assert shown in said

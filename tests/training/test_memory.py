@@ -1,0 +1,56 @@
+"""The plan's peak against the peak of the run itself, on the embedded model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dualtune_mlx.errors import TrainingError
+from dualtune_mlx.models import load_model
+from dualtune_mlx.training import TrainOptions
+from dualtune_mlx.training.memory import GIB, Plan, check_budget, plan
+from dualtune_mlx.training.trainer import Trainer
+from tests.training.data import examples
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_model("smollm2-135m")
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("batch_size", [2, 4, 8])
+@pytest.mark.parametrize("activation", ["invocation", "turn", "all"])
+def test_the_predicted_peak_is_within_a_fifth_of_the_measured_one(base, activation, batch_size):
+    found = examples(base, 16, "arguments", activation)
+    options = TrainOptions(steps=2, batch_size=batch_size, activation=activation, validate_every=0)
+    trainer = Trainer(base, found, found[:1], options)
+    predicted = plan(trainer)
+    trainer = Trainer(base, found, found[:1], options)
+    trained = trainer.run(trainer.fresh())
+    measured = max(progress.peak_memory for progress in trained.history)
+    assert predicted.peak(batch_size) == pytest.approx(measured, rel=0.2)
+    fits = predicted.largest_batch(measured * 1.2)
+    assert fits >= batch_size
+    assert predicted.peak(fits) <= measured * 1.2 < predicted.peak(fits + 1)
+
+
+PLAN = Plan(1.0 * GIB, 0.5 * GIB, 1 * GIB, batch_size=4, steps=10, seconds_per_example=0.5, examples_a_step=4)
+
+
+def test_a_plan_is_linear_in_the_batch():
+    assert PLAN.peak(4) == 3 * GIB
+    assert PLAN.largest_batch(3 * GIB) == 4
+    assert PLAN.largest_batch(1.2 * GIB) == 0
+    assert PLAN.largest_batch(0.5 * GIB) == 0
+    assert PLAN.seconds == 20
+    assert replace(PLAN, update=5 * GIB).peak(4) == 5 * GIB
+
+
+@pytest.mark.parametrize(("budget", "fix"), [(2.6, "batch size of 3 and accumulate"), (1.2, "grad_checkpoint")])
+def test_a_run_beyond_the_budget_is_refused_with_what_fits(budget, fix):
+    with pytest.raises(TrainingError, match=rf"3.00 GiB with batches of 4(?s:.*)at most {budget} GiB(?s:.*){fix}"):
+        check_budget(PLAN, budget, "selector")
+    check_budget(PLAN, 3.0, "selector")
+    check_budget(PLAN, 0.0, "selector")

@@ -1,0 +1,165 @@
+"""A run in a bundle: its files, going on, and the jobs that a data set is good for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from dualtune_mlx import DualTune
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.errors import CheckpointError, DataError, TrainingError, UsageError
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.tools import Message, Trajectory
+from dualtune_mlx.training import Job, Run, TrainOptions, all_jobs
+from dualtune_mlx.training.log import read_log
+from dualtune_mlx.training.run import hold_out
+from tests import tiny
+from tests.training.data import TOOLS, trajectories
+
+SELECTOR = Job("selector")
+OPTIONS = TrainOptions(
+    steps=6, batch_size=4, rank=4, layers="all", learning_rate=1e-2, validate_every=3, checkpoint_every=2
+)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return tiny.model()
+
+
+LONG = Trajectory((Message("user", "x" * 500), trajectories(1)[0].messages[1]), TOOLS)
+
+
+def made(base, bundle, job=SELECTOR, options=OPTIONS, train=None, valid=None):
+    prompt = Prompt(Template("chatml"), base.tokenizer, "name")
+    train = trajectories(20) if train is None else train
+    return Run(job, base, prompt, train, trajectories(6) if valid is None else valid, bundle, options)
+
+
+@pytest.mark.parametrize("stage", ["router", "selector", "arguments"])
+def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
+    run = made(base, tmp_path, Job(stage))
+    assert not run.is_finished
+    finished = run(config={"data": "there"})
+    assert {path.name for path in run.folder.iterdir()} == {"config.yaml", "log.jsonl", "report.html"}
+    assert yaml.safe_load((run.folder / "config.yaml").read_text()) == {"data": "there"}
+    assert read_log(run.folder / "log.jsonl") == finished.trained.history
+    slot, adapter = Bundle.open(tmp_path).adapter_for(stage)
+    assert adapter.content == finished.trained.adapter.content
+    assert slot.training["ended"] == "all steps were taken"
+    assert (finished.accuracy is None) == (stage == "arguments")
+    assert base.bank.active is None
+    assert not base.bank.resident
+    assert made(base, tmp_path, Job(stage)).is_finished
+    assert not made(base, tmp_path, Job(stage), replace(OPTIONS, seed=1)).is_finished
+
+
+def test_the_accuracy_is_what_the_engine_chooses(base, tmp_path):
+    finished = made(base, tmp_path, options=replace(OPTIONS, steps=40, checkpoint_every=0))()
+    with DualTune.load(tmp_path, base) as dualtune:
+        chosen = [dualtune.select(t.messages[:1], t.tools, top_k=1)[0][0].name for t in trajectories(6)]
+    right = sum(name == t.messages[1].tool_calls[0].name for name, t in zip(chosen, trajectories(6), strict=True))
+    assert finished.accuracy == (right, 6)
+    assert right > 0
+
+
+def test_a_resumed_run_goes_on_and_its_log_is_whole(base, tmp_path):
+    whole = made(base, tmp_path / "whole")()
+
+    def interrupted(progress):
+        if progress.step == 5:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        made(base, tmp_path / "killed")(interrupted)
+    with pytest.raises(CheckpointError, match="another run"):
+        made(base, tmp_path / "killed", options=replace(OPTIONS, learning_rate=1e-3))(resume=True)
+    run = made(base, tmp_path / "killed")
+    finished = run(resume=True)
+    assert [progress.step for progress in finished.trained.history] == [5, 6]
+    assert [progress.step for progress in read_log(run.folder / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert finished.trained.adapter.content == whole.trained.adapter.content
+    assert made(base, tmp_path / "killed", options=replace(OPTIONS, keep=5)).key == run.key
+    assert made(base, tmp_path / "killed")().trained.history[0].step == 1
+
+
+def test_a_run_that_was_stopped_while_it_was_judged_is_not_trained_again(base, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    options = replace(OPTIONS, checkpoint_every=0, patience=1, learning_rate=1.0, validate_every=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("dualtune_mlx.training.run.selection_accuracy", interrupted)
+        made(base, tmp_path, options=options)()
+    run = made(base, tmp_path, options=options)
+    taken = len(read_log(run.folder / "log.jsonl"))
+    finished = run(resume=True)
+    assert finished.trained.history == []
+    assert "no better validation loss" in finished.trained.ended
+    assert 1 < taken == len(read_log(run.folder / "log.jsonl")) < OPTIONS.steps
+
+
+def test_only_arguments_have_a_scope():
+    with pytest.raises(UsageError, match="only argument adapters"):
+        Job("selector", "fs")
+
+
+@pytest.mark.parametrize(("window", "limit"), [(0, 400), (300, 300), (500, 400)])
+def test_no_window_is_longer_than_the_model_s(base, tmp_path, monkeypatch, window, limit):
+    monkeypatch.setattr(type(base), "context_length", 400)
+    run = made(base, tmp_path, options=replace(OPTIONS, window=window), train=[*trajectories(3), LONG])
+    assert [f"exceeds {limit}" in note for note in run.notes] == [True]
+
+
+def test_a_scope_takes_its_own_calls_and_holds_some_out_where_none_are_for_validation(base, tmp_path):
+    run = made(base, tmp_path, Job("arguments", "fs/read"), valid=trajectories(12)[1:2])
+    assert run.train.counts == {"fs/read": 6}
+    assert run.validation.counts == {"fs/read": 1}
+    assert "held out" in run.notes[0]
+    run()
+    assert Bundle.open(tmp_path).adapter_for("arguments", TOOLS[0])
+    assert Bundle.open(tmp_path).adapter_for("arguments", TOOLS[1]) is None
+    with pytest.raises(DataError, match="no example(?s:.*)clock"):
+        made(base, tmp_path, Job("arguments", "clock"))
+
+
+def test_every_tenth_conversation_is_held_out(base, tmp_path):
+    run = made(base, tmp_path)
+    kept, held = hold_out(run.train)
+    assert [item.conversation for item in held.examples] == [0, 10]
+    assert len(kept.examples) == 18
+    one = replace(run.train, examples=run.train.examples[:1])
+    assert hold_out(one)[0].examples == hold_out(one)[1].examples == one.examples
+
+
+@pytest.mark.parametrize(
+    ("least", "own"), [(1, ["fs/list", "fs/read"]), (7, ["fs/list", "fs/read"]), (8, []), (99, [])]
+)
+def test_all_trains_what_there_is_data_for(least, own):
+    train = trajectories(20)
+    jobs = all_jobs(train, least)
+    assert jobs == [Job("selector"), *(Job("arguments", scope) for scope in own), Job("arguments")]
+    elsewhere = tuple(replace(tool, server="copy") for tool in TOOLS)
+    jobs = all_jobs([*train, *(replace(t, tools=elsewhere) for t in train)], 99)
+    assert jobs == [Job("selector"), Job("arguments", "copy"), Job("arguments", "fs"), Job("arguments")]
+
+
+def test_a_router_needs_two_servers(base, tmp_path):
+    one = [replace(trajectory, tools=TOOLS[:2]) for trajectory in trajectories(2)]
+    with pytest.raises(DataError, match="no servers to choose among"):
+        made(base, tmp_path, Job("router"), train=one, valid=one)
+
+
+def test_data_without_a_call_has_no_arguments(base, tmp_path):
+    talk = [Trajectory((Message("user", "hi"), Message("assistant", "hello")), TOOLS)]
+    with pytest.raises(DataError, match="no example for the stage 'arguments'"):
+        made(base, tmp_path, Job("arguments"), train=talk, valid=talk)
+
+
+def test_a_run_beyond_its_memory_budget_is_refused_before_it_starts(base, tmp_path):
+    run = made(base, tmp_path, options=replace(OPTIONS, memory_budget=1e-4))
+    with pytest.raises(TrainingError, match="more memory than its budget"):
+        run()
+    assert not run.folder.exists()
