@@ -16,9 +16,9 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+
 from dualtune_mlx.conversion.gguf_file import GGUFFile
 from dualtune_mlx.conversion.gguf_tokenizer import write_tokenizer
-
 from dualtune_mlx.errors import ConversionError
 from dualtune_mlx.files import new_folder
 

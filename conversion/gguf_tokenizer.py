@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.conversion.gguf_file import GGUFFile
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from dualtune_mlx.conversion.gguf_file import GGUFFile
 from dualtune_mlx.errors import ConversionError
 
 CONTROL, USER_DEFINED = 3, 4

@@ -51,6 +51,7 @@ def test_it_takes_the_file_that_training_takes(workplace):
     assert not (workplace / "bundle").exists()
 
 
+@pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -59,7 +60,7 @@ def test_it_takes_the_file_that_training_takes(workplace):
         (["--model", "model", "--data", "data", "--rank", "0"], "out of range"),
     ],
 )
-def test_a_wrong_call_is_one_message(workplace, arguments, message):
+def test_a_wrong_call_is_one_message(arguments, message):
     result = CliRunner().invoke(main, ["plan", *arguments])
     assert result.exit_code == 2
     assert message in result.output

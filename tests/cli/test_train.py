@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
+import mlx.core as mx
 import pytest
 import yaml
 from click.testing import Result
@@ -17,7 +20,7 @@ from dualtune_mlx.cli import train
 from dualtune_mlx.cli.demo import Demo
 from dualtune_mlx.demo import Recipe
 from dualtune_mlx.training import STAGES
-from dualtune_mlx.training.config import OPTIONS
+from dualtune_mlx.training.config import OPTIONS, SHARDS
 from tests.cli.conftest import SMALL, dualtune, line
 
 STEPS = [*SMALL, "--steps", "4", "--validate-every", "2"]
@@ -39,6 +42,11 @@ def stages(bundle: Path) -> dict[str, Any]:
 
 def adapters(bundle: Path) -> dict[str, bytes]:
     return {str(file.parent.relative_to(bundle)): file.read_bytes() for file in bundle.rglob("adapters.safetensors")}
+
+
+def load_adapters(bundle: Path) -> dict[str, dict[str, mx.array]]:
+    files = bundle.rglob("adapters.safetensors")
+    return {str(file.parent.relative_to(bundle)): mx.load(str(file)) for file in files}
 
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,3 +243,20 @@ def test_every_option_has_its_flag_and_shows_its_default():
         assert f"--{name.replace('_', '-')}" in said
     for shown in ("[default: 200]", "[default: 0.0005]", "[default: last:16]", "[default: no-dora]", "[default: *]"):
         assert shown in said
+
+
+@pytest.mark.parametrize("shard", SHARDS)
+def test_two_processes_leave_what_one_leaves(where, tmp_path, shard):
+    """Whichever they share, every adapter is there; shared examples add up in another order, adapters do not."""
+    options = [*STEPS, "--min-examples", "1", "--learning-rate", "1e-5"]
+    good(dualtune("train", "all", *where, *options))
+    command = [sys.executable, "-m", "dualtune_mlx", "train", "all", *where[:-1], tmp_path / "two", *options]
+    launch = [Path(sys.executable).with_name("mlx.launch"), "-n", "2", "--backend", "ring", "--"]
+    done = subprocess.run([str(part) for part in [*launch, *command, "--shard", shard]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (load_adapters(tmp_path / name) for name in ("bundle", "two"))
+    assert one.keys() == two.keys()
+    assert len(one) > 2
+    for name, tensors in one.items():
+        difference = max(mx.abs(tensor - two[name][key]).max().item() for key, tensor in tensors.items())
+        assert difference <= (1e-6 if shard == "examples" else 0), name

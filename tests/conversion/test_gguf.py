@@ -10,9 +10,9 @@ import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
+
 from dualtune_mlx.conversion.gguf import from_gguf
 from dualtune_mlx.conversion.gguf_file import GGUFFile
-
 from dualtune_mlx.errors import ConversionError, UsageError
 from tests import tiny
 from tests.conversion import gguf_writer as gguf
