@@ -21,6 +21,8 @@ from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import CARDS, Prompt, Template
 from dualtune_mlx.training import PRESETS, STAGES, Finished, Job, Progress, Run, Team, all_jobs
 from dualtune_mlx.training.config import SHARDS, ConfigFile, TrainConfig, merged
+from dualtune_mlx.training.contexts import ContextCache
+from dualtune_mlx.training.memory import GIB
 from dualtune_mlx.training.team import ALONE
 
 ALL = "all"
@@ -89,6 +91,7 @@ class Training:
         self.train_set, self.valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
         self.base = load_model(config.model)
         self.prompt = Prompt(Template(config.template), self.base.tokenizer, config.cards)
+        self.kept: dict[float, ContextCache] = {}
 
     def all(self, resume: bool) -> None:
         """Train every adapter that the data is good for."""
@@ -115,15 +118,19 @@ class Training:
         """Train one adapter, or say that it is there already."""
         config = self.config
         team = team or self.team
-        run = Run(
-            job, self.base, self.prompt, self.train_set, self.valid_set, config.bundle, config.stages[job.stage], team
-        )
+        options = config.stages[job.stage]
+        data = self.train_set, self.valid_set
+        run = Run(job, self.base, self.prompt, *data, config.bundle, options, team, self._kept(options.keep_contexts))
         if skip and run.is_finished:
             self.out.print(f"{job.title}: finished before, skipped", markup=False, soft_wrap=True)
             return
         with progress(self.out, f"train {job.title}") as bar:
             finished = run(lambda state: bar(state.step, state.steps, words(state)), resume, config.to_dict())
         self._show(finished, config.bundle, run.folder / "report.html")
+
+    def _kept(self, gib: float) -> ContextCache | None:
+        """The contexts that all stages with this budget share."""
+        return self.kept.setdefault(gib, ContextCache(gib * GIB)) if gib else None
 
     def _show(self, finished: Finished, bundle: str, report: Path) -> None:
         for note in finished.notes[:NOTES]:

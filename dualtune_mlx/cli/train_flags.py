@@ -37,6 +37,7 @@ HELP = {
     "keep": "Checkpoints that are kept.",
     "window": "Tokens of the longest conversation, others lose their oldest exchanges; 0: what the model was made for.",
     "grad_checkpoint": "Compute activations again in the backward pass instead of keeping them.",
+    "keep_contexts": "GiB of earlier messages' KV that are kept from epoch to epoch; 0: none.",
     "memory_budget": "GiB; a run that would need more is refused. 0: no limit.",
     "seed": "Seed of the order and of the first weights.",
 }

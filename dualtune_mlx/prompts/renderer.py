@@ -13,6 +13,9 @@ from dualtune_mlx.prompts.stream import Span, Stream
 from dualtune_mlx.prompts.template import Piece, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, tool_called
 
+PREFIXES = 64
+"""How many rendered prefixes are kept."""
+
 
 class Prompt:
     """Renders with one template, one tokenizer and one kind of tool card."""
@@ -21,6 +24,7 @@ class Prompt:
         self.template = template
         self.encoder = Encoder(tokenizer)
         self.cards = cards
+        self._prefixes: dict[tuple[str, ...], Stream] = {}
 
     def stream(
         self, messages: Sequence[Message], tools: Sequence[Tool], call: ToolCall, shown: Sequence[Tool] | None = None
@@ -47,10 +51,19 @@ class Prompt:
         names = labels(tools if shown is None else shown)
         cards = [card(tool, label, self.cards) for label, tool in names.items()]
         cards.append(card(RESPOND, RESPOND.name, self.cards))
-        stream = self._span("prefix", "system", system=system, tools=cards)
+        stream = self._prefix(system, cards)
         for message in rest:
             stream += self._message(message, tools)
         return stream
+
+    def _prefix(self, system: str, cards: list[str]) -> Stream:
+        """Rendered once for a tool set: thousands of tokens that every step of a data set begins with."""
+        key = (system, *cards)
+        if key not in self._prefixes:
+            if len(self._prefixes) >= PREFIXES:
+                self._prefixes.clear()
+            self._prefixes[key] = self._span("prefix", "system", system=system, tools=cards)
+        return self._prefixes[key]
 
     def _message(self, message: Message, tools: Sequence[Tool]) -> Stream:
         if message.role == "system":

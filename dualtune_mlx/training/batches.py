@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -20,15 +20,15 @@ BUCKET_BATCHES = 16
 class Batch:
     """Examples as arrays, all after the same prefix of ``prefix`` tokens.
 
-    ``contexts`` (conversations, c), right-padded: what lies between the prefix and the activation points. Row r
-    continues the first ``lengths[r]`` tokens of ``contexts[sources[r]]``, so that all examples of a conversation
-    come from one pass over it. ``active`` (rows, a), right-padded: inputs under the adapter, without each
+    ``contexts``: what lies between the prefix and the activation points, each conversation's once. Row r continues
+    the first ``lengths[r]`` tokens of ``contexts[sources[r]]``, so that all examples of a conversation come from
+    one pass over it. ``active`` (rows, a), right-padded: inputs under the adapter, without each
     row's last token. ``positions`` (targets,): where in the flattened ``active`` a target is predicted;
     ``targets``: its id.
     """
 
     prefix: int
-    contexts: mx.array
+    contexts: tuple[tuple[int, ...], ...]
     sources: mx.array
     lengths: mx.array
     active: mx.array
@@ -39,7 +39,7 @@ class Batch:
     @property
     def tokens(self) -> int:
         """Tokens that are computed, ``padding`` of them for nothing."""
-        return int(self.contexts.size + self.active.size)
+        return len(self.contexts) * max(map(len, self.contexts)) + self.active.size
 
 
 def shared_prefix(examples: Sequence[Example]) -> tuple[int, ...]:
@@ -49,9 +49,15 @@ def shared_prefix(examples: Sequence[Example]) -> tuple[int, ...]:
     return tuple(common)
 
 
-def make_batch(examples: Sequence[Example], prefix: int) -> Batch:
-    """One batch of examples that share their first ``prefix`` tokens."""
-    contexts, sources = _trunks([example.tokens[prefix : example.active] for example in examples])
+def make_batch(examples: Sequence[Example], prefix: int, whole: Mapping[int, tuple[int, ...]] | None = None) -> Batch:
+    """One batch of examples that share their first ``prefix`` tokens.
+
+    ``whole`` gives the context of a conversation's last decision: it then stands for those of all of them.
+    """
+    own = [example.tokens[prefix : example.active] for example in examples]
+    longest = [(whole or {}).get(example.conversation, ()) for example in examples]
+    continued = [long if long[: len(short)] == short else short for short, long in zip(own, longest, strict=True)]
+    contexts, sources = _trunks(continued)
     actives = [example.tokens[example.active : -1] for example in examples]
     width = max(len(tokens) for tokens in actives)
     positions: list[int] = []
@@ -61,17 +67,23 @@ def make_batch(examples: Sequence[Example], prefix: int) -> Batch:
             first = row * width + target.start - 1 - example.active
             positions += range(first, first + target.end - target.start)
             targets += example.tokens[target.start : target.end]
-    arrays = _padded(contexts), _padded(actives)
+    array = padded(actives)
     return Batch(
         prefix=prefix,
-        contexts=mx.array(arrays[0]),
+        contexts=tuple(contexts),
         sources=mx.array(sources),
         lengths=mx.array([example.active - prefix for example in examples]),
-        active=mx.array(arrays[1]),
+        active=mx.array(array),
         positions=mx.array(positions),
         targets=mx.array(targets),
-        padding=sum(array.size for array in arrays) - sum(map(len, contexts)) - sum(map(len, actives)),
+        padding=_holes(contexts) + _holes(actives),
     )
+
+
+def whole_contexts(examples: Sequence[Example], prefix: int) -> dict[int, tuple[int, ...]]:
+    """The longest context of every conversation."""
+    by_length = sorted(examples, key=lambda example: example.active)
+    return {example.conversation: example.tokens[prefix : example.active] for example in by_length}
 
 
 def _trunks(contexts: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
@@ -127,7 +139,12 @@ def _length(conversation: Sequence[Example]) -> int:
     return max(len(example.tokens) for example in conversation)
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
+def _holes(rows: Sequence[Sequence[int]]) -> int:
+    return len(rows) * max(map(len, rows)) - sum(map(len, rows))
+
+
+def padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Token ids (rows, longest), zeros at the right."""
     array = np.zeros((len(rows), max(len(row) for row in rows)), dtype=np.int32)
     for index, row in enumerate(rows):
         array[index, : len(row)] = row

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from dualtune_mlx.adapters import LowRank
 from dualtune_mlx.kv import BatchOverPrefix, Snapshot
+from dualtune_mlx.kv.batch import Pair
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.training.batches import Batch
+from dualtune_mlx.training.batches import Batch, padded
 from dualtune_mlx.training.checkpointing import recomputed
+from dualtune_mlx.training.contexts import ContextCache, layers_of
 from dualtune_mlx.training.options import TrainOptions
 
 Weights = dict[str, dict[str, mx.array]]
@@ -25,12 +27,13 @@ def masked_loss(
     batch: Batch,
     options: TrainOptions,
     key: mx.array | None = None,
+    kept: ContextCache | None = None,
 ) -> mx.array:
     """Cross-entropy in nats, summed over the batch's target tokens (a scalar).
 
-    ``key`` seeds the dropout; without one nothing is dropped.
+    ``key`` seeds the dropout; without one nothing is dropped. ``kept`` holds contexts that are known already.
     """
-    caches = _caches(base, prefix, batch)
+    caches = _caches(base, prefix, batch, kept)
     with base.bank.placed(low_rank(weights, options, key)), recomputed(base, options.grad_checkpoint):
         states = base.hidden(batch.active, caches)
     at_targets = states.reshape(-1, states.shape[-1])[batch.positions]
@@ -48,17 +51,25 @@ def low_rank(weights: Weights, options: TrainOptions, key: mx.array | None = Non
     }
 
 
-def _caches(base: BaseModel, prefix: Snapshot | None, batch: Batch) -> list[BatchOverPrefix]:
+def _caches(base: BaseModel, prefix: Snapshot | None, batch: Batch, kept: ContextCache | None) -> list[BatchOverPrefix]:
     """The past of the active tokens; the contexts are computed here, forward only, by the base weights."""
-    layers = prefix.layers if prefix else [None] * base.bank.num_layers
-    if not batch.contexts.shape[1]:
+    layers = layers_of(base, prefix)
+    if not any(batch.contexts):
         return [BatchOverPrefix(layer) for layer in layers]
-    passed = [BatchOverPrefix(layer, keep=True) for layer in layers]
+    contexts = kept.padded(base, prefix, batch.contexts) if kept else _computed(base, layers, batch)
+    return [
+        BatchOverPrefix(layer, _of_rows(context, batch.sources), batch.lengths)
+        for layer, context in zip(layers, contexts, strict=True)
+    ]
+
+
+def _computed(base: BaseModel, layers: Sequence[Pair | None], batch: Batch) -> list[Pair]:
+    caches = [BatchOverPrefix(layer, keep=True) for layer in layers]
     with base.bank.placed({}):
-        base.hidden(batch.contexts, passed)
-    caches = []
-    for layer, cache in zip(layers, passed, strict=True):
-        keys, values = cache.new_tokens
-        context = mx.stop_gradient(keys[batch.sources]), mx.stop_gradient(values[batch.sources])
-        caches.append(BatchOverPrefix(layer, context, batch.lengths))
-    return caches
+        base.hidden(mx.array(padded(batch.contexts)), caches)
+    return [cache.new_tokens for cache in caches]
+
+
+def _of_rows(context: Pair, sources: mx.array) -> Pair:
+    keys, values = context
+    return mx.stop_gradient(keys[sources]), mx.stop_gradient(values[sources])

@@ -16,7 +16,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run needs: bytes that every batch needs, bytes an example in a batch, and seconds.
+    """What a run needs: bytes that every batch needs (kept contexts in full), bytes an example, and seconds.
 
     ``update`` are the bytes while the adapter is updated, when no activations are held.
     """
@@ -54,7 +54,7 @@ def plan(trainer: Trainer) -> Plan:
     one, two = (trainer.probe((rows * count)[:count]) for count in (1, 2))
     slope = max(two.gradients - one.gradients, 0)
     return Plan(
-        fixed=one.gradients - slope,
+        fixed=one.gradients - slope + trainer.options.keep_contexts * GIB,
         per_example=slope,
         update=max(one.update, two.update),
         batch_size=trainer.options.batch_size,

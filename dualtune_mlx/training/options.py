@@ -31,7 +31,8 @@ class TrainOptions:
     (0: never) the whole state is kept, the latest ``keep`` of them.
 
     A conversation longer than ``window`` tokens (0: as long as the model was made for) loses its oldest exchanges.
-    ``grad_checkpoint`` computes activations again in the backward pass instead of keeping them. The run is
+    ``grad_checkpoint`` computes activations again in the backward pass instead of keeping them. Up to
+    ``keep_contexts`` GiB of the conversations' base-model KV are kept from epoch to epoch. The run is
     refused when it would need more than ``memory_budget`` GiB (0: no limit).
     """
 
@@ -58,6 +59,7 @@ class TrainOptions:
     keep: int = 2
     window: int = 0
     grad_checkpoint: bool = False
+    keep_contexts: float = 0.0
     memory_budget: float = 0.0
     seed: int = 0
 
@@ -83,6 +85,7 @@ class TrainOptions:
             "checkpoint_every": self.checkpoint_every >= 0,
             "keep": self.keep >= 1,
             "window": self.window >= 0,
+            "keep_contexts": self.keep_contexts >= 0,
             "memory_budget": self.memory_budget >= 0,
         }
         for name, holds in rules.items():

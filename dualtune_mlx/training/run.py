@@ -26,9 +26,10 @@ from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Prompt
 from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.training.accuracy import selection_accuracy
+from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import Prepared, decisions, stage_examples
 from dualtune_mlx.training.log import Log, read_log
-from dualtune_mlx.training.memory import check_budget, plan
+from dualtune_mlx.training.memory import GIB, check_budget, plan
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.overview import overview
 from dualtune_mlx.training.report import write_report
@@ -72,6 +73,8 @@ class Finished:
 class Run:
     """A job with its model, its data and its options; made before anything is trained, so that it can be checked.
 
+    ``kept`` are contexts that runs over the same data share; without it a run keeps its own.
+
     Raises:
         BundleError: when the bundle belongs to another model, template or kind of tool card.
         DataError: when the data holds no example of the stage.
@@ -87,7 +90,9 @@ class Run:
         bundle: str | Path,
         options: TrainOptions,
         team: Team = ALONE,
+        kept: ContextCache | None = None,
     ) -> None:
+        self.kept = kept
         self.job, self.base, self.prompt, self.options, self.team = job, base, prompt, options, team
         self.bundle = open_or_new(bundle, base, prompt)
         self.folder = Path(bundle) / "runs" / adapter_path(job.stage, job.scope)
@@ -129,7 +134,9 @@ class Run:
 
     def trainer(self) -> Trainer:
         """What trains this run's adapter, nothing done yet."""
-        return Trainer(self.base, self.train.examples, self.validation.examples, self.options, self.team)
+        budget = self.options.keep_contexts * GIB
+        kept = self.kept or (ContextCache(budget) if budget else None)
+        return Trainer(self.base, self.train.examples, self.validation.examples, self.options, self.team, kept)
 
     def _started(
         self, checkpoints: Checkpoints, state: TrainState, report: Callback, config: Mapping[str, Any]

@@ -17,7 +17,16 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.kv import Snapshot
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.training.batches import epochs, in_order, make_batch, shared_prefix, steps_in_epoch
+from dualtune_mlx.training.batches import (
+    Batch,
+    epochs,
+    in_order,
+    make_batch,
+    shared_prefix,
+    steps_in_epoch,
+    whole_contexts,
+)
+from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.loss import Weights, low_rank, masked_loss
 from dualtune_mlx.training.options import TrainOptions
@@ -33,7 +42,8 @@ class Progress:
     """A step and its figures.
 
     Losses are in nats a target token, ``peak_memory`` in bytes, ``tokens_per_second`` counts what this process
-    computed since it began, ``padding`` is the part of it that was computed for nothing.
+    computed since it began, ``padding`` is the part of it that was computed for nothing, ``seconds`` what the step
+    took, validation left out.
     """
 
     step: int
@@ -44,6 +54,7 @@ class Progress:
     tokens_per_second: float
     peak_memory: int
     padding: float
+    seconds: float
     validation_loss: float | None = None
 
 
@@ -85,7 +96,10 @@ class _Work:
 
 
 class Trainer:
-    """Trains one adapter; deterministic for a seed."""
+    """Trains one adapter; deterministic for a seed.
+
+    ``kept`` may hold contexts from before, and keeps those that this run meets.
+    """
 
     def __init__(
         self,
@@ -94,9 +108,13 @@ class Trainer:
         validation: Sequence[Example],
         options: TrainOptions,
         team: Team = ALONE,
+        kept: ContextCache | None = None,
     ) -> None:
+        self.kept = kept
         self.base, self.examples, self.validation, self.options, self.team = base, examples, validation, options, team
         self.prefix = base_prefix(base, [*examples, *validation])
+        self._prefix_length = len(self.prefix.tokens) if self.prefix else 0
+        self._whole = whole_contexts(examples, self._prefix_length) if kept else None
         self.group = options.batch_size * options.accumulate
         self.steps = options.steps or ceil(options.epochs * steps_in_epoch(examples, self.group))
         self._new = base.bank.new_adapter(
@@ -165,8 +183,8 @@ class Trainer:
         """Mean loss over the target tokens of all validation examples, in nats."""
         work = _Work()
         for group in self.team.share(list(in_order(self.validation, self.options.batch_size))):
-            batch = self._batch(group)
-            loss = masked_loss(weights, self.base, self.prefix, batch, self.options)
+            batch = make_batch(group, self._prefix_length)
+            loss = masked_loss(weights, self.base, self.prefix, batch, self.options, None, self.kept)
             _add(work, batch, float(loss.item()))  # type: ignore[arg-type]
         total, targets = self.team.total([mx.array(work.loss), mx.array(work.targets)])
         return float(total.item()) / float(targets.item())
@@ -197,7 +215,8 @@ class Trainer:
         self._check_finite(value, length, step, group)
         weights = self._optimizer.apply_gradients(clipped if self.options.clip else gradients, state.weights)
         mx.eval(weights, self._optimizer.state)
-        self._seconds += time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        self._seconds += seconds
         state = replace(state, step=step, weights=weights, optimizer=_copied(self._optimizer.state))
         measured = None
         if step == self.steps or self._is_due(step, self.options.validate_every):
@@ -212,6 +231,7 @@ class Trainer:
             tokens_per_second=self._work.tokens / self._seconds,
             peak_memory=mx.get_peak_memory(),
             padding=self._work.padding / max(self._work.tokens, 1),  # 0: a rank without a share so far
+            seconds=seconds,
             validation_loss=measured,
         )
 
@@ -222,17 +242,14 @@ class Trainer:
         share, size = self.team.share(group), self.options.batch_size
         keys = mx.random.split(mx.random.key(self.options.seed + step), self.group * self.team.size)
         for start in range(0, len(share), size):
-            batch = self._batch(share[start : start + size])
+            batch = make_batch(share[start : start + size], self._prefix_length, self._whole)
             key = keys[self.team.rank * self.group + start]
-            loss, gradients = self._loss(weights, self.base, self.prefix, batch, self.options, key)
+            loss, gradients = self._loss(weights, self.base, self.prefix, batch, self.options, key, self.kept)
             total = gradients if total is None else tree_map(mx.add, total, gradients)
             mx.eval(loss, total)
             _add(work, batch, float(loss.item()))  # type: ignore[arg-type]
             _add(self._work, batch, 0.0)
         return total or tree_map(mx.zeros_like, weights), work
-
-    def _batch(self, examples: Sequence[Example]) -> Any:
-        return make_batch(examples, len(self.prefix.tokens) if self.prefix else 0)
 
     def _why_over(self, state: TrainState) -> str:
         """Why no step follows this state; empty where one does."""
@@ -286,7 +303,7 @@ def _judged(state: TrainState, loss: float) -> TrainState:
     return replace(state, stale=state.stale + 1)
 
 
-def _add(work: _Work, batch: Any, loss: float) -> None:
+def _add(work: _Work, batch: Batch, loss: float) -> None:
     work.loss += loss
     work.targets += batch.targets.size
     work.tokens += batch.tokens

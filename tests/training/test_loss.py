@@ -163,7 +163,7 @@ def test_all_decisions_of_a_conversation_come_from_one_pass():
     assert [len(item.targets) for item in (*single, *several, *last)] == [1, 2, 1, 1, 1, 1]
     prefix = base_prefix(base, several)
     batch = make_batch(several, len(prefix.tokens))
-    assert batch.contexts.shape[0] == 1
+    assert len(batch.contexts) == 1
     assert batch.lengths.tolist() == [item.active - len(prefix.tokens) for item in several]
     # Without a fork nothing is computed twice: with "all", one row holds all decisions in sequence.
     rows = stage_examples(TRAJECTORIES[1:2], prompt, "arguments", "all").examples

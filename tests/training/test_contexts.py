@@ -1,0 +1,75 @@
+"""Kept contexts: the same loss and gradients, computed once, within the budget, and never another model's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mlx.core as mx
+import pytest
+
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.training.batches import make_batch
+from dualtune_mlx.training.contexts import ContextCache
+from dualtune_mlx.training.examples import stage_examples
+from dualtune_mlx.training.loss import masked_loss
+from dualtune_mlx.training.trainer import Trainer, base_prefix
+from tests import tiny
+from tests.training.test_loss import TRAJECTORIES, assert_equal, options, started
+
+
+def prepared(base, activation="turn"):
+    prompt = Prompt(Template("chatml"), base.tokenizer)
+    examples = stage_examples(TRAJECTORIES, prompt, "selector", activation).examples
+    prefix = base_prefix(base, examples)
+    return examples, prefix, make_batch(examples, len(prefix.tokens))
+
+
+@pytest.mark.parametrize("activation", ["turn", "invocation"])
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+def test_loss_and_gradients_are_the_same(kind, activation):
+    base = tiny.model(kind=kind)
+    _, prefix, batch = prepared(base, activation)
+    given = options(activation)
+    step, weights, kept = mx.value_and_grad(masked_loss), started(base, given), ContextCache(1e9)
+    plain = step(weights, base, prefix, batch, given)
+    for hits in (0, len(batch.contexts)):
+        assert_equal(step(weights, base, prefix, batch, given, None, kept), plain)
+        assert kept.hits == hits
+
+
+def test_a_second_epoch_computes_no_context_and_a_conversation_is_kept_once():
+    base = tiny.model()
+    kept = ContextCache(1e9)
+    given = replace(options("invocation"), steps=0, epochs=3.0, batch_size=2, validate_every=0)
+    examples, *_ = prepared(base, "invocation")
+    trainer = Trainer(base, examples, examples[:1], given, kept=kept)
+    trainer.run(trainer.fresh())
+    assert kept.misses == len(TRAJECTORIES)
+    assert kept.hits > 2 * kept.misses
+
+
+def test_what_does_not_fit_is_computed_again():
+    base = tiny.model()
+    _, prefix, batch = prepared(base)
+    full, small = ContextCache(1e9), ContextCache(1e9)
+    full.padded(base, prefix, batch.contexts)
+    small.budget = full.nbytes - 1
+    for _ in range(2):
+        pairs = small.padded(base, prefix, batch.contexts)
+        assert 0 < small.nbytes <= small.budget
+    assert small.hits == len(batch.contexts) - 1
+    assert all(
+        mx.array_equal(left, right)
+        for pair, other in zip(pairs, full.padded(base, prefix, batch.contexts), strict=True)
+        for left, right in zip(pair, other, strict=True)
+    )
+
+
+def test_another_model_or_prefix_has_its_own():
+    base, other = tiny.model(0), tiny.model(1)
+    examples, prefix, batch = prepared(base)
+    kept = ContextCache(1e9)
+    kept.padded(base, prefix, batch.contexts)
+    kept.padded(other, base_prefix(other, examples), batch.contexts)
+    kept.padded(base, None, batch.contexts)
+    assert kept.hits == 0
