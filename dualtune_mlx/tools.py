@@ -92,10 +92,11 @@ class ToolServer:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of a tool with its arguments, or of ``respond``.
+    """A call of a tool with its arguments, or of ``respond``; or none, where the engine abstained.
 
     ``confidence`` is the exact probability of the tool among the candidates;
     ``candidates`` are (tool, probability) pairs, best first; ``usage`` counts the work.
+    Where the best candidate was too improbable, ``name`` is "" and ``confidence`` is that candidate's.
     """
 
     name: str
@@ -108,6 +109,10 @@ class ToolCall:
     @property
     def is_respond(self) -> bool:
         return self.name == RESPOND.name
+
+    @property
+    def abstained(self) -> bool:
+        return not self.name
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> ToolCall:

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = (
     "errors",
     "linux",
+    "turns",
     "tools",
     "files",
     "schemas",
@@ -26,6 +27,7 @@ ORDER = (
     "usage",
     "stage",
     "training",
+    "events",
     "engine",
     "orchestration",
     "evaluation",

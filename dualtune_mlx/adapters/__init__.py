@@ -1,17 +1,24 @@
-"""Adapters: low-rank layers, their files, and the bank that holds them over one base model."""
+"""Adapters: low-rank layers, their files, the bank that holds them over one base model, and what of them is fused."""
 
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.bank import AdapterBank
 from dualtune_mlx.adapters.config import AdapterConfig
+from dualtune_mlx.adapters.fusion import FusionCache
 from dualtune_mlx.adapters.low_rank import LowRank, LowRankLinear
+from dualtune_mlx.adapters.measures import LogitError
+from dualtune_mlx.adapters.policies import POLICIES, TYPES
 from dualtune_mlx.adapters.targets import LAYERS, LAYERS_FORM, layer_range, matching
 
 __all__ = [
     "LAYERS",
     "LAYERS_FORM",
+    "POLICIES",
+    "TYPES",
     "Adapter",
     "AdapterBank",
     "AdapterConfig",
+    "FusionCache",
+    "LogitError",
     "LowRank",
     "LowRankLinear",
     "layer_range",

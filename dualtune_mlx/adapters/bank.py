@@ -18,7 +18,7 @@ from mlx.utils import tree_unflatten
 
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.config import PARTS, AdapterConfig, slice_of
-from dualtune_mlx.adapters.low_rank import LowRank, LowRankLinear, row_norms, shape_of
+from dualtune_mlx.adapters.low_rank import Linear, LowRank, LowRankLinear, Update, row_norms, shape_of
 from dualtune_mlx.adapters.targets import layer_range, matching
 from dualtune_mlx.errors import AdapterError
 
@@ -30,14 +30,18 @@ class AdapterBank:
     """Gives every linear layer inside ``model.layers`` a slot; switching changes references only.
 
     The base weights are never written: with no adapter active the model is the base, bit for bit.
+    An adapter acts by its low-rank updates, or by whole weights where ``keep_fused`` has given it some.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.model = model
         self.slots = _wrap(model)
         self.num_layers = len(model.layers)
         self.active: Adapter | None = None
         self.switches = 0
         self._resident: dict[str, Adapter] = {}
+        self._fused: dict[str, Mapping[str, Update]] = {}
+        self._placed: list[Mapping[str, Update]] = []
 
     def load(self, adapter: Adapter | str | Path) -> Adapter:
         """Make an adapter resident; one with the same content is kept only once.
@@ -53,41 +57,78 @@ class AdapterBank:
         return self._resident[adapter.content]
 
     def activate(self, adapter: Adapter | None) -> None:
-        """Make one adapter act on every following forward pass, or none."""
-        resident = None if adapter is None else self._resident.get(adapter.content)
-        if adapter is not None and resident is None:
+        """Make one adapter act on every following forward pass, or none.
+
+        Raises:
+            AdapterError: when it is not resident.
+        """
+        resident = None if adapter is None else self.held(adapter)
+        if resident is self.active:
+            return
+        self.active = resident
+        self._fill()
+        self.switches += 1
+
+    def held(self, adapter: Adapter) -> Adapter:
+        """The resident adapter of that content.
+
+        Raises:
+            AdapterError: when there is none.
+        """
+        if adapter.content not in self._resident:
             raise AdapterError(
                 "the adapter is not in this bank", got=adapter.content[:12], fix="bank.load(adapter) first"
             )
-        if resident is self.active:
-            return
-        self._place({} if resident is None else resident.layers)
-        self.active = resident
-        self.switches += 1
+        return self._resident[adapter.content]
 
     def unload(self, adapter: Adapter) -> None:
         """Forget an adapter; where it is active, none is afterwards."""
         if self.active is not None and self.active.content == adapter.content:
             self.activate(None)
         self._resident.pop(adapter.content, None)
+        self._fused.pop(adapter.content, None)
 
     def clear(self) -> None:
         """Activate none and forget all."""
         self.activate(None)
         self._resident.clear()
+        self._fused.clear()
 
     @property
     def resident(self) -> tuple[Adapter, ...]:
         return tuple(self._resident.values())
 
+    @property
+    def fused(self) -> Mapping[str, Mapping[str, Update]]:
+        """By the content of resident adapters, the whole weights by which they act instead of low-rank."""
+        return self._fused
+
+    def keep_fused(self, adapter: Adapter, layers: Mapping[str, Update]) -> None:
+        """From now on, let an adapter act by whole weights of its layers; ``FusionCache`` decides when.
+
+        Raises:
+            AdapterError: when the adapter is not resident.
+        """
+        self._fused[self.held(adapter).content] = layers
+        if self.active is self.held(adapter):
+            self._fill()
+
+    def drop_fused(self, adapter: Adapter) -> None:
+        """Let an adapter act by its low-rank updates again, and release its whole weights."""
+        dropped = self._fused.pop(adapter.content, None)
+        if dropped is not None and self.active is self.held(adapter):
+            self._fill()
+
     @contextmanager
-    def placed(self, layers: Mapping[str, LowRank]) -> Iterator[None]:
+    def placed(self, layers: Mapping[str, Update]) -> Iterator[None]:
         """For the time of the block, use these updates (traced arrays in training, for example)."""
-        self._place(layers)
+        self._placed.append(layers)
+        self._fill()
         try:
             yield
         finally:
-            self._place({} if self.active is None else self.active.layers)
+            self._placed.pop()
+            self._fill()
 
     def new_adapter(
         self,
@@ -109,7 +150,7 @@ class AdapterBank:
             UsageError: when ``layers`` has an unknown form, or one of ``targets`` matches nothing.
         """
         chosen = layer_range(layers, self.num_layers)
-        inside = {key for layer, key in map(_place_of, self.slots) if layer in chosen}
+        inside = {key for layer, key in map(place_of, self.slots) if layer in chosen}
         keys = matching(sorted(inside), targets)
         where = slice_of(chosen, self.num_layers)
         config = AdapterConfig(rank, scale, activation, where, keys, "dora" if dora else "lora", dropout)
@@ -138,14 +179,20 @@ class AdapterBank:
             mx.eval(layers[name].norm)  # one layer's weight at a time, not all of them dequantised at once
         return replace(adapter, layers=layers)
 
-    def _place(self, layers: Mapping[str, LowRank]) -> None:
+    def _fill(self) -> None:
+        """Fill the slots: with what is placed, else with the active adapter, fused where it is."""
+        layers: Mapping[str, Update] = {}
+        if self._placed:
+            layers = self._placed[-1]
+        elif self.active is not None:
+            layers = self._fused.get(self.active.content, self.active.layers)
         for name, slot in self.slots.items():
             slot.update_slot = layers.get(name)
 
     def _covered(self, config: AdapterConfig) -> list[str]:
         """The slots that a configuration names."""
         layers = config.covered(self.num_layers)
-        places = {name: _place_of(name) for name in self.slots}
+        places = {name: place_of(name) for name in self.slots}
         return [
             name for name, (layer, key) in places.items() if layer in layers and (not config.keys or key in config.keys)
         ]
@@ -170,13 +217,13 @@ class AdapterBank:
             )
 
 
-def _place_of(name: str) -> tuple[int, str]:
+def place_of(name: str) -> tuple[int, str]:
     """A slot's layer number and its name inside the layer: ``model.layers.3.mlp.up_proj`` is (3, "mlp.up_proj")."""
     layer, key = name.removeprefix(WRAPPED).removeprefix("model.layers.").split(".", 1)
     return int(layer), key
 
 
-def _shapes(linear: nn.Linear | nn.QuantizedLinear, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
+def _shapes(linear: Linear, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
     """The shapes of a layer's parts under a configuration."""
     inputs, outputs = shape_of(linear)
     shapes = {"a": (inputs, config.rank), "b": (config.rank, outputs), "m": (outputs,)}
@@ -195,9 +242,7 @@ def _wrap(model: nn.Module) -> dict[str, LowRankLinear]:
     plain = {
         name: LowRankLinear(module)
         for name, module in layers.items()
-        if name.removeprefix(WRAPPED).startswith("model.layers.")
-        and name not in inner
-        and isinstance(module, nn.Linear | nn.QuantizedLinear)
+        if name.removeprefix(WRAPPED).startswith("model.layers.") and name not in inner and isinstance(module, Linear)
     }
     if plain:
         model.update_modules(tree_unflatten(list(plain.items())))

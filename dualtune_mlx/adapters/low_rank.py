@@ -1,7 +1,7 @@
-"""A linear layer with a slot for one low-rank update.
+"""A linear layer with a slot for one update: low-rank, or fused into a whole weight of its own.
 
 LoRA (arXiv 2106.09685): y = W x + s (x A) B. DoRA (arXiv 2402.09353) also scales every output's row of
-W + s (A B)ᵀ to a learned magnitude m.
+W + s (A B)ᵀ to a learned magnitude m. Fused, y = W' x, with W' = W + s (A B)ᵀ or what DoRA makes of it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
+
+Linear = nn.Linear | nn.QuantizedLinear
+"""The layers that have slots."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,83 @@ class LowRank:
         return sum(array.nbytes for array in arrays)
 
 
+@dataclass(frozen=True)
+class Fused:
+    """One layer's weight (outputs, inputs) with an update in it; the bias stays the layer's own."""
+
+    weight: mx.array
+
+    @classmethod
+    def of(cls, linear: Linear, update: LowRank, dtype: mx.Dtype | None = None) -> Fused:
+        """The weight of some type, or of the layer's; nothing is evaluated."""
+        return cls(merged(linear, update).astype(dtype or type_of(linear)))
+
+    @property
+    def arrays(self) -> tuple[mx.array, ...]:
+        return (self.weight,)
+
+    @property
+    def nbytes(self) -> int:
+        return self.weight.nbytes
+
+    def __call__(self, x: mx.array, linear: Linear) -> mx.array:
+        """What the layer then gives for x, in x's type."""
+        # float32 goes with any weight; with two 16-bit types, MLX would convert the whole weight in each pass.
+        inputs = x if x.dtype == mx.float32 else x.astype(self.weight.dtype)
+        if "bias" in linear:
+            y = mx.addmm(linear.bias.astype(inputs.dtype), inputs, self.weight.T)
+        else:
+            y = inputs @ self.weight.T
+        return y.astype(x.dtype)
+
+
+@dataclass(frozen=True)
+class Requantized:
+    """A quantised layer with an update in it: what ``mx.quantize`` gives, some modes without ``biases``."""
+
+    weight: mx.array
+    scales: mx.array
+    biases: mx.array | None = None
+
+    @classmethod
+    def of(cls, linear: Linear, update: LowRank) -> Requantized:
+        """Quantised again as the layer is; nothing is evaluated."""
+        weight = merged(linear, update).astype(type_of(linear))
+        return cls(*mx.quantize(weight, linear.group_size, linear.bits, linear.mode))
+
+    @property
+    def arrays(self) -> tuple[mx.array, ...]:
+        return (self.weight, self.scales) if self.biases is None else (self.weight, self.scales, self.biases)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays)
+
+    def __call__(self, x: mx.array, linear: Linear) -> mx.array:
+        kind = {"group_size": linear.group_size, "bits": linear.bits, "mode": linear.mode}
+        y = mx.quantized_matmul(x, self.weight, self.scales, self.biases, transpose=True, **kind)
+        return y + linear.bias if "bias" in linear else y
+
+
+Update = LowRank | Fused | Requantized
+"""What a slot may hold."""
+
+
 class LowRankLinear(nn.Module):
     """Wraps an ``nn.Linear`` or ``nn.QuantizedLinear``; with an empty slot it is that layer, bit for bit."""
 
-    def __init__(self, linear: nn.Linear | nn.QuantizedLinear) -> None:
+    def __init__(self, linear: Linear) -> None:
         super().__init__()
         self.linear = linear
-        self.update_slot: LowRank | None = None
+        self.update_slot: Update | None = None
 
     def __call__(self, x: mx.array) -> mx.array:
-        y = self.linear(x)
         update = self.update_slot
         if update is None:
-            return y
+            return self.linear(x)
+        if not isinstance(update, LowRank):
+            return update(x, self.linear)
+        y = self.linear(x)
         kept = _dropped(x, update)
         change = update.scale * ((kept @ update.a) @ update.b)
         if update.magnitude is not None:
@@ -74,7 +141,7 @@ class LowRankLinear(nn.Module):
         return y + change.astype(y.dtype)
 
 
-def row_norms(linear: nn.Linear | nn.QuantizedLinear, update: LowRank | None = None) -> mx.array:
+def row_norms(linear: Linear, update: LowRank | None = None) -> mx.array:
     """The norms ‖W + s (A B)ᵀ‖ over the inputs, one an output (outputs,), float32; without an update ‖W‖.
 
     They count as constants: no gradient goes through them (arXiv 2402.09353, section 4.3).
@@ -85,7 +152,21 @@ def row_norms(linear: nn.Linear | nn.QuantizedLinear, update: LowRank | None = N
     return mx.stop_gradient(mx.linalg.norm(weight, axis=1))
 
 
-def shape_of(linear: nn.Linear | nn.QuantizedLinear) -> tuple[int, int]:
+def merged(linear: Linear, update: LowRank) -> mx.array:
+    """W' = W + s (A B)ᵀ (outputs, inputs), float32, each row times m / ‖W'‖ with DoRA; lazily, as all of MLX."""
+    a, b = update.a.astype(mx.float32), update.b.astype(mx.float32)
+    weight = mx.addmm(_weight(linear).astype(mx.float32), b.T, a.T, alpha=update.scale)
+    if update.magnitude is None:
+        return weight
+    return weight * _ratio(linear, update, update.magnitude)[:, None]
+
+
+def type_of(linear: Linear) -> mx.Dtype:
+    """The type of a layer's weight, for a quantised one when it is dequantised; nothing is evaluated."""
+    return _weight(linear).dtype
+
+
+def shape_of(linear: Linear) -> tuple[int, int]:
     """(inputs, outputs) of a layer, quantised or not."""
     outputs, inputs = linear.weight.shape
     if isinstance(linear, nn.QuantizedLinear):
@@ -101,14 +182,14 @@ def _dropped(x: mx.array, update: LowRank) -> mx.array:
     return mx.where(mx.random.bernoulli(keep, x.shape, key=update.key), x * (1 / keep), 0)
 
 
-def _ratio(linear: nn.Linear | nn.QuantizedLinear, update: LowRank, magnitude: mx.array) -> mx.array:
+def _ratio(linear: Linear, update: LowRank, magnitude: mx.array) -> mx.array:
     """The factor m / ‖W + s (A B)ᵀ‖ of every output (outputs,)."""
     norm = row_norms(linear, update) if update.norm is None else update.norm
     # A row of zeros has no direction, and 0/0 would spread: it stays zero.
     return magnitude / mx.where(norm == 0, 1, norm)
 
 
-def _weight(linear: nn.Linear | nn.QuantizedLinear) -> mx.array:
+def _weight(linear: Linear) -> mx.array:
     """W (outputs, inputs), dequantised where it is quantised."""
     weight: mx.array = linear.weight
     if isinstance(linear, nn.QuantizedLinear):

@@ -8,12 +8,12 @@ import click
 
 from dualtune_mlx.cli.output import console, emit_json, json_option
 
-BENCHMARKS = ("training",)
+BENCHMARKS = ("training", "switching")
 
 
 @click.command("bench")
 @click.argument("benchmark", type=click.Choice(BENCHMARKS))
-@click.option("--quick", is_flag=True, help="Five minutes on two CPU cores: fewer steps, no accuracy.")
+@click.option("--quick", is_flag=True, help="At most five minutes on two CPU cores: fewer repetitions.")
 @json_option
 def command(benchmark: str, quick: bool, json_to: str | None) -> None:
     """Measure a claim here, beside the peer."""

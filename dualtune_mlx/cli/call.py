@@ -13,11 +13,10 @@ from rich.text import Text
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import STDOUT, console, emit_json, json_option
 from dualtune_mlx.data import read_tools
+from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.orchestration import BlockingToolbox, ToolResult, connected, read_config
 from dualtune_mlx.tools import Tool, ToolCall
-
-CANDIDATES = 3
 
 
 @click.command("call")
@@ -27,6 +26,23 @@ CANDIDATES = 3
 @click.option("--tools", "tools_file", type=click.Path(path_type=Path), help="JSON file with the visible tools.")
 @click.option("--mcp", type=click.Path(path_type=Path), help="mcpServers file; its servers are started.")
 @click.option("--execute", is_flag=True, help="Execute the call on its MCP server.")
+@click.option("--top-k", type=click.IntRange(1), default=3, show_default=True, help="How many candidates to rank.")
+@click.option(
+    "--abstain",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Below this probability of the best candidate, rank the candidates and make no call.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="0 writes the most probable arguments; otherwise they are drawn. The choice is exact.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Decides every draw.")
+@options.grounding
 @options.max_tokens
 @json_option
 def command(
@@ -36,6 +52,11 @@ def command(
     tools_file: Path | None,
     mcp: Path | None,
     execute: bool,
+    top_k: int,
+    abstain: float,
+    temperature: float,
+    seed: int,
+    grounding: str,
     max_tokens: int,
     json_to: str | None,
 ) -> None:
@@ -48,12 +69,14 @@ def command(
         raise click.UsageError("Give either --tools or --mcp.")
     if execute and mcp is None:
         raise click.UsageError("--execute needs --mcp: a file of tools cannot be called.")
+    decoding = Decoding(max_tokens, temperature, seed, grounding=grounding)
     with ExitStack() as stack:
         toolbox = stack.enter_context(connected(read_config(mcp))) if mcp else None
         tools = visible_tools(toolbox) if toolbox else read_tools(tools_file or Path())
-        dualtune = stack.enter_context(DualTune.load(bundle, model))
-        call = dualtune.call(request, tools, top_k=CANDIDATES, max_tokens=max_tokens)
-        result = toolbox.execute(call) if toolbox and execute and not call.is_respond else None
+        dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding))
+        call = dualtune.call(request, tools, top_k=top_k, abstain=abstain)
+        made = not call.is_respond and not call.abstained
+        result = toolbox.execute(call) if toolbox and execute and made else None
     show(console(json_to), request, call, result)
     emit_json(json_to, call_json(call, result))
 
@@ -68,7 +91,9 @@ def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) 
     for tool, probability in call.candidates:
         bar = "█" * round(20 * probability)
         out.print(Text(f"  {tool.name:<28}{probability:>7.1%} {bar}"))
-    if not call.is_respond:
+    if call.abstained:
+        out.print(Text("  no call: the best candidate is too improbable", style="yellow"))
+    elif not call.is_respond:
         written = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
         out.print(Text(f"  → {call.name}({written})", style="cyan"))
     if result is not None:
@@ -81,8 +106,8 @@ def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) 
 
 def call_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
     value: dict[str, Any] = {
-        "server": call.server,
-        "name": call.name,
+        "server": None if call.abstained else call.server,
+        "name": None if call.abstained else call.name,
         "arguments": dict(call.arguments),
         "confidence": call.confidence,
         "candidates": [{"server": t.server, "name": t.name, "probability": p} for t, p in call.candidates],

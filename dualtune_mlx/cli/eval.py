@@ -10,6 +10,7 @@ from rich.table import Table
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option, progress
 from dualtune_mlx.data import read_trajectories
+from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.evaluation import evaluate_calls
 from dualtune_mlx.evaluation.calls import METRICS
@@ -23,6 +24,7 @@ from dualtune_mlx.evaluation.calls import METRICS
 @click.option("--suite", type=click.Choice(["calls"]), default="calls", show_default=True, help="What is measured.")
 @options.template
 @options.cards
+@options.grounding
 @options.max_tokens
 @json_option
 def command(
@@ -33,16 +35,20 @@ def command(
     suite: str,
     template: str,
     cards: str,
+    grounding: str,
     max_tokens: int,
     json_to: str | None,
 ) -> None:
-    """Measure a bundle, or a base model, on DATA. --template and --cards are for --base; a bundle has its own."""
+    """Measure a bundle, or a base model, on DATA.
+
+    --template and --cards are for --base; a bundle has its own. --grounding is for --bundle; a base model has none.
+    """
     if (bundle is None) == (not base):
         raise click.UsageError("Give either --bundle or --base.")
     out = console(json_to)
     trajectories = read_trajectories(data)
     loaded = (
-        DualTune.load(bundle, model)
+        DualTune.load(bundle, model, decoding=Decoding(grounding=grounding))
         if bundle
         else DualTune.without_adapters(options.required_model(model), template, cards)
     )

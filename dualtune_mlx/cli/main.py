@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": "Show tokens, masks and activation.",
     "convert": "Convert models to MLX.",
     "bench": "Measure a claim here, beside the peer.",
+    "warm": "Compute the prefixes of a bundle's tools ahead.",
     "plan": "Say what memory and time training will need.",
     "doctor": "Say what this machine has and lacks.",
 }

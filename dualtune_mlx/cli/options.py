@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dualtune_mlx.decoding import GROUNDINGS
 from dualtune_mlx.engine import MAX_TOKENS
 from dualtune_mlx.models import EMBEDDED
 from dualtune_mlx.prompts import CARDS, TEMPLATES
@@ -13,6 +14,13 @@ TEMPLATE_HELP = f"{', '.join(TEMPLATES)}, or a file of yours."
 template = click.option("--template", default="chatml", show_default=True, metavar="T", help=TEMPLATE_HELP)
 max_tokens = click.option(
     "--max-tokens", type=click.IntRange(1), default=MAX_TOKENS, show_default=True, help="Longest arguments, in tokens."
+)
+grounding = click.option(
+    "--grounding",
+    type=click.Choice(GROUNDINGS),
+    default="data",
+    show_default=True,
+    help="Hold the strings that training always saw copied to spans of the conversation; or none; or the unsure ones.",
 )
 CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or with the full schema."
 cards = click.option("--cards", type=click.Choice(CARDS), default="signature", show_default=True, help=CARDS_HELP)

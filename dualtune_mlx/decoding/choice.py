@@ -4,6 +4,9 @@ A name's probability is the product, over its tokens, of the model's probability
 those that continue some allowed name: what constrained sampling would draw. A node's probability is
 at most its parent's, so the first complete name that leaves the queue is the best one. Where only one
 token is possible the model is not asked.
+
+Forks that the search is likely to come to are asked about together. What is asked ahead changes how
+often the model is asked, never what is found.
 """
 
 from __future__ import annotations
@@ -12,13 +15,16 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
+from math import exp, log
 
 from dualtune_mlx.errors import PromptError
 
+WIDTH = 8
+"""How many forks are asked about together."""
+LIKELY = 0.1
+"""How probable a fork must be to be asked ahead, compared with the one that has to be asked."""
+
 Tokens = tuple[int, ...]
-LogProbabilities = Callable[[Tokens, Sequence[int]], Sequence[float]]
-"""(path, allowed next tokens) to the log-probability of each, normalised over the allowed ones."""
 
 
 @dataclass(frozen=True)
@@ -29,34 +35,75 @@ class Ranked:
     probability: float
 
 
+@dataclass(frozen=True)
+class Fork:
+    """Where names part: the tokens they share, and where each token that may follow leads; ``size`` names in all."""
+
+    path: Tokens
+    children: Mapping[int, Fork | str]
+    size: int
+
+
+LogProbabilities = Callable[[Sequence[Fork]], Sequence[Sequence[float]]]
+"""Forks to the log-probabilities of their children, each normalised over the fork's own; the first fork comes alone."""
+Queue = list[tuple[float, Tokens, Fork | str]]
+"""Nodes by their cost, which is minus the log-probability; paths differ, so two nodes are never compared."""
+
+
 def best_first(names: Mapping[str, Tokens], log_probabilities: LogProbabilities, top_k: int = 1) -> list[Ranked]:
     """The ``top_k`` most probable names, best first.
 
     Args:
         names: each name's tokens; none may be the beginning of another.
-        log_probabilities: asks the model what may follow a path.
+        log_probabilities: asks the model what may follow.
 
     Raises:
         PromptError: when one name's tokens begin another's.
     """
-    queue: list[tuple[float, Tokens, list[str]]] = [(0.0, (), list(names))]
+    queue: Queue = [(0.0, (), _trie(names, list(names), ()))]
+    answers: dict[Tokens, Sequence[float]] = {}
     found: list[Ranked] = []
     while queue and len(found) < top_k:
-        cost, path, members = heapq.heappop(queue)
-        path, children = _fork(names, path, members)
-        if not children:
-            found.append(Ranked(members[0], exp(-cost)))
+        cost, _, node = queue[0]
+        if isinstance(node, Fork) and node.path not in answers:
+            forks = _likely(queue, answers, top_k - len(found)) if answers else [node]
+            answers.update(zip([fork.path for fork in forks], log_probabilities(forks), strict=True))
+        heapq.heappop(queue)
+        if isinstance(node, str):
+            found.append(Ranked(node, exp(-cost)))
             continue
-        tokens = sorted(children)
-        for token, log_probability in zip(tokens, log_probabilities(path, tokens), strict=True):
-            heapq.heappush(queue, (cost - log_probability, (*path, token), children[token]))
+        for (token, child), log_probability in zip(node.children.items(), answers[node.path], strict=True):
+            heapq.heappush(queue, (cost - log_probability, (*node.path, token), child))
     return found
 
 
-def _fork(names: Mapping[str, Tokens], path: Tokens, members: list[str]) -> tuple[Tokens, dict[int, list[str]]]:
-    """Follow the only way until it forks; no children when one complete name is left."""
+def _likely(queue: Queue, answers: Mapping[Tokens, Sequence[float]], wanted: int) -> list[Fork]:
+    """The fork at the head of the queue, and those that the search is likely to come to before it is done.
+
+    Below a fork without an answer, each name is taken to be as probable as the others.
+    """
+    limit = queue[0][0] - log(LIKELY)
+    ahead = list(queue)
+    chosen: list[Fork] = []
+    while ahead and wanted and len(chosen) < WIDTH and ahead[0][0] <= limit:
+        cost, _, node = heapq.heappop(ahead)
+        if isinstance(node, str):
+            wanted -= 1  # names of the queue: the search ends with them, at the latest
+            continue
+        known = answers.get(node.path)
+        if known is None:
+            chosen.append(node)
+        for i, (token, child) in enumerate(node.children.items()):
+            if isinstance(child, Fork):
+                share = known[i] if known else log(child.size / node.size)
+                heapq.heappush(ahead, (cost - share, (*node.path, token), child))
+    return chosen
+
+
+def _trie(names: Mapping[str, Tokens], members: list[str], path: Tokens) -> Fork | str:
+    """Follow the only way until it forks; a name where one is left."""
     if len(members) == 1:
-        return names[members[0]], {}
+        return members[0]
     while True:
         children: dict[int, list[str]] = defaultdict(list)
         for name in members:
@@ -68,5 +115,7 @@ def _fork(names: Mapping[str, Tokens], path: Tokens, members: list[str]) -> tupl
                 )
             children[names[name][len(path)]].append(name)
         if len(children) > 1:
-            return path, children
+            break
         path = (*path, next(iter(children)))
+    below = {token: _trie(names, children[token], (*path, token)) for token in sorted(children)}
+    return Fork(path, below, len(members))

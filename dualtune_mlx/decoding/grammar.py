@@ -78,9 +78,18 @@ class ArgumentGrammar:
                 got=self._matcher.get_error().splitlines()[0],
             )
 
+    def beginning(self, tokens: Sequence[int]) -> list[int]:
+        """The tokens, up to the first that may not come where it stands."""
+        return list(tokens[: self._matcher.validate_tokens(list(tokens))])
+
+    def spelled(self, tokens: Sequence[int]) -> bytes:
+        """What tokens spell, in UTF-8; a token may end inside a character."""
+        text: bytes = self._tokenizer.decode_bytes(list(tokens))
+        return text
+
     def value(self, tokens: Sequence[int]) -> dict[str, Any]:
         """The JSON object that complete tokens spell."""
-        value: dict[str, Any] = json.loads(self._tokenizer.decode_bytes(list(tokens)))
+        value: dict[str, Any] = json.loads(self.spelled(tokens))
         return value
 
     @property

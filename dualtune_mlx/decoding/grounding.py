@@ -3,7 +3,8 @@
 Nearly every wrong argument of a small model is a near-miss copy. Training counts, for each string
 parameter, whether its values stand in the conversation word for word; where they always do (but for a
 few constants, such as "." for the current folder), decoding allows only spans of the conversation and
-those constants. They become an ``enum`` in the schema, so the grammar does the rest.
+those constants. They become an ``enum`` in the schema, so the grammar does the rest. ``Decoding.grounding``
+says whether all of them are held, none, or those alone that the model was not sure of (see ``confidence``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from dualtune_mlx.data.steps import Step
@@ -76,6 +77,14 @@ def grounded(tool: Tool, messages: Iterable[Message], grounding: Grounding) -> M
             return tool.parameters
     schema: Mapping[str, Any] = _held(tool.parameters, "", parameters, tuple(spans)) if spans else tool.parameters
     return schema
+
+
+def only(grounding: Grounding, paths: Container[str]) -> Grounding:
+    """The part of a grounding that is about some paths."""
+    return {
+        tool: {path: constants for path, constants in parameters.items() if path in paths}
+        for tool, parameters in grounding.items()
+    }
 
 
 def spans_of(messages: Iterable[Message]) -> Iterator[str]:

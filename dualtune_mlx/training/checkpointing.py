@@ -40,7 +40,7 @@ class Recomputed:
         return getattr(self.layer, name)
 
     def __call__(self, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
-        held = [(slot, slot.update_slot) for slot in self.slots if slot.update_slot is not None]
+        held = [(slot, slot.update_slot) for slot in self.slots if isinstance(slot.update_slot, LowRank)]
 
         def run(x: mx.array, parts: list[dict[str, mx.array]]) -> mx.array:
             updates = [

@@ -38,7 +38,11 @@ class Team:
         """The sums over all processes of a tree of arrays; every process calls this together."""
         if self.size == 1:
             return tree
-        return tree_map(lambda array: mx.distributed.all_sum(array), tree)
+        mx.eval(tree)
+        sums = tree_map(lambda array: mx.distributed.all_sum(array), tree)
+        # At once and from evaluated arrays: processes that meet sums in different orders wait for each other forever.
+        mx.eval(sums)
+        return sums
 
     def told(self, value: Any) -> Any:
         """The leading process's JSON value, in every process; the others' own is not looked at."""

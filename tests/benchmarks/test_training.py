@@ -65,9 +65,9 @@ def learned_by_the_peer(tokens: mx.array, ranges: mx.array) -> list[tuple[int, .
 def test_both_see_the_same_tokens_and_learn_the_same_targets(work, monkeypatch, tmp_path):
     seen = []
 
-    def spied(examples, prefix, make=trainer.make_batch):
+    def spied(examples, prefix, whole=None, make=trainer.make_batch):
         seen.append(list(examples))
-        return make(examples, prefix)
+        return make(examples, prefix, whole)
 
     monkeypatch.setattr(trainer, "make_batch", spied)
     train_ours(work, "all", tmp_path / "all", STEPS)

@@ -181,6 +181,16 @@ def test_an_object_that_says_so_stays_open(tokenizer):
     assert grammar.complete
 
 
+def test_a_draft_is_cut_at_the_first_token_that_may_not_come(tokenizer):
+    grammar = ArgumentGrammar(Tool("t", "", schema(n={"type": "integer"})), tokenizer)
+    draft = tiny.tokenizer().encode('{"n": 12x3}', add_special_tokens=False)
+    for _ in range(2):  # looking changes nothing
+        assert text_of(grammar, grammar.beginning(draft)) == '{"n": 12'
+    assert grammar.beginning([]) == []
+    grammar.append(draft[:7])
+    assert text_of(grammar, grammar.beginning(draft[7:])) == "2"
+
+
 def test_what_must_come_is_forced_without_asking(tokenizer):
     grammar = ArgumentGrammar(Tool("t", "", schema(path={"const": "a"})), tokenizer)
     assert text_of(grammar, grammar.forced()) == '{"path": "a"}'

@@ -1,0 +1,198 @@
+"""From "the selector is done" to the first token of the arguments: mlx-lm's ways to switch adapters, and ours.
+
+    python benchmarks/switching.py [--quick] [--json FILE]       is: dualtune bench switching [--quick] [--json FILE]
+
+Both need the embedded model and the extra ``demo``: the tools in the prompt are those that its real servers list. The
+adapters have rank 16 on all projections of all layers, the prefix 3,600 tokens, the request 30. ``--quick`` takes each
+of mlx-lm's ways once, and three minutes on two CPU cores.
+
+``reload``: mlx-lm's server drops the model and loads it with the other adapter. ``load_adapters``: the adapter's layers
+are exchanged in the resident model. Both then process the whole stream again, because its KV was another adapter's;
+``load_adapters, own KV`` shows the same where that adapter's own KV was kept from an earlier call.
+Ours, low-rank or fused (the weights computed beforehand, or ``fused_cold``, within the switch), processes what lies
+behind the activation point: ``turn``, from the request on, or ``invocation``, the opener and the name. Ratios without
+an activation in their name are those of ``turn``. The peer of decoding is the model without an adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from dualtune_mlx.benchmarks import common
+from dualtune_mlx.benchmarks.common import apart, ratio, spread
+from dualtune_mlx.benchmarks.training import demo_tools
+from dualtune_mlx.benchmarks.ways import FORMS, RANK, Ours, Switches, Task, load_in_place, ours, reload, save_adapters
+from dualtune_mlx.models import EMBEDDED, load_tokenizer
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.tools import Message, Tool, ToolCall
+
+ACTIVATIONS = ("turn", "invocation")
+REQUEST = "Please look into notes/meeting-2026.md, and then tell me the first twelve lines of it, just as they are"
+TOOL = "read_text_file"
+PEERS = ("reload", "load_adapters")
+KEPT = "load_adapters, own KV"
+GOALS = {
+    "switch_time_vs_load_adapters@invocation": 0.01,
+    "switch_time_vs_load_adapters@invocation:fused": 0.01,
+    "switch_time_vs_load_adapters@turn": 0.02,
+    "switch_time_vs_load_adapters@turn:fused": 0.02,
+    "decode_speed_fused_vs_base": 0.98,
+}
+"""Times are at most that, speeds at least."""
+REFERENCE_CHANGE = 1000.0
+"""Goal in microseconds."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How tools are written, how often each of mlx-lm's and of our ways is taken, and the tokens decoded."""
+
+    cards: str
+    theirs: int
+    ours: int
+    decoded: int
+
+
+QUICK = Setting("schema", theirs=1, ours=3, decoded=20)
+FULL = Setting("schema", theirs=3, ours=10, decoded=60)
+
+
+def run(quick: bool, out: Console) -> dict[str, Any]:
+    """Measure, print the table, and give the value that ``--json`` writes."""
+    setting = QUICK if quick else FULL
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        task = prepared(setting, demo_tools(folder), EMBEDDED, folder)
+        switches, mine = measured(setting, task, out)
+    value = common.report(
+        "switching",
+        [row(way, activation, found) for (way, activation), found in switches.items()] + decoding_rows(mine),
+        {**compared(switches), **decoding_ratios(mine)},
+        counted(task, mine),
+    )
+    show(out, value)
+    return value
+
+
+def prepared(setting: Setting, tools: tuple[Tool, ...], model: str, folder: Path) -> Task:
+    """The stream up to the arguments of one call, and two adapters in the folder."""
+    prompt = Prompt(Template("chatml"), load_tokenizer(model), setting.cards)
+    tool = next(tool for tool in tools if tool.name == TOOL)
+    stream = prompt.stream([Message("user", REQUEST)], tools, ToolCall(tool.name, {}, tool.server))
+    task = Task(
+        model,
+        stream.tokens[: stream.last("arguments").start],
+        {activation: stream.activation(activation) for activation in ACTIVATIONS},
+        folder / "selector",
+        folder / "arguments",
+    )
+    apart(save_adapters, model, task.selector, task.arguments)
+    return task
+
+
+def measured(setting: Setting, task: Task, out: Console) -> tuple[dict[tuple[str, str], Switches], Ours]:
+    """Every way's switches, by way and activation (none where it makes no difference), and what else ours gave."""
+    out.print(f"reload: {setting.theirs} switches over {len(task.tokens)} tokens", markup=False)
+    reloaded = apart(reload, task, setting.theirs)
+    out.print(f"load_adapters: {setting.theirs} switches", markup=False)
+    in_place, kept = apart(load_in_place, task, setting.theirs)
+    out.print(f"ours: {setting.ours} switches in each form and activation", markup=False)
+    mine = apart(ours, task, setting.ours, setting.decoded)
+    return {("reload", ""): reloaded, ("load_adapters", ""): in_place, (KEPT, "turn"): kept, **mine.switches}, mine
+
+
+def row(way: str, activation: str, found: Switches) -> dict[str, Any]:
+    """One way's switches."""
+    return {"way": way, "activation": activation, "seconds": spread(found.seconds), "processed_tokens": found.processed}
+
+
+def decoding_rows(mine: Ours) -> list[dict[str, Any]]:
+    """Tokens a second in each form."""
+    return [{"form": form, "tokens_per_second": spread(_speeds(taken))} for form, taken in mine.decoding.items()]
+
+
+def compared(switches: Mapping[tuple[str, str], Switches]) -> dict[str, dict[str, float]]:
+    """The ratios of switches; ``turn``, which is the default, also has the plain names."""
+    ratios = {}
+    for peer in PEERS:
+        for form in FORMS:
+            suffix = "" if form == "low_rank" else f":{form}"
+            for activation in ACTIVATIONS:
+                found = ratio(switches[form, activation].seconds, switches[peer, ""].seconds)
+                ratios[f"switch_time_vs_{peer}@{activation}{suffix}"] = found
+                if activation == ACTIVATIONS[0]:
+                    ratios[f"switch_time_vs_{peer}{suffix}"] = found
+    return ratios
+
+
+def decoding_ratios(mine: Ours) -> dict[str, dict[str, float]]:
+    """Decoding under an adapter, beside the model without one."""
+    speeds = {form: _speeds(taken) for form, taken in mine.decoding.items()}
+    return {f"decode_speed_{form}_vs_base": ratio(speeds[form], speeds["base"]) for form in ("fused", "low_rank")}
+
+
+def counted(task: Task, mine: Ours) -> dict[str, Any]:
+    """What the figures come from: tokens, bytes, and the reference change alone."""
+    total = len(task.tokens)
+    return {
+        "rank": RANK,
+        "stream_tokens": total,
+        "prefix_tokens": task.starts["turn"],
+        "active_tokens": {activation: total - start for activation, start in task.starts.items()},
+        "adapter_bytes": dict(mine.nbytes),
+        "reference_change_microseconds": {
+            form: {name: figure * (1 if name == "n" else 1e6) for name, figure in spread(taken).items()}
+            for form, taken in mine.reference_changes.items()
+        },
+    }
+
+
+def show(out: Console, value: Mapping[str, Any]) -> None:
+    """The figures and the goals."""
+    ratios, counters = value["ratios"], value["counters"]
+    switches = [one for one in value["rows"] if "way" in one]
+    columns = ["way", "activation", "tokens", "ms", "from", "to", *(f"vs {peer}" for peer in PEERS)]
+    common.print_table(out, "Switching from the selector", columns, [_line(one, ratios) for one in switches])
+    for one in value["rows"]:
+        if "form" in one:
+            speed = one["tokens_per_second"]["median"]
+            out.print(f"decoding, {one['form']}: {speed:.3g} tokens/s", markup=False)
+    for form, taken in counters["reference_change_microseconds"].items():
+        met = _met(taken["median"] <= REFERENCE_CHANGE)
+        out.print(f"goal reference change ({form}) under 1 ms: {met}: {taken['median']:.0f} microseconds", markup=False)
+    for name, goal in GOALS.items():
+        got, fast = ratios[name]["median"], "speed" in name
+        met = _met(got >= goal if fast else got <= goal)
+        out.print(f"goal {name} {'at least' if fast else 'at most'} {goal:g}: {met}: {got:.3g}", markup=False)
+
+
+def _line(one: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]]) -> list[str]:
+    way, activation, seconds = one["way"], one["activation"], one["seconds"]
+    suffix = "" if way == "low_rank" else f":{way}"
+    beside = (ratios.get(f"switch_time_vs_{peer}@{activation}{suffix}") for peer in PEERS)
+    times = (f"{seconds[name] * 1000:.1f}" for name in ("median", "min", "max"))
+    return [
+        way,
+        activation,
+        f"{one['processed_tokens']}",
+        *times,
+        *(f"{found['median']:.2g}" if found else "" for found in beside),
+    ]
+
+
+def _met(reached: bool) -> str:
+    return "reached" if reached else "NOT reached"
+
+
+def _speeds(seconds: Sequence[float]) -> list[float]:
+    return [1 / one for one in seconds]
+
+
+if __name__ == "__main__":
+    common.main(__file__)

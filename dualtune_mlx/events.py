@@ -1,0 +1,80 @@
+"""What happens in a call, event by event, for those who show it while it runs (``DualTune.stream``)."""
+
+from __future__ import annotations
+
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from dualtune_mlx.decoding import Step
+from dualtune_mlx.tools import Tool, ToolCall
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StageBegins:
+    """A stage begins: ``selector``, or ``arguments``, then with the tool that they are for.
+
+    Where arguments are written a second time (grounding ``auto``), their stage begins a second time: the arguments
+    are the text that came since the last beginning.
+    """
+
+    stage: str
+    tool: Tool | None = None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The most probable tools, ``respond`` among them, best first, with exact probabilities."""
+
+    ranked: tuple[tuple[Tool, float], ...]
+
+
+@dataclass(frozen=True)
+class ArgumentText:
+    """The next piece of the arguments' JSON text, in whole characters."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The call, as ``DualTune.call`` returns it; nothing comes after it."""
+
+    call: ToolCall
+
+
+Event = StageBegins | Candidates | ArgumentText | Done
+
+
+def texts(
+    steps: Generator[Step, None, T], spelled: Callable[[Sequence[int]], bytes], watch: Callable[[Step], object]
+) -> Generator[Event, None, T]:
+    """Steps of writing as text, and what they return; ``watch`` sees each.
+
+    A token may end inside a character, an event does not.
+    """
+    decode = getincrementaldecoder("utf-8")().decode
+    with closing(steps):
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            watch(step)
+            if text := decode(spelled(step.tokens)):
+                yield ArgumentText(text)
+
+
+def returned(generator: Generator[Any, None, T]) -> T:
+    """What a generator returns at its end."""
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            value: T = end.value
+            return value

@@ -1,0 +1,165 @@
+"""Fused weights: what a layer and a model give with them, beside the low-rank updates that they stand for."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+
+from dualtune_mlx.adapters import AdapterBank, FusionCache
+from dualtune_mlx.adapters.low_rank import Fused, Requantized
+from dualtune_mlx.adapters.measures import logit_error
+from dualtune_mlx.errors import AdapterError
+from tests.adapters.adapters import TOKENS, adapter_for, plain, same
+from tests.adapters.test_low_rank import BASES, applied, inputs, linear_for, update_for, wide
+from tests.adapters.test_low_rank import plain as in_float64
+
+PROMPTS = [[7, 30, 12, 99, 4, 51], [1, 2, 3]]
+KINDS = ("llama", "qwen2", "gemma3_text", "phi3")
+LARGE = 10**9
+
+
+def both(model: nn.Module, dora: bool = False, **options) -> tuple[mx.array, mx.array, mx.array]:
+    """The logits of the base, of a low-rank adapter, and of the same one fused."""
+    base = model(TOKENS)
+    bank = AdapterBank(model)
+    adapter = bank.load(adapter_for(bank, 1, dora=dora))
+    bank.activate(adapter)
+    low_rank = model(TOKENS)
+    FusionCache(bank, LARGE, "always", **options).activate(adapter)
+    assert bank.fused.keys() == {adapter.content}
+    return base, low_rank, model(TOKENS)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_fused_logits_are_the_low_rank_ones(kind, dora):
+    base, low_rank, fused = both(plain(kind), dora)
+    size = mx.abs(low_rank).max().item()
+    assert mx.abs(fused - low_rank).max().item() < 2e-5 * size
+    assert mx.abs(base - low_rank).max().item() > 1e-2 * size
+
+
+@pytest.mark.parametrize(("fuse_to", "tolerance"), [("float32", 2e-5), ("float16", 2e-3), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize(("kind", "quantised"), [("qwen2", True), ("llama", True), ("llama", False)])
+def test_a_wider_type_holds_what_the_low_rank_path_gives(kind, quantised, dora, fuse_to, tolerance):
+    _, low_rank, fused = both(plain(kind, quantised), dora, fuse_to=fuse_to)
+    assert fused.dtype == low_rank.dtype
+    assert mx.abs(fused - low_rank).max().item() < tolerance * mx.abs(low_rank).max().item()
+
+
+@BASES
+@pytest.mark.parametrize("dora", [False, True])
+def test_a_fused_layer_equals_the_merged_weights(bias, bits, dora):
+    linear, x = linear_for(bias, bits), inputs()
+    update = update_for(linear, dora)
+    got = applied(linear, Fused.of(linear, update), x)
+    assert np.abs(wide(got) - in_float64(linear, update, x)).max() < 1e-5
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_update_that_changes_nothing_is_the_layer_bit_for_bit(bias):
+    linear, x = linear_for(bias), inputs()
+    update = update_for(linear, dora=False)
+    idle = type(update)(update.a, mx.zeros_like(update.b), update.scale)
+    assert same(applied(linear, Fused.of(linear, idle), x), linear(x))
+
+
+@pytest.mark.parametrize("bits", [0, 4])
+@pytest.mark.parametrize("fuse_to", [mx.float32, mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+def test_the_output_has_the_input_s_type(dtype, fuse_to, bits):
+    linear = linear_for(bits=bits)
+    linear.set_dtype(dtype)
+    update, x = update_for(linear), inputs().astype(dtype)
+    got = applied(linear, Fused.of(linear, update, fuse_to), x)
+    assert got.dtype == applied(linear, update, x).dtype == dtype
+    expected = in_float64(linear, update, x)
+    assert np.abs(wide(got) - expected).max() < 3e-2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_fusing_computes_in_float32_and_rounds_once(dtype):
+    linear = linear_for()
+    linear.set_dtype(dtype)
+    update = update_for(linear)
+    weight = Fused.of(linear, update).weight
+    assert weight.dtype == dtype
+    exact = Fused.of(linear, update, mx.float32).weight
+    assert same(weight.astype(mx.float32), exact.astype(dtype).astype(mx.float32))
+
+
+@pytest.mark.parametrize(("bias", "bits"), [(False, 4), (True, 4), (True, 3), (True, 8)])
+def test_a_requantised_layer_is_the_fused_one_quantised(bias, bits):
+    linear, x = linear_for(bias, bits), inputs()
+    update = update_for(linear)
+    got = Requantized.of(linear, update)
+    arrays = mx.quantize(Fused.of(linear, update).weight, 32, bits)
+    assert all(mx.array_equal(ours, theirs).item() for ours, theirs in zip(got.arrays, arrays, strict=True))
+    assert got.nbytes == sum(linear[name].nbytes for name in ("weight", "scales", "biases"))
+    weight = mx.dequantize(*arrays, group_size=32, bits=bits)
+    expected = wide(x) @ wide(weight).T + (wide(linear.bias) if bias else 0)
+    assert np.abs(wide(applied(linear, got, x)) - expected).max() < 1e-4
+
+
+def test_requantising_says_what_is_left_of_an_adapter():
+    model = plain("qwen2", quantised=True)
+    bank = AdapterBank(model)
+    cache = FusionCache(bank, LARGE)
+    strong = bank.load(adapter_for(bank, 1, scale=2.0))
+    weak = bank.load(adapter_for(bank, 1, scale=1e-3))
+    found = {adapter.config.scale: cache.requantize(adapter, PROMPTS) for adapter in (strong, weak)}
+    assert 0 < found[2.0].share < 0.5
+    assert found[1e-3].share > 0.5
+    assert found[2.0].largest > 0
+    cache.activate(strong)
+    assert (cache.hits, cache.fusions, cache.nbytes) == (1, 2, sum(map(_stored, bank.fused.values())))
+    expected = logit_error(bank, strong, bank.fused[strong.content], [TOKENS[0].tolist()])
+    acting = model(TOKENS)
+    with bank.placed(strong.layers):
+        assert mx.abs(acting - model(TOKENS)).max().item() == pytest.approx(expected.largest, rel=1e-3)
+
+
+def _stored(layers) -> int:
+    return sum(array.nbytes for layer in layers.values() for array in layer.arrays)
+
+
+def test_an_exact_form_has_no_error_and_a_lost_one_has_it_all():
+    model = plain()
+    bank = AdapterBank(model)
+    adapter = bank.load(adapter_for(bank, 1))
+    fresh = bank.load(bank.new_adapter(4, 2.0, "all", seed=1))
+    assert logit_error(bank, adapter, adapter.layers, PROMPTS).largest == 0
+    assert logit_error(bank, adapter, {}, PROMPTS).share == pytest.approx(1)
+    assert logit_error(bank, fresh, {}, PROMPTS).share == np.inf
+
+
+def test_the_share_is_that_of_the_norms():
+    model = plain()
+    bank = AdapterBank(model)
+    adapter, other = (bank.load(adapter_for(bank, seed)) for seed in (1, 2))
+    found = []
+    for updates in ({}, adapter.layers, other.layers):
+        with bank.placed(updates):
+            found.append(np.concatenate([wide(model(mx.array([prompt]))[0]) for prompt in PROMPTS]))
+    base, low_rank, fused = found
+    error = logit_error(bank, adapter, other.layers, PROMPTS)
+    assert error.largest == pytest.approx(np.abs(fused - low_rank).max())
+    assert error.share == pytest.approx(np.linalg.norm(fused - low_rank) / np.linalg.norm(low_rank - base))
+
+
+def test_requantising_needs_quantised_layers_and_room():
+    bank = AdapterBank(plain())
+    adapter = bank.load(adapter_for(bank, 1))
+    with pytest.raises(AdapterError, match="not quantised(?s:.*)model.layers.0.mlp.down_proj"):
+        FusionCache(bank, LARGE).requantize(adapter, PROMPTS)
+    bank = AdapterBank(plain(quantised=True))
+    adapter = bank.load(adapter_for(bank, 1))
+    with pytest.raises(AdapterError, match="no room(?s:.*)expected: at most 100"):
+        FusionCache(bank, 100).requantize(adapter, PROMPTS)
+    assert not bank.fused
+    FusionCache(bank, LARGE).requantize(adapter, PROMPTS)
+    FusionCache(bank, _stored(bank.fused[adapter.content])).requantize(adapter, PROMPTS)
+    assert bank.fused

@@ -1,0 +1,58 @@
+"""Keys and values that tell whose they are: each token's depend on the model, the adapter and all tokens before it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import mlx.core as mx
+import numpy as np
+
+from dualtune_mlx.kv import Snapshot
+
+LAYERS, HEADS, WIDTH = 2, 2, 4
+PER_TOKEN = 2 * LAYERS * HEADS * WIDTH * 4
+"""Bytes of a token in float32."""
+
+
+def fake(
+    tokens: Sequence[int],
+    whose: str = "",
+    layers: int = LAYERS,
+    heads: int = HEADS,
+    width: int = WIDTH,
+    dtype: mx.Dtype = mx.float32,
+) -> Snapshot:
+    """A snapshot of one piece, without a model."""
+    pairs = []
+    for layer in range(layers):
+        pairs.append(tuple(_array(tokens, f"{whose}/{layer}/{part}", heads, width, dtype) for part in "kv"))
+    return Snapshot(tuple(tokens), (tuple(pairs),))
+
+
+def _array(tokens: Sequence[int], whose: str, heads: int, width: int, dtype: mx.Dtype) -> mx.array:
+    state, rows = zlib.crc32(whose.encode()), []
+    for token in tokens:
+        state = zlib.crc32(str(token).encode(), state)
+        rows.append([[(state >> (8 * head + part)) % 1000 for part in range(width)] for head in range(heads)])
+    values = np.array(rows, dtype=np.float32).reshape(len(tokens), heads, width).transpose(1, 0, 2)[None]
+    array = mx.contiguous(mx.array(values).astype(dtype))
+    mx.eval(array)
+    return array
+
+
+def same(one: Snapshot, other: Snapshot) -> bool:
+    """Whether two snapshots hold the same tokens, keys and values, bit for bit."""
+    if (one.tokens, one.form) != (other.tokens, other.form):
+        return False
+    pairs = zip(one.layers, other.layers, strict=True)
+    return all(bits(mine) == bits(its) for two in pairs for mine, its in zip(*two, strict=True))
+
+
+def bits(array: mx.array) -> bytes:
+    return np.array(mx.contiguous(array).view(mx.uint8)).tobytes()
+
+
+def first(snapshot: Snapshot, length: int) -> Snapshot:
+    """The beginning of a snapshot."""
+    return Snapshot(snapshot.tokens[:length], snapshot.pieces)
