@@ -18,9 +18,6 @@ from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
 
 RESPOND_WEIGHT = 1.5
 """How much more often ``respond`` is the answer than any one tool: its border is with all of them."""
-CLOSE_WEIGHT = 1.5
-CLOSE = ("git_status", "git_diff_unstaged", "git_diff_staged", "git_diff", "git_show", "read_text_file")
-"""Tools that are told apart by a word: on validation wordings most confusions are among them. Trained more often."""
 
 PREFIXES = ("please ", "hey, ", "ok, ", "now ", "hi, ", "so, ")
 SUFFIXES = (" please", " thanks", ", thanks", ", please", " pls")
@@ -39,9 +36,7 @@ def wordings(split: str, folder: Traversable = FOLDER) -> dict[str, list[str]]:
 def generate(
     split: str, count: int, seed: int, tools: Sequence[Tool], folder: Traversable = FOLDER
 ) -> list[Trajectory]:
-    """Generate ``count`` requests with the calls they ask for, in random order.
-
-    Each tool is asked for equally often, ``respond`` and, in ``train``, the close tools more often.
+    """Generate ``count`` requests with the calls they ask for, each tool equally often, in random order.
 
     Args:
         split: ``train``, ``valid`` or ``test``: which wordings are used. Only ``train`` adds surface noise.
@@ -58,19 +53,13 @@ def generate(
     visible = {tool.name: tool for tool in tools}
     forms = load_forms(folder)
     _check_tools(forms, visible, split)
-    shares = _spread([_weight(name, split) for name in forms], count, rng)
+    shares = _spread([RESPOND_WEIGHT if name == RESPOND.name else 1 for name in forms], count, rng)
     result = []
     for tool, share in zip(forms, shares, strict=True):
         for form, wording in _wordings(forms[tool], split, share, rng):
             result.append(Trajectory(_messages(form, wording, split, visible, rng), tuple(tools)))
     rng.shuffle(result)
     return result
-
-
-def _weight(tool: str, split: str) -> float:
-    if tool == RESPOND.name:
-        return RESPOND_WEIGHT
-    return CLOSE_WEIGHT if split == "train" and tool in CLOSE else 1
 
 
 def _check_split(split: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from dualtune_mlx.demo.clock import CITIES, ZONES
-from dualtune_mlx.demo.dataset import CLOSE, CLOSE_WEIGHT, RESPOND_WEIGHT, generate, wordings
+from dualtune_mlx.demo.dataset import RESPOND_WEIGHT, generate, wordings
 from dualtune_mlx.demo.draw import SLOT, WORDS
 from dualtune_mlx.demo.forms import SPLITS
 from dualtune_mlx.errors import DataError
@@ -183,15 +183,12 @@ def test_no_placeholder_is_left_over(examples: dict[str, list[Trajectory]], spli
             assert not any(SLOT.search(text) for text in texts), texts
 
 
-@pytest.mark.parametrize(("split", "close"), [("train", CLOSE_WEIGHT), ("test", 1.0)])
-def test_tools_are_equally_frequent_but_respond_and_in_training_the_close_ones(split: str, close: float) -> None:
-    weights = {name: close if name in CLOSE else 1.0 for name in FULL} | {"respond": RESPOND_WEIGHT}
-    count = round(40 * sum(weights.values()))
+def test_tools_are_equally_frequent_and_respond_a_little_more() -> None:
+    weights = dict.fromkeys(FULL, 1.0) | {"respond": RESPOND_WEIGHT}
     calls = Counter(
         trajectory.messages[1].tool_calls[0].name if trajectory.messages[1].tool_calls else "respond"
-        for trajectory in generate(split, count, 3, VISIBLE)
+        for trajectory in generate("train", round(40 * sum(weights.values())), 3, VISIBLE)
     )
-    assert set(CLOSE) < set(FULL)
     assert calls == {name: round(40 * weight) for name, weight in weights.items()}
 
 
