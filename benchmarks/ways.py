@@ -22,7 +22,7 @@ from mlx_lm.generate import generate_step
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 from mlx_lm.tuner.utils import load_adapters, remove_lora_layers
 
-from dualtune_mlx.adapters import Adapter, FusionCache
+from dualtune_mlx.adapters import Adapter, FusionCache, LowRank
 from dualtune_mlx.models import BaseModel, load_model, resolve
 
 RANK, SCALE = 16, 2.0
@@ -168,7 +168,8 @@ def _stand(form: str, fusion: FusionCache, selector: Adapter, arguments: Adapter
     else:
         fusion.activate(arguments)
     fusion.activate(selector)
-    mx.eval([layer.arrays for layers in fusion.bank.fused.values() for layer in layers.values()])
+    fused = (layer for layers in fusion.bank.fused.values() for layer in layers.values())
+    mx.eval([layer.arrays for layer in fused if not isinstance(layer, LowRank)])
 
 
 def _reference_changes(activate: Callable[[Adapter], None], one: Adapter, other: Adapter) -> tuple[float, ...]:
@@ -200,7 +201,7 @@ def _decoding(
 def _extended(base: BaseModel, caches: list[Any], tokens: tuple[int, ...]) -> int:
     """The most probable token after some more."""
     states = base.hidden(mx.array([tokens]), caches)
-    return int(mx.argmax(base.head(states[0, -1])).item())
+    return int(mx.argmax(base.head(states[0, -1])).item())  # type: ignore[arg-type]
 
 
 def _first_token(model: nn.Module, tokens: tuple[int, ...], cache: list[Any] | None = None) -> int:
