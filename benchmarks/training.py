@@ -86,9 +86,9 @@ QUICK = (
     Setting(345, "signature", batch_size=1, steps=3, more=5),
 )
 FULL = (
-    Setting(3600, "schema", batch_size=1, steps=4, more=20),
+    Setting(3600, "schema", batch_size=1, steps=2, more=20),
     Setting(1000, "schema", batch_size=2, steps=5, more=20),
-    Setting(345, "signature", batch_size=4, steps=25, more=25, requests=1200, held_out=60),
+    Setting(345, "signature", batch_size=4, steps=30, more=30, requests=1200, held_out=200),
 )
 
 
