@@ -108,10 +108,10 @@ def memory() -> int:
 
 
 def print_table(out: Console, title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """A table whose first two columns are words and the others figures."""
+    """A table whose first column is words and the others figures."""
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < 2 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for line in lines:
         table.add_row(*line)
     out.print(table)

@@ -40,7 +40,7 @@ from dualtune_mlx.events import Candidates, Done, Event, StageBegins, returned, 
 from dualtune_mlx.kv.store import FOLDER as PREFIXES
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import Prompt, Stream, Template
-from dualtune_mlx.prompts.cards import labels
+from dualtune_mlx.prompts.cards import choices
 from dualtune_mlx.schemas import check_arguments
 from dualtune_mlx.stage import Ran, Stage, StageRunner
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, as_messages, as_tools
@@ -119,7 +119,7 @@ class DualTune:
                     dualtune._stage(stage, _tool_of_scope(scope))
                 dualtune._check_memory(memory_budget)
                 dualtune._runner.prefixes.attach(opened.folder / PREFIXES, base.snapshot)
-        except BaseException:
+        except BaseException:  # an interrupt too: what was added to a shared base has to leave it
             dualtune.close()
             raise
         return dualtune
@@ -296,8 +296,8 @@ class DualTune:
         return self._runner.choose(self._stage("selector"), stream, self.prompt.names(tools), top_k)
 
     def _candidates(self, chosen: Ran[Any], tools: tuple[Tool, ...]) -> list[tuple[Tool, float]]:
-        choices = _choices(tools)
-        return [(choices[ranked.name], ranked.probability) for ranked in chosen.value]
+        by_label = choices(tools)
+        return [(by_label[ranked.name], ranked.probability) for ranked in chosen.value]
 
     def _write(
         self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, decoding: Decoding
@@ -380,10 +380,6 @@ class DualTune:
             )
         if budget is not None:
             self.base.fusion.budget = min(self.base.fusion.budget, budget - needed)
-
-
-def _choices(tools: tuple[Tool, ...]) -> dict[str, Tool]:
-    return {**labels(tools), RESPOND.name: RESPOND}
 
 
 def _tool_of_scope(scope: str) -> Tool | None:

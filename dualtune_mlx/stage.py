@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -81,33 +81,15 @@ class StageRunner:
             forks = _Forks(forward, stream.active(stage.name, stage.border))
             return Ran(best_first(names, forks.log_probabilities, top_k), forward.usage)
 
-    def write(
-        self,
-        stage: Stage,
-        stream: Stream,
-        grammar: ArgumentGrammar,
-        decoding: Decoding,
-        watch: Callable[[Step], object] = lambda step: None,
-    ) -> Ran[dict[str, Any]]:
-        """The stage's span as a JSON object, under a grammar; ``watch`` sees every step of ``writing``.
-
-        Raises:
-            DecodingError: when it is not complete after ``decoding.max_tokens`` tokens.
-        """
-        steps = self.writing(stage, stream, grammar, decoding)
-        while True:
-            try:
-                watch(next(steps))
-            except StopIteration as end:
-                ran: Ran[dict[str, Any]] = end.value
-                return ran
-
     def writing(
         self, stage: Stage, stream: Stream, grammar: ArgumentGrammar, decoding: Decoding
     ) -> Generator[Step, None, Ran[dict[str, Any]]]:
-        """``write`` step by step; close the generator to stop between two of them.
+        """The stage's span as a JSON object, under a grammar, step by step; close the generator to stop between two.
 
         Nothing else may use the model until it is done or closed.
+
+        Raises:
+            DecodingError: when it is not complete after ``decoding.max_tokens`` tokens.
         """
         with self._pass(stage, stream) as forward:
             seen = Lookup(stream.tokens[stream.last("prefix").end : stream.last(stage.name).start])

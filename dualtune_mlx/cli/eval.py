@@ -45,6 +45,10 @@ def command(
     """
     if (bundle is None) == (not base):
         raise click.UsageError("Give either --bundle or --base.")
+    if bundle:
+        options.only_with("--base", "template", "cards")
+    else:
+        options.only_with("--bundle", "grounding")
     out = console(json_to)
     trajectories = read_trajectories(data)
     loaded = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from dualtune_mlx.decoding import GROUNDINGS
 from dualtune_mlx.engine import MAX_TOKENS
@@ -24,6 +25,14 @@ grounding = click.option(
 )
 CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or with the full schema."
 cards = click.option("--cards", type=click.Choice(CARDS), default="signature", show_default=True, help=CARDS_HELP)
+
+
+def only_with(owner: str, *names: str) -> None:
+    """Refuse options of the running command that do nothing without another one."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"Option '--{name}' goes with '{owner}' only.")
 
 
 def required_model(model: str | None) -> str:

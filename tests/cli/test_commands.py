@@ -147,6 +147,20 @@ def test_eval_measures_a_bundle_or_a_base_model(model, data, bundle, kind, tmp_p
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
+@pytest.mark.parametrize(
+    ("given", "owner"),
+    [
+        (["--bundle", "b", "--template", "chatml"], "--base"),
+        (["--bundle", "b", "--cards", "name"], "--base"),
+        (["--base", "--model", "m", "--grounding", "off"], "--bundle"),
+    ],
+)
+def test_eval_refuses_an_option_that_would_do_nothing(given, owner, data):
+    result = dualtune("eval", *given, "--data", data / "test.jsonl")
+    assert result.exit_code == 2
+    assert f"Option '{given[-2]}' goes with '{owner}' only" in result.stderr
+
+
 def test_eval_prints_nothing_but_json_when_asked(data, bundle):
     assert json_of("eval", "--bundle", bundle, "--data", data / "test.jsonl", "--json")["n"] == 3
 
