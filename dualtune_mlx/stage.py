@@ -12,15 +12,19 @@ import mlx.core as mx
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import (
+    Answers,
     ArgumentGrammar,
+    Branch,
     Branches,
     Decoding,
     Fork,
     Grounding,
     Lookup,
+    Paths,
     Ranked,
     Step,
     Tape,
+    Writer,
     best_first,
     written,
 )
@@ -95,16 +99,12 @@ class StageRunner:
             seen = Lookup(stream.tokens[stream.last("prefix").end : stream.last(stage.name).start])
             draft = (lambda: grammar.beginning(seen.draft())) if decoding.draft else tuple
             tape = Tape(stream.active(stage.name, stage.border), forward.extend, forward.take_back, draft)
-            tokens: list[int] = []
-            for step in written(grammar, tape, decoding):
-                if step.forced:
-                    forward.usage.forced_tokens += len(step.tokens)
-                else:
-                    forward.usage.decoded_tokens += 1
-                tokens += step.tokens
+            writer = Writer(grammar, decoding)
+            for step in written(writer, tape):
+                count(step, forward.usage)
                 seen.append(step.tokens)
                 yield step
-            return Ran(grammar.value(tokens), forward.usage)
+            return Ran(writer.value, forward.usage)
 
     @contextmanager
     def _pass(self, stage: Stage, stream: Stream) -> Iterator[_Forward]:
@@ -166,11 +166,11 @@ class _Forward:
         for cache in self.caches:
             cache.trim(count)
 
-    def grow(self, branches: Branches, paths: Sequence[tuple[int, ...]]) -> mx.array:
-        """The logits (paths, vocabulary) behind some paths."""
-        batch = branches.grow(paths)
+    def grow(self, branches: Branches, pieces: Sequence[Branch]) -> mx.array:
+        """The logits (pieces, vocabulary) behind some new pieces of branches."""
+        batch = branches.grow(pieces)
         states = self._hidden(batch.tokens, batch.caches, sum(batch.lengths))
-        return self.base.head(states[mx.arange(len(paths)), mx.array(batch.lengths) - 1])
+        return self.base.head(states[mx.arange(len(pieces)), mx.array(batch.lengths) - 1])
 
     def _hidden(self, tokens: mx.array, caches: list[Any], count: int) -> mx.array:
         self.usage.forwards += 1
@@ -184,19 +184,32 @@ class _Forks:
     def __init__(self, forward: _Forward, before: Sequence[int]) -> None:
         self._forward = forward
         self._before = before
-        self._branches: Branches | None = None
+        self._tree: tuple[Branches, Paths] | None = None
 
-    def log_probabilities(self, forks: Sequence[Fork]) -> list[list[float]]:
-        paths = [fork.path for fork in forks]
-        if self._branches is None:
-            (path,) = paths
-            logits = self._forward.extend((*self._before, *path))
-            self._branches = Branches(self._forward.caches, path)
+    def log_probabilities(self, forks: Sequence[Fork]) -> Answers:
+        if self._tree is None:
+            (fork,) = forks
+            logits = self._forward.extend((*self._before, *fork.path))
+            branches = Branches(self._forward.caches)
+            self._tree = branches, Paths(fork.path, branches.trunk)
         else:
-            logits = self._forward.grow(self._branches, paths)
+            branches, paths = self._tree
+            logits = self._forward.grow(branches, [paths.add(fork.path) for fork in forks])
         self._forward.usage.decoded_tokens += len(forks)
-        chosen = [row[mx.array(list(fork.children))] for row, fork in zip(logits, forks, strict=True)]
-        return [_log_softmax(allowed) for allowed in chosen]
+        return answers(logits, forks)
+
+
+def count(step: Step, usage: StageUsage) -> None:
+    """Add a step of writing to what a stage cost."""
+    if step.forced:
+        usage.forced_tokens += len(step.tokens)
+    else:
+        usage.decoded_tokens += 1
+
+
+def answers(logits: mx.array, forks: Sequence[Fork]) -> Answers:
+    """The log-probabilities of each fork's children, by the logits (forks, vocabulary) behind them."""
+    return [_log_softmax(row[mx.array(list(fork.children))]) for row, fork in zip(logits, forks, strict=True)]
 
 
 def _log_softmax(logits: mx.array) -> list[float]:

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dualtune_mlx import DualTune, Tool
-from dualtune_mlx.decoding import ArgumentGrammar, Decoding, GrammarTokenizer, Options, Tape, written
+from dualtune_mlx.decoding import ArgumentGrammar, Decoding, GrammarTokenizer, Options, Tape, Writer, written
 from dualtune_mlx.decoding.writing import Step, chosen
 from dualtune_mlx.errors import DecodingError, UsageError
 from dualtune_mlx.prompts import Prompt, Template
@@ -183,7 +183,7 @@ def test_steps_come_one_by_one_with_their_probabilities():
     (x, y) = tiny.tokenizer().encode("xy", add_special_tokens=False)
     weights = mx.where(mx.arange(272) == x, mx.log(mx.array(3.0)), 0.0)  # 3 to 1 against y
     tape = Tape([1], lambda tokens, last: weights[None], lambda count: None)
-    steps = list(written(grammar, tape, Decoding()))
+    steps = list(written(Writer(grammar, Decoding()), tape))
     assert [grammar.spelled(step.tokens) for step in steps] == [b'{"a": "', b"x", b'"}']
     assert [step.forced for step in steps] == [True, False, True]
     assert [step.probability for step in steps] == [1.0, pytest.approx(0.75), 1.0]
