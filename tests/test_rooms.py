@@ -28,6 +28,7 @@ ORDER = (
     "stage",
     "training",
     "events",
+    "calling",
     "engine",
     "orchestration",
     "evaluation",

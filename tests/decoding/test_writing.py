@@ -16,6 +16,7 @@ from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.decoding import ArgumentGrammar, Decoding, GrammarTokenizer, Options, Tape, Writer, written
 from dualtune_mlx.decoding.writing import Step, chosen
 from dualtune_mlx.errors import DecodingError, UsageError
+from dualtune_mlx.events import returned
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import ToolCall, as_messages
 from dualtune_mlx.usage import StageUsage
@@ -103,7 +104,7 @@ def outcome(dualtune: DualTune, parameters: dict, decoding: Decoding) -> tuple[o
     """The arguments of a tool and what they cost, or where the token budget ended."""
     tool = Tool("t", "", parameters)
     try:
-        ran = dualtune._write(as_messages(REQUEST), (tool,), tool, decoding)
+        ran = returned(dualtune._caller.writing(as_messages(REQUEST), (tool,), tool, decoding))
     except DecodingError as error:
         return str(error), None
     return ran.value, ran.usage
@@ -196,7 +197,7 @@ def test_a_spent_budget_is_an_error_and_no_broken_json(decoding, draft):
     long = schema(text={"type": "string", "minLength": 100})
     tool = Tool("t", "", long)
     with pytest.raises(DecodingError, match="token budget(?s:.*)tool 't'(?s:.*)at most 20"):
-        engine()._write(as_messages(REQUEST), (tool,), tool, replace(decoding, draft=draft))
+        returned(engine()._caller.writing(as_messages(REQUEST), (tool,), tool, replace(decoding, draft=draft)))
 
 
 @pytest.mark.parametrize(
@@ -215,11 +216,11 @@ def test_every_option_can_be_given_to_a_call():
 def test_stopping_between_two_tokens_leaves_everything_usable():
     dualtune, tool = engine(), Tool("t", "", SCHEMAS["strings"])
     expected, _ = outcome(dualtune, SCHEMAS["strings"], Decoding())
-    stage = dualtune._stage("arguments", tool)
+    stage = dualtune._caller.stage("arguments", tool)
     stream = dualtune.prompt.stream(as_messages(REQUEST), (tool,), ToolCall("t"))
     for count in range(1, 6):
-        grammar = dualtune._grammar(tool, tool.parameters)
-        writing = dualtune._runner.writing(stage, stream, grammar, Decoding())
+        grammar = dualtune._caller.grammar(tool, tool.parameters)
+        writing = dualtune._caller.runner.writing(stage, stream, grammar, Decoding())
         for _ in range(count):
             next(writing)
         writing.close()

@@ -1,0 +1,189 @@
+"""What a call is made of: a tool is chosen, then its arguments are written; one call at a time, or several together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dualtune_mlx.adapters import Adapter
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.decoding import (
+    ArgumentGrammar,
+    Decoding,
+    GrammarTokenizer,
+    Ranked,
+    Step,
+    grounded,
+    only,
+    unsure_strings,
+)
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.events import Candidates, Done, Event, StageBegins, texts
+from dualtune_mlx.models import BaseModel
+from dualtune_mlx.prompts import Prompt, Stream
+from dualtune_mlx.prompts.cards import choices
+from dualtune_mlx.schemas import check_arguments
+from dualtune_mlx.stage import Ran, Stage, StageRunner
+from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall
+from dualtune_mlx.usage import Usage
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a call was asked, checked.
+
+    Raises:
+        UsageError: when ``abstain`` is out of range.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    top_k: int
+    abstain: float
+    decoding: Decoding
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.abstain <= 1:
+            raise UsageError("a probability is out of range", where="abstain", got=self.abstain, expected="0 to 1")
+
+
+class Caller:
+    """Makes calls over one base model. Whoever uses it has the turn at that model."""
+
+    def __init__(self, base: BaseModel, prompt: Prompt, bundle: Bundle | None) -> None:
+        self.base, self.prompt, self.bundle = base, prompt, bundle
+        self.runner = StageRunner(base)
+        self.stages: dict[tuple[str, str], Stage] = {}
+        self._held: list[Adapter] = []
+        self._tokenizer: GrammarTokenizer | None = None
+
+    def close(self) -> None:
+        """Give the stages' adapters back."""
+        while self._held:
+            self.base.release(self._held.pop())
+        self.stages.clear()
+
+    def stage(self, name: str, tool: Tool | None = None) -> Stage:
+        """The stage with the adapter that serves it, loaded at most once."""
+        key = (name, f"{tool.server}/{tool.name}" if tool else "")
+        if key not in self.stages:
+            found = self.bundle.adapter_for(name, tool) if self.bundle else None
+            stage = Stage(name)
+            if found:
+                slot, adapter = found
+                held = self.base.hold(adapter)
+                self._held.append(held)
+                stage = Stage(name, held, slot.path, slot.grounding)
+            self.stages[key] = stage
+        return self.stages[key]
+
+    def events(self, asked: Asked) -> Generator[Event, None, None]:
+        """A call, event by event."""
+        yield StageBegins("selector")
+        call = self._begun(asked, self.choose(asked.messages, asked.tools, asked.top_k))
+        yield Candidates(call.candidates)
+        if tool := _to_be_written(call):
+            if adapter := self.stage("arguments", tool).adapter:
+                self.base.fusion.prepare(adapter)  # while the prompt and the grammar are made
+            ran = yield from self.writing(asked.messages, asked.tools, tool, asked.decoding)
+            call = _written(call, ran)
+        yield Done(call)
+
+    def choose(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], top_k: int) -> Ran[list[Ranked]]:
+        """The most probable tools, by their labels.
+
+        Raises:
+            UsageError: when ``top_k`` is out of range.
+        """
+        if top_k < 1:
+            raise UsageError(
+                "the number of candidates is out of range", where="top_k", got=top_k, expected="at least 1"
+            )
+        return self.runner.choose(
+            self.stage("selector"), self._stream(messages, tools, RESPOND), self.prompt.names(tools), top_k
+        )
+
+    def writing(
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, decoding: Decoding
+    ) -> Generator[Event, None, Ran[dict[str, Any]]]:
+        """One tool's arguments, event by event."""
+        stage, stream = self.stage("arguments", tool), self._stream(messages, tools, tool)
+        yield StageBegins(stage.name, tool)
+        if decoding.grounding == "auto":
+            written = yield from self._writing_surely(stage, stream, messages, tool, decoding)
+        else:
+            grammar = self.grammar(tool, _schema(tool, messages, stage, decoding))
+            written = yield from self._texts(stage, stream, grammar, decoding)
+        check_arguments(written.value, tool)
+        return written
+
+    def grammar(self, tool: Tool, schema: Mapping[str, Any]) -> ArgumentGrammar:
+        """What a tool's arguments may be, by its own schema or another one."""
+        if self._tokenizer is None:
+            self._tokenizer = GrammarTokenizer(self.base.tokenizer)
+        return ArgumentGrammar(replace(tool, parameters=schema), self._tokenizer)
+
+    def _stream(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool) -> Stream:
+        return self.prompt.stream(messages, tools, ToolCall(tool.name, {}, tool.server))
+
+    def _begun(self, asked: Asked, chosen: Ran[list[Ranked]]) -> ToolCall:
+        """The call without its arguments."""
+        candidates = ranked_tools(chosen.value, asked.tools)
+        tool, confidence = candidates[0]
+        usage = Usage({"selector": chosen.usage})
+        if confidence < asked.abstain:
+            return ToolCall("", confidence=confidence, candidates=candidates, usage=usage)
+        return ToolCall(tool.name, {}, tool.server, confidence, candidates, usage)
+
+    def _writing_surely(
+        self, stage: Stage, stream: Stream, messages: tuple[Message, ...], tool: Tool, decoding: Decoding
+    ) -> Generator[Event, None, Ran[dict[str, Any]]]:
+        """Write freely; where that left the model unsure of strings that are grounded, again with those held."""
+        grammar = self.grammar(tool, tool.parameters)
+        pieces: list[tuple[bytes, float]] = []
+
+        def watch(step: Step) -> None:
+            pieces.append((grammar.spelled(step.tokens), step.probability))
+
+        free = yield from self._texts(stage, stream, grammar, decoding, watch)
+        schema = grounded(tool, messages, only(stage.grounding, unsure_strings(pieces)))
+        if schema == tool.parameters:
+            return free
+        yield StageBegins(stage.name, tool)
+        held = yield from self._texts(stage, stream, self.grammar(tool, schema), decoding)
+        return Ran(held.value, free.usage + held.usage)
+
+    def _texts(
+        self,
+        stage: Stage,
+        stream: Stream,
+        grammar: ArgumentGrammar,
+        decoding: Decoding,
+        watch: Callable[[Step], object] = lambda step: None,
+    ) -> Generator[Event, None, Ran[dict[str, Any]]]:
+        """Write a stage's span, as text."""
+        return (yield from texts(self.runner.writing(stage, stream, grammar, decoding), grammar.spelled, watch))
+
+
+def ranked_tools(ranked: Sequence[Ranked], tools: tuple[Tool, ...]) -> tuple[tuple[Tool, float], ...]:
+    """The tools that ranked labels name, ``respond`` among them, with their probabilities."""
+    by_label = choices(tools)
+    return tuple((by_label[one.name], one.probability) for one in ranked)
+
+
+def _to_be_written(call: ToolCall) -> Tool | None:
+    """The tool of a call whose arguments are still to be written."""
+    tool, _ = call.candidates[0]
+    return None if call.abstained or tool is RESPOND or not tool.takes_arguments else tool
+
+
+def _written(call: ToolCall, ran: Ran[dict[str, Any]]) -> ToolCall:
+    assert call.usage is not None
+    usage = Usage({**call.usage.stages, "arguments": ran.usage})
+    return replace(call, arguments=ran.value, usage=usage)
+
+
+def _schema(tool: Tool, messages: tuple[Message, ...], stage: Stage, decoding: Decoding) -> Mapping[str, Any]:
+    """What the arguments have to obey: with grounding ``data``, strings that training always saw copied are held."""
+    return grounded(tool, messages, stage.grounding) if decoding.grounding == "data" else tool.parameters
