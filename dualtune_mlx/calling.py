@@ -48,6 +48,27 @@ class Asked:
             raise UsageError("a probability is out of range", where="abstain", got=self.abstain, expected="0 to 1")
 
 
+@dataclass(frozen=True)
+class Task:
+    """Arguments that are to be written: whose, for what, by which stage, and where in which stream."""
+
+    messages: tuple[Message, ...]
+    tool: Tool
+    stage: Stage
+    stream: Stream
+
+    def schema(self, decoding: Decoding) -> Mapping[str, Any]:
+        """What they have to obey: with grounding ``data``, strings that training always saw copied are held."""
+        if decoding.grounding != "data":
+            return self.tool.parameters
+        return grounded(self.tool, self.messages, self.stage.grounding)
+
+    def sure_schema(self, pieces: Sequence[tuple[bytes, float]]) -> Mapping[str, Any]:
+        """What they have to obey where they were written freely, piece by piece with these probabilities: strings
+        that the model was not sure of are held too; the tool's own schema where there are none."""
+        return grounded(self.tool, self.messages, only(self.stage.grounding, unsure_strings(pieces)))
+
+
 class Caller:
     """Makes calls over one base model. Whoever uses it has the turn at that model."""
 
@@ -81,13 +102,13 @@ class Caller:
     def events(self, asked: Asked) -> Generator[Event, None, None]:
         """A call, event by event."""
         yield StageBegins("selector")
-        call = self._begun(asked, self.choose(asked.messages, asked.tools, asked.top_k))
+        call = self.begun(asked, self.choose(asked.messages, asked.tools, asked.top_k))
         yield Candidates(call.candidates)
-        if tool := _to_be_written(call):
+        if tool := to_be_written(call):
             if adapter := self.stage("arguments", tool).adapter:
                 self.base.fusion.prepare(adapter)  # while the prompt and the grammar are made
             ran = yield from self.writing(asked.messages, asked.tools, tool, asked.decoding)
-            call = _written(call, ran)
+            call = with_arguments(call, ran)
         yield Done(call)
 
     def choose(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], top_k: int) -> Ran[list[Ranked]]:
@@ -96,27 +117,29 @@ class Caller:
         Raises:
             UsageError: when ``top_k`` is out of range.
         """
-        if top_k < 1:
-            raise UsageError(
-                "the number of candidates is out of range", where="top_k", got=top_k, expected="at least 1"
-            )
-        return self.runner.choose(
-            self.stage("selector"), self._stream(messages, tools, RESPOND), self.prompt.names(tools), top_k
-        )
+        names, stream = self.prompt.names(tools), self.stream(messages, tools, RESPOND)
+        return self.runner.choose(self.stage("selector"), stream, names, checked_top_k(top_k))
 
     def writing(
         self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, decoding: Decoding
     ) -> Generator[Event, None, Ran[dict[str, Any]]]:
         """One tool's arguments, event by event."""
-        stage, stream = self.stage("arguments", tool), self._stream(messages, tools, tool)
-        yield StageBegins(stage.name, tool)
+        task = self.task(messages, tools, tool)
+        yield StageBegins(task.stage.name, tool)
         if decoding.grounding == "auto":
-            written = yield from self._writing_surely(stage, stream, messages, tool, decoding)
+            written = yield from self._writing_surely(task, decoding)
         else:
-            grammar = self.grammar(tool, _schema(tool, messages, stage, decoding))
-            written = yield from self._texts(stage, stream, grammar, decoding)
+            written = yield from self._texts(task, self.grammar(tool, task.schema(decoding)), decoding)
         check_arguments(written.value, tool)
         return written
+
+    def task(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool) -> Task:
+        """What is to be written for one tool."""
+        return Task(messages, tool, self.stage("arguments", tool), self.stream(messages, tools, tool))
+
+    def stream(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool) -> Stream:
+        """The tokens up to and with a call of one of the tools, or of ``respond``."""
+        return self.prompt.stream(messages, tools, ToolCall(tool.name, {}, tool.server))
 
     def grammar(self, tool: Tool, schema: Mapping[str, Any]) -> ArgumentGrammar:
         """What a tool's arguments may be, by its own schema or another one."""
@@ -124,10 +147,7 @@ class Caller:
             self._tokenizer = GrammarTokenizer(self.base.tokenizer)
         return ArgumentGrammar(replace(tool, parameters=schema), self._tokenizer)
 
-    def _stream(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool) -> Stream:
-        return self.prompt.stream(messages, tools, ToolCall(tool.name, {}, tool.server))
-
-    def _begun(self, asked: Asked, chosen: Ran[list[Ranked]]) -> ToolCall:
+    def begun(self, asked: Asked, chosen: Ran[list[Ranked]]) -> ToolCall:
         """The call without its arguments."""
         candidates = ranked_tools(chosen.value, asked.tools)
         tool, confidence = candidates[0]
@@ -136,34 +156,44 @@ class Caller:
             return ToolCall("", confidence=confidence, candidates=candidates, usage=usage)
         return ToolCall(tool.name, {}, tool.server, confidence, candidates, usage)
 
-    def _writing_surely(
-        self, stage: Stage, stream: Stream, messages: tuple[Message, ...], tool: Tool, decoding: Decoding
-    ) -> Generator[Event, None, Ran[dict[str, Any]]]:
+    def _writing_surely(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
         """Write freely; where that left the model unsure of strings that are grounded, again with those held."""
+        tool = task.tool
         grammar = self.grammar(tool, tool.parameters)
         pieces: list[tuple[bytes, float]] = []
 
         def watch(step: Step) -> None:
             pieces.append((grammar.spelled(step.tokens), step.probability))
 
-        free = yield from self._texts(stage, stream, grammar, decoding, watch)
-        schema = grounded(tool, messages, only(stage.grounding, unsure_strings(pieces)))
+        free = yield from self._texts(task, grammar, decoding, watch)
+        schema = task.sure_schema(pieces)
         if schema == tool.parameters:
             return free
-        yield StageBegins(stage.name, tool)
-        held = yield from self._texts(stage, stream, self.grammar(tool, schema), decoding)
+        yield StageBegins(task.stage.name, tool)
+        held = yield from self._texts(task, self.grammar(tool, schema), decoding)
         return Ran(held.value, free.usage + held.usage)
 
     def _texts(
         self,
-        stage: Stage,
-        stream: Stream,
+        task: Task,
         grammar: ArgumentGrammar,
         decoding: Decoding,
         watch: Callable[[Step], object] = lambda step: None,
     ) -> Generator[Event, None, Ran[dict[str, Any]]]:
-        """Write a stage's span, as text."""
-        return (yield from texts(self.runner.writing(stage, stream, grammar, decoding), grammar.spelled, watch))
+        """Write under a grammar, as text."""
+        steps = self.runner.writing(task.stage, task.stream, grammar, decoding)
+        return (yield from texts(steps, grammar.spelled, watch))
+
+
+def checked_top_k(top_k: int) -> int:
+    """The number of candidates.
+
+    Raises:
+        UsageError: when it is below 1.
+    """
+    if top_k < 1:
+        raise UsageError("the number of candidates is out of range", where="top_k", got=top_k, expected="at least 1")
+    return top_k
 
 
 def ranked_tools(ranked: Sequence[Ranked], tools: tuple[Tool, ...]) -> tuple[tuple[Tool, float], ...]:
@@ -172,18 +202,12 @@ def ranked_tools(ranked: Sequence[Ranked], tools: tuple[Tool, ...]) -> tuple[tup
     return tuple((by_label[one.name], one.probability) for one in ranked)
 
 
-def _to_be_written(call: ToolCall) -> Tool | None:
+def to_be_written(call: ToolCall) -> Tool | None:
     """The tool of a call whose arguments are still to be written."""
     tool, _ = call.candidates[0]
     return None if call.abstained or tool is RESPOND or not tool.takes_arguments else tool
 
 
-def _written(call: ToolCall, ran: Ran[dict[str, Any]]) -> ToolCall:
-    assert call.usage is not None
-    usage = Usage({**call.usage.stages, "arguments": ran.usage})
-    return replace(call, arguments=ran.value, usage=usage)
-
-
-def _schema(tool: Tool, messages: tuple[Message, ...], stage: Stage, decoding: Decoding) -> Mapping[str, Any]:
-    """What the arguments have to obey: with grounding ``data``, strings that training always saw copied are held."""
-    return grounded(tool, messages, stage.grounding) if decoding.grounding == "data" else tool.parameters
+def with_arguments(call: ToolCall, ran: Ran[dict[str, Any]]) -> ToolCall:
+    """The call with what was written, and what that cost."""
+    return replace(call, arguments=ran.value, usage=Usage({**call.usage.stages, "arguments": ran.usage}))

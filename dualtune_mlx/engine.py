@@ -25,6 +25,7 @@ from mlx.utils import tree_flatten
 
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.calling import Asked, Caller, ranked_tools
+from dualtune_mlx.calling_together import call_together
 from dualtune_mlx.decoding import (
     Decoding,
     Options,
@@ -38,6 +39,8 @@ from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages, as_tools
 from dualtune_mlx.turns import Place, Worker
 
 MAX_TOKENS = Decoding.max_tokens
+TOGETHER = 16
+"""How many requests of ``call_many`` share a forward pass."""
 Messages = str | Iterable[Message | Mapping[str, Any]]
 Tools = Iterable[Tool | Mapping[str, Any]]
 
@@ -193,6 +196,29 @@ class DualTune:
         async with aclosing(self._worker.iterate(self.base.line, partial(self._events, asked))) as events:
             async for event in events:
                 yield event
+
+    def call_many(
+        self,
+        requests: Iterable[Messages],
+        tools: Tools,
+        *,
+        top_k: int = 1,
+        abstain: float = 0.0,
+        **options: Unpack[Options],
+    ) -> list[ToolCall]:
+        """``call`` for many requests over the same tools: up to 16 at a time in the same forward passes.
+
+        The calls are those that ``call`` gives one by one. What several share is counted in each one's usage. All of
+        them have one turn, so other calls wait until the last is done.
+
+        Raises:
+            As ``call``, for the first request that cannot be answered; then there are no calls.
+        """
+        tools = as_tools(tools)
+        asked = [self._asked(messages, tools, top_k, abstain, options) for messages in requests]
+        with self._turn():
+            groups = [asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER)]
+            return [call for group in groups for call in call_together(self._caller, group)]
 
     def select(self, messages: Messages, tools: Tools, *, top_k: int = 5) -> list[tuple[Tool, float]]:
         """The ``top_k`` most probable tools, ``respond`` among them, with exact probabilities."""

@@ -106,24 +106,12 @@ class StageRunner:
                 yield step
             return Ran(writer.value, forward.usage)
 
-    @contextmanager
-    def _pass(self, stage: Stage, stream: Stream) -> Iterator[_Forward]:
-        """A forward pass that stands at the activation point, with the stage's adapter active."""
-        self._check_length(stream)
-        usage = StageUsage(adapter=stage.adapter_name)
-        bank, fusion, began = self.base.bank, self.base.fusion, time.perf_counter()
-        switches, fusions = bank.switches, fusion.fusions
-        caches = self._caches(stage, stream.tokens[: stream.activation(stage.border)], usage)
-        fusion.activate(stage.adapter)
-        try:
-            yield _Forward(self.base, caches, usage)
-        finally:
-            if stage.adapter is not None:
-                fusion.ran(stage.adapter, usage.forwards)
-            usage.switches, usage.fusions = bank.switches - switches, fusion.fusions - fusions
-            usage.seconds = time.perf_counter() - began
+    def check_length(self, stream: Stream) -> None:
+        """Refuse what the model was not made for.
 
-    def _check_length(self, stream: Stream) -> None:
+        Raises:
+            PromptError: when the stream is longer than the model's context.
+        """
         limit = self.base.context_length
         if limit is not None and len(stream) > limit:
             raise PromptError(
@@ -134,7 +122,7 @@ class StageRunner:
                 fix="shorten the conversation, show fewer tools, or use shorter tool cards",
             )
 
-    def _caches(self, stage: Stage, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
+    def caches(self, stage: Stage, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
         """Caches that hold the KV of some tokens before the border; what is known is not computed again."""
         snapshot, known = self.prefixes.longest(tokens, stage.before)
         caches = snapshot.caches(known) if snapshot else self.base.caches()
@@ -145,6 +133,23 @@ class StageRunner:
                 self.base.prefill(tokens[known:], caches)
             self.prefixes.add(Snapshot.of(tokens, caches), stage.before)
         return caches
+
+    @contextmanager
+    def _pass(self, stage: Stage, stream: Stream) -> Iterator[_Forward]:
+        """A forward pass that stands at the activation point, with the stage's adapter active."""
+        self.check_length(stream)
+        usage = StageUsage(adapter=stage.adapter_name)
+        bank, fusion, began = self.base.bank, self.base.fusion, time.perf_counter()
+        switches, fusions = bank.switches, fusion.fusions
+        caches = self.caches(stage, stream.tokens[: stream.activation(stage.border)], usage)
+        fusion.activate(stage.adapter)
+        try:
+            yield _Forward(self.base, caches, usage)
+        finally:
+            if stage.adapter is not None:
+                fusion.ran(stage.adapter, usage.forwards)
+            usage.switches, usage.fusions = bank.switches - switches, fusion.fusions - fusions
+            usage.seconds = time.perf_counter() - began
 
 
 class _Forward:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from dualtune_mlx import DualTune, Tool, engine
+from dualtune_mlx import DualTune, Tool, calling, engine
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.events import ArgumentText, Candidates, Done, Event, StageBegins
 from dualtune_mlx.prompts import Prompt, Template
@@ -96,7 +96,7 @@ def test_no_event_ends_inside_a_character():
 
 
 def test_where_arguments_are_written_again_their_stage_begins_again(monkeypatch):
-    monkeypatch.setattr(engine, "unsure_strings", lambda pieces: {"a"})
+    monkeypatch.setattr(calling, "unsure_strings", lambda pieces: {"a"})
     tools = [Tool("one", "", WORDS, "s"), Tool("two", "", WORDS, "s")]
     dualtune = made(tools)
     for key, stage in dualtune._caller.stages.items():
