@@ -58,6 +58,7 @@ class DualTune:
         self.bundle = bundle
         self.decoding = decoding or Decoding()
         self._open_caller: Caller | None = Caller(base, prompt, bundle)
+        self._fused_limit: int | None = None
         # A thread whose streams outlive it can abort the process at its end (MLX asks for this call).
         self._worker = Worker(at_end=mx.clear_streams)
 
@@ -74,7 +75,8 @@ class DualTune:
         Args:
             bundle: the bundle's folder.
             model: the base model, where it lies elsewhere than the bundle says.
-            memory_budget: bytes that weights and adapters may take together; fused weights take at most what is left.
+            memory_budget: bytes that weights, adapters, kept prefixes and fused weights may take together: prefixes
+                at most half of what weights and adapters leave, fused weights the rest. What a call computes is beside.
             decoding: how arguments are written, where a call does not say otherwise.
 
         Raises:
@@ -96,7 +98,8 @@ class DualTune:
             with base.line.turn():
                 for stage, scope in opened.stages:
                     dualtune._caller.stage(stage, _tool_of_scope(scope))
-                dualtune._check_memory(memory_budget)
+                if memory_budget is not None:
+                    dualtune._keep_within(memory_budget)
                 dualtune._caller.runner.prefixes.attach(opened.folder / PREFIXES, base.snapshot)
         except BaseException:  # an interrupt too: what was added to a shared base has to leave it
             dualtune.close()
@@ -137,6 +140,8 @@ class DualTune:
         with base.line.turn():
             self._open_caller = None
             caller.close()
+            if self._fused_limit is not None:
+                base.unlimit_fused(self._fused_limit)
         self._worker.close()
         del base, caller
         gc.collect()
@@ -268,11 +273,11 @@ class DualTune:
         with self._turn(place):
             yield from self._caller.events(asked)
 
-    def _check_memory(self, budget: int | None) -> None:
+    def _keep_within(self, budget: int) -> None:
         weights: dict[str, mx.array] = tree_flatten(self.base.model.parameters(), destination={})  # type: ignore[assignment]
         needed = sum(array.nbytes for array in weights.values())
         needed += sum(adapter.nbytes for adapter in self.base.bank.resident)
-        if budget is not None and needed > budget:
+        if needed > budget:
             raise ModelError(
                 "the model and its adapters exceed the memory budget",
                 where=self.base.name,
@@ -280,8 +285,10 @@ class DualTune:
                 expected=f"at most {budget / 2**20:.0f} MiB",
                 fix="raise the budget, or use a smaller or quantised model",
             )
-        if budget is not None:
-            self.base.fusion.budget = min(self.base.fusion.budget, budget - needed)
+        prefixes = self._caller.runner.prefixes
+        prefixes.budget = min(prefixes.budget, (budget - needed) // 2)
+        self._fused_limit = budget - needed - prefixes.budget
+        self.base.limit_fused(self._fused_limit)
 
 
 def _tool_of_scope(scope: str) -> Tool | None:
