@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dualtune_mlx.calling import Asked, Caller, Task, checked_top_k, to_be_written, with_arguments
+from dualtune_mlx.calling import Asked, Caller, Chosen, Task, begun, checked_top_k, to_be_written, with_arguments
 from dualtune_mlx.decoding import Decoding, Step, Writer
+from dualtune_mlx.hierarchy import Node
+from dualtune_mlx.prompts.cards import choices
 from dualtune_mlx.schemas import check_arguments
 from dualtune_mlx.stage import Ran
 from dualtune_mlx.stage_batch import choose_together, write_together
@@ -14,18 +16,24 @@ from dualtune_mlx.tools import RESPOND, ToolCall
 
 
 def call_together(caller: Caller, asked: Sequence[Asked]) -> list[ToolCall]:
-    """What the calls would give one by one; all are about the same tools, and decoded alike."""
+    """What the calls would give one by one, all tools chosen among at once; all over the same ones, decoded alike."""
     tools, top_k, decoding = asked[0].tools, checked_top_k(asked[0].top_k), asked[0].decoding
-    streams = [caller.stream(one.messages, tools, RESPOND) for one in asked]
-    chosen = choose_together(caller.runner, caller.stage("selector"), streams, caller.prompt.names(tools), top_k)
-    calls = [caller.begun(one, ran) for one, ran in zip(asked, chosen, strict=True)]
+    root = Node("", tools)
+    streams = [caller.stream(one.messages, tools, RESPOND, root) for one in asked]
+    names = caller.prompt.names(tools)
+    chosen = choose_together(caller.runner, caller.stage("selector"), streams, names, top_k)
+    by_label = choices(tools)
+    calls = []
+    for one, ran in zip(asked, chosen, strict=True):
+        candidates = tuple((by_label[ranked.name], ranked.probability) for ranked in ran.value)
+        calls.append(begun(one, Chosen(candidates, {"selector": ran.usage})))
     tasks = {
         number: caller.task(one.messages, tools, tool)
         for number, one in enumerate(asked)
         if (tool := to_be_written(calls[number]))
     }
-    for number, ran in zip(tasks, arguments(caller, list(tasks.values()), decoding), strict=True):
-        calls[number] = with_arguments(calls[number], ran)
+    for number, written in zip(tasks, arguments(caller, list(tasks.values()), decoding), strict=True):
+        calls[number] = with_arguments(calls[number], written)
     return calls
 
 

@@ -24,7 +24,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.calling import Asked, Caller, ranked_tools
+from dualtune_mlx.calling import ROUTINGS, Asked, Caller
 from dualtune_mlx.calling_together import call_together
 from dualtune_mlx.decoding import (
     Decoding,
@@ -32,6 +32,7 @@ from dualtune_mlx.decoding import (
 )
 from dualtune_mlx.errors import BundleError, ModelError, UsageError
 from dualtune_mlx.events import Done, Event, returned
+from dualtune_mlx.hierarchy import Node
 from dualtune_mlx.kv.store import FOLDER as PREFIXES
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import Prompt, Template
@@ -48,16 +49,23 @@ Tools = Iterable[Tool | Mapping[str, Any]]
 class DualTune:
     """Calls tools with a base model, a template and the adapters of a bundle (or none).
 
-    ``decoding`` is how arguments are written, where a call does not say otherwise.
+    ``decoding`` is how arguments are written, where a call does not say otherwise; ``routing`` as in ``load``.
     """
 
     def __init__(
-        self, base: BaseModel, prompt: Prompt, bundle: Bundle | None = None, decoding: Decoding | None = None
+        self,
+        base: BaseModel,
+        prompt: Prompt,
+        bundle: Bundle | None = None,
+        decoding: Decoding | None = None,
+        routing: str = "auto",
     ) -> None:
+        if routing not in ROUTINGS:
+            raise UsageError("a kind of routing is unknown", got=routing, expected=", ".join(ROUTINGS))
         self.prompt = prompt
         self.bundle = bundle
         self.decoding = decoding or Decoding()
-        self._open_caller: Caller | None = Caller(base, prompt, bundle)
+        self._open_caller: Caller | None = Caller(base, prompt, bundle, routing)
         self._fused_limit: int | None = None
         # A thread whose streams outlive it can abort the process at its end (MLX asks for this call).
         self._worker = Worker(at_end=mx.clear_streams)
@@ -69,6 +77,7 @@ class DualTune:
         model: str | BaseModel | None = None,
         memory_budget: int | None = None,
         decoding: Decoding | None = None,
+        routing: str = "auto",
     ) -> DualTune:
         """Load a bundle and its base model.
 
@@ -78,8 +87,11 @@ class DualTune:
             memory_budget: bytes that weights, adapters, kept prefixes and fused weights may take together: prefixes
                 at most half of what weights and adapters leave, fused weights the rest. What a call computes is beside.
             decoding: how arguments are written, where a call does not say otherwise.
+            routing: whether servers, and groups of a large server's tools, are chosen before tools: ``auto``, where
+                the bundle has a router; ``always``, if need be with the base model; ``never``.
 
         Raises:
+            UsageError: when ``routing`` is none of these.
             BundleError: when the bundle is damaged, or the model is not the one it was trained on.
             ModelError: when the model cannot be loaded, or exceeds the budget.
         """
@@ -93,7 +105,7 @@ class DualTune:
                 expected=f"{opened.model} ({opened.fingerprint[:12]})",
                 fix="pass the model that the bundle names",
             )
-        dualtune = cls(base, Prompt(opened.load_template(), base.tokenizer, opened.cards), opened, decoding)
+        dualtune = cls(base, Prompt(opened.load_template(), base.tokenizer, opened.cards), opened, decoding, routing)
         try:
             with base.line.turn():
                 for stage, scope in opened.stages:
@@ -107,10 +119,12 @@ class DualTune:
         return dualtune
 
     @classmethod
-    def without_adapters(cls, model: str | BaseModel, template: str, cards: str = "signature") -> DualTune:
+    def without_adapters(
+        cls, model: str | BaseModel, template: str, cards: str = "signature", routing: str = "auto"
+    ) -> DualTune:
         """The base model alone, with the same prompts and the same constrained decoding."""
         base = model if isinstance(model, BaseModel) else load_model(model)
-        return cls(base, Prompt(Template(template), base.tokenizer, cards))
+        return cls(base, Prompt(Template(template), base.tokenizer, cards), routing=routing)
 
     def __enter__(self) -> DualTune:
         return self
@@ -119,6 +133,10 @@ class DualTune:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def tree(self, tools: Tools) -> Node:
+        """How these tools are chosen among: in a hierarchy, or all at once."""
+        return self._caller.tree(as_tools(tools))
 
     @property
     def base(self) -> BaseModel:
@@ -222,6 +240,8 @@ class DualTune:
         tools = as_tools(tools)
         asked = [self._asked(messages, tools, top_k, abstain, options) for messages in requests]
         with self._turn():
+            if self._caller.hierarchical:  # which choices there are depends on the request
+                return [done.call for one in asked for done in self._caller.events(one) if isinstance(done, Done)]
             groups = [asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER)]
             return [call for group in groups for call in call_together(self._caller, group)]
 
@@ -229,8 +249,7 @@ class DualTune:
         """The ``top_k`` most probable tools, ``respond`` among them, with exact probabilities."""
         messages, tools = as_messages(messages), as_tools(tools)
         with self._turn():
-            chosen = self._caller.choose(messages, tools, top_k)
-        return list(ranked_tools(chosen.value, tools))
+            return list(returned(self._caller.choosing(messages, tools, top_k)).candidates)
 
     def arguments(
         self, messages: Messages, tool: Tool | Mapping[str, Any], tools: Tools = (), **options: Unpack[Options]
@@ -246,9 +265,8 @@ class DualTune:
         if not tool.takes_arguments:
             return {}
         with self._turn():
-            return returned(
-                self._caller.writing(as_messages(messages), as_tools(tools) or (tool,), tool, decoding)
-            ).value
+            task = self._caller.task(as_messages(messages), as_tools(tools) or (tool,), tool)
+            return returned(self._caller.writing(task, decoding)).value
 
     @property
     def _caller(self) -> Caller:

@@ -265,7 +265,8 @@ def written_with(grounding: str) -> tuple[dict, StageUsage]:
     dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
     dualtune._caller.stages["arguments", "s/t"] = Stage("arguments", grounding={"s/t": {"a": (), "b": ()}})
     decoding = Decoding(grounding=grounding, temperature=1.0, max_tokens=5000)
-    ran = returned(dualtune._caller.writing(as_messages("show one.txt"), (tool,), tool, decoding))
+    caller = dualtune._caller
+    ran = returned(caller.writing(caller.task(as_messages("show one.txt"), (tool,), tool), decoding))
     return ran.value, ran.usage
 
 

@@ -97,12 +97,9 @@ def test_every_request_is_written_under_its_own_adapter(activation, grounding, t
     tools = [TOOLS[number % 3] for number in range(len(REQUESTS))]
     messages = [as_messages(request) for request in REQUESTS]
     with dualtune._turn():
-        alone = [
-            returned(caller.writing(said, tuple(TOOLS), tool, decoding))
-            for said, tool in zip(messages, tools, strict=True)
-        ]
-        caller.runner.prefixes.clear()
         tasks = [caller.task(said, tuple(TOOLS), tool) for said, tool in zip(messages, tools, strict=True)]
+        alone = [returned(caller.writing(task, decoding)) for task in tasks]
+        caller.runner.prefixes.clear()
         together = arguments(caller, tasks, decoding)
     assert [ran.value for ran in together] == [ran.value for ran in alone]
     assert [ran.usage.adapter for ran in together] == [ran.usage.adapter for ran in alone]

@@ -17,6 +17,7 @@ ORDER = (
     "files",
     "schemas",
     "data",
+    "hierarchy",
     "prompts",
     "adapters",
     "conversion",

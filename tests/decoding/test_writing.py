@@ -102,9 +102,9 @@ def engine(seed: int = 0) -> DualTune:
 
 def outcome(dualtune: DualTune, parameters: dict, decoding: Decoding) -> tuple[object, StageUsage | None]:
     """The arguments of a tool and what they cost, or where the token budget ended."""
-    tool = Tool("t", "", parameters)
+    tool, caller = Tool("t", "", parameters), dualtune._caller
     try:
-        ran = returned(dualtune._caller.writing(as_messages(REQUEST), (tool,), tool, decoding))
+        ran = returned(caller.writing(caller.task(as_messages(REQUEST), (tool,), tool), decoding))
     except DecodingError as error:
         return str(error), None
     return ran.value, ran.usage
@@ -195,9 +195,9 @@ def test_steps_come_one_by_one_with_their_probabilities():
 @pytest.mark.parametrize("draft", [True, False])
 def test_a_spent_budget_is_an_error_and_no_broken_json(decoding, draft):
     long = schema(text={"type": "string", "minLength": 100})
-    tool = Tool("t", "", long)
+    tool, caller = Tool("t", "", long), engine()._caller
     with pytest.raises(DecodingError, match="token budget(?s:.*)tool 't'(?s:.*)at most 20"):
-        returned(engine()._caller.writing(as_messages(REQUEST), (tool,), tool, replace(decoding, draft=draft)))
+        returned(caller.writing(caller.task(as_messages(REQUEST), (tool,), tool), replace(decoding, draft=draft)))
 
 
 @pytest.mark.parametrize(
