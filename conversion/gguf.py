@@ -19,7 +19,7 @@ import mlx.core as mx
 from dualtune_mlx.conversion.gguf_architecture import Architecture, architecture_of, model_config
 from dualtune_mlx.conversion.gguf_file import GGUFFile
 from dualtune_mlx.conversion.gguf_tokenizer import ConvertedTokenizer, read_tokenizer
-from dualtune_mlx.conversion.gguf_weights import Quantization, Weight, plan_weights, shards, write_weights
+from dualtune_mlx.conversion.gguf_weights import Quantization, Weight, plan_weights, write_weights
 from dualtune_mlx.files import new_folder
 
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
@@ -42,12 +42,11 @@ class Plan:
             UsageError: when the destination exists already.
             ConversionError: when a weight is not a finite number.
         """
-        heads = {"q_proj": self.config["num_attention_heads"], "k_proj": self.config["num_key_value_heads"]}
         with new_folder(destination) as folder:
             self.tokenizer.write(folder)
             (folder / "config.json").write_text(json.dumps(self.config, indent=2) + "\n")
-            files = shards(self.weights)
-            for number, weight in enumerate(write_weights(self.gguf, self.architecture, heads, files, folder), 1):
+            written = write_weights(self.gguf, self.architecture, self.config, self.weights, folder)
+            for number, weight in enumerate(written, 1):
                 done(number, len(self.weights), weight.source)
 
 

@@ -36,16 +36,17 @@ GEMMA3_BLOCK = {
 GEMMA3_27B_BLOCKS = 62
 
 
-def _nothing(fields: Fields, config: Mapping[str, Any], head_dim: int) -> dict[str, Any]:
+def _qwen2(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    if config["head_dim"] * heads != hidden:  # mlx-lm's Qwen2 would not look at it
+        raise fields.refusal(
+            "the GGUF model's heads are not their share of its states", "attention.key_length", f"{hidden} / {heads}"
+        )
     return {}
 
 
-def _qwen3(fields: Fields, config: Mapping[str, Any], head_dim: int) -> dict[str, Any]:
-    return {"head_dim": head_dim}
-
-
-def _gemma3(fields: Fields, config: Mapping[str, Any], head_dim: int) -> dict[str, Any]:
-    layers = config["num_hidden_layers"]
+def _gemma3(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
+    layers, head_dim = config["num_hidden_layers"], config["head_dim"]
     period = fields.integer("attention.sliding_window_pattern", 6)
     if period > layers:
         raise fields.refusal(
@@ -78,7 +79,7 @@ class Architecture:
     model_type: str
     class_name: str
     block: Mapping[str, str] = field(default_factory=lambda: LLAMA_BLOCK)
-    own: Callable[[Fields, Mapping[str, Any], int], dict[str, Any]] = _nothing
+    own: Callable[[Fields, Mapping[str, Any]], dict[str, Any]] = lambda fields, config: {}
     interleaved: bool = False
     norm_offset: float = 0.0
 
@@ -92,8 +93,10 @@ class Architecture:
 
 ARCHITECTURES = {
     "llama": Architecture("llama", "LlamaForCausalLM", interleaved=True),
-    "qwen2": Architecture("qwen2", "Qwen2ForCausalLM"),
-    "qwen3": Architecture("qwen3", "Qwen3ForCausalLM", QWEN3_BLOCK, _qwen3),
+    "qwen2": Architecture("qwen2", "Qwen2ForCausalLM", own=_qwen2),
+    "qwen3": Architecture(
+        "qwen3", "Qwen3ForCausalLM", QWEN3_BLOCK, lambda fields, config: {"head_dim": config["head_dim"]}
+    ),
     "gemma3": Architecture("gemma3_text", "Gemma3ForCausalLM", GEMMA3_BLOCK, _gemma3, norm_offset=1.0),
 }
 
@@ -155,10 +158,13 @@ def model_config(gguf: GGUFFile, architecture: Architecture, tokens: int) -> dic
             "the GGUF file lacks tensors", "block_count", f"at most {len(gguf.tensors)}, which is all there are"
         )
     scaling = rope_scaling(gguf, fields, config["rope_theta"], width)
-    optional = {"head_dim": width if width * heads != hidden else None, "rope_scaling": scaling}
-    own = architecture.own(fields, {**config, **optional}, width)
+    own = architecture.own(fields, {**config, "head_dim": width, "rope_scaling": scaling})
     fields.refuse_others()
-    return {**config, **{k: v for k, v in optional.items() if v is not None}, **own}
+    if width * heads != hidden:
+        config["head_dim"] = width
+    if scaling:
+        config["rope_scaling"] = scaling
+    return config | own
 
 
 def _head_width(fields: Fields, hidden: int, heads: int, kv_heads: int) -> int:

@@ -48,9 +48,7 @@ LLAMA3 = PreTokenizer(_words(LLAMA3_WORDS), whole_words=True, begins=True)
 QWEN2 = PreTokenizer(_words(QWEN2_WORDS), composed=True)
 PRE_TOKENIZERS = {
     "gpt-2": GPT2,
-    "smollm": PreTokenizer(
-        pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _byte_level(True)])
-    ),
+    "smollm": PreTokenizer(pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _byte_level(True)])),
     "llama-bpe": LLAMA3,
     "llama3": LLAMA3,
     "llama-v3": LLAMA3,
@@ -73,7 +71,9 @@ def byte_level(fields: Fields, vocabulary: Mapping[str, int]) -> tuple[Tokenizer
             "this GGUF pre-tokenizer is not supported", "ggml.pre", f"one of {', '.join(PRE_TOKENIZERS)}"
         )
     if fields.flag("ggml.add_space_prefix", False):
-        raise fields.refusal("this GGUF tokenizer is not supported", "ggml.add_space_prefix", "False for byte-level BPE")
+        raise fields.refusal(
+            "this GGUF tokenizer is not supported", "ggml.add_space_prefix", "False for byte-level BPE"
+        )
     fields.numbers("ggml.scores", None)
     pairs = [tuple(merge.split(" ", 1)) for merge in fields.texts("ggml.merges")]
     odd = next((pair for pair in pairs if len(pair) != 2 or not {*pair, "".join(pair)} <= vocabulary.keys()), None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, processors
 
 from dualtune_mlx.conversion.gguf_byte_level import byte_level
 from dualtune_mlx.conversion.gguf_fields import Fields
@@ -59,6 +59,7 @@ def read_tokenizer(gguf: GGUFFile) -> ConvertedTokenizer:
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in tokens if kinds[t] == USER_DEFINED])
     config = _config(fields, tokens, begins)
+    _enclose(tokenizer, config)
     ends = list(dict.fromkeys(_index(fields, name, len(tokens)) for name in ENDS if fields.names(name)))
     for name in fields.names(r"ggml\.\w+_token_id"):
         _index(fields, name, len(tokens))
@@ -95,19 +96,31 @@ def _token(fields: Fields, tokens: list[str], role: str) -> str | None:
 
 
 def _config(fields: Fields, tokens: list[str], begins: bool) -> dict[str, Any]:
-    adds_bos = fields.flag("ggml.add_bos_token", begins)
-    for role in ("eos", "bos") if adds_bos else ("eos",):
-        fields.integer(f"ggml.{role}_token_id", least=0)
+    """``tokenizer_config.json``; ``begins``: a text begins with BOS where the file does not say."""
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": _token(fields, tokens, "bos"),
         "eos_token": _token(fields, tokens, "eos"),
         "unk_token": _token(fields, tokens, "unknown"),
         "pad_token": _token(fields, tokens, "padding"),
-        "add_bos_token": adds_bos,
+        "add_bos_token": fields.flag("ggml.add_bos_token", begins),
         "clean_up_tokenization_spaces": False,
         TEMPLATE: fields.text(TEMPLATE, None),
     }
     if fields.flag("ggml.add_eos_token", False):
         config["add_eos_token"] = True
+    for role in ("eos", "bos") if config["add_bos_token"] else ("eos",):
+        fields.integer(f"ggml.{role}_token_id", least=0)
     return config
+
+
+def _enclose(tokenizer: Tokenizer, config: dict[str, Any]) -> None:
+    """Put BOS before and EOS behind texts, as the configuration says; transformers looks for it here alone."""
+    before = [config["bos_token"]] if config["add_bos_token"] else []
+    behind = [config["eos_token"]] if config.get("add_eos_token") else []
+    if before or behind:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=[*before, "$A", *behind],
+            pair=[*before, "$A", *behind, *(f"{token}:1" for token in before), "$B:1", *(f"{t}:1" for t in behind)],
+            special_tokens=[(token, tokenizer.token_to_id(token)) for token in dict.fromkeys(before + behind)],
+        )

@@ -58,7 +58,15 @@ class Weight:
     quantized: Quantization | None
 
     @property
+    def becomes(self) -> str:
+        """Its type then; of a quantised one, the bits and the groups' size."""
+        if self.quantized:
+            return f"{self.quantized.bits} bits : {self.quantized.group_size}"
+        return str(self.dtype).rpartition(".")[2]
+
+    @property
     def nbytes(self) -> int:
+        """Bytes that it will take."""
         values = int(np.prod(self.shape, dtype=object))
         if self.quantized is None:
             return values * self.dtype.size
@@ -80,7 +88,8 @@ def plan_weights(
     """
     names = architecture.names(config["num_hidden_layers"])
     model = _empty_model(gguf, config, [names[name] for name in gguf.tensors if name in names])
-    shapes = {name: array.shape for name, array in tree_flatten(model.parameters())}
+    parameters: dict[str, mx.array] = tree_flatten(model.parameters(), destination={})  # type: ignore[assignment]
+    shapes = {name: array.shape for name, array in parameters.items()}
     stranger = next((n for n in gguf.tensors if n != FACTORS and names.get(n) not in shapes), None)
     if stranger is not None:
         where = f"{gguf.path}: {stranger}"
@@ -138,7 +147,7 @@ def _quantized_modules(model: nn.Module, quantization: Quantization | None) -> s
     }
 
 
-def shards(weights: Sequence[Weight], most: int = SHARD) -> list[list[Weight]]:
+def shards(weights: Sequence[Weight], most: int) -> list[list[Weight]]:
     """The weights in their order, in as few files as bytes allow."""
     files: list[list[Weight]] = [[]]
     room = most
@@ -152,26 +161,26 @@ def shards(weights: Sequence[Weight], most: int = SHARD) -> list[list[Weight]]:
 
 
 def write_weights(
-    gguf: GGUFFile, architecture: Architecture, heads: Mapping[str, int], files: Sequence[Sequence[Weight]], folder: Path
+    gguf: GGUFFile, architecture: Architecture, config: Mapping[str, Any], weights: Sequence[Weight], folder: Path
 ) -> Iterator[Weight]:
-    """Write the weight files, and give each weight when it is done.
-
-    ``heads`` are the number of heads of q_proj and k_proj.
+    """Write the weight files, and give each weight when it is converted.
 
     Raises:
         ConversionError: when a value is not a finite number in the type that was asked for.
     """
-    index = {}
-    for number, weights in enumerate(files, 1):
+    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    files = shards(weights, SHARD)
+    index: dict[str, str] = {}
+    for number, part in enumerate(files, 1):
         name = f"model-{number:05d}-of-{len(files):05d}.safetensors" if len(files) > 1 else "model.safetensors"
         arrays: dict[str, mx.array] = {}
-        for weight in weights:
+        for weight in part:
             arrays |= _converted(gguf, architecture, heads, weight)
             yield weight
         mx.save_safetensors(str(folder / name), arrays, metadata={"format": "mlx"})
         index |= dict.fromkeys(arrays, name)
     if len(files) > 1:
-        total = {"total_size": sum(weight.nbytes for weights in files for weight in weights)}
+        total = {"total_size": sum(weight.nbytes for weight in weights)}
         text = json.dumps({"metadata": total, "weight_map": index}, indent=2) + "\n"
         (folder / "model.safetensors.index.json").write_text(text)
 
@@ -180,7 +189,7 @@ def _converted(
     gguf: GGUFFile, architecture: Architecture, heads: Mapping[str, int], weight: Weight
 ) -> dict[str, mx.array]:
     tensor = gguf.tensor(weight.source)
-    module, _, part = weight.target.rpartition(".")
+    module = weight.target.rpartition(".")[0]
     name = module.rpartition(".")[2]
     if architecture.interleaved and name in heads:
         tensor = _half_split_rows(tensor, heads[name])
@@ -191,7 +200,7 @@ def _converted(
         raise ConversionError(
             "a GGUF tensor holds values that are no finite numbers",
             where=f"{gguf.path}: {weight.source}",
-            got=f"{weight.stored}, as {weight.dtype}",
+            got=f"{weight.stored}, as {str(weight.dtype).rpartition('.')[2]}",
             fix="download the file again, or choose another --dtype",
         )
     if weight.quantized is None:

@@ -6,13 +6,13 @@ import hashlib
 import json
 import random
 import struct
+import tempfile
 from pathlib import Path
 
 import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
 
 from dualtune_mlx.conversion.gguf import from_gguf, plan_conversion
 from dualtune_mlx.errors import ConversionError, UsageError
@@ -168,13 +168,25 @@ def test_an_existing_destination_is_left_as_it_is(tmp_path):
 
 
 @pytest.mark.model
-def test_the_embedded_model_is_converted_as_ever(tmp_path):
-    from dualtune_mlx.models import resolve
+def test_the_embedded_model_is_converted_as_ever():
+    """The files that every earlier version of this package made of it."""
+    from dualtune_mlx.models import _embedded_file
 
-    folder = Path(resolve("smollm2-135m"))
-    assert weights_of(folder) == "WEIGHTS"
-    config = json.loads((folder / "config.json").read_text())
-    assert (config["num_hidden_layers"], config["eos_token_id"], config["rope_theta"]) == (30, 2, 100000.0)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = from_gguf(_embedded_file(), Path(scratch) / "out")
+        assert weights_of(folder) == "9475f8be70cfd5b7ddfcfda58d974efff6ea27c49414781446d92a56a132ce4e"
+        written = {path.name: path.read_text() for path in folder.glob("*.json")}
+    tokenizer = json.loads(written["tokenizer.json"])
+    added = [token["content"] for token in tokenizer["added_tokens"]]
+    text = json.dumps([tokenizer["model"]["vocab"], tokenizer["model"]["merges"], added])
+    assert digest(text) == "33b067d365c7076f40ce2d40806efc2045dc8eec4e5fdb7397c1e8fa631b656f"
+    assert digest(written["config.json"]) == "7298468a66ee8410630ab59698fe0cef2ee9fbcfb0e9e6b96bd27596a5fe6c33"
+    expected = "89aa1e9cfa644f2cca9daa4b7b22460a941b6f9331f95c17e98433ae179d44c3"
+    assert digest(written["tokenizer_config.json"]) == expected
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.model

@@ -52,7 +52,7 @@ def test_plain_types_are_read_exactly_and_in_the_right_shape(tmp_path, kind):
         (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), ["version 1", "version 2 or 3"]),
         (header(0, 2**60), ["1152921504606846976 metadata fields announced"]),
         (header(2**60, 0), ["1152921504606846976 tensors announced"]),
-        (header(0, 1, struct.pack("<Q", 2**62)), ["4611686018427387904 characters announced"]),
+        (header(0, 1, struct.pack("<Q", 2**62) + bytes(8)), ["4611686018427387904 characters announced"]),
         (field(struct.pack("<IQ", 8, 2**63)), ["9223372036854775808 characters announced"]),
         (field(struct.pack("<I", 13)), ["metadata of type 13"]),
         (field(struct.pack("<IIQ", 9, 8, 2**59)), ["576460752303423488 texts announced"]),
