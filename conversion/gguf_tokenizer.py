@@ -15,7 +15,6 @@ from dualtune_mlx.conversion.gguf_file import GGUFFile
 from dualtune_mlx.conversion.gguf_sentencepiece import SPACE, sentencepiece
 
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
-TEMPLATE = "chat_template"
 ENDS = ("ggml.eos_token_id", "ggml.eot_token_id", "ggml.eom_token_id")
 """What ends an answer: a text's end, a turn's, a message's."""
 
@@ -55,8 +54,8 @@ def read_tokenizer(gguf: GGUFFile) -> ConvertedTokenizer:
         tokenizer, begins = sentencepiece(fields, vocabulary, kinds, _token(fields, tokens, "unknown")), True
     else:
         raise fields.refusal("this GGUF tokenizer is not supported", "ggml.model", "gpt2 or llama")
-    special = [token for token in tokens if kinds[token] == CONTROL or (kind == "llama" and kinds[token] == UNKNOWN)]
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    special = [AddedToken(t, special=True, normalized=False) for t in tokens if kinds[t] in (CONTROL, UNKNOWN)]
+    tokenizer.add_special_tokens(special)
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in tokens if kinds[t] == USER_DEFINED])
     config = _config(fields, tokens, begins)
     _enclose(tokenizer, config)
@@ -105,7 +104,7 @@ def _config(fields: Fields, tokens: list[str], begins: bool) -> dict[str, Any]:
         "pad_token": _token(fields, tokens, "padding"),
         "add_bos_token": fields.flag("ggml.add_bos_token", begins),
         "clean_up_tokenization_spaces": False,
-        TEMPLATE: fields.text(TEMPLATE, None),
+        "chat_template": _chat_template(fields),
     }
     if fields.flag("ggml.add_eos_token", False):
         config["add_eos_token"] = True
@@ -114,13 +113,28 @@ def _config(fields: Fields, tokens: list[str], begins: bool) -> dict[str, Any]:
     return config
 
 
+def _chat_template(fields: Fields) -> str | list[dict[str, str]] | None:
+    """The template, or where there are others beside it all of them by name, as transformers writes them."""
+    default: str | None = fields.text("chat_template", None)
+    templates = {name: fields.text(f"chat_template.{name}") for name in fields.texts("chat_templates", [])}
+    if not templates:
+        return default
+    if default is not None:
+        templates = {"default": default, **templates}
+    return [{"name": name, "template": template} for name, template in templates.items()]
+
+
 def _enclose(tokenizer: Tokenizer, config: dict[str, Any]) -> None:
     """Put BOS before and EOS behind texts, as the configuration says; transformers looks for it here alone."""
-    before = [config["bos_token"]] if config["add_bos_token"] else []
-    behind = [config["eos_token"]] if config.get("add_eos_token") else []
-    if before or behind:
+    before = ["BOS"] if config["add_bos_token"] else []
+    behind = ["EOS"] if config.get("add_eos_token") else []
+    names = {name: config[f"{name.lower()}_token"] for name in before + behind}
+    if names:  # and not the tokens themselves: a template's signs may stand in them
+        second = [f"{name}:1" for name in before] + ["$B:1"] + [f"{name}:1" for name in behind]
         tokenizer.post_processor = processors.TemplateProcessing(
             single=[*before, "$A", *behind],
-            pair=[*before, "$A", *behind, *(f"{token}:1" for token in before), "$B:1", *(f"{t}:1" for t in behind)],
-            special_tokens=[(token, tokenizer.token_to_id(token)) for token in dict.fromkeys(before + behind)],
+            pair=[*before, "$A", *behind, *second],
+            special_tokens=[
+                {"id": name, "ids": [tokenizer.token_to_id(token)], "tokens": [token]} for name, token in names.items()
+            ],
         )

@@ -98,11 +98,29 @@ def test_a_text_begins_and_ends_as_the_file_says(tmp_path, changes, begins, ends
     assert ids == [263] * begins + letters + [258] * ends
 
 
+def test_the_token_that_texts_begin_with_may_look_like_anything(tmp_path):
+    fields = gguf.tokenizer_fields()
+    tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
+    tokens[271], types[271] = "$A:7", 3
+    named = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types, "tokenizer.ggml.bos_token_id": 271}
+    ids = loaded(tmp_path, **named, **{"tokenizer.ggml.add_bos_token": True}).encode("a")
+    assert ids == [271, *tiny.tokenizer().encode("a", add_special_tokens=False)]
+
+
 def test_all_roles_of_tokens_are_carried_over(tmp_path):
     roles = {"bos": 263, "unknown": 256, "padding": 257}
     tokenizer = loaded(tmp_path, **{f"tokenizer.ggml.{role}_token_id": i for role, i in roles.items()})
     found = (tokenizer.bos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
     assert found == (263, 256, 257, 258)
+
+
+def test_templates_beside_the_default_one_are_carried_over(tmp_path):
+    named = {"tokenizer.chat_templates": ["tool_use"], "tokenizer.chat_template.tool_use": "{{ tools }}"}
+    tokenizer = loaded(tmp_path, **named)
+    assert tokenizer.chat_template == {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
+    messages = [{"role": "user", "content": "hi"}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    assert text == str(messages)
 
 
 def test_the_reference_is_a_tokenizer_written_by_hand(tmp_path):
@@ -144,7 +162,8 @@ def test_the_reference_is_a_tokenizer_written_by_hand(tmp_path):
         ({"tokenizer.ggml.add_sep_token": True}, ["add_sep_token = True"]),
         ({"tokenizer.ggml.precompiled_charsmap": [1, 2]}, ["not known", "precompiled_charsmap"]),
         ({"tokenizer.chat_template": 7}, ["chat_template = 7", "a text"]),
-        ({"tokenizer.chat_templates": ["rag"]}, ["not known", "tokenizer.chat_templates = ['rag']"]),
+        ({"tokenizer.chat_templates": ["rag"]}, ["lacks a field", "tokenizer.chat_template.rag"]),
+        ({"tokenizer.chat_template.rag": "x"}, ["not known", "tokenizer.chat_template.rag = 'x'"]),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(tmp_path, changes, words):
