@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dualtune_mlx.conversion.gguf_types import EXTRA, PLAIN, has_package, tensor_type, type_name
+from dualtune_mlx.conversion.gguf_types import EXTRA, PLAIN, TensorType, has_package, tensor_type, type_name
 from dualtune_mlx.errors import ConversionError
 
 SCALARS = {0: "B", 1: "b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "?", 10: "<Q", 11: "<q", 12: "<d"}
@@ -153,18 +153,16 @@ class GGUFFile:
                 fix="use another export of the same model, e.g. the Q8_0 or F16 one" if has_package() else install,
             )
         for name in self.tensors:
-            self._rows(name)
+            self._stored(name)
 
     def tensor(self, name: str) -> np.ndarray:
         """The tensor as float32, in row-major shape (the reverse of GGUF's order of dimensions)."""
-        info = self.tensors[name]
-        kind = tensor_type(info.type_id)
-        assert kind is not None, "check_tensors comes first"
+        kind, rows = self._stored(name)
         with np.errstate(all="ignore"):  # damaged blocks: whoever uses the values looks whether they are numbers
-            return kind.decode(self._rows(name)).reshape(info.shape)
+            return kind.decode(rows).reshape(self.tensors[name].shape)
 
-    def _rows(self, name: str) -> np.ndarray:
-        """The tensor's bytes (rows, bytes a row), as a view of the file."""
+    def _stored(self, name: str) -> tuple[TensorType, np.ndarray]:
+        """The tensor's type, and its bytes (rows, bytes a row) as a view of the file."""
         info = self.tensors[name]
         kind = tensor_type(info.type_id)
         assert kind is not None, "check_tensors comes first"
@@ -186,7 +184,7 @@ class GGUFFile:
                 expected=f"at most {len(self._data)} bytes in the file",
                 fix="download the file again",
             )
-        return np.frombuffer(self._data, dtype=np.uint8, count=size, offset=info.start).reshape(-1, row)
+        return kind, np.frombuffer(self._data, dtype=np.uint8, count=size, offset=info.start).reshape(-1, row)
 
 
 def _tensor_info(cursor: _Cursor, name: str) -> TensorInfo:

@@ -45,6 +45,7 @@ def type_name(type_id: int) -> str:
 
 
 def has_package() -> bool:
+    """Whether the extra is installed."""
     return find_spec(EXTRA) is not None
 
 
