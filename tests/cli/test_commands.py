@@ -208,10 +208,34 @@ def test_doctor_says_what_there_is():
 
 
 def test_convert_writes_a_model_folder(tmp_path):
-    from dualtune_mlx.models import load_model
-    from tests import tiny
-    from tests.conversion.gguf_writer import tiny_gguf
+    from dualtune_mlx.models import fingerprint, load_model
+    from tests.conversion import gguf_writer
 
-    result = dualtune("convert", "from-gguf", tiny_gguf(tmp_path / "m.gguf"), tmp_path / "out")
+    path = gguf_writer.tiny_gguf(tmp_path / "m.gguf")
+    result = dualtune("convert", "from-gguf", path, tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert load_model(str(tmp_path / "out")).fingerprint == tiny.model().fingerprint
+    assert "converting 20/20" in result.output
+    assert load_model(str(tmp_path / "out")).fingerprint == fingerprint(gguf_writer.network())
+
+
+def test_convert_quantises_on_the_way(tmp_path):
+    import mlx_lm
+
+    from tests.conversion import gguf_writer
+
+    path = gguf_writer.tiny_gguf(tmp_path / "m.gguf", "gemma3")
+    result = dualtune("convert", "from-gguf", path, tmp_path / "out", "--quantize", "8:32", "--dtype", "bfloat16")
+    assert result.exit_code == 0, result.output
+    layer = mlx_lm.load(str(tmp_path / "out"))[0].layers[0].mlp.up_proj
+    assert (layer.bits, layer.group_size) == (8, 32)
+
+
+def test_convert_can_say_what_it_would_write(tmp_path):
+    from tests.conversion import gguf_writer
+
+    path = gguf_writer.tiny_gguf(tmp_path / "m.gguf", "qwen3")
+    result = dualtune("convert", "from-gguf", path, tmp_path / "out", "--dry-run", "--quantize", "4:32")
+    assert result.exit_code == 0, result.output
+    (row,) = [line.split() for line in result.output.splitlines() if "ffn_up" in line]
+    assert row[:7] == ["blk.*.ffn_up.weight", "2", "64", "x", "32", "F32", "4"]
+    assert list(tmp_path.iterdir()) == [path]
