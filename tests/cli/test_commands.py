@@ -201,6 +201,24 @@ def test_call_writes_json_to_a_file_and_shows_the_rest(data, bundle, tmp_path):
     assert json.loads(path.read_text())["name"] in result.stdout
 
 
+def test_call_goes_through_the_hierarchy_where_the_bundle_has_a_router_or_it_is_told_to(data, bundle, model, tmp_path):
+    routed = shutil.copytree(bundle, tmp_path / "routed")
+    trained = dualtune("train", "router", "--model", model, "--data", data, "--bundle", routed, *SMALL)
+    assert trained.exit_code == 0, trained.output
+    for folder, options, router in (
+        (bundle, [], None),
+        (bundle, ["--routing", "always"], "base"),
+        (routed, [], "router"),
+        (routed, ["--routing", "never"], None),
+    ):
+        value = json_of("call", "--bundle", folder, "--tools", data / "tools.json", *options, "show a", "--json")
+        assert value["usage"]["stages"].get("router", {}).get("adapter") == router
+    names = [prefix["name"] for prefix in json_of("warm", "--bundle", routed, "--json")["prefixes"]]
+    assert names == ["all servers", "fs"], "the clock has one tool: nothing is to be chosen there"
+    measured = json_of("eval", "--bundle", routed, "--data", data / "test.jsonl", "--json")
+    assert measured["n"] == 3
+
+
 def test_doctor_says_what_there_is():
     checks = json_of("doctor", "--json")
     assert {"machine", "MLX", "Metal", "BLAS", "MCP", "Node.js"} <= {check["what"] for check in checks}
