@@ -1,0 +1,126 @@
+"""That sizes grow one at a time, that what does not fit is said, and what is made of the figures."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dualtune_mlx.benchmarks import scaling, taught
+from dualtune_mlx.benchmarks.catalogue import made_up
+from dualtune_mlx.benchmarks.scaling import Found, Measured, Setting, Size
+from dualtune_mlx.models import load_tokenizer
+from dualtune_mlx.tools import Tool
+from tests import tiny
+from tests.benchmarks.test_taught import ASKED, TINY, TOOLS
+
+CONTEXT = 2000
+SETTING = Setting({"tools": (10, 20, 300), "history": (100, 300), "adapters": (1, 3)}, rounds=2)
+EVERY = (*TOOLS, *made_up(298))
+
+
+@pytest.fixture(autouse=True)
+def tiny_calls(monkeypatch) -> None:
+    """The benchmark in this process, with calls that a tiny model can learn."""
+    monkeypatch.setattr(scaling, "apart", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(scaling, "ASKED", ASKED[:1])
+    monkeypatch.setattr(scaling, "CARDS", "name")
+    for name, value in TINY.items():
+        monkeypatch.setattr(taught, name, value)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny.save(tmp_path_factory.mktemp("scaling") / "model", max_position_embeddings=CONTEXT))
+
+
+@pytest.fixture
+def found(model, tmp_path) -> Found:
+    return scaling.measured(SETTING, model, EVERY, tmp_path, Console(file=io.StringIO()))
+
+
+def test_each_size_grows_alone_and_is_measured_once():
+    sizes = scaling.sizes(SETTING)
+    assert len(sizes) == len(set(sizes)) == 5
+    assert all(sum(mine != usual for mine, usual in zip(vars(size).values(), (10, 1, 100))) <= 1 for size in sizes)
+    assert sizes[-1] == Size(adapters=3)
+
+
+def test_the_conversation_is_as_long_as_asked(model):
+    tokenizer = load_tokenizer(model)
+    short, long = (scaling.after(ASKED[0], tokenizer, history) for history in (100, 1000))
+    assert (short.request, short.call) == (ASKED[0].request, ASKED[0].call)
+    assert long.before[: len(short.before)] == short.before
+    length = len(tiny.tokenizer().encode("".join(message.content for message in long.before)))
+    assert 800 < length < 1100
+    assert [message.role for message in long.messages[-2:]] == ["assistant", "user"]
+
+
+def test_time_and_memory_at_every_size(found):
+    least = found["flat", Size()]
+    assert isinstance(least, Measured)
+    assert len(least.seconds) == SETTING.rounds
+    assert least.cold_seconds > 0 and least.load_seconds > 0
+    assert least.kv_bytes == least.prefix_tokens * 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, width, float32
+    more, longer, several = (found["flat", Size(**size)] for size in ({"tools": 20}, {"history": 300}, {"adapters": 3}))
+    shown = sum(len(f"{tool.name}\n") for tool in EVERY[10:20])
+    assert more.prefix_tokens - least.prefix_tokens == shown
+    assert 100 < longer.prefix_tokens - least.prefix_tokens < 300
+    assert several.adapter_bytes == 2 * least.adapter_bytes
+    assert several.prefix_tokens == least.prefix_tokens
+
+
+def test_what_does_not_fit_is_said_and_has_no_ratio(found):
+    assert "longer than the model's context" in found["flat", Size(tools=300)]
+    ratios = scaling.compared(SETTING, found)
+    assert {name for name in ratios if name.startswith("call_time")} == {
+        "call_time_20_tools_vs_10",
+        "call_time_300_history_vs_100",
+        "call_time_3_adapters_vs_1",
+    }
+
+
+def test_a_further_way_is_a_line(monkeypatch):
+    monkeypatch.setitem(scaling.WAYS, "two by two", scaling.flat)
+    one = Measured(1.0, 1.0, (1.0,), 1, 1, 1, 1, 100)
+    found = {
+        (way, Size(tools=n)): replace(one, seconds=(n * step,))
+        for way, step in (("flat", 1.0), ("two by two", 0.5))
+        for n in (10, 1000)
+    }
+    ratios = scaling.compared(Setting({"tools": (10, 1000)}, 1), found)
+    assert ratios["call_time_1000_tools_vs_10"]["median"] == 100
+    assert ratios["call_time_1000_tools_vs_10:two by two"]["median"] == 100
+    assert ratios["peak_memory_1000_tools_vs_10"]["median"] == 1
+    found["flat", Size(tools=1000)] = "too long"
+    assert set(scaling.compared(Setting({"tools": (10, 1000)}, 1), found)) == {
+        "call_time_1000_tools_vs_10:two by two",
+        "peak_memory_1000_tools_vs_10:two by two",
+    }
+
+
+def test_a_whole_run_prints_and_reports(model, monkeypatch):
+    def real(folder: Path) -> tuple[Tool, ...]:
+        return TOOLS
+
+    monkeypatch.setattr(scaling, "demo_tools", real)
+    monkeypatch.setattr(scaling, "EMBEDDED", model)
+    monkeypatch.setattr(scaling, "QUICK", SETTING)
+    written = io.StringIO()
+    value = json.loads(json.dumps(scaling.run(True, Console(file=written, width=80))))
+
+    assert value["benchmark"] == "scaling"
+    assert [(one["axis"], one[one["axis"]]) for one in value["rows"]] == [
+        *(("tools", n) for n in (10, 20, 300)),
+        *(("history", n) for n in (100, 300)),
+        *(("adapters", n) for n in (1, 3)),
+    ]
+    assert [one["axis"] for one in value["rows"] if "refused" in one] == ["tools"]
+    assert value["counters"]["real_tools"] == 2
+    assert "300 tools, flat: refused: the tools and the conversation are longer" in written.getvalue()
+    assert "goal call_time_1000_tools_vs_10 at most 2: NOT measured" in written.getvalue()
+    assert "…" not in written.getvalue()
