@@ -26,7 +26,7 @@ STAGES = ("selector", "arguments")
 ENOUGH = 0.01
 """Nats a target token at which a call is known by heart."""
 STEPS = 150
-LEARNING_RATE = 5e-4
+LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from rich.console import Console
 
-from dualtune_mlx.benchmarks import callers, calls, taught
+from dualtune_mlx.benchmarks import callers, calls
 from dualtune_mlx.benchmarks.callers import SAMPLES, Cost, Peer, Timed, Work
 from dualtune_mlx.benchmarks.taught import Asked
 from dualtune_mlx.benchmarks.ways import save_adapters
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.tools import ToolCall
 from tests import tiny
-from tests.benchmarks.test_taught import ASKED, TINY, TOOLS, learn
+from tests.benchmarks.test_taught import ASKED, TOOLS, learn
 
 ROUNDS = 2
 
@@ -162,14 +163,13 @@ def test_a_row_has_the_mean_and_every_call():
     }
 
 
-def test_a_whole_run_on_a_tiny_model_prints_and_reports(work, monkeypatch):
+def test_a_whole_run_on_a_tiny_model_prints_and_reports(work, folder, monkeypatch):
     monkeypatch.setattr(calls, "apart", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(calls, "demo_tools", lambda folder: TOOLS)
     monkeypatch.setattr(calls, "EMBEDDED", work.model)
     monkeypatch.setattr(calls, "ASKED", ASKED)
     monkeypatch.setattr(calls, "QUICK", calls.Setting("name", theirs=1, ours=2))
-    for name, value in TINY.items():
-        monkeypatch.setattr(taught, name, value)
+    monkeypatch.setattr(calls, "teach", lambda *given: copytree(folder / "bundle", given[-1]))
     written = io.StringIO()
     value = json.loads(json.dumps(calls.run(True, Console(file=written, width=80))))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -14,7 +13,6 @@ from dualtune_mlx.benchmarks import scaling, taught
 from dualtune_mlx.benchmarks.catalogue import made_up
 from dualtune_mlx.benchmarks.scaling import Found, Measured, Setting, Size
 from dualtune_mlx.models import load_tokenizer
-from dualtune_mlx.tools import Tool
 from tests import tiny
 from tests.benchmarks.test_taught import ASKED, TINY, TOOLS
 
@@ -23,31 +21,26 @@ SETTING = Setting({"tools": (10, 20, 300), "history": (100, 300), "adapters": (1
 EVERY = (*TOOLS, *made_up(298))
 
 
-@pytest.fixture(autouse=True)
-def tiny_calls(monkeypatch) -> None:
-    """The benchmark in this process, with calls that a tiny model can learn."""
-    monkeypatch.setattr(scaling, "apart", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(scaling, "ASKED", ASKED[:1])
-    monkeypatch.setattr(scaling, "CARDS", "name")
-    for name, value in TINY.items():
-        monkeypatch.setattr(taught, name, value)
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny.save(tmp_path_factory.mktemp("scaling") / "model", max_position_embeddings=CONTEXT))
 
 
-@pytest.fixture
-def found(model, tmp_path) -> Found:
-    return scaling.measured(SETTING, model, EVERY, tmp_path, Console(file=io.StringIO()))
+@pytest.fixture(scope="module")
+def found(model, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """Everything in this process, with a call that a tiny model can learn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scaling, "apart", lambda function, *arguments: function(*arguments))
+        patch.setattr(scaling, "ASKED", ASKED[:1])
+        patch.setattr(scaling, "CARDS", "name")
+        for name, value in TINY.items():
+            patch.setattr(taught, name, value)
+        return scaling.measured(SETTING, model, EVERY, tmp_path_factory.mktemp("found"), Console(file=io.StringIO()))
 
 
 def test_each_size_grows_alone_and_is_measured_once():
-    sizes = scaling.sizes(SETTING)
-    assert len(sizes) == len(set(sizes)) == 5
-    assert all(sum(mine != usual for mine, usual in zip(vars(size).values(), (10, 1, 100))) <= 1 for size in sizes)
-    assert sizes[-1] == Size(adapters=3)
+    grown = [{}, {"history": 300}, {"tools": 20}, {"tools": 300}, {"adapters": 3}]
+    assert scaling.sizes(SETTING) == [Size(**changes) for changes in grown]
 
 
 def test_the_conversation_is_as_long_as_asked(model):
@@ -103,16 +96,15 @@ def test_a_further_way_is_a_line(monkeypatch):
     }
 
 
-def test_a_whole_run_prints_and_reports(model, monkeypatch):
-    def real(folder: Path) -> tuple[Tool, ...]:
-        return TOOLS
-
-    monkeypatch.setattr(scaling, "demo_tools", real)
-    monkeypatch.setattr(scaling, "EMBEDDED", model)
+def test_a_whole_run_prints_and_reports(found, monkeypatch):
+    asked = []
+    monkeypatch.setattr(scaling, "demo_tools", lambda folder: TOOLS)
+    monkeypatch.setattr(scaling, "measured", lambda setting, model, tools, *_: asked.append(tools) or found)
     monkeypatch.setattr(scaling, "QUICK", SETTING)
     written = io.StringIO()
     value = json.loads(json.dumps(scaling.run(True, Console(file=written, width=80))))
 
+    assert asked == [EVERY]
     assert value["benchmark"] == "scaling"
     assert [(one["axis"], one[one["axis"]]) for one in value["rows"]] == [
         *(("tools", n) for n in (10, 20, 300)),
