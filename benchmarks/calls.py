@@ -127,16 +127,14 @@ def row(way: Way, asked: Sequence[Asked], timed: Timed) -> dict[str, Any]:
 
 
 def compared(found: Mapping[Way, Timed]) -> dict[str, dict[str, float]]:
-    """The ratios; ``turn``, which is the default, also has the plain names."""
+    """The ratios; ``turn``, which is the default, has the plain names."""
     faster = min(SAMPLES, key=lambda way: median(rounds(found[way])))
     peers = {"one_stage": ONE_STAGE, "one_stage_at_best": AT_BEST, "ten_samples": faster}
     ratios = {}
     for peer, way in peers.items():
         for activation in ACTIVATIONS:
-            figures = ratio(rounds(found["ours", activation]), rounds(found[way]))
-            ratios[f"call_time_vs_{peer}@{activation}"] = figures
-            if activation == ACTIVATIONS[0]:
-                ratios[f"call_time_vs_{peer}"] = figures
+            place = peer + ("" if activation == ACTIVATIONS[0] else f"@{activation}")
+            ratios[f"call_time_vs_{place}"] = ratio(rounds(found["ours", activation]), rounds(found[way]))
     return ratios
 
 
