@@ -127,7 +127,11 @@ def test_every_sample_is_drawn_and_told(work, folder, draw):
     peer = Peer.load(work.model, folder / "selector")
     prompt = tuple(tiny.tokenizer().encode("say it"))
     cache = peer.warmed(prompt)
+    restore = callers._restoring(cache)
     assert draw(peer, cache, prompt, peer.spelled({"name": "read"})) == ['{"name": "read"}'] * SAMPLES
+    assert cache[0].offset == 2 * len(prompt) - 1  # the prompt, once, but for the token that every sample begins with
+    restore()
+    assert cache[0].offset == len(prompt)
 
 
 def figures(**seconds: float) -> dict[calls.Way, Timed]:
