@@ -117,6 +117,18 @@ def print_table(out: Console, title: str, columns: Sequence[str], lines: Sequenc
     out.print(table)
 
 
+def print_goals(out: Console, ratios: Mapping[str, Mapping[str, float]], goals: Mapping[str, float]) -> None:
+    """All ratios with their spread, and of those that have a goal whether they are at most that."""
+    for name, found in ratios.items():
+        out.print(f"{name}: {found['median']:.3g} ({found['min']:.3g} to {found['max']:.3g})", markup=False)
+    for name, goal in goals.items():
+        words = "NOT measured"
+        if name in ratios:
+            got = ratios[name]["median"]
+            words = f"{'reached' if got <= goal else 'NOT reached'}: {got:.3g}"
+        out.print(f"goal {name} at most {goal:g}: {words}", markup=False)
+
+
 def main(file: str) -> None:
     """``python benchmarks/NAME.py …`` is ``dualtune bench NAME …``."""
     from dualtune_mlx.cli import main as dualtune
