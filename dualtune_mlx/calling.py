@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from dualtune_mlx.adapters import Adapter
@@ -12,6 +13,7 @@ from dualtune_mlx.decoding import (
     ArgumentGrammar,
     Decoding,
     GrammarTokenizer,
+    Ranked,
     Step,
     grounded,
     only,
@@ -32,6 +34,8 @@ ROUTINGS = ("auto", "always", "never")
 """When servers and groups of tools are chosen before tools: where the bundle has a router, always, never."""
 BRANCHES = 3
 """How many branches of a node are kept in view."""
+LIKELY = 0.5
+"""From this probability on, a tool's adapter is prepared before the choice is done."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,6 @@ class Caller:
         call = begun(asked, chosen)
         yield Candidates(call.candidates)
         if tool := to_be_written(call):
-            if adapter := self.stage("arguments", tool).adapter:
-                self.base.fusion.prepare(adapter)  # while the prompt and the grammar are made
             ran = yield from self.writing(self.task(asked.messages, asked.tools, tool), asked.decoding)
             call = with_arguments(call, ran)
         yield Done(call)
@@ -143,10 +145,10 @@ class Caller:
             # Among nodes some more than asked for: another branch may lead to the best tool.
             wanted = max(top_k, BRANCHES) if node.routes else top_k
             names, stream = self.prompt.names(shown), self.stream(messages, tools, RESPOND, node)
-            ran = self.runner.choose(self.stage(name), stream, names, wanted)
-            usage[name] = usage[name] + ran.usage if name in usage else ran.usage
             by_label: dict[str, Tool | Node] = dict(zip(labels(shown), node.choices, strict=True))
             by_label[RESPOND.name] = RESPOND
+            ran = self.runner.choose(self.stage(name), stream, names, wanted, partial(self._expect, by_label))
+            usage[name] = usage[name] + ran.usage if name in usage else ran.usage
             try:
                 node = searching.send([(by_label[one.name], one.probability) for one in ran.value])
             except StopIteration as end:
@@ -186,6 +188,14 @@ class Caller:
         if self._tokenizer is None:
             self._tokenizer = GrammarTokenizer(self.base.tokenizer)
         return ArgumentGrammar(replace(tool, parameters=schema), self._tokenizer)
+
+    def _expect(self, by_label: Mapping[str, Tool | Node], best: Ranked) -> None:
+        """Begin to fuse the adapter that will most likely write, while the other candidates are ranked."""
+        tool = by_label[best.name]
+        if best.probability < LIKELY or isinstance(tool, Node) or tool is RESPOND or not tool.takes_arguments:
+            return
+        if adapter := self.stage("arguments", tool).adapter:
+            self.base.fusion.prepare(adapter)
 
     def _writing_surely(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
         """Write freely; where that left the model unsure of strings that are grounded, again with those held."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -78,12 +78,20 @@ class StageRunner:
         self.prefixes = PrefixCache(kv_fingerprint(base.model, base.fingerprint))
 
     def choose(
-        self, stage: Stage, stream: Stream, names: Mapping[str, tuple[int, ...]], top_k: int
+        self,
+        stage: Stage,
+        stream: Stream,
+        names: Mapping[str, tuple[int, ...]],
+        top_k: int,
+        best: Callable[[Ranked], object] = lambda ranked: None,
     ) -> Ran[list[Ranked]]:
-        """The ``top_k`` most probable names for the stage's span, with exact probabilities."""
+        """The ``top_k`` most probable names for the stage's span, with exact probabilities.
+
+        ``best`` is told the best one, before the others are looked for.
+        """
         with self._pass(stage, stream) as forward:
             forks = _Forks(forward, stream.active(stage.name, stage.border))
-            return Ran(best_first(names, forks.log_probabilities, top_k), forward.usage)
+            return Ran(best_first(names, forks.log_probabilities, top_k, best), forward.usage)
 
     def writing(
         self, stage: Stage, stream: Stream, grammar: ArgumentGrammar, decoding: Decoding

@@ -218,3 +218,14 @@ def test_a_stage_without_an_adapter_streams_too():
     assert dualtune._caller.stage("selector") == Stage("selector")
     events = list(dualtune.stream(REQUEST, TOOLS, max_tokens=64))
     assert plain(events[-1].call)[0] == plain(dualtune.call(REQUEST, TOOLS, max_tokens=64))[0]
+
+
+@pytest.mark.parametrize(("likely", "prepared"), [(0.0, True), (1.1, False)])
+def test_the_leading_tool_s_adapter_is_prepared_during_the_choice(monkeypatch, likely, prepared):
+    dualtune = choosing_a_tool("turn", TOOLS)
+    monkeypatch.setattr(calling, "LIKELY", likely)
+    seen = []
+    monkeypatch.setattr(dualtune.base.fusion, "prepare", lambda adapter: seen.append(adapter.content))
+    ((best, _), *_) = dualtune.select("show a.txt", TOOLS, top_k=3)
+    expected = dualtune._caller.stage("arguments", best).adapter.content
+    assert seen == ([expected] if prepared else [])

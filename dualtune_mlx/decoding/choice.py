@@ -50,19 +50,26 @@ Queue = list[tuple[float, Tokens, Fork | str]]
 """Nodes by their cost, which is minus the log-probability; paths differ, so two nodes are never compared."""
 
 
+Told = Callable[[Ranked], object]
+
+
 def best_first(
-    names: Mapping[str, Tokens], log_probabilities: Callable[[Sequence[Fork]], Answers], top_k: int = 1
+    names: Mapping[str, Tokens],
+    log_probabilities: Callable[[Sequence[Fork]], Answers],
+    top_k: int = 1,
+    best: Told = lambda ranked: None,
 ) -> list[Ranked]:
     """The ``top_k`` most probable names, best first.
 
     Args:
         names: each name's tokens; none may be the beginning of another.
         log_probabilities: asks the model what may follow; the first fork comes alone.
+        best: is told the best one, before the others are looked for.
 
     Raises:
         PromptError: when one name's tokens begin another's.
     """
-    searching = search(names, top_k)
+    searching = search(names, top_k, best)
     answers: Answers | None = None
     while True:
         try:
@@ -73,7 +80,9 @@ def best_first(
         answers = log_probabilities(forks)
 
 
-def search(names: Mapping[str, Tokens], top_k: int) -> Generator[Sequence[Fork], Answers, list[Ranked]]:
+def search(
+    names: Mapping[str, Tokens], top_k: int, best: Told = lambda ranked: None
+) -> Generator[Sequence[Fork], Answers, list[Ranked]]:
     """``best_first`` for those who ask the model about several searches at once: send it what it yields forks for."""
     queue: Queue = [(0.0, (), _trie(names, list(names), ()))]
     answers: dict[Tokens, Sequence[float]] = {}
@@ -86,6 +95,8 @@ def search(names: Mapping[str, Tokens], top_k: int) -> Generator[Sequence[Fork],
         heapq.heappop(queue)
         if isinstance(node, str):
             found.append(Ranked(node, exp(-cost)))
+            if len(found) == 1:
+                best(found[0])
             continue
         for (token, child), log_probability in zip(node.children.items(), answers[node.path], strict=True):
             heapq.heappush(queue, (cost - log_probability, (*node.path, token), child))
