@@ -15,7 +15,7 @@ from dualtune_mlx.cli.output import STDOUT, console, emit_json, json_option
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.orchestration import BlockingToolbox, ToolResult, connected, read_config
+from dualtune_mlx.orchestration import Toolbox, ToolResult, connected, read_config
 from dualtune_mlx.tools import Tool, ToolCall
 
 
@@ -81,7 +81,7 @@ def command(
     emit_json(json_to, call_json(call, result))
 
 
-def visible_tools(toolbox: BlockingToolbox) -> tuple[Tool, ...]:
+def visible_tools(toolbox: Toolbox) -> tuple[Tool, ...]:
     return tuple(tool for server in toolbox.servers for tool in server.tools)
 
 
