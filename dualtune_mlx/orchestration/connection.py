@@ -91,7 +91,7 @@ class Connection:
                 result = await session.call_tool(tool, arguments)
         except FAILURES as error:
             failure = explained(error, self.config, transport, f"call of {tool!r}", self._timeout)
-            if is_lost(error) and self._session is session:
+            if is_lost(error, transport) and self._session is session:
                 self._fail(failure)
                 ended.set()
             raise failure from error

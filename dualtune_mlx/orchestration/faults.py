@@ -16,18 +16,19 @@ from dualtune_mlx.orchestration.secrets import redacted
 
 CLOSED = MCPError(CONNECTION_CLOSED, "Connection closed")
 """What the SDK raises when a connection ends. The code alone is not enough: it is also any server's own first one."""
-LOST = (
-    "Session terminated",
-    "SSE stream ended without a response",
-    "SSE stream ended and reconnection attempts were exhausted",
-)
-"""The SDK's messages when an HTTP server no longer knows the session, or went away in the middle of an answer."""
+LOST = ("SSE stream ended without a response", "SSE stream ended and reconnection attempts were exhausted")
+"""The SDK's messages when an HTTP server goes away in the middle of an answer."""
 
 
 class Transport(Protocol):
-    """How messages come and go, and what is known of it when it fails: its ``fault``, and what the server ``said``."""
+    """How messages come and go.
+
+    When it fails, ``fault`` tells what was seen of that, and ``said`` what the server had to say. ``forgotten`` means
+    that the server no longer knows the session.
+    """
 
     fault: str
+    forgotten: bool
 
     def open(self) -> AbstractAsyncContextManager[Any]: ...
 
@@ -82,9 +83,9 @@ def first(error: Exception) -> Exception:
     return error
 
 
-def is_lost(error: Exception) -> bool:
+def is_lost(error: Exception, transport: Transport) -> bool:
     """Whether an error of a call means that no further one can succeed over this connection."""
-    return _is_closed(error) or (isinstance(error, MCPError) and error.message in LOST)
+    return transport.forgotten or _is_closed(error) or (isinstance(error, MCPError) and error.message in LOST)
 
 
 def _is_closed(error: Exception) -> bool:

@@ -22,6 +22,7 @@ from dualtune_mlx.orchestration.secrets import last_words
 KEPT = 65_536  # bytes of stderr
 LAST_WORDS = 0.2  # seconds: a server that ends may still be writing the reason
 GRACE = 2.0  # seconds that a server may take to end by itself, and again after SIGTERM
+UNSENT = 64  # messages: a server that does not read must not hold up the cancelling of calls
 CLOSED = (anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
 
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
@@ -41,6 +42,7 @@ class ServerProcess:
         self._stderr = b""
         self._stderr_ended = anyio.Event()
         self.fault = ""
+        self.forgotten = False
 
     def said(self) -> str:
         """The server's last words on stderr, without secrets."""
@@ -67,7 +69,7 @@ class ServerProcess:
         assert process.stdin and process.stdout and process.stderr
         self._guard.add(process.pid)
         incoming, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-        write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+        write, outgoing = anyio.create_memory_object_stream[SessionMessage](UNSENT)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._read, process.stdout, incoming)

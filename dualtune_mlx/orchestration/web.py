@@ -20,6 +20,7 @@ class WebServer:
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
         self.fault = ""
+        self.forgotten = False
 
     def said(self) -> str:
         return ""
@@ -45,7 +46,10 @@ class WebServer:
             yield streams
 
     async def _watch(self, response: httpx2.Response) -> None:
-        self.fault = f"HTTP {response.status_code} {response.reason_phrase}" if response.status_code >= 400 else ""
+        status, request = response.status_code, response.request
+        if request.method == "POST":  # many servers refuse the GET of a stream that they do not have
+            self.fault = f"HTTP {status} {response.reason_phrase}" if status >= 400 else ""
+            self.forgotten |= status == 404 and "mcp-session-id" in request.headers
         if response.headers.get("content-encoding", "identity") != "identity":
             raise httpx2.DecodingError("the server compresses its answers unasked, which hides how long they are")
         if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):

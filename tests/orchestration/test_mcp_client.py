@@ -85,6 +85,26 @@ def test_an_ambiguous_call_is_refused(server: Make) -> None:
             toolbox.execute(ToolCall("pid"))
 
 
+@pytest.mark.parametrize(
+    ("approve", "approved", "refusal"),
+    [("auto", False, ""), ("ask", True, ""), ("ask", False, "not approved"), ("never", True, "may not be called")],
+)
+def test_what_needs_approval_is_not_called_without(server: Make, approve: str, approved: bool, refusal: str) -> None:
+    with connected([server("good", approve=approve)]) as toolbox:
+        if refusal:
+            with pytest.raises(ToolError, match=f"{refusal}(?s:.*)good/pid"):
+                toolbox.execute(ToolCall("pid"), approved)
+        else:
+            assert toolbox.execute(ToolCall("pid"), approved).text.isdigit()
+
+
+def test_a_closed_toolbox_says_so(server: Make) -> None:
+    with connected([server("good")]) as toolbox:
+        pass
+    with pytest.raises(DualTuneError, match="the toolbox is closed"):
+        toolbox.execute(ToolCall("pid"))
+
+
 @pytest.mark.parametrize("fields", [{"pinned": {"path": 1}}, {"exclude": ("nothing",)}])
 def test_a_pin_or_exclusion_without_object_is_refused(server: Make, fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="does not have(?s:.*)server 'good'"):
@@ -105,9 +125,10 @@ def test_noise_on_stdout_is_tolerated_and_stays_off_our_terminal(server: Make) -
     assert (done.stdout, done.stderr) == ("2\n", "")
 
 
-def test_a_server_of_the_new_protocol_alone(server: Make) -> None:
+def test_a_server_of_the_new_protocol_alone_and_its_changes(server: Make) -> None:
     with connected([server("modern_only")]) as toolbox:
         assert toolbox.execute(ToolCall("ping")).text == "2026-07-28"
+        assert [tool.name for tool in toolbox.servers[0].tools] == ["ping", "ping1"]
 
 
 def test_death_at_start_is_told_at_once_with_stderr_but_no_secrets(

@@ -87,7 +87,9 @@ def test_an_answer_beyond_the_limit(start: Start, port: int, form: tuple[str, ..
 
 def test_nobody_there(port: int) -> None:
     url = f"http://user:s3cr3t@127.0.0.1:{port}/mcp?key=s3cr3t"
-    with pytest.raises(ServerError, match=f"'web' could not be reached(?s:.*)check its url: http://127.0.0.1:{port}/mcp$") as caught:
+    with pytest.raises(
+        ServerError, match=f"'web' could not be reached(?s:.*)check its url: http://127.0.0.1:{port}/mcp$"
+    ) as caught:
         with connected([ServerConfig("web", url=url)]):
             pass
     assert "s3cr3t" not in str(caught.value)

@@ -11,7 +11,9 @@ from wire import notify, serve, text
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 NAMES = ("pid", "wait", "hang", "die", "flood", "stream", "big", "blocks", "broken_image", "child", "grow", "shrink")
 HINTS = {"title": "Its number", "readOnlyHint": True}
-tools: list[dict[str, Any]] = [{"name": name, "inputSchema": NUMBER if name in ("wait", "big") else {}} for name in NAMES]
+tools: list[dict[str, Any]] = [
+    {"name": name, "inputSchema": NUMBER if name in ("wait", "big") else {}} for name in NAMES
+]
 tools[0]["annotations"] = HINTS
 
 BLOCKS = [

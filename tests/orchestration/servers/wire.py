@@ -19,8 +19,8 @@ def answer(request: dict[str, Any], **body: Any) -> None:
     print(json.dumps({"jsonrpc": "2.0", "id": request["id"], **body}), flush=True)
 
 
-def notify(method: str) -> None:
-    print(json.dumps({"jsonrpc": "2.0", "method": method}), flush=True)
+def notify(method: str, **params: Any) -> None:
+    print(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}), flush=True)
 
 
 def welcome(request: dict[str, Any]) -> dict[str, Any]:
