@@ -18,7 +18,8 @@ for request in requests():
         notify("notifications/subscriptions/acknowledged", notifications={"toolsListChanged": True}, **listener)
     elif request["method"] == "tools/call":
         tools.append({"name": f"ping{len(tools)}", "inputSchema": {"type": "object"}})
-        notify("notifications/tools/list_changed", **listener)
+        if listener:
+            notify("notifications/tools/list_changed", **listener)
         version = request["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"]
         answer(request, result={"content": [{"type": "text", "text": version}], "resultType": "complete"})
     else:
