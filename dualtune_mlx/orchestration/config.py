@@ -122,7 +122,7 @@ def _server(name: str, entry: Any, path: Path) -> ServerConfig | None:
     if _get(entry, "disabled", bool, False, where):
         return None
     if others := [key for key in entry if key not in KEYS]:
-        warnings.warn(f"{where}: no effect here: {', '.join(others)}", ConfigWarning, stacklevel=3)
+        warnings.warn(f"{where}: no effect here: {', '.join(others)}", ConfigWarning, stacklevel=2)
     ours = _get(entry, "dualtune", dict, {}, where)
     variables = Variables(os.environ, path)
     return ServerConfig(

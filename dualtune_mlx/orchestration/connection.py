@@ -7,14 +7,12 @@ from concurrent.futures import Future
 from typing import Any
 
 import anyio
-import httpx2
 from anyio.abc import TaskStatus
-from mcp import ClientSession, MCPError
+from mcp import ClientSession
 from mcp.client.session import IncomingMessage
 from mcp.client.subscriptions import listen
 from mcp_types import CallToolResult, ToolListChangedNotification
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import ValidationError
 
 from dualtune_mlx.errors import DualTuneError, ServerError
 from dualtune_mlx.orchestration.config import ServerConfig
@@ -29,10 +27,6 @@ FIRST_DELAY = 0.5  # seconds before the first restart; each further one waits tw
 RESTARTS = 5  # in a row, after which a server stays down
 STEADY = 60.0  # seconds after which a server counts as well again
 SETTLING = 5.0  # seconds that a call waits for the tools that changed meanwhile
-
-# What comes out of the SDK when the other side fails; RuntimeError stands for an unknown protocol version and for a
-# result that breaks the tool's own output schema, OSError and ValueError for a process that could not be created.
-FAILURES = (MCPError, ValidationError, RuntimeError, TimeoutError, OSError, ValueError, httpx2.HTTPError)
 
 
 class Connection:
@@ -89,7 +83,7 @@ class Connection:
         try:
             with anyio.fail_after(self._timeout):
                 result = await session.call_tool(tool, arguments)
-        except FAILURES as error:
+        except Exception as error:  # whatever the SDK makes of what a server sends
             failure = explained(error, self.config, transport, f"call of {tool!r}", self._timeout)
             if is_lost(error, transport) and self._session is session:
                 self._fail(failure)
@@ -112,27 +106,26 @@ class Connection:
             async with transport.open() as (read, write):
                 dispatcher = LenientDispatcher(read, write, config)
                 async with ClientSession(dispatcher=dispatcher, message_handler=self._notice) as session:
-                    with anyio.fail_after(self._start_timeout):
-                        await shake_hands(session)
-                        tools = await list_tools(session, config.name)
-                    if self.failure is None:
-                        check_names(config, tools, dispatcher.offered)
+                    await self._begin(session, dispatcher)
                     during = "between calls"
-                    self._ended = dispatcher.ended
-                    self._settled.set()
-                    self.tools, self.failure = tools, None
-                    self._session, self._transport = session, transport
+                    self._session, self._transport, self._ended = session, transport, dispatcher.ended
                     ready()
                     await self._follow(session)
                     if self._session is not None:  # else a call was the first to notice
                         self._fail(explained(CLOSED, config, transport, during, self._timeout))
-        except Exception as group:
-            error = first(group)
-            if not isinstance(error, (*FAILURES, DualTuneError)):
-                raise
-            self._fail(explained(error, config, transport, during, self._start_timeout))
+        except Exception as group:  # whatever it is, it ends this server and no other
+            self._fail(explained(first(group), config, transport, during, self._start_timeout))
         assert self.failure is not None
         return self.failure
+
+    async def _begin(self, session: ClientSession, dispatcher: LenientDispatcher) -> None:
+        with anyio.fail_after(self._start_timeout):
+            await shake_hands(session)
+            tools = await list_tools(session, self.config.name)
+        if self.failure is None:  # the first time; what is missing after a restart may come back
+            check_names(self.config, tools, dispatcher.offered)
+        self.tools, self.failure = tools, None
+        self._settled.set()
 
     def _fail(self, failure: DualTuneError) -> None:
         self.tools, self._session, self.failure = (), None, failure

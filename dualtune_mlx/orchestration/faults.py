@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from dualtune_mlx.errors import DualTuneError, ServerError
 from dualtune_mlx.orchestration.config import ServerConfig
-from dualtune_mlx.orchestration.secrets import redacted
+from dualtune_mlx.orchestration.secrets import told
 
 CLOSED = MCPError(CONNECTION_CLOSED, "Connection closed")
 """What the SDK raises when a connection ends. The code alone is not enough: it is also any server's own first one."""
@@ -54,7 +54,7 @@ def explained(
         what, fix = f"server {name!r} could not be {verb}", f"check its {way}: {config.address}"
     else:
         what, fix = f"server {name!r} failed", "check the server's version and its settings"
-    reason = "" if closed or isinstance(error, TimeoutError) else redacted(_reason(error), config.secrets)
+    reason = "" if closed or isinstance(error, TimeoutError) else told(_reason(error), config.secrets)
     heard = [transport.fault, reason, transport.said()]
     return ServerError(
         what,
@@ -96,4 +96,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = error.errors()[0]
         return f"an invalid message at {'.'.join(map(str, found['loc']))}: {found['msg']}"
-    return str(error)
+    return str(error) or type(error).__name__

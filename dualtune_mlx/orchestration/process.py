@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from dualtune_mlx.orchestration.config import ServerConfig
 from dualtune_mlx.orchestration.guard import Guard
-from dualtune_mlx.orchestration.secrets import last_words
+from dualtune_mlx.orchestration.secrets import told
 
 KEPT = 65_536  # bytes of stderr
 LAST_WORDS = 0.2  # seconds: a server that ends may still be writing the reason
@@ -46,7 +46,7 @@ class ServerProcess:
 
     def said(self) -> str:
         """The server's last words on stderr, without secrets."""
-        words = last_words(self._stderr, self._config.secrets)
+        words = told(self._stderr.decode(errors="replace"), self._config.secrets)
         return words and f"its last words on stderr:\n{words}"
 
     @asynccontextmanager

@@ -19,10 +19,12 @@ def redacted(text: str, secrets: Mapping[str, str]) -> str:
     return text
 
 
-def last_words(output: bytes, secrets: Mapping[str, str]) -> str:
-    """The last lines of what a server wrote, redacted before anything is cut, so that no secret is cut in half."""
-    lines = redacted(output.decode(errors="replace"), secrets).strip().splitlines()[-LINES:]
-    return "\n".join(lines)[-CHARACTERS:]
+def told(text: str, secrets: Mapping[str, str]) -> str:
+    """What a server said, fit to be shown: redacted before it is cut, so that no secret is cut in half; its last lines,
+    without control characters."""
+    lines = redacted(text, secrets).strip().splitlines()[-LINES:]
+    plain = ["".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line[-CHARACTERS:]) for line in lines]
+    return "\n".join(plain)[-CHARACTERS:]
 
 
 def without_credentials(url: str) -> str:

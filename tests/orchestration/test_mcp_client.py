@@ -185,7 +185,8 @@ async def test_silence_in_a_call_ends_at_the_timeout(server: Make) -> None:
         assert (await toolbox.aexecute(ToolCall("add", {"a": 1}))).text == "1"
 
 
-def test_a_server_that_will_not_stop_is_killed(server: Make, is_alive: Alive) -> None:
+def test_a_server_that_will_not_stop_is_killed(server: Make, is_alive: Alive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dualtune_mlx.orchestration.process.GRACE", 0.3)
     with connected([server("slow_to_stop")]) as toolbox:
         pid = int(toolbox.execute(ToolCall("pid")).text)
         assert is_alive(pid)

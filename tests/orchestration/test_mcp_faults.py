@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from dualtune_mlx.errors import ServerError, ToolError
 from dualtune_mlx.orchestration import ServerConfig, Toolbox, connected
 from dualtune_mlx.tools import ToolCall
+from tests.orchestration.conftest import SERVERS
 
 Make = Callable[..., ServerConfig]
 MIB = 2**20
@@ -37,17 +39,26 @@ def nothing_is_left() -> Iterator[None]:
 
 
 def processes() -> set[int]:
-    """All processes that run this folder's servers, or a child of one, or a guard."""
-    names = (b"orchestration/servers/", b"SIG_IGN", b"groups=$line")
+    """All processes that run this folder's servers, and children of this one."""
     found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if any(name in command for name in names) and folder.name != str(os.getpid()):
-            found.add(int(folder.name))
+    for line in listed():
+        pid, parent, command = line.split(None, 2)
+        if str(SERVERS) in command or int(parent) == os.getpid():
+            found.add(int(pid))
     return found
+
+
+def listed() -> Iterator[str]:
+    """Process id, parent and command of each process."""
+    if not Path("/proc/self").exists():
+        ps = subprocess.Popen(["ps", "-axww", "-o", "pid=,ppid=,command="], stdout=subprocess.PIPE, text=True)
+        yield from (line for line in ps.communicate()[0].splitlines() if line.split()[0] != str(ps.pid))
+        return
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            yield f"{folder.name} {parent} {command or '?'}"
 
 
 def number(toolbox: Toolbox, tool: str, server: str = "", **arguments: int) -> int:

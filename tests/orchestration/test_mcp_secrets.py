@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dualtune_mlx.orchestration.secrets import last_words, redacted, without_credentials
+from dualtune_mlx.orchestration.secrets import redacted, told, without_credentials
 
 
 def test_secrets_become_their_names_the_longest_first() -> None:
@@ -9,12 +9,15 @@ def test_secrets_become_their_names_the_longest_first() -> None:
     assert said == "<B> <A> <Auth> <Auth>, on and on"
 
 
-def test_last_words_are_few_and_hide_a_secret_that_a_cut_would_split() -> None:
+def test_what_is_told_is_short_and_hides_a_secret_that_a_cut_would_split() -> None:
     secret = "x" * 1_990 + "y" * 20
-    assert last_words(f"first\n{secret} the end\n".encode(), {"KEY": secret}) == "first\n<KEY> the end"
-    assert last_words(b"line\n" * 100, {}).count("line") == 10
-    assert len(last_words(b"z" * 10_000, {})) == 2_000
-    assert last_words(b"\xff", {}) == "\ufffd"
+    assert told(f"first\n{secret} the end\n", {"KEY": secret}) == "first\n<KEY> the end"
+    assert told("line\n" * 100, {}).count("line") == 10
+    assert len(told("z" * 10_000, {})) == 2_000
+
+
+def test_what_is_told_cannot_steer_the_terminal() -> None:
+    assert told("a\tb\x1b[31m\x07c\rd", {}) == "a\tb\ufffd[31m\ufffdc\nd"
 
 
 def test_an_address_without_its_secrets() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import pytest
 from dualtune_mlx.errors import ServerError
 from dualtune_mlx.orchestration import ServerConfig, connected
 from dualtune_mlx.tools import ToolCall
-from tests.orchestration.conftest import SERVERS
+from tests.orchestration.conftest import SERVERS, until_listening
 
 Start = Callable[..., subprocess.Popen[bytes]]
 MIB = 2**20
@@ -26,26 +25,15 @@ def restarts_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture
-def start(port: int) -> Iterator[Start]:
+def start(free_port: int) -> Iterator[Start]:
     """Starts the server; it answers when this returns."""
     started = []
 
     def run(*options: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, SERVERS / "web.py", str(port), *options])
+        process = subprocess.Popen([sys.executable, SERVERS / "web.py", str(free_port), *options])
         started.append(process)
-        while True:
-            assert process.poll() is None
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    return process
-            time.sleep(0.05)
+        until_listening(free_port, process)
+        return process
 
     yield run
     for process in started:
@@ -57,9 +45,9 @@ def web(port: int, **fields: object) -> ServerConfig:
     return ServerConfig("web", url=f"http://127.0.0.1:{port}/mcp", **fields)  # type: ignore[arg-type]
 
 
-def test_two_toolboxes_on_one_server_with_a_key(start: Start, port: int) -> None:
+def test_two_toolboxes_on_one_server_with_a_key(start: Start, free_port: int) -> None:
     process = start("--key", KEY)
-    config = web(port, headers={"Authorization": KEY})
+    config = web(free_port, headers={"Authorization": KEY})
     with connected([config]) as one, connected([config]) as other:
         assert one.execute(ToolCall("pid")).text == str(process.pid)
         one.execute(ToolCall("grow"))
@@ -68,36 +56,36 @@ def test_two_toolboxes_on_one_server_with_a_key(start: Start, port: int) -> None
     assert process.poll() is None
 
 
-def test_a_refusal_names_the_status_and_no_key(start: Start, port: int) -> None:
+def test_a_refusal_names_the_status_and_no_key(start: Start, free_port: int) -> None:
     start("--key", "another")
     with pytest.raises(ServerError, match="'web' failed(?s:.*)HTTP 401 Unauthorized") as caught:
-        with connected([web(port, headers={"Authorization": KEY})]):
+        with connected([web(free_port, headers={"Authorization": KEY})]):
             pass
     assert "s3cr3t" not in str(caught.value)
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["events", "json"])
-def test_an_answer_beyond_the_limit(start: Start, port: int, form: tuple[str, ...]) -> None:
+def test_an_answer_beyond_the_limit(start: Start, free_port: int, form: tuple[str, ...]) -> None:
     start(*form)
-    with connected([web(port, output_limit=3 * MIB)]) as toolbox:
+    with connected([web(free_port, output_limit=3 * MIB)]) as toolbox:
         with pytest.raises(ServerError, match="'web' failed(?s:.*)(3,145,728|3145728)"):
             toolbox.execute(ToolCall("big", {"n": 4}))
         assert len(toolbox.execute(ToolCall("big", {"n": 1})).text) == MIB
 
 
-def test_nobody_there(port: int) -> None:
-    url = f"http://user:s3cr3t@127.0.0.1:{port}/mcp?key=s3cr3t"
+def test_nobody_there(free_port: int) -> None:
+    url = f"http://user:s3cr3t@127.0.0.1:{free_port}/mcp?key=s3cr3t"
     with pytest.raises(
-        ServerError, match=f"'web' could not be reached(?s:.*)check its url: http://127.0.0.1:{port}/mcp$"
+        ServerError, match=f"'web' could not be reached(?s:.*)check its url: http://127.0.0.1:{free_port}/mcp$"
     ) as caught:
         with connected([ServerConfig("web", url=url)]):
             pass
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_a_server_that_goes_and_comes(start: Start, port: int) -> None:
+def test_a_server_that_goes_and_comes(start: Start, free_port: int) -> None:
     first = start()
-    with connected([web(port)]) as toolbox:
+    with connected([web(free_port)]) as toolbox:
         with pytest.raises(ServerError, match="'web' failed(?s:.*)ended without a response"):
             toolbox.execute(ToolCall("leave"))
         first.wait()
@@ -108,9 +96,9 @@ def test_a_server_that_goes_and_comes(start: Start, port: int) -> None:
         assert toolbox.execute(ToolCall("pid")).text == str(second.pid)
 
 
-def test_a_server_that_has_forgotten_the_session(start: Start, port: int) -> None:
+def test_a_server_that_has_forgotten_the_session(start: Start, free_port: int) -> None:
     first = start()
-    with connected([web(port)]) as toolbox:
+    with connected([web(free_port)]) as toolbox:
         first.kill()
         first.wait()
         second = start()

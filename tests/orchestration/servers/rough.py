@@ -44,8 +44,8 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
     if name == "broken_image":
         return {"content": [{"type": "image", "mimeType": "image/png", "data": "no base64!"}]}
     if name == "child":
-        command = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"]
-        return text(subprocess.Popen(command).pid)
+        stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
+        return text(subprocess.Popen([sys.executable, "-c", stubborn, __file__]).pid)  # the file is to know it by
     if name == "grow":
         tools.append({"name": f"new{len(tools)}", "inputSchema": NUMBER})
         notify("notifications/tools/list_changed")
