@@ -41,6 +41,7 @@ class ServerProcess:
         self._guard = guard
         self._stderr = b""
         self._stderr_ended = anyio.Event()
+        self._hearing = anyio.CancelScope(shield=True)
         self.fault = ""
         self.forgotten = False
 
@@ -72,23 +73,29 @@ class ServerProcess:
         write, outgoing = anyio.create_memory_object_stream[SessionMessage](UNSENT)
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._read, process.stdout, incoming)
+                group.start_soon(self._hear, process.stdout, process.stderr, incoming)
                 group.start_soon(self._write, process.stdin, outgoing, incoming)
-                group.start_soon(self._listen, process.stderr)
                 try:
                     yield read, write
                 finally:
                     with anyio.CancelScope(shield=True):
                         await self._stop(process, read)
+                        self._hearing.cancel()
                         group.cancel_scope.cancel()
         finally:
             self._guard.remove(process.pid)
             for stream in (incoming, read, write, outgoing):
                 stream.close()
 
+    async def _hear(self, stdout: ByteReceiveStream, stderr: ByteReceiveStream, incoming: Incoming) -> None:
+        """Read until the process was stopped, whatever is cancelled meanwhile: one that cannot write cannot end."""
+        with self._hearing:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._read, stdout, incoming)
+                group.start_soon(self._listen, stderr)
+
     async def _read(self, stdout: ByteReceiveStream, incoming: Incoming) -> None:
-        """Pass messages on; lines that are none are noise. After the end of the session, read on and drop it all:
-        a server that waits for us to read cannot end."""
+        """Pass messages on; lines that are none are noise, and what comes after the end of the session is dropped."""
         line, unanswered = bytearray(), 0
         with suppress(*CLOSED, anyio.EndOfStream):
             while True:

@@ -145,6 +145,16 @@ def test_fifty_megabytes(server: Make) -> None:
         assert len(result.for_model(1000)) <= 1000
 
 
+def test_one_that_is_still_writing_ends_by_itself(server: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dualtune_mlx.orchestration.process.GRACE", 20)
+    with ThreadPoolExecutor() as pool, connected([server("rough")]) as toolbox:
+        call = pool.submit(toolbox.execute, ToolCall("big", {"n": 30}))
+        time.sleep(0.1)
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+    assert isinstance(call.exception(), ServerError)
+
+
 def test_limits_hold_for_one_answer_not_for_all(server: Make) -> None:
     with connected([server("rough", output_limit=3 * MIB)]) as toolbox:
         assert [len(toolbox.execute(ToolCall("big", {"n": 2})).text) for _ in range(3)] == [2 * MIB] * 3
