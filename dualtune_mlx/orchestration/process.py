@@ -150,7 +150,7 @@ class ServerProcess:
                 while process.returncode is None:  # Process.wait() would also wait for those who inherited the pipes
                     await anyio.sleep(0.01)
         await terminate_posix_process_tree(process, GRACE)
-        with anyio.move_on_after(LAST_WORDS):  # for the ends of its pipes to be seen
+        with anyio.move_on_after(GRACE):  # for the ends of its pipes to be seen
             await process.wait()
 
 
