@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.orchestration.secrets import without_credentials
+from dualtune_mlx.orchestration.secrets import Secrets, without_credentials
 from dualtune_mlx.orchestration.variables import Variables
 
 EXAMPLE = '{"mcpServers": {"time": {"command": "mcp-server-time", "args": []}}}'
@@ -60,10 +60,10 @@ class ServerConfig:
         return self.command or without_credentials(self.url)
 
     @property
-    def secrets(self) -> Mapping[str, str]:
-        """Everything that no message may show, by its name."""
+    def secrets(self) -> Secrets:
+        """Everything that no message may show; a variable and the text it stands in are two."""
         url = {"url": self.url} if self.url and self.url != self.address else {}
-        return {**url, **self.variables, **self.headers, **self.env}
+        return tuple(pair for part in (url, self.variables, self.headers, self.env) for pair in part.items())
 
 
 def read_config(path: str | Path) -> tuple[ServerConfig, ...]:

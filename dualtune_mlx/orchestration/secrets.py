@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 SHORTEST = 4  # characters: what is shorter is no secret, and stands in every other word
 LINES = 10
 CHARACTERS = 2_000
 
+Secrets = Sequence[tuple[str, str]]
+"""Names and values."""
 
-def redacted(text: str, secrets: Mapping[str, str]) -> str:
+
+def redacted(text: str, secrets: Secrets) -> str:
     """The text with every secret replaced by its name, also where it follows a scheme, as in ``Bearer …``."""
-    values = [(part, name) for name, value in secrets.items() for part in (value, value.rpartition(" ")[2])]
+    values = [(part, name) for name, value in secrets for part in (value, value.rpartition(" ")[2])]
     for value, name in sorted(values, key=lambda item: -len(item[0])):  # the longest first: one may hold another
         if len(value) >= SHORTEST:
             text = text.replace(value, f"<{name}>")
     return text
 
 
-def told(text: str, secrets: Mapping[str, str]) -> str:
+def told(text: str, secrets: Secrets) -> str:
     """What a server said, fit to be shown: redacted before it is cut, so that no secret is cut in half; its last lines,
     without control characters."""
     lines = redacted(text, secrets).strip().splitlines()[-LINES:]

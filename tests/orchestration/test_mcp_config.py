@@ -70,7 +70,13 @@ def test_variables(write: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert config.command == f"{Path.home()}/bin/x" and config.cwd == str(tmp_path)
     assert config.args == ("--key=s3cr3t", "none", "none", "", "${a.b} $KEY") and config.env == {"K": "s3cr3t"}
     assert (other.url, other.headers) == ("https://s3cr3t.example/mcp", {"X-Key": "s3cr3t"})
-    assert config.secrets["KEY"] == other.secrets["KEY"] == "s3cr3t"
+    assert ("KEY", "s3cr3t") in config.secrets and ("KEY", "s3cr3t") in other.secrets
+
+
+def test_a_variable_stays_a_secret_where_its_name_is_another_s(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "s3cr3t")
+    (config,) = read_config(write({"mcpServers": {"a": {"command": "c", "env": {"KEY": "me:${KEY}"}}}}))
+    assert config.secrets == (("KEY", "s3cr3t"), ("KEY", "me:s3cr3t"))
 
 
 @pytest.mark.parametrize("folder", [".vscode", ".cursor"])

@@ -155,6 +155,13 @@ def test_one_that_is_still_writing_ends_by_itself(server: Make, monkeypatch: pyt
     assert isinstance(call.exception(), ServerError)
 
 
+def test_what_the_sdk_stumbles_over_is_the_server_s_failure(server: Make) -> None:
+    with connected([server("rough")]) as toolbox:
+        with pytest.raises(ServerError, match="'rough' failed(?s:.*)call of 'odd'"):
+            toolbox.execute(ToolCall("odd"))
+        assert number(toolbox, "pid") > 0
+
+
 def test_limits_hold_for_one_answer_not_for_all(server: Make) -> None:
     with connected([server("rough", output_limit=3 * MIB)]) as toolbox:
         assert [len(toolbox.execute(ToolCall("big", {"n": 2})).text) for _ in range(3)] == [2 * MIB] * 3

@@ -15,6 +15,8 @@ tools: list[dict[str, Any]] = [
     {"name": name, "inputSchema": NUMBER if name in ("wait", "big") else {}} for name in NAMES
 ]
 tools[0]["annotations"] = HINTS
+odd = {"type": "object", "properties": {"a": {"pattern": "("}}}
+tools.append({"name": "odd", "inputSchema": {}, "outputSchema": odd})
 
 BLOCKS = [
     {"type": "text", "text": "a picture:"},
@@ -41,6 +43,8 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         return text("x" * arguments["n"] * 2**20)
     if name == "blocks":
         return {"content": BLOCKS, "structuredContent": {"count": len(BLOCKS)}}
+    if name == "odd":
+        return text("", structuredContent={"a": "b"})
     if name == "broken_image":
         return {"content": [{"type": "image", "mimeType": "image/png", "data": "no base64!"}]}
     if name == "child":
