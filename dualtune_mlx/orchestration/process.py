@@ -42,6 +42,7 @@ class ServerProcess:
         self._stderr = b""
         self._stderr_ended = anyio.Event()
         self._hearing = anyio.CancelScope(shield=True)
+        self._heard_all = anyio.Event()
         self.fault = ""
         self.forgotten = False
 
@@ -58,15 +59,16 @@ class ServerProcess:
             OSError, ValueError: when there is no such program, or it cannot be run.
         """
         config = self._config
-        process = await anyio.open_process(
-            [config.command, *config.args],
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env=get_default_environment() | dict(config.env),
-            cwd=config.cwd,
-            start_new_session=True,
-        )
+        with anyio.CancelScope(shield=True):  # cancelled in here, asyncio would leave a process half made
+            process = await anyio.open_process(
+                [config.command, *config.args],
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                env=get_default_environment() | dict(config.env),
+                cwd=config.cwd,
+                start_new_session=True,
+            )
         assert process.stdin and process.stdout and process.stderr
         self._guard.add(process.pid)
         incoming, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
@@ -93,6 +95,7 @@ class ServerProcess:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._read, stdout, incoming)
                 group.start_soon(self._listen, stderr)
+        self._heard_all.set()
 
     async def _read(self, stdout: ByteReceiveStream, incoming: Incoming) -> None:
         """Pass messages on; lines that are none are noise, and what comes after the end of the session is dropped."""
@@ -150,8 +153,8 @@ class ServerProcess:
                 while process.returncode is None:  # Process.wait() would also wait for those who inherited the pipes
                     await anyio.sleep(0.01)
         await terminate_posix_process_tree(process, GRACE)
-        with anyio.move_on_after(GRACE):  # for the ends of its pipes to be seen
-            await process.wait()
+        with anyio.move_on_after(GRACE):  # the ends of its pipes; only what has left the group can keep them open
+            await self._heard_all.wait()
 
 
 def _parsed(line: bytes | bytearray) -> JSONRPCMessage | None:
