@@ -18,6 +18,8 @@ from dualtune_mlx.engine import DualTune
 from dualtune_mlx.orchestration import Toolbox, ToolResult, connected, read_config
 from dualtune_mlx.tools import Tool, ToolCall
 
+SHOWN = 400  # characters of a result
+
 
 @click.command("call")
 @click.argument("request", required=False)
@@ -98,7 +100,7 @@ def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) 
         out.print(Text(f"  → {call.name}({written})", style="cyan"))
     if result is not None:
         label, style = ("error", "red") if result.is_error else ("result", "green")
-        out.print(Text(f"  {label}: {_short(result.text)}", style=style))
+        out.print(Text(f"  {label}: {_flat(result.for_model(SHOWN))}", style=style))
     times = ", ".join(f"{name} {stage.seconds:.2f} s" for name, stage in call.usage.stages.items())
     server = f", server {result.seconds:.2f} s" if result else ""
     out.print(Text(f"  {times}{server}\n", style="dim"))
@@ -116,6 +118,7 @@ def call_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
     if result is not None:
         value["result"] = {
             "text": result.text,
+            "content": [dict(block) for block in result.content],
             "structured": result.structured,
             "is_error": result.is_error,
             "seconds": result.seconds,
@@ -123,6 +126,5 @@ def call_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
     return value
 
 
-def _short(text: str, limit: int = 300) -> str:
-    flat = " ⏎ ".join(line for line in text.splitlines() if line.strip())
-    return flat if len(flat) <= limit else f"{flat[:limit]}… ({len(text)} characters)"
+def _flat(text: str) -> str:
+    return " ⏎ ".join(line for line in text.splitlines() if line.strip())

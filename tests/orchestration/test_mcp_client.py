@@ -185,6 +185,17 @@ async def test_silence_in_a_call_ends_at_the_timeout(server: Make) -> None:
         assert (await toolbox.aexecute(ToolCall("add", {"a": 1}))).text == "1"
 
 
+@pytest.mark.anyio
+async def test_a_cancelled_call_leaves_the_server_as_it_was(server: Make) -> None:
+    async with connect([server("good")]) as toolbox:
+        pid = (await toolbox.aexecute(ToolCall("pid"))).text
+        for _ in range(2):
+            with anyio.move_on_after(0.2) as scope:
+                await toolbox.aexecute(ToolCall("silence"))
+            assert scope.cancelled_caught
+        assert (await toolbox.aexecute(ToolCall("pid"))).text == pid and not toolbox.failures
+
+
 def test_a_server_that_will_not_stop_is_killed(server: Make, is_alive: Alive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dualtune_mlx.orchestration.process.GRACE", 0.3)
     with connected([server("slow_to_stop")]) as toolbox:
