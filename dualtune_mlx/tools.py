@@ -17,13 +17,15 @@ class Tool:
     """A tool that can be called by a model.
 
     ``parameters`` is the JSON Schema of the arguments; ``server`` names the MCP
-    server that offers the tool ("" when there is none).
+    server that offers the tool ("" when there is none). ``annotations`` are MCP's hints
+    (``readOnlyHint``, ``destructiveHint``, …): what the server claims, kept in memory only.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: dict(NO_PARAMETERS))
     server: str = ""
+    annotations: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():

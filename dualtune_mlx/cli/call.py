@@ -15,8 +15,10 @@ from dualtune_mlx.cli.output import STDOUT, console, emit_json, json_option
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.orchestration import BlockingToolbox, ToolResult, connected, read_config
+from dualtune_mlx.orchestration import Toolbox, ToolResult, connected, read_config
 from dualtune_mlx.tools import Tool, ToolCall
+
+SHOWN = 400  # characters of a result
 
 
 @click.command("call")
@@ -83,7 +85,7 @@ def command(
     emit_json(json_to, call_json(call, result))
 
 
-def visible_tools(toolbox: BlockingToolbox) -> tuple[Tool, ...]:
+def visible_tools(toolbox: Toolbox) -> tuple[Tool, ...]:
     return tuple(tool for server in toolbox.servers for tool in server.tools)
 
 
@@ -100,7 +102,7 @@ def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) 
         out.print(Text(f"  → {call.name}({written})", style="cyan"))
     if result is not None:
         label, style = ("error", "red") if result.is_error else ("result", "green")
-        out.print(Text(f"  {label}: {_short(result.text)}", style=style))
+        out.print(Text(f"  {label}: {_flat(result.for_model(SHOWN))}", style=style))
     times = ", ".join(f"{name} {stage.seconds:.2f} s" for name, stage in call.usage.stages.items())
     server = f", server {result.seconds:.2f} s" if result else ""
     out.print(Text(f"  {times}{server}\n", style="dim"))
@@ -118,6 +120,7 @@ def call_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
     if result is not None:
         value["result"] = {
             "text": result.text,
+            "content": [dict(block) for block in result.content],
             "structured": result.structured,
             "is_error": result.is_error,
             "seconds": result.seconds,
@@ -125,6 +128,5 @@ def call_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
     return value
 
 
-def _short(text: str, limit: int = 300) -> str:
-    flat = " ⏎ ".join(line for line in text.splitlines() if line.strip())
-    return flat if len(flat) <= limit else f"{flat[:limit]}… ({len(text)} characters)"
+def _flat(text: str) -> str:
+    return " ⏎ ".join(line for line in text.splitlines() if line.strip())

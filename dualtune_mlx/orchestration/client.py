@@ -6,155 +6,146 @@ with connected(read_config("mcp.json")) as toolbox:
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dualtune_mlx.errors import ToolError, UsageError
+from dualtune_mlx.errors import DualTuneError, ServerError, ToolError, UsageError
 from dualtune_mlx.orchestration.command import require_command
 from dualtune_mlx.orchestration.config import ServerConfig
-from dualtune_mlx.orchestration.pins import argument_names, filled, refuse_unknown, visible
+from dualtune_mlx.orchestration.pins import filled, visible
+from dualtune_mlx.orchestration.results import ToolResult
 from dualtune_mlx.schemas import check_arguments
 from dualtune_mlx.tools import Tool, ToolCall, ToolServer
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
-    from dualtune_mlx.orchestration.stdio import Connection
-
-
-@dataclass(frozen=True)
-class ToolResult:
-    """What a tool answered.
-
-    ``content`` holds MCP's content blocks as JSON objects, ``text`` the text among them, joined by
-    newlines; ``structured`` is the structured content, if any; ``seconds`` is the time of the call.
-    ``is_error`` means that the tool itself reports a failure, in ``text``.
-    """
-
-    server: str
-    tool: str
-    content: tuple[Mapping[str, Any], ...]
-    text: str
-    structured: Any
-    is_error: bool
-    seconds: float
+    from dualtune_mlx.orchestration.connection import Connection
 
 
 class Toolbox:
-    """The tools of several running servers.
+    """The tools of several running servers, for any thread and any event loop.
 
-    ``servers`` shows them as a model may see them: without pinned arguments and excluded tools.
+    The servers live in an event loop of their own, in one thread.
     """
 
-    def __init__(self, connections: Sequence[Connection]) -> None:
+    def __init__(self, connections: Sequence[Connection], portal: BlockingPortal) -> None:
         self._connections = {connection.config.name: connection for connection in connections}
-        self._tools = {
-            (tool.server, tool.name): tool
-            for connection in connections
-            for tool in connection.tools
-            if tool.name not in connection.config.exclude
-        }
-        self.servers = tuple(
-            ToolServer(
-                name,
-                tuple(visible(tool, connection.config.pinned) for tool in self._tools.values() if tool.server == name),
-            )
+        self._portal = portal
+
+    @property
+    def servers(self) -> tuple[ToolServer, ...]:
+        """The servers and their tools of now, as a model may see them: without pinned arguments and excluded tools.
+
+        A server that is down has no tools. Tools that changed during a call are here when it returns.
+        """
+        return tuple(
+            ToolServer(name, tuple(visible(tool, connection.config.pinned) for tool in connection.tools))
             for name, connection in self._connections.items()
         )
 
-    async def execute(self, call: ToolCall) -> ToolResult:
-        """Fill in the pinned arguments, check them all, and call the tool.
+    @property
+    def failures(self) -> Mapping[str, DualTuneError]:
+        """Why servers are down, by their names."""
+        return {name: one.failure for name, one in self._connections.items() if one.failure is not None}
 
-        A call without a server is fine when one server alone has the tool.
+    def execute(self, call: ToolCall, approved: bool = False) -> ToolResult:
+        """Fill in the pinned arguments, check them all, call the tool, and wait for its answer.
+
+        A call without a server is fine when one server alone has the tool. ``approved`` says that the user agreed to
+        this call, which servers with the approval policy "ask" need.
 
         Raises:
-            ToolError: when there is no such tool, or the arguments do not fit its schema; nothing was sent.
-            ServerError: when the server ends, does not answer in time, or breaks the protocol.
+            ToolError: when there is no such tool, it may not be called, or the arguments do not fit its schema, and
+                nothing was sent; or when its answer is damaged.
+            ServerError: when the server is down, ends, does not answer in time, or breaks the protocol.
         """
-        tool = self._find(call)
-        connection = self._connections[tool.server]
+        answer = self._begin(call, approved)
+        try:
+            return answer.result()
+        except CancelledError as error:
+            raise _closed(call) from error
+        except BaseException:
+            answer.cancel()
+            raise
+
+    async def aexecute(self, call: ToolCall, approved: bool = False) -> ToolResult:
+        """`execute` for asynchronous code; cancelling it cancels the call at the server."""
+        return await asyncio.wrap_future(self._begin(call, approved))
+
+    def _begin(self, call: ToolCall, approved: bool) -> Future[ToolResult]:
+        connection, tool = self._find(call)
+        _require_approval(connection.config, tool, approved)
         arguments = filled(call.arguments, tool, connection.config.pinned)
         check_arguments(arguments, tool)
-        started = time.perf_counter()
-        answer = await connection.call(tool.name, arguments)
-        seconds = time.perf_counter() - started
-        content = tuple(block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in answer.content)
-        text = "\n".join(block["text"] for block in content if block["type"] == "text")
-        return ToolResult(
-            tool.server, tool.name, content, text, answer.structured_content, bool(answer.is_error), seconds
-        )
+        try:
+            return self._portal.start_task_soon(_called, connection, tool.name, arguments)
+        except RuntimeError as error:
+            raise _closed(call) from error
 
-    def _find(self, call: ToolCall) -> Tool:
-        found = [t for t in self._tools.values() if t.name == call.name and call.server in ("", t.server)]
+    def _find(self, call: ToolCall) -> tuple[Connection, Tool]:
+        connections = [one for name, one in self._connections.items() if call.server in ("", name)]
+        found = [(one, tool) for one in connections for tool in one.tools if tool.name == call.name]
         if len(found) == 1:
             return found[0]
+        if not found and call.server and connections and connections[0].failure is not None:
+            raise connections[0].down()
+        offered = [f"{name}/{tool.name}" for name, one in self._connections.items() for tool in one.tools]
         raise ToolError(
             "several servers have the tool" if found else "no server has the tool",
             where=f"call of {call.name!r}",
             got=f"server {call.server!r}",
-            expected=", ".join(f"{server}/{name}" for server, name in self._tools) or "nothing: there are no tools",
+            expected=", ".join(offered) or "nothing: there are no tools",
             fix="name a server and one of its tools",
         )
 
 
-@dataclass(frozen=True)
-class BlockingToolbox:
-    """A toolbox for code that is not asynchronous."""
-
-    _toolbox: Toolbox
-    _portal: BlockingPortal
-
-    @property
-    def servers(self) -> tuple[ToolServer, ...]:
-        """The servers and the tools that a model may see."""
-        return self._toolbox.servers
-
-    def execute(self, call: ToolCall) -> ToolResult:
-        """Call a tool and wait for its answer; the errors are those of `Toolbox.execute`."""
-        return self._portal.call(self._toolbox.execute, call)
-
-
-@asynccontextmanager
-async def connect(configs: Sequence[ServerConfig], timeout: float = 30.0) -> AsyncIterator[Toolbox]:
+@contextmanager
+def connected(configs: Sequence[ServerConfig], timeout: float = 30.0) -> Iterator[Toolbox]:
     """Run the servers while the block runs; no process outlives it, however it ends.
+
+    A server that fails later is started again, a little later each time; until then its tools are not there.
 
     Args:
         configs: the servers, all started at once.
-        timeout: seconds that a server may take to start, and a call to answer.
+        timeout: seconds that a server may take to start, and a call to answer, where its configuration does not say.
 
     Raises:
         UsageError: when ``mcp`` is not installed, or a pinned argument or excluded tool does not exist.
         ServerError: when a server cannot be started; the others are stopped.
-        ToolError: when a tool's schema is not valid.
+        ToolError: when a tool cannot be used.
     """
-    running = _running()
-    for config in configs:
-        require_command(config)
-    async with running(configs, timeout) as connections:
-        for connection in connections:
-            config, tools = connection.config, connection.tools
-            refuse_unknown("pinned arguments", config.pinned, argument_names(tools), config.name)
-            refuse_unknown("excluded tools", config.exclude, [tool.name for tool in tools], config.name)
-        yield Toolbox(connections)
+    with _opened(configs, timeout) as (toolbox, ready):
+        ready.result()
+        yield toolbox
+
+
+@asynccontextmanager
+async def connect(configs: Sequence[ServerConfig], timeout: float = 30.0) -> AsyncIterator[Toolbox]:
+    """`connected` for asynchronous code: neither starting nor stopping the servers blocks its event loop."""
+    with ExitStack() as stack:
+        toolbox, ready = stack.enter_context(_opened(configs, timeout))
+        from anyio import CancelScope
+
+        try:
+            await asyncio.wrap_future(ready)
+            yield toolbox
+        finally:
+            with CancelScope(shield=True):
+                await asyncio.to_thread(stack.close)
 
 
 @contextmanager
-def connected(configs: Sequence[ServerConfig], timeout: float = 30.0) -> Iterator[BlockingToolbox]:
-    """`connect` for code that is not asynchronous: the servers are held by an event loop in a thread."""
-    _running()  # before anyio, which comes with mcp
-    from anyio.from_thread import start_blocking_portal
-
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(connect(configs, timeout)) as toolbox:
-        yield BlockingToolbox(toolbox, portal)
-
-
-def _running() -> Callable[[Sequence[ServerConfig], float], AbstractAsyncContextManager[tuple[Connection, ...]]]:
-    """`stdio.running`, imported when it is needed: ``mcp`` is optional."""
+def _opened(configs: Sequence[ServerConfig], timeout: float) -> Iterator[tuple[Toolbox, Future[None]]]:
+    """A toolbox whose servers are being started; the future tells when they are."""
     try:
-        from dualtune_mlx.orchestration.stdio import running
+        from anyio.from_thread import start_blocking_portal
+
+        from dualtune_mlx.orchestration.connection import Connection, hold
     except ImportError as error:
         raise UsageError(
             "MCP servers need the 'mcp' package",
@@ -162,4 +153,38 @@ def _running() -> Callable[[Sequence[ServerConfig], float], AbstractAsyncContext
             expected="mcp 2.3 or a later 2.x",
             fix="pip install 'dualtune-mlx[mcp]'",
         ) from error
-    return running
+    for config in configs:
+        require_command(config)
+    connections = [Connection(config, timeout) for config in configs]
+    ready: Future[None] = Future()
+    with start_blocking_portal(name="mcp-servers") as portal:
+        held = portal.start_task_soon(hold, connections, ready)
+        try:
+            yield Toolbox(connections, portal), ready
+        finally:
+            held.cancel()
+
+
+async def _called(connection: Connection, tool: str, arguments: dict[str, Any]) -> ToolResult:
+    started = time.perf_counter()
+    answer = await connection.call(tool, arguments)
+    seconds = time.perf_counter() - started
+    content = tuple(block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in answer.content)
+    text = "\n".join(block["text"] for block in content if block["type"] == "text")
+    server, structured = connection.config.name, answer.structured_content
+    return ToolResult(server, tool, content, text, structured, bool(answer.is_error), seconds)
+
+
+def _require_approval(config: ServerConfig, tool: Tool, approved: bool) -> None:
+    if config.approve == "auto" or (config.approve == "ask" and approved):
+        return
+    raise ToolError(
+        "the tool may not be called" if config.approve == "never" else "the user has not approved of the call",
+        where=f"{config.name}/{tool.name}",
+        got=f"'approve': {config.approve!r} in the MCP configuration",
+        fix="ask the user, or change 'approve' in the server's 'dualtune' entry",
+    )
+
+
+def _closed(call: ToolCall) -> ServerError:
+    return ServerError("the toolbox is closed", where=f"call of {call.name!r}", fix="call while it is open")

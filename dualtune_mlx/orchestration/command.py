@@ -13,11 +13,13 @@ NODE_COMMANDS = ("node", "npm", "npx")
 
 
 def require_command(config: ServerConfig) -> None:
-    """Check that the server's folder and program exist, looking where the process itself will look.
+    """Check that a stdio server's folder and program exist, looking where the process itself will look.
 
     Raises:
         ServerError: naming the server, what is missing and how to get it.
     """
+    if config.url:
+        return
     where = f"server {config.name!r}"
     if config.cwd is not None and not Path(config.cwd).is_dir():
         raise ServerError(

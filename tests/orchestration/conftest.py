@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,23 @@ def server() -> Callable[..., ServerConfig]:
         return ServerConfig(name or script, sys.executable, (str(SERVERS / f"{script}.py"), *args), **fields)
 
     return make
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process that is to listen at a port."""
+    while True:
+        assert process.poll() is None, "it ended"
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
 
 
 @pytest.fixture

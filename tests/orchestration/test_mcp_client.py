@@ -85,6 +85,26 @@ def test_an_ambiguous_call_is_refused(server: Make) -> None:
             toolbox.execute(ToolCall("pid"))
 
 
+@pytest.mark.parametrize(
+    ("approve", "approved", "refusal"),
+    [("auto", False, ""), ("ask", True, ""), ("ask", False, "not approved"), ("never", True, "may not be called")],
+)
+def test_what_needs_approval_is_not_called_without(server: Make, approve: str, approved: bool, refusal: str) -> None:
+    with connected([server("good", approve=approve)]) as toolbox:
+        if refusal:
+            with pytest.raises(ToolError, match=f"{refusal}(?s:.*)good/pid"):
+                toolbox.execute(ToolCall("pid"), approved)
+        else:
+            assert toolbox.execute(ToolCall("pid"), approved).text.isdigit()
+
+
+def test_a_closed_toolbox_says_so(server: Make) -> None:
+    with connected([server("good")]) as toolbox:
+        pass
+    with pytest.raises(DualTuneError, match="the toolbox is closed"):
+        toolbox.execute(ToolCall("pid"))
+
+
 @pytest.mark.parametrize("fields", [{"pinned": {"path": 1}}, {"exclude": ("nothing",)}])
 def test_a_pin_or_exclusion_without_object_is_refused(server: Make, fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="does not have(?s:.*)server 'good'"):
@@ -105,9 +125,10 @@ def test_noise_on_stdout_is_tolerated_and_stays_off_our_terminal(server: Make) -
     assert (done.stdout, done.stderr) == ("2\n", "")
 
 
-def test_a_server_of_the_new_protocol_alone(server: Make) -> None:
+def test_a_server_of_the_new_protocol_alone_and_its_changes(server: Make) -> None:
     with connected([server("modern_only")]) as toolbox:
         assert toolbox.execute(ToolCall("ping")).text == "2026-07-28"
+        assert [tool.name for tool in toolbox.servers[0].tools] == ["ping", "ping1"]
 
 
 def test_death_at_start_is_told_at_once_with_stderr_but_no_secrets(
@@ -149,10 +170,10 @@ def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
 
 def test_death_in_a_call_is_told_and_the_others_go_on(server: Make) -> None:
     with connected([server("good", env={"TOKEN": "s3cr3t"}), server("good", name="other")]) as toolbox:
-        for said in ("the disk is full, token <TOKEN>", "ended unexpectedly"):
-            with pytest.raises(ServerError, match=f"good, call of 'die'(?s:.*)|{said}") as caught:
+        for said in ("good, call of 'die'", "server 'good' is not running"):
+            with pytest.raises(ServerError, match=said) as caught:
                 toolbox.execute(ToolCall("die", {}, "good"))
-            assert said in str(caught.value) and "s3cr3t" not in str(caught.value)
+            assert "the disk is full, token <TOKEN>" in str(caught.value) and "s3cr3t" not in str(caught.value)
         assert toolbox.execute(ToolCall("add", {"a": 1}, "other")).text == "1"
 
 
@@ -160,11 +181,23 @@ def test_death_in_a_call_is_told_and_the_others_go_on(server: Make) -> None:
 async def test_silence_in_a_call_ends_at_the_timeout(server: Make) -> None:
     async with connect([server("good")], timeout=0.7) as toolbox:
         with pytest.raises(ServerError, match="did not answer within 0.7 s(?s:.*)call of 'silence'"):
-            await toolbox.execute(ToolCall("silence"))
-        assert (await toolbox.execute(ToolCall("add", {"a": 1}))).text == "1"
+            await toolbox.aexecute(ToolCall("silence"))
+        assert (await toolbox.aexecute(ToolCall("add", {"a": 1}))).text == "1"
 
 
-def test_a_server_that_will_not_stop_is_killed(server: Make, is_alive: Alive) -> None:
+@pytest.mark.anyio
+async def test_a_cancelled_call_leaves_the_server_as_it_was(server: Make) -> None:
+    async with connect([server("good")]) as toolbox:
+        pid = (await toolbox.aexecute(ToolCall("pid"))).text
+        for _ in range(2):
+            with anyio.move_on_after(0.2) as scope:
+                await toolbox.aexecute(ToolCall("silence"))
+            assert scope.cancelled_caught
+        assert (await toolbox.aexecute(ToolCall("pid"))).text == pid and not toolbox.failures
+
+
+def test_a_server_that_will_not_stop_is_killed(server: Make, is_alive: Alive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dualtune_mlx.orchestration.process.GRACE", 0.3)
     with connected([server("slow_to_stop")]) as toolbox:
         pid = int(toolbox.execute(ToolCall("pid")).text)
         assert is_alive(pid)
@@ -177,7 +210,7 @@ async def test_an_error_of_the_block_comes_out_as_it_is(server: Make, is_alive: 
     cause = LookupError("its cause")
     with pytest.raises(type(error)) as caught:
         async with connect([server("good")]) as toolbox:
-            pid = int((await toolbox.execute(ToolCall("pid"))).text)
+            pid = int((await toolbox.aexecute(ToolCall("pid"))).text)
             raise error from cause
     assert caught.value is error and error.__cause__ is cause and error.__context__ is None
     assert not is_alive(pid)
@@ -187,8 +220,8 @@ async def test_an_error_of_the_block_comes_out_as_it_is(server: Make, is_alive: 
 async def test_cancellation_stops_the_servers(server: Make, is_alive: Alive) -> None:
     with anyio.move_on_after(0.7) as scope:
         async with connect([server("good")]) as toolbox:
-            pid = int((await toolbox.execute(ToolCall("pid"))).text)
-            await toolbox.execute(ToolCall("silence"))
+            pid = int((await toolbox.aexecute(ToolCall("pid"))).text)
+            await toolbox.aexecute(ToolCall("silence"))
     assert scope.cancelled_caught
     assert not is_alive(pid)
 
@@ -201,7 +234,7 @@ with connected([config]) as toolbox:
 ASYNC = """
 async def main():
     async with connect([config]) as toolbox:
-        print((await toolbox.execute(ToolCall("pid"))).text, flush=True)
+        print((await toolbox.aexecute(ToolCall("pid"))).text, flush=True)
         await anyio.sleep(60)
 anyio.run(main)
 """
@@ -230,7 +263,7 @@ def test_ctrl_c_stops_the_servers(server: Make, is_alive: Alive, body: str) -> N
 
 
 def test_without_mcp_the_fix_is_named(monkeypatch: pytest.MonkeyPatch, server: Make) -> None:
-    monkeypatch.delitem(sys.modules, "dualtune_mlx.orchestration.stdio", raising=False)
+    monkeypatch.delitem(sys.modules, "dualtune_mlx.orchestration.connection", raising=False)
     monkeypatch.setitem(sys.modules, "mcp", None)
     with pytest.raises(UsageError, match=r"pip install 'dualtune-mlx\[mcp\]'"), connected([server("good")]):
         pass

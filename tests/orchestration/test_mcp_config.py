@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dualtune_mlx.errors import ServerError, UsageError
-from dualtune_mlx.orchestration import ServerConfig, read_config
+from dualtune_mlx.orchestration import ConfigWarning, ServerConfig, read_config
 from dualtune_mlx.orchestration.command import require_command
 
 
@@ -30,15 +30,67 @@ def test_reads_what_other_hosts_write(write: Any) -> None:
         "type": "stdio",
         "timeout": 60,
         "autoApprove": ["x"],
-        "dualtune": {"pinned": {"repo_path": "/repo"}, "exclude": ["git_reset"]},
+        "dualtune": {
+            "pinned": {"repo_path": "/repo"},
+            "exclude": ["git_reset"],
+            "approve": "ask",
+            "timeout": 5,
+            "start_timeout": 2.5,
+            "output_limit": 1000,
+        },
     }
     off = {"url": "http://localhost/mcp", "disabled": True}
-    configs = read_config(write({"mcpServers": {"git": entry, "off": off, "time": {"command": "t"}}, "theme": "dark"}))
-    git = ServerConfig(
-        "git", "uvx", ("mcp-server-git",), {"TOKEN": "secret"}, "/tmp", {"repo_path": "/repo"}, ("git_reset",)
-    )
-    assert configs == (git, ServerConfig("time", "t"))
-    assert "secret" not in repr(configs)
+    file = write({"mcpServers": {"git": entry, "off": off, "time": {"command": "t"}}, "theme": "dark"})
+    with pytest.warns(ConfigWarning, match="server 'git': no effect here: timeout, autoApprove"):
+        git, time = read_config(file)
+    assert (git.command, git.args, git.env, git.cwd) == ("uvx", ("mcp-server-git",), {"TOKEN": "secret"}, "/tmp")
+    assert (git.pinned, git.exclude, git.approve) == ({"repo_path": "/repo"}, ("git_reset",), "ask")
+    assert (git.timeout, git.start_timeout, git.output_limit) == (5, 2.5, 1000)
+    assert time == ServerConfig("time", "t") and time.approve == "auto"
+
+
+def test_reads_servers_over_http_and_vs_code_s_form(write: Any) -> None:
+    entry = {"type": "http", "url": "https://a.example/mcp", "headers": {"Authorization": "Bearer secret"}}
+    (web,) = read_config(write({"servers": {"web": entry}, "inputs": []}))
+    assert (web.url, web.headers) == ("https://a.example/mcp", {"Authorization": "Bearer secret"})
+
+
+def test_variables(write: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KEY", "s3cr3t")
+    monkeypatch.setenv("EMPTY", "")
+    monkeypatch.delenv("UNSET", raising=False)
+    entry = {
+        "command": "${userHome}/bin/x",
+        "args": ["--key=${KEY}", "${UNSET:-none}", "${EMPTY:-none}", "${EMPTY}", "${a.b} $KEY"],
+        "env": {"K": "${env:KEY}"},
+        "cwd": "${workspaceFolder}",
+    }
+    web = {"url": "https://${KEY}.example/mcp", "headers": {"X-Key": "${KEY}"}}
+    config, other = read_config(write({"mcpServers": {"a": entry, "b": web}}))
+    assert config.command == f"{Path.home()}/bin/x" and config.cwd == str(tmp_path)
+    assert config.args == ("--key=s3cr3t", "none", "none", "", "${a.b} $KEY") and config.env == {"K": "s3cr3t"}
+    assert (other.url, other.headers) == ("https://s3cr3t.example/mcp", {"X-Key": "s3cr3t"})
+    assert ("KEY", "s3cr3t") in config.secrets and ("KEY", "s3cr3t") in other.secrets
+
+
+def test_a_variable_stays_a_secret_where_its_name_is_another_s(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "s3cr3t")
+    (config,) = read_config(write({"mcpServers": {"a": {"command": "c", "env": {"KEY": "me:${KEY}"}}}}))
+    assert config.secrets == (("KEY", "s3cr3t"), ("KEY", "me:s3cr3t"))
+
+
+@pytest.mark.parametrize("folder", [".vscode", ".cursor"])
+def test_the_workspace_of_an_editor_s_folder(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    file = tmp_path / folder / "mcp.json"
+    file.write_text('{"servers": {"a": {"command": "c", "args": ["${workspaceFolder}"]}}}')
+    assert read_config(file)[0].args == (str(tmp_path),)
+
+
+def test_shows_no_secret_in_its_repr() -> None:
+    stdio = ServerConfig("a", "c", ("--key=secret",), {"K": "secret"}, variables={"K": "secret"})
+    web = ServerConfig("a", url="https://u:secret@h/mcp?k=secret", headers={"K": "secret"})
+    assert "secret" not in repr((stdio, web)) and web.address == "https://h/mcp"
 
 
 @pytest.mark.parametrize(
@@ -46,16 +98,28 @@ def test_reads_what_other_hosts_write(write: Any) -> None:
     [
         ('{"mcpServers": \n  {,}}', ["not JSON", "line 2, column 4"]),
         ([], ["not a JSON object", "got: a list"]),
-        ({"servers": {}}, ["no 'mcpServers'"]),
+        ({"theme": {}}, ["no 'mcpServers'"]),
         ({"mcpServers": {"a": []}}, ["wrong type", "server 'a'", "got: a list"]),
-        ({"mcpServers": {"a": {"args": []}}}, ["'a' has no command", "keys ['args']"]),
-        ({"mcpServers": {"a": {"url": "http://x"}}}, ["'a' is reached by streamable HTTP", "not supported yet"]),
+        ({"mcpServers": {"a": {"args": []}}}, ["server 'a'", "no command", "keys ['args']"]),
+        ({"mcpServers": {"a": {"type": "http"}}}, ["no url", "keys ['type']"]),
+        ({"mcpServers": {"a": {"type": "sse", "url": "http://x"}}}, ["'sse', which is not supported"]),
+        ({"mcpServers": {"a": {"url": "ftp://x"}}}, ["'url' is not an HTTP address", "https://host/path"]),
+        ({"mcpServers": {"a": {"url": "http://[x"}}}, ["'url' is not an HTTP address"]),
+        ({"mcpServers": {"a": {"url": "http://x", "headers": {"K": "a\nb"}}}}, ["'headers', 'K'", "line break"]),
+        ({"mcpServers": {"a": {"command": "${NOT_SET_ANYWHERE}"}}}, ["is not set", "'command'", "${NOT_SET_ANYWHERE}"]),
+        (
+            {"mcpServers": {"a": {"command": "c", "env": {"K": "${input:k}"}}}},
+            ["only an editor", "${input:k}", "'env'"],
+        ),
         ({"mcpServers": {"a": {"command": 1}}}, ["'command'", "got: a number", "expected: a string"]),
         ({"mcpServers": {"a": {"command": "c", "args": "x"}}}, ["'args'", "expected: a list"]),
         ({"mcpServers": {"a": {"command": "c", "args": ["x", 1]}}}, ["'args'[1]", "got: a number"]),
         ({"mcpServers": {"a": {"command": "c", "disabled": "no"}}}, ["'disabled'", "expected: true or false"]),
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"pin": {}}}}}, ["got: pin", "only pinned, exclude"]),
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"pinned": []}}}}, ["'dualtune', 'pinned'", "an object"]),
+        ({"mcpServers": {"a": {"command": "c", "dualtune": {"approve": "yes"}}}}, ["got: yes", "auto, ask, never"]),
+        ({"mcpServers": {"a": {"command": "c", "dualtune": {"timeout": 0}}}}, ["'timeout'", "a positive number"]),
+        ({"mcpServers": {"a": {"command": "c", "dualtune": {"output_limit": "1"}}}}, ["'output_limit'", "a string"]),
     ],
 )
 def test_refuses(write: Any, content: Any, parts: list[str]) -> None:
@@ -71,9 +135,10 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
         read_config(tmp_path / "none.json")
 
 
-def test_never_shows_a_value_of_env(write: Any) -> None:
-    with pytest.raises(UsageError, match="'env', 'TOKEN'") as caught:
-        read_config(write({"mcpServers": {"a": {"command": "c", "env": {"TOKEN": 31337}}}}))
+@pytest.mark.parametrize("entry", [{"command": "c", "env": {"TOKEN": 31337}}, {"url": "http://31337:x"}])
+def test_never_shows_a_value_that_may_be_secret(write: Any, entry: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_config(write({"mcpServers": {"a": entry}}))
     assert "31337" not in str(caught.value)
 
 

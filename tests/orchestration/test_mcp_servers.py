@@ -1,16 +1,20 @@
-"""Against two real servers, as users have them."""
+"""Against real servers, as users have them."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from dualtune_mlx.orchestration import connected, read_config
+from dualtune_mlx.demo.workspace import program
+from dualtune_mlx.orchestration import ServerConfig, connected, read_config
 from dualtune_mlx.tools import ToolCall
+from tests.orchestration.conftest import until_listening
 
 pytestmark = pytest.mark.servers
 
@@ -38,3 +42,38 @@ def test_time_and_git(tmp_path: Path) -> None:
         time = toolbox.execute(ToolCall("get_current_time", {"timezone": "Europe/Paris"}, "time"))
         assert json.loads(time.text)["timezone"] == "Europe/Paris" and not time.is_error
         assert toolbox.execute(ToolCall("get_current_time", {"timezone": "Mars/Olympus"}, "time")).is_error
+
+
+EVERYTHING = "@modelcontextprotocol/server-everything"
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The script of the server that shows all of MCP."""
+    folder = tmp_path_factory.mktemp("npm")
+    install = [program("npm"), "install", "--prefix", str(folder), "--no-audit", "--no-fund", f"{EVERYTHING}@2026.8.31"]
+    subprocess.run(install, check=True, capture_output=True)
+    return folder / "node_modules" / EVERYTHING / "dist" / "index.js"
+
+
+@pytest.mark.parametrize("way", ["stdio", "streamableHttp"])
+def test_everything(everything: Path, way: str, free_port: int) -> None:
+    command = (program("node"), str(everything), way)
+    with ExitStack() as stack:
+        if way == "stdio":
+            config = ServerConfig("everything", command[0], command[1:])
+        else:
+            process = subprocess.Popen(command, env={**os.environ, "PORT": str(free_port)}, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            until_listening(free_port, process)
+            config = ServerConfig("everything", url=f"http://127.0.0.1:{free_port}/mcp")
+        toolbox = stack.enter_context(connected([config]))
+        picture = toolbox.execute(ToolCall("get-tiny-image"))
+        assert picture.images[0].data.startswith(b"\x89PNG") and "[image: image/png, " in picture.for_model(1000)
+        weather = toolbox.execute(ToolCall("get-structured-content", {"location": "New York"}))
+        assert set(weather.structured) == {"temperature", "conditions", "humidity"}
+        reference = toolbox.execute(ToolCall("get-resource-reference", {"resourceType": "Blob", "resourceId": 1}))
+        assert reference.resources[0].data
+        (echo,) = (tool for tool in toolbox.servers[0].tools if tool.name == "echo")
+        assert echo.annotations["readOnlyHint"] is True

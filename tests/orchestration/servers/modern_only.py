@@ -1,14 +1,25 @@
-"""A server of the 2026 protocol, which knows no initialize."""
+"""A server of the 2026 protocol, which knows no initialize and tells of changes only those who listen."""
 
-from wire import answer, requests
+from wire import answer, notify, requests
 
 HINTS = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+tools = [{"name": "ping", "inputSchema": {"type": "object"}}]
+listener = {}
 for request in requests():
     if request["method"] == "server/discover":
-        answer(request, result={"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, **HINTS})
+        answer(
+            request,
+            result={"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {"listChanged": True}}, **HINTS},
+        )
     elif request["method"] == "tools/list":
-        answer(request, result={"tools": [{"name": "ping"}], **HINTS})
+        answer(request, result={"tools": tools, **HINTS})
+    elif request["method"] == "subscriptions/listen":
+        listener = {"_meta": {"io.modelcontextprotocol/subscriptionId": request["id"]}}
+        notify("notifications/subscriptions/acknowledged", notifications={"toolsListChanged": True}, **listener)
     elif request["method"] == "tools/call":
+        tools.append({"name": f"ping{len(tools)}", "inputSchema": {"type": "object"}})
+        if listener:
+            notify("notifications/tools/list_changed", **listener)
         version = request["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"]
         answer(request, result={"content": [{"type": "text", "text": version}], "resultType": "complete"})
     else:

@@ -19,10 +19,14 @@ def answer(request: dict[str, Any], **body: Any) -> None:
     print(json.dumps({"jsonrpc": "2.0", "id": request["id"], **body}), flush=True)
 
 
+def notify(method: str, **params: Any) -> None:
+    print(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}), flush=True)
+
+
 def welcome(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "protocolVersion": request["params"]["protocolVersion"],
-        "capabilities": {"tools": {}},
+        "capabilities": {"tools": {"listChanged": True}},
         "serverInfo": {"name": "fake", "version": "0"},
     }
 

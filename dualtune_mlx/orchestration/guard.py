@@ -1,0 +1,53 @@
+"""No server outlives this process, however that ends."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import suppress
+
+# Each line lists the process groups that are alive. The end of the input means that we are gone: servers then get a
+# second to see that their own input has ended, too.
+SCRIPT = """
+trap '' HUP INT TERM
+while read -r line; do groups=$line; done
+[ -z "$groups" ] || { sleep 1; kill -s KILL -- $groups; }
+"""
+
+
+class Guard:
+    """A shell that kills the process groups of servers that are left when this process ends without closing it.
+
+    What a process does on its way out cannot be relied on: SIGKILL, a crash in native code and ``os._exit`` leave it
+    no time. The end of a pipe comes even then.
+    """
+
+    def __init__(self) -> None:
+        self._groups: set[int] = set()
+        self._shell: subprocess.Popen[bytes] | None = None
+
+    def add(self, group: int) -> None:
+        self._groups.add(group)
+        self._tell()
+
+    def remove(self, group: int) -> None:
+        self._groups.discard(group)
+        self._tell()
+
+    def close(self) -> None:
+        """End the shell; it kills nothing when all groups were removed."""
+        if self._shell is not None:
+            self._shell.communicate()
+
+    def _tell(self) -> None:
+        if self._shell is None:
+            self._shell = subprocess.Popen(
+                ["/bin/sh", "-c", SCRIPT],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        assert self._shell.stdin is not None
+        with suppress(BrokenPipeError):  # someone ended the shell
+            self._shell.stdin.write((" ".join(f"-{group}" for group in sorted(self._groups)) + "\n").encode())
+            self._shell.stdin.flush()

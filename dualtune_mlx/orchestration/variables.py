@@ -1,0 +1,57 @@
+"""Variables in configuration files: ``${NAME}``, ``${NAME:-default}``, and those of VS Code that need no editor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from dualtune_mlx.errors import UsageError
+
+VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_]\w*)(?::-([^}]*))?\}")
+NEEDS_AN_EDITOR = re.compile(r"\$\{((?:input|command|config):[^}]*)\}")
+EDITORS_FOLDERS = (".vscode", ".cursor")
+
+
+class Variables:
+    """The values that a configuration file may name.
+
+    ``used`` gathers those that were: whatever a file does not say itself may be a secret.
+    """
+
+    def __init__(self, environment: Mapping[str, str], file: Path) -> None:
+        folder = file.absolute().parent
+        workspace = folder.parent if folder.name in EDITORS_FOLDERS else folder
+        self._values = {"workspaceFolder": str(workspace), "userHome": str(Path.home()), **environment}
+        self.used: dict[str, str] = {}
+
+    def expand(self, text: str, where: str) -> str:
+        """The text with its variables replaced; what has another form stays as it is.
+
+        Raises:
+            UsageError: for a variable without a value, or one that only an editor can fill in.
+        """
+        if asked := NEEDS_AN_EDITOR.search(text):
+            raise UsageError(
+                "the MCP configuration has a variable that only an editor can fill in",
+                where=where,
+                got=asked[0],
+                expected="${NAME} or ${env:NAME}, an environment variable",
+                fix="put the value into an environment variable and name that",
+            )
+        return VARIABLE.sub(lambda found: self._value(found[1], found[2], where), text)
+
+    def _value(self, name: str, default: str | None, where: str) -> str:
+        value = self._values.get(name)
+        if not value and default is not None:
+            return default
+        if value is None:
+            raise UsageError(
+                "the MCP configuration names an environment variable that is not set",
+                where=where,
+                got=f"${{{name}}}",
+                expected="a variable with a value",
+                fix=f"set {name}, or write ${{{name}:-default}}",
+            )
+        self.used[name] = value
+        return value

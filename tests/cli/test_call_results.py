@@ -1,0 +1,34 @@
+"""What ``call --execute`` shows and writes of a tool's result."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+
+from rich.console import Console
+
+from dualtune_mlx.cli.call import call_json, show
+from dualtune_mlx.orchestration import ToolResult
+from dualtune_mlx.tools import ToolCall
+
+IMAGE = {"type": "image", "mimeType": "image/png", "data": "iVBORw=="}
+CALL = ToolCall("look", {}, "s", usage=SimpleNamespace(stages={}, to_dict=dict))
+
+
+def result(text: str) -> ToolResult:
+    return ToolResult("s", "look", ({"type": "text", "text": text}, IMAGE), text, {"n": 1}, False, 0.5)
+
+
+def test_a_long_result_is_one_short_entry_that_names_what_is_no_text():
+    out = io.StringIO()
+    show(Console(file=out, width=10_000), "request", CALL, result("line\n" * 300))
+    (line,) = (line for line in out.getvalue().splitlines() if "result:" in line)
+    assert "characters left out" in line
+    assert line.endswith("[image: image/png, 4 bytes]")
+
+
+def test_json_has_all_of_it():
+    value = call_json(CALL, result("x" * 10_000))["result"]
+    assert value["text"] == "x" * 10_000
+    assert value["content"][1] == IMAGE
+    assert (value["structured"], value["is_error"], value["seconds"]) == ({"n": 1}, False, 0.5)
