@@ -192,6 +192,7 @@ WATCHED = """
 """
 
 
+@pytest.mark.processes
 def test_nothing_is_printed_no_network_is_used_and_no_global_state_changes(bundle):
     command = [sys.executable, "-c", textwrap.dedent(WATCHED), str(bundle.folder)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -208,6 +209,7 @@ ENDING = """
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("how", ["closed", "open"])
 def test_a_process_ends_well_right_after_an_asynchronous_call(bundle, how):
     """MLX aborts now and then where a thread that used it ends with its streams."""

@@ -245,6 +245,7 @@ def test_every_option_has_its_flag_and_shows_its_default():
         assert shown in said
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("shard", SHARDS)
 def test_two_processes_leave_what_one_leaves(where, tmp_path, shard):
     """Whichever they share, every adapter is there; shared examples add up in another order, adapters do not."""

@@ -335,6 +335,7 @@ print(store.save(base.snapshot(tuple(range(60)))).path.name)
 """
 
 
+@pytest.mark.processes
 def test_another_process_reads_what_one_wrote(folder):
     from dualtune_mlx.kv import kv_fingerprint
     from tests import tiny

@@ -18,6 +18,8 @@ from dualtune_mlx.errors import DualTuneError, ServerError, ToolError, UsageErro
 from dualtune_mlx.orchestration import ServerConfig, connect, connected
 from dualtune_mlx.tools import ToolCall
 
+pytestmark = pytest.mark.processes
+
 Make = Callable[..., ServerConfig]
 Alive = Callable[[int], bool]
 PINNED = {"folder": "/data"}

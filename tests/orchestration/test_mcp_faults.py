@@ -205,6 +205,8 @@ LEAVE = """
 import os, sys, time
 from dualtune_mlx.orchestration import ServerConfig, connected
 from dualtune_mlx.tools import ToolCall
+
+pytestmark = pytest.mark.processes
 with connected([ServerConfig('rough', {command!r}, {args!r})]) as toolbox:
     print(toolbox.execute(ToolCall('child')).text, flush=True)
     {way}

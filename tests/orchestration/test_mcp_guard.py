@@ -9,6 +9,8 @@ import pytest
 
 from dualtune_mlx.orchestration.guard import Guard
 
+pytestmark = pytest.mark.processes
+
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 

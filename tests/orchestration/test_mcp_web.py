@@ -14,6 +14,8 @@ from dualtune_mlx.orchestration import ServerConfig, connected
 from dualtune_mlx.tools import ToolCall
 from tests.orchestration.conftest import SERVERS, until_listening
 
+pytestmark = pytest.mark.processes
+
 Start = Callable[..., subprocess.Popen[bytes]]
 MIB = 2**20
 KEY = "Bearer s3cr3t-key"

@@ -34,6 +34,7 @@ def undisturbed(tmp_path_factory):
     return done.stdout.split()[1]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("where", ["step", "write"])
 def test_a_run_killed_at_random_ends_with_the_same_bits(where, tmp_path, undisturbed):
     points = sorted(random.Random(where).sample(range(3, 12), 2))

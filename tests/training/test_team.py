@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import mlx.core as mx
+import pytest
 
 from dualtune_mlx.training import Team
 
@@ -20,6 +21,7 @@ def run(command):
     return done.stdout
 
 
+@pytest.mark.processes
 def test_two_ranks_learn_what_one_learns_from_the_same_global_batch(tmp_path):
     launch = [str(Path(sys.executable).with_name("mlx.launch")), "-n", "2", "--backend", "ring", "--"]
     run([*SCRIPT, str(tmp_path / "one.safetensors")])
