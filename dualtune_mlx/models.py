@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ PREFILL_CHUNK = 512
 LIBRARY = "mlx_lm.models."
 KINDS = ("gemma3_text", "llama", "ministral3", "phi", "phi3", "qwen2", "qwen3")
 """The mlx-lm models of the shape that ``BaseModel`` relies on: attention caches only, and a plain linear head."""
+SLOTTED = re.compile(r"\.(linear|layer)\.")
+"""What a slot puts into the paths of the weights in it."""
 WRAPPERS = ("gemma3", "mistral3")
 """The mlx-lm models that hold one of those as ``language_model`` and give its logits unchanged."""
 
@@ -87,7 +90,7 @@ class BaseModel:
         """
         resident = adapter.content in {one.content for one in self.bank.resident}
         held = self.bank.load(adapter)
-        mx.eval([update.parts for update in held.layers.values()])  # here: other threads could not
+        mx.eval([update.parts for update in held.updates.values()])  # here: other threads could not
         # One that was in the bank before anyone held it is its owner's: it stays.
         self._holders[held.content] += 2 if resident and not self._holders[held.content] else 1
         return held
@@ -126,7 +129,7 @@ class BaseModel:
 
     def snapshot(self, tokens: Sequence[int], adapter: str = "") -> Snapshot:
         """Keys and values of a token sequence: the base weights', or a resident adapter's (its content hash)."""
-        layers = {one.content: one.layers for one in self.bank.resident}[adapter] if adapter else {}
+        layers = {one.content: one.updates for one in self.bank.resident}[adapter] if adapter else {}
         caches = self.caches()
         with self.bank.placed(layers):
             self.prefill(tokens, caches)
@@ -191,7 +194,7 @@ def fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     weights: dict[str, mx.array] = tree_flatten(model.parameters(), destination={})  # type: ignore[assignment]
     for path in sorted(weights):
-        name, array = path.replace(".linear.", "."), weights[path]
+        name, array = SLOTTED.sub(".", path), weights[path]
         digest.update(f"{name}{array.shape}{array.dtype}".encode())
         flat = array.reshape(-1)
         samples = flat[:: max(1, flat.size // SAMPLES)][:SAMPLES]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
+from dualtune_mlx.adapters.whole import Whole
+
 Linear = nn.Linear | nn.QuantizedLinear
 """The layers that have slots."""
 
@@ -120,7 +122,7 @@ class LowRankLinear(nn.Module):
     def __init__(self, linear: Linear) -> None:
         super().__init__()
         self.linear = linear
-        self.update_slot: Update | None = None
+        self.update_slot: Update | Whole | None = None
 
     def __call__(self, x: mx.array) -> mx.array:
         update = self.update_slot
