@@ -56,7 +56,7 @@ class AdapterBank:
         if not isinstance(adapter, Adapter):
             adapter = Adapter.load(adapter)
         if adapter.content not in self._resident:
-            self._check(adapter)
+            self.check(adapter)
             self._open(adapter)
             self._resident[adapter.content] = self._with_norms(adapter)
         return self._resident[adapter.content]
@@ -210,7 +210,12 @@ class AdapterBank:
             name for name, (layer, key) in places.items() if layer in layers and (not config.keys or key in config.keys)
         ]
 
-    def _check(self, adapter: Adapter) -> None:
+    def check(self, adapter: Adapter) -> None:
+        """Say whether an adapter fits the model; no weight is read.
+
+        Raises:
+            AdapterError: when it does not, naming every bad tensor.
+        """
         covered = self._covered(adapter.config)
         modules = dict(self.model.named_modules())
         listed = adapter.config.listed

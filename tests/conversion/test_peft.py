@@ -1,0 +1,116 @@
+"""Against PEFT itself: each configuration into our format and back, with PEFT's logits in float32."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("peft", reason="needs the extra peft: make test-peft")
+
+import numpy as np
+from peft import LoraConfig
+
+from dualtune_mlx.conversion.from_peft import from_peft
+from tests.conversion import peft_models as models
+
+pytestmark = pytest.mark.peft
+
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+ALL = [*ATTENTION, "gate_proj", "up_proj", "down_proj"]
+EXPERTS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+LARGEST = 2e-6
+CASES = {
+    "linear": ("llama", {"target_modules": ["q_proj", "v_proj"]}),
+    "all seven": ("llama", {"target_modules": ALL, "r": 8, "lora_alpha": 16}),
+    "all-linear": ("llama", {"target_modules": "all-linear"}),
+    "a regular expression": ("llama", {"target_modules": r".*\.(?:0|2)\.self_attn\.[qk]_proj"}),
+    "excluded": ("llama", {"target_modules": ALL, "exclude_modules": r".*\.1\.mlp\..*"}),
+    "a list of excluded": ("llama", {"target_modules": ALL, "exclude_modules": ["k_proj", "layers.0.mlp.up_proj"]}),
+    "some layers": ("llama", {"target_modules": ATTENTION, "layers_to_transform": [0, 2]}),
+    "one layer by pattern": (
+        "llama",
+        {"target_modules": ["up_proj"], "layers_to_transform": 1, "layers_pattern": "layers"},
+    ),
+    "rsLoRA": ("llama", {"target_modules": ALL, "use_rslora": True, "r": 6, "lora_alpha": 7}),
+    "ranks": ("llama", {"target_modules": ALL, "rank_pattern": {"q_proj": 2, r"model.layers.1.mlp.*": 8}}),
+    "alphas": ("llama", {"target_modules": ALL, "alpha_pattern": {"v_proj": 3, r"layers.[02].self_attn.k_proj": 11}}),
+    "ranks and alphas, rsLoRA": (
+        "llama",
+        {
+            "target_modules": ALL,
+            "use_rslora": True,
+            "rank_pattern": {"^model.layers.0.self_attn.q_proj": 3, "down_proj": 5},
+            "alpha_pattern": {"down_proj": 9, "layers.2.*": 5},
+        },
+    ),
+    "DoRA": ("llama", {"target_modules": ALL, "use_dora": True}),
+    "DoRA over biases, rsLoRA": ("qwen2", {"target_modules": ALL, "use_dora": True, "use_rslora": True, "r": 3}),
+    "DoRA with ranks and the head": (
+        "llama",
+        {"target_modules": [*ATTENTION, "lm_head"], "use_dora": True, "rank_pattern": {"lm_head": 2}},
+    ),
+    "over biases": ("qwen2", {"target_modules": ALL}),
+    "dropout": ("qwen2", {"target_modules": ["o_proj"], "lora_dropout": 0.3}),
+    "fan_in_fan_out": ("qwen2", {"target_modules": ["o_proj"], "fan_in_fan_out": True}),
+    "Gemma": ("gemma3", {"target_modules": "all-linear", "use_rslora": True}),
+    "Gemma, embedding": ("gemma3", {"target_modules": ["embed_tokens", "q_proj"]}),
+    "Gemma, DoRA and rows": (
+        "gemma3",
+        {"target_modules": ALL, "use_dora": True, "trainable_token_indices": [3, 17]},
+    ),
+    "embedding": ("llama", {"target_modules": ["embed_tokens"], "rank_pattern": {"embed_tokens": 3}}),
+    "embedding and linear": ("llama", {"target_modules": ["embed_tokens", *ATTENTION]}),
+    "a tied embedding": ("tied", {"target_modules": ["embed_tokens", "q_proj"]}),
+    "the head": ("llama", {"target_modules": ["q_proj", "lm_head"]}),
+    "a saved head": ("llama", {"target_modules": ATTENTION, "modules_to_save": ["lm_head"]}),
+    "a saved embedding": ("llama", {"target_modules": ATTENTION, "modules_to_save": ["embed_tokens", "lm_head"]}),
+    "a saved embedding, tied": ("tied", {"target_modules": ATTENTION, "modules_to_save": ["embed_tokens"]}),
+    "saved norms": ("qwen2", {"target_modules": ["q_proj"], "modules_to_save": ["norm", "input_layernorm"]}),
+    "saved norms of Gemma": ("gemma3", {"target_modules": ["q_proj"], "modules_to_save": ["post_attention_layernorm"]}),
+    "a saved layer with a bias": ("qwen2", {"target_modules": ["q_proj"], "modules_to_save": ["k_proj"]}),
+    "rows": ("llama", {"target_modules": ATTENTION, "trainable_token_indices": [17, 5, 80]}),
+    "rows, tied": ("tied", {"target_modules": ATTENTION, "trainable_token_indices": [17, 5, 80]}),
+    "rows of embedding and head": (
+        "llama",
+        {"target_modules": ["q_proj"], "trainable_token_indices": {"embed_tokens": [8, 2], "lm_head": [1, 90, 4]}},
+    ),
+    "experts": ("qwen2_moe", {"target_modules": [], "target_parameters": EXPERTS}),
+    "experts' gate and up": ("qwen3_moe", {"target_modules": ["q_proj"], "target_parameters": EXPERTS[:1]}),
+    "experts' down": ("qwen3_moe", {"target_modules": ["v_proj"], "target_parameters": EXPERTS[1:], "r": 3}),
+    "experts, ranks and rsLoRA": (
+        "qwen3_moe",
+        {
+            "target_modules": ATTENTION,
+            "target_parameters": EXPERTS,
+            "use_rslora": True,
+            "rank_pattern": {"experts.down_proj": 2},
+            "alpha_pattern": {r"layers.1.mlp.experts.gate_up_proj": 5},
+        },
+    ),
+    "experts of Mixtral": ("mixtral", {"target_modules": ["q_proj"], "target_parameters": EXPERTS}),
+    "a shared expert": ("qwen2_moe", {"target_modules": ["shared_expert.up_proj", "shared_expert_gate"]}),
+    "routers": ("qwen2_moe", {"target_modules": ["q_proj"], "target_parameters": ["mlp.gate.weight"]}),
+    "MiCA": ("llama", {"target_modules": ["q_proj"], "init_lora_weights": "mica"}),
+    "started orthogonal": ("llama", {"target_modules": ["q_proj"], "init_lora_weights": "orthogonal"}),
+}
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("peft")
+
+
+def config_of(options):
+    return LoraConfig(**{"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM", **options})
+
+
+@pytest.mark.parametrize(("kind", "options"), CASES.values(), ids=CASES)
+def test_a_configuration_acts_as_in_peft(root, tmp_path, kind, options):
+    folder = models.model_folder(kind, root)
+    peft = models.save_adapter(models.torch_model(folder), config_of(options), tmp_path / "peft")
+    expected, plain = models.torch_logits(peft), models.torch_logits(models.torch_model(folder))
+    base = models.mlx_base(folder)
+    before = models.mlx_logits(base, None)
+    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base)
+    assert np.abs(models.mlx_logits(base, tmp_path / "ours") - expected).max() <= LARGEST
+    assert np.abs(expected - plain).max() > 1e-3
+    assert np.array_equal(models.mlx_logits(base, None), before)
