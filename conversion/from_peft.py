@@ -13,7 +13,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from dualtune_mlx.adapters import Adapter, AdapterBank, AdapterConfig, LowRank, Rows, Saved
-from dualtune_mlx.adapters.config import AT_TOKENS
+from dualtune_mlx.adapters.config import AT_TOKENS, POINTS
 from dualtune_mlx.adapters.whole import Whole
 from dualtune_mlx.conversion.layout import coverage
 from dualtune_mlx.conversion.peft_base import Base, check_base
@@ -98,11 +98,8 @@ def _low_rank(modules: Mapping[str, Parts], config: PeftConfig, base: Base | Non
                 got=f"use_dora {config.dora}, tensors {', '.join(sorted(parts.tensors))}",
                 expected="a lora_magnitude_vector for each layer with use_dora, and only then",
             )
-        transposed = {
-            part: mx.contiguous(tensor.T) if part in "ab" else tensor for part, tensor in parts.tensors.items()
-        }
-        path = mlx_path(module, base.modules if base else None)
-        updates[path] = LowRank.of(transposed, config.scale_of(name, rank))
+        ours = {part: mx.contiguous(tensor.T) for part, tensor in parts.tensors.items()}
+        updates[mlx_path(module, base.modules if base else None)] = LowRank.of(ours, config.scale_of(name, rank))
     return updates
 
 
@@ -115,12 +112,10 @@ def _whole(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) 
             whole[path] = Rows(mx.array(_row_ids(module, parts, config), mx.int32), parts.tensors["rows"])
         elif not parts.low_rank:
             whole[path] = Saved(parts.tensors)
-    missing = [name for name in config.saved if not any(module.endswith(name) for module in modules)]
-    missing += [
-        name
-        for name in config.rows
-        if not any(module.endswith(name) for module, parts in modules.items() if "rows" in parts.tensors)
-    ]
+    rows = [module for module, parts in modules.items() if "rows" in parts.tensors]
+    saved = [module for module, parts in modules.items() if "weight" in parts.tensors]
+    missing = [name for name in config.saved if not any(module.endswith(name) for module in saved)]
+    missing += [name for name in config.rows if not any(module.endswith(name) for module in rows)]
     if missing:
         raise ConversionError(
             "modules that the configuration names have no weights",
@@ -165,16 +160,13 @@ def _without_copies(modules: dict[str, Parts], config: PeftConfig, base: Base | 
 
 
 def _is_copy(module: str, parts: Parts, base: Base | None) -> bool:
-    if base is None or (found := base.modules.get(mlx_path(module, base.modules))) is None:
-        # A tied head has no module of its own; PEFT saves it all the same.
-        tied = None if base is None or not module.endswith(HEAD) else "embed_tokens"
-        found = (
-            next((own for path, own in base.modules.items() if tied and path.endswith(tied)), None) if base else None
-        )
-    return found is not None and all(
-        name in found and found[name].shape == tensor.shape and bool(mx.array_equal(found[name], tensor).item())
-        for name, tensor in parts.tensors.items()
-    )
+    if base is None:
+        return False
+    path = mlx_path(module, base.modules)
+    if path.endswith(HEAD) and path not in base.modules:  # a tied head is the embedding, and saved all the same
+        path = mlx_path("model.embed_tokens", base.modules)
+    own = base.modules.get(path, {})
+    return all(name in own and bool(mx.array_equal(own[name], tensor).item()) for name, tensor in parts.tensors.items())
 
 
 def _check_together(
@@ -237,13 +229,25 @@ def _configuration(
     base: Base | None,
     own: Mapping[str, object],
 ) -> AdapterConfig:
+    """Our configuration; ``own`` is what ``to_peft`` noted of an adapter that was ours before."""
     kind = "dora" if config.dora else "lora"
-    tokens, activation = config.tokens, AT_TOKENS if config.tokens else "all"
+    activation = AT_TOKENS if config.tokens else "all"
+    if config.tokens and own.get("activation") in POINTS:
+        activation = str(own["activation"])
+    tokens = config.tokens if activation == AT_TOKENS else ()
     common = None if whole else coverage(layers, len(base.model.layers) if base else None)
-    if common is None:
-        scales = {path: layers[path].scale for path in sorted(layers)}
-        return AdapterConfig(
-            0, 0.0, activation, (0, None), (), kind, config.dropout, scales, tuple(sorted(whole)), tokens
-        )
-    where, keys, rank, scale = common
-    return AdapterConfig(rank, scale, activation, where, keys, kind, config.dropout, tokens=tokens)
+    if common is not None:
+        where, keys, rank, scale = common
+        return AdapterConfig(rank, scale, activation, where, keys, kind, config.dropout, tokens=tokens)
+    return AdapterConfig(
+        rank=0,
+        scale=0.0,
+        activation=activation,
+        layers=(0, None),
+        keys=(),
+        kind=kind,
+        dropout=config.dropout,
+        scales={path: layers[path].scale for path in sorted(layers)},
+        whole=tuple(sorted(whole)),
+        tokens=tokens,
+    )

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 from dualtune_mlx.errors import ConversionError
 
 CONFIG = "adapter_config.json"
 LARGEST_CONFIG = 2**24
 PATTERN_SECONDS = 1.0
-NOTHING = (None, False, (), [], {}, "")
+NOTHING: tuple[Any, ...] = (None, False, [], {}, "")
 """What PEFT's defaults of fields look like that are off; a field that is not in the table may have no other value."""
 CARRIED, IRRELEVANT, REFUSED = "carried over", "irrelevant", "refused"
 

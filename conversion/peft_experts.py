@@ -34,7 +34,7 @@ def expert_updates(modules: Mapping[str, Parts], config: PeftConfig, base: Base 
     """The updates of all experts by mlx-lm's path.
 
     Raises:
-        ConversionError: when the model is not given or its experts are of another kind, or they differ in rank or scale.
+        ConversionError: when the model is not given, its experts are of another kind, or their ranks or scales differ.
     """
     if not modules:
         return {}
@@ -137,3 +137,51 @@ def _stacked(arrays: list[mx.array], path: str, config: PeftConfig) -> mx.array:
     if len({array.shape for array in arrays}) != 1:
         raise ConversionError("the experts of a layer have other shapes", where=f"{config.where}: {path}")
     return mx.stack(arrays)
+
+
+def stacked_experts(updates: Mapping[str, LowRank], where: object) -> dict[str, dict[str, LowRank]]:
+    """By the path of each stack of experts, the updates of its parameters as PEFT has them, A and B as its matrices.
+
+    A gate and an up projection with an A of their own become one update of twice the rank, whose B is zero where one's
+    rows meet the other's A: as PEFT itself reads adapters from before version 5 of transformers.
+
+    Raises:
+        ConversionError: when a gate has an update without the up projection, or with another scale.
+    """
+    stacks: dict[str, dict[str, LowRank]] = {}
+    for path, update in updates.items():
+        block, _, name = path.rpartition(".switch_mlp.")
+        stacks.setdefault(block.replace(".block_sparse_moe", ".mlp"), {})[name] = update
+    return {f"{block}.experts": _parameters(block, own, where) for block, own in stacks.items()}
+
+
+def _parameters(block: str, updates: dict[str, LowRank], where: object) -> dict[str, LowRank]:
+    gate, up = updates.get("gate_proj"), updates.get("up_proj")
+    if (gate is None) != (up is None) or (gate and up and gate.scale != up.scale):
+        raise ConversionError(
+            "PEFT has one update for an expert's gate and up projection",
+            where=f"{where}: {block}",
+            got=", ".join(f"{name} (scale {update.scale})" for name, update in updates.items()),
+            expected="an update of both, with the same scale, or of neither",
+        )
+    found = {PARAMETERS[0]: _joined(gate, up)} if gate and up else {}
+    found |= {PARAMETERS[1]: updates["down_proj"]} if "down_proj" in updates else {}
+    return {name: _flat(update) for name, update in found.items()}
+
+
+def _joined(gate: LowRank, up: LowRank) -> LowRank:
+    """One update of the gate's rows and the up projection's, A (experts, rank, inputs), B (experts, outputs, rank)."""
+    if gate.a.shape == up.a.shape and mx.array_equal(gate.a, up.a).item():
+        return LowRank(gate.a, mx.concatenate([gate.b, up.b], axis=1), gate.scale)
+    above = mx.zeros((*gate.b.shape[:2], up.b.shape[2]), gate.b.dtype)
+    below = mx.zeros((*up.b.shape[:2], gate.b.shape[2]), up.b.dtype)
+    rows = [mx.concatenate([gate.b, above], axis=2), mx.concatenate([below, up.b], axis=2)]
+    return LowRank(mx.concatenate([gate.a, up.a], axis=1), mx.concatenate(rows, axis=1), gate.scale)
+
+
+def _flat(update: LowRank) -> LowRank:
+    """The matrices that PEFT stores, as ours are: a (inputs, experts x rank), b (rank x experts, outputs)."""
+    experts, rank, _ = update.a.shape
+    a = update.a.reshape(experts * rank, -1).T
+    b = update.b.transpose(2, 0, 1).reshape(rank * experts, -1)
+    return LowRank(a, b, update.scale)

@@ -54,7 +54,7 @@ def read_tensors(folder: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
     for path in _shards(folder):
         try:
             with safe_open(path, framework="numpy") as file:
-                types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118: not a mapping
+                types = {name: file.get_slice(name).get_dtype() for name in file.offset_keys()}
                 own |= json.loads((file.metadata() or {}).get(METADATA, "{}"))
             found: dict[str, mx.array] = mx.load(str(path))  # type: ignore[assignment]
         except (OSError, SafetensorError, RuntimeError, ValueError, TypeError) as error:

@@ -74,12 +74,7 @@ def mlx_path(path: str, modules: Collection[str] | None) -> str:
 
 
 def peft_path(path: str) -> str:
-    """A module's path in transformers' model."""
-    return (
-        path.removeprefix("language_model.")
-        if path.endswith("lm_head")
-        else RENAMED_BACK.sub("model.language_model.", path)
-    )
-
-
-RENAMED_BACK = re.compile(r"^language_model\.model\.")
+    """A module's path in transformers' model, version 5."""
+    if path == "language_model.lm_head":
+        return "lm_head"
+    return re.sub(r"^language_model\.model\.", "model.language_model.", path)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dualtune_mlx.errors import AdapterError
-from dualtune_mlx.prompts import stream
+from dualtune_mlx.prompts.stream import ACTIVATIONS as POINTS
 
 FORMAT = 1
 PARTS = {"lora": ("a", "b"), "dora": ("a", "b", "m")}
 """The arrays of each kind's layers."""
 AT_TOKENS = "tokens"
-ACTIVATIONS = (*stream.ACTIVATIONS, AT_TOKENS)
+ACTIVATIONS = (*POINTS, AT_TOKENS)
 
 
 @dataclass(frozen=True)

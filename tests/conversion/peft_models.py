@@ -1,4 +1,4 @@
-"""Tiny models of transformers, their PEFT adapters, and the same models in mlx-lm: the reference that ours is held to."""
+"""Tiny models of transformers and the same ones in mlx-lm, and PEFT's adapters: what ours is held to."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COMMON = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "decoder_sparse_step": 1}
 KINDS: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama"},
     "tied": {"model_type": "llama", "tie_word_embeddings": True},

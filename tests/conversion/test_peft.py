@@ -6,10 +6,17 @@ import pytest
 
 pytest.importorskip("peft", reason="needs the extra peft: make test-peft")
 
+from dataclasses import replace
+
 import numpy as np
 from peft import LoraConfig
 
+from safetensors.numpy import load_file
+
+from dualtune_mlx.adapters import Adapter, AdapterBank
 from dualtune_mlx.conversion.from_peft import from_peft
+from dualtune_mlx.conversion.to_peft import to_peft
+from tests.adapters.adapters import adapter_for
 from tests.conversion import peft_models as models
 
 pytestmark = pytest.mark.peft
@@ -103,6 +110,14 @@ def config_of(options):
     return LoraConfig(**{"r": 4, "lora_alpha": 8, "task_type": "CAUSAL_LM", **options})
 
 
+def tensors_of(folder):
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def kinds(warnings):
+    return sorted(text.partition(":")[0] for text in warnings)
+
+
 @pytest.mark.parametrize(("kind", "options"), CASES.values(), ids=CASES)
 def test_a_configuration_acts_as_in_peft(root, tmp_path, kind, options):
     folder = models.model_folder(kind, root)
@@ -114,3 +129,59 @@ def test_a_configuration_acts_as_in_peft(root, tmp_path, kind, options):
     assert np.abs(models.mlx_logits(base, tmp_path / "ours") - expected).max() <= LARGEST
     assert np.abs(expected - plain).max() > 1e-3
     assert np.array_equal(models.mlx_logits(base, None), before)
+
+    to_peft(Adapter.load(tmp_path / "ours"), tmp_path / "back")
+    again, warned = models.loaded(folder, tmp_path / "back")
+    # PEFT has warnings for some of its own: a tied embedding that has an update, ranks of parameters.
+    assert kinds(warned) == kinds(models.loaded(folder, tmp_path / "peft")[1])
+    assert np.abs(models.torch_logits(again) - expected).max() <= LARGEST
+    theirs, back = tensors_of(tmp_path / "peft"), tensors_of(tmp_path / "back")
+    assert {name for name in theirs if ".base_layer.weight" not in name} == back.keys()
+    for name, tensor in back.items():
+        assert tensor.dtype == theirs[name].dtype and np.array_equal(tensor, theirs[name]), name
+
+
+OPENER = (17, 30)
+PROMPTS = {
+    "once": (5, 8, 17, 30, 44, 12, 90),
+    "several": (5, 17, 30, 8, 61, 17, 30, 44, 12, 17, 3),
+    "at the very start": (17, 30, 8, 61, 5),
+    "at the very end": (5, 8, 61, 17, 30),
+    "none": (5, 17, 8, 30, 61, 44),
+    "overlapping": (17, 17, 30, 17, 30, 30),
+}
+
+
+@pytest.mark.parametrize("tokens", PROMPTS.values(), ids=PROMPTS)
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma3"])
+def test_an_activated_adapter_acts_from_its_invocation_on(root, tmp_path, kind, tokens):
+    folder = models.model_folder(kind, root)
+    config = config_of({"target_modules": ALL, "alora_invocation_tokens": list(OPENER), "rank_pattern": {"o_proj": 2}})
+    peft = models.save_adapter(models.torch_model(folder), config, tmp_path / "peft")
+    expected, plain = models.torch_logits(peft, tokens), models.torch_logits(models.torch_model(folder), tokens)
+    base = models.mlx_base(folder)
+    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base)
+    assert np.abs(models.mlx_logits(base, tmp_path / "ours", tokens) - expected).max() <= LARGEST
+    assert (np.abs(expected - plain).max() > 1e-3) == (OPENER in zip(tokens, tokens[1:], strict=False))
+    to_peft(Adapter.load(tmp_path / "ours"), tmp_path / "back")
+    again, warned = models.loaded(folder, tmp_path / "back")
+    assert (warned, again.peft_config["default"].alora_invocation_tokens) == ([], list(OPENER))
+    assert np.array_equal(models.torch_logits(again, tokens), expected)
+
+
+@pytest.mark.parametrize("activation", ["turn", "invocation"])
+def test_an_adapter_of_ours_begins_at_its_opener_in_peft(root, tmp_path, activation):
+    folder = models.model_folder("llama", root)
+    base = models.mlx_base(folder)
+    bank = AdapterBank(base.model)
+    adapter = adapter_for(bank, 1, activation, rank=4, scale=0.5)
+    to_peft(adapter, tmp_path / "peft", invocation=OPENER)
+    model, warned = models.loaded(folder, tmp_path / "peft")
+    assert warned == []
+    tokens = PROMPTS["several"]
+    at_tokens = replace(adapter.config, activation="tokens", tokens=OPENER)
+    Adapter.from_layers(at_tokens, adapter.layers).save(tmp_path / "ours")
+    ours = models.mlx_logits(base, tmp_path / "ours", tokens)
+    assert np.abs(ours - models.torch_logits(model, tokens)).max() <= LARGEST
+    from_peft(str(tmp_path / "peft"), tmp_path / "back", base)
+    assert Adapter.load(tmp_path / "back").content == adapter.content
