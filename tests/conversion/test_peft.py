@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("peft", reason="needs the extra peft: make test-peft")
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from dualtune_mlx.conversion.from_peft import from_peft
 from dualtune_mlx.conversion.to_peft import to_peft
 from tests.adapters.adapters import adapter_for
 from tests.conversion import peft_models as models
+from tests.conversion.peft_files import write_adapter
 
 pytestmark = pytest.mark.peft
 
@@ -185,3 +187,30 @@ def test_an_adapter_of_ours_begins_at_its_opener_in_peft(root, tmp_path, activat
     assert np.abs(ours - models.torch_logits(model, tokens)).max() <= LARGEST
     from_peft(str(tmp_path / "peft"), tmp_path / "back", base)
     assert Adapter.load(tmp_path / "back").content == adapter.content
+
+
+@pytest.mark.parametrize(
+    ("kind", "block", "names"),
+    [("qwen3_moe", "mlp", ("gate_proj", "up_proj", "down_proj")), ("mixtral", "block_sparse_moe", ("w1", "w3", "w2"))],
+)
+def test_experts_as_before_transformers_5_act_as_in_peft(root, tmp_path, kind, block, names):
+    folder = models.model_folder(kind, root)
+    width, inner = 32, 24 if kind == "qwen3_moe" else 48
+    generator = np.random.default_rng(0)
+    tensors = {}
+    for layer, expert, name in itertools.product(range(3), range(4), names):
+        inputs, outputs = (inner, width) if name == names[2] else (width, inner)
+        place = f"base_model.model.model.layers.{layer}.{block}.experts.{expert}.{name}"
+        tensors[f"{place}.lora_A.weight"] = generator.normal(0, 0.2, (4, inputs)).astype(np.float32)
+        tensors[f"{place}.lora_B.weight"] = generator.normal(0, 0.2, (outputs, 4)).astype(np.float32)
+    write_adapter(tmp_path / "peft", tensors, r=4, lora_alpha=6, target_modules=list(names))
+    expected = models.torch_logits(models.loaded(folder, tmp_path / "peft")[0])
+    base = models.mlx_base(folder)
+    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base)
+    assert np.abs(models.mlx_logits(base, tmp_path / "ours") - expected).max() <= LARGEST
+    to_peft(Adapter.load(tmp_path / "ours"), tmp_path / "back")
+    again, warned = models.loaded(folder, tmp_path / "back")
+    assert all("pattern keys did not match any targeted module" in text for text in warned)  # PEFT matches them all the same
+    assert np.abs(models.torch_logits(again) - expected).max() <= LARGEST
+    from_peft(str(tmp_path / "back"), tmp_path / "again", base)
+    assert np.abs(models.mlx_logits(base, tmp_path / "again") - expected).max() <= LARGEST
