@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from dualtune_mlx.adapters import Adapter, AdapterBank, AdapterConfig, LowRank, Rows, Saved
+from dualtune_mlx.adapters import Adapter, AdapterConfig, LowRank, Rows, Saved
 from dualtune_mlx.adapters.config import AT_TOKENS, POINTS
 from dualtune_mlx.adapters.whole import Whole
 from dualtune_mlx.conversion.layout import coverage
@@ -22,16 +22,28 @@ from dualtune_mlx.conversion.peft_experts import expert_updates, is_expert
 from dualtune_mlx.conversion.peft_files import folder_of, read_tensors
 from dualtune_mlx.conversion.peft_names import mlx_path
 from dualtune_mlx.conversion.peft_parts import Parts, parts_of
+from dualtune_mlx.conversion.verify import check_logits
 from dualtune_mlx.errors import ConversionError, UsageError
 
 HEAD, COPY = "lm_head", ".base_layer"
 Progress = Callable[[int, int, str], None]
 
 
-def from_peft(source: str, destination: str | Path, base: Base | None = None) -> Adapter:
+def from_peft(
+    source: str,
+    destination: str | Path,
+    base: Base | None = None,
+    progress: Progress = lambda *_: None,
+    verify: bool = False,
+    dry_run: bool = False,
+) -> Adapter:
     """Convert a PEFT adapter, a folder or a hub id, into a new folder; nothing is written unless everything converts.
 
-    With ``base`` the adapter is checked against the model that it goes with.
+    Args:
+        base: the model that the adapter is checked against.
+        progress: called with the modules done, their number, and a path.
+        verify: whether to compare logits with PEFT's before anything is written.
+        dry_run: whether to do everything but write.
 
     Raises:
         ConversionError: when something cannot be converted exactly, by name.
@@ -40,13 +52,16 @@ def from_peft(source: str, destination: str | Path, base: Base | None = None) ->
     """
     if Path(destination).exists():
         raise UsageError("the destination exists already", where=destination, fix="choose another name or remove it")
-    adapter = read_peft(source, base)
-    adapter.save(destination)
+    adapter = read_peft(source, base, progress)
+    if verify:
+        check_logits(adapter, folder_of(source), base)
+    if not dry_run:
+        adapter.save(destination)
     return adapter
 
 
 def read_peft(source: str, base: Base | None = None, progress: Progress = lambda *_: None) -> Adapter:
-    """The adapter that ``from_peft`` would write. ``progress`` is called with layers done, their number, and a path."""
+    """The adapter that ``from_peft`` would write."""
     folder = folder_of(source)
     config = PeftConfig.read(folder / CONFIG)
     tensors, own = read_tensors(folder)
@@ -62,7 +77,7 @@ def read_peft(source: str, base: Base | None = None, progress: Progress = lambda
     adapter = Adapter.from_layers(_configuration(layers, whole, config, base, own), layers, whole)
     if base is not None:
         _check_head(adapter, config, base)
-        AdapterBank(base.model).check(adapter)
+        base.check(adapter)
     return adapter
 
 

@@ -19,7 +19,7 @@ def coverage(
 
     Without the model's number of layers, one that reaches its last layer names it by its number.
     """
-    kinds = {(update.b.shape[0], update.scale, update.a.ndim) for update in layers.values()}
+    kinds = {(update.rank, update.scale, update.a.ndim) for update in layers.values()}
     if len(kinds) != 1 or not all(DECODER.fullmatch(path) for path in layers):
         return None
     ((rank, scale, dimensions),) = kinds

@@ -11,6 +11,7 @@ from typing import Any
 
 import mlx.nn as nn
 
+from dualtune_mlx.adapters import Adapter, AdapterBank
 from dualtune_mlx.adapters.slots import inside
 from dualtune_mlx.conversion.peft_config import PeftConfig
 from dualtune_mlx.errors import ConversionError
@@ -30,7 +31,10 @@ DEFINING = (
 
 @dataclass(frozen=True)
 class Base:
-    """A model as mlx-lm has it (its weights may be unread), its ``config.json``, and its weights' fingerprint."""
+    """A model as mlx-lm has it (its weights may be unread), its ``config.json``, and its weights' fingerprint.
+
+    ``name`` is its folder or hub id.
+    """
 
     name: str
     model: nn.Module
@@ -44,6 +48,14 @@ class Base:
             path.replace(".linear.", ".").replace(".layer.", "."): module for path, module in self.model.named_modules()
         }
         return {path: inside(module) for path, module in named.items()}
+
+    def check(self, adapter: Adapter) -> None:
+        """Say whether an adapter fits the model.
+
+        Raises:
+            AdapterError: when it does not, naming every bad tensor.
+        """
+        AdapterBank(self.model).check(adapter)
 
     @property
     def kind(self) -> str:

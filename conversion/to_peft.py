@@ -10,17 +10,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
 from dualtune_mlx.adapters import Adapter, LowRank, Rows
+from dualtune_mlx.adapters.config import AT_TOKENS
+from dualtune_mlx.conversion.peft_base import Base
 from dualtune_mlx.conversion.peft_config import CONFIG, FIELDS
 from dualtune_mlx.conversion.peft_experts import PARAMETERS, stacked_experts
 from dualtune_mlx.conversion.peft_files import METADATA, WEIGHTS
 from dualtune_mlx.conversion.peft_names import PREFIX, peft_path
+from dualtune_mlx.conversion.verify import check_logits
 from dualtune_mlx.errors import ConversionError
 from dualtune_mlx.files import new_folder
 
@@ -65,6 +68,7 @@ def to_peft(
     invocation: Sequence[int] = (),
     fingerprint: str | None = None,
     where: object = None,
+    base: Base | None = None,
 ) -> None:
     """Write an adapter as PEFT's; nothing is written unless everything converts.
 
@@ -73,6 +77,7 @@ def to_peft(
         invocation: the token ids at which an adapter of the activation "invocation" or "turn" begins to act.
         fingerprint: of the base's weights, noted beside the tensors.
         where: what errors call the adapter.
+        base: where it is given, PEFT's logits are compared with ours before the folder takes its name.
 
     Raises:
         ConversionError: for what PEFT cannot express, by name.
@@ -102,6 +107,9 @@ def to_peft(
         metadata = {"format": "pt", METADATA: json.dumps(own)}
         mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata=metadata)
         (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        if base is not None:
+            own_tokens = replace(adapter.config, activation=AT_TOKENS, tokens=tokens) if tokens else adapter.config
+            check_logits(replace(adapter, config=own_tokens), folder, base)
 
 
 def _updates(adapter: Adapter, where: object) -> Iterator[Update]:

@@ -148,13 +148,22 @@ def load_model(name: str) -> BaseModel:
     Raises:
         ModelError: when it is missing, damaged, or of a kind that is not supported.
     """
-    folder = resolve(name)
-    try:
-        model, tokenizer = mlx_lm.load(str(folder))[:2]
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ModelError("the model cannot be loaded", where=folder, got=str(error).splitlines()[0]) from error
+    model, tokenizer, _ = load_network(name)
     mx.eval(model.parameters())
     return BaseModel(name, model, tokenizer)
+
+
+def load_network(name: str, lazy: bool = False) -> tuple[nn.Module, Any, dict[str, Any]]:
+    """A model of any kind as mlx-lm has it, its tokenizer and configuration; ``lazy``: its weights are not read yet.
+
+    Raises:
+        ModelError: when it is missing or damaged.
+    """
+    folder = resolve(name)
+    try:
+        return mlx_lm.load(str(folder), lazy=lazy, return_config=True)  # type: ignore[return-value]
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ModelError("the model cannot be loaded", where=folder, got=str(error).splitlines()[0]) from error
 
 
 def load_tokenizer(name: str) -> Any:

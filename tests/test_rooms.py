@@ -24,6 +24,7 @@ ORDER = (
     "models",
     "decoding",
     "bundle",
+    "exchange",
     "usage",
     "stage",
     "training",

@@ -22,6 +22,8 @@ Linear = nn.Linear | nn.QuantizedLinear
 class LowRank:
     """One layer's update: ``a`` (inputs, rank), ``b`` (rank, outputs), scale s, and DoRA's ``magnitude`` (outputs,).
 
+    A layer of experts has ``a`` (experts, rank, inputs) and ``b`` (experts, outputs, rank), as in mlx-lm.
+
     ``norm`` (outputs,) is what ``row_norms`` gives for this update, where it is known beforehand; without it every
     pass computes it. The share ``dropout`` of the inputs is dropped only where there is also a ``key``: drawn
     from nothing else, the mask is the same one when a checkpointed pass is computed again.
@@ -41,6 +43,11 @@ class LowRank:
     ) -> LowRank:
         """The update made of its trainable ``parts``."""
         return cls(parts["a"], parts["b"], scale, parts.get("m"), dropout=dropout, key=key)
+
+    @property
+    def rank(self) -> int:
+        """The rank; of experts, whose arrays are mlx-lm's, that of each."""
+        return self.b.shape[-1] if self.b.ndim == 3 else self.b.shape[0]
 
     @property
     def parts(self) -> dict[str, mx.array]:

@@ -89,7 +89,7 @@ def shapes_for(module: nn.Module, update: LowRank | Whole) -> dict[str, tuple[in
         return _own_shapes(module)
     if isinstance(update, Rows):
         return _row_shapes(module, update.rows.shape[0])
-    rank = update.b.shape[0]
+    rank = update.rank
     if isinstance(module, Linear):
         inputs, outputs = shape_of(module)
         return {"a": (inputs, rank), "b": (rank, outputs)} | ({} if update.magnitude is None else {"m": (outputs,)})
@@ -98,7 +98,7 @@ def shapes_for(module: nn.Module, update: LowRank | Whole) -> dict[str, tuple[in
     if isinstance(module, Embedding):
         return {"a": (_vocabulary_and_width(module)[0], rank), "b": (rank, _vocabulary_and_width(module)[1])}
     if isinstance(module, Switch):
-        experts, rank = module.num_experts, update.b.shape[-1]
+        experts = module.num_experts
         return {"a": (experts, rank, module.input_dims), "b": (experts, module.output_dims, rank)}
     return None
 

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.table import Table
 
-from dualtune_mlx.cli.output import console
+from dualtune_mlx.adapters import Adapter
+from dualtune_mlx.bundle import MANIFEST
+from dualtune_mlx.cli.options import TEMPLATE_HELP
+from dualtune_mlx.cli.output import console, emit_json, json_option, progress
+from dualtune_mlx.conversion.from_peft import from_peft
 from dualtune_mlx.conversion.gguf import DTYPES, from_gguf
+from dualtune_mlx.conversion.plan import plan
+from dualtune_mlx.exchange import adapter_to_peft, base_for, bundle_to_peft
+
+source = click.argument("source", type=click.Path(path_type=Path))
+destination = click.argument("destination", type=click.Path(path_type=Path))
+model = click.option(
+    "--model", metavar="M", help="The adapter's base model: a folder or a hub id; checks that it fits."
+)
+verify = click.option(
+    "--verify",
+    is_flag=True,
+    help="Compare logits with PEFT's before anything is written; needs --model, torch and peft.",
+)
 
 
 @click.group("convert")
 def command() -> None:
-    """Convert models to MLX."""
+    """Convert models and adapters to MLX, and adapters to PEFT."""
 
 
 @command.command("from-gguf")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("destination", type=click.Path(path_type=Path))
+@source
+@destination
 @click.option(
     "--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Type of the weights."
 )
@@ -25,3 +44,56 @@ def gguf(source: Path, destination: Path, dtype: str) -> None:
     """Convert a llama or qwen2 GGUF file to a model folder that mlx-lm loads."""
     from_gguf(source, destination, dtype)
     console(None).print(f"written to {destination}")
+
+
+@command.command("from-peft")
+@click.argument("source")
+@destination
+@model
+@click.option("--dry-run", is_flag=True, help="Read and check everything, show what would be written, write nothing.")
+@verify
+@json_option
+def peft(source: str, destination: Path, model: str | None, dry_run: bool, verify: bool, json_to: str | None) -> None:
+    """Convert a Hugging Face PEFT LoRA adapter, a folder or a hub id; exactly or not at all."""
+    out = console(json_to)
+    base = base_for(model) if model else None
+    with progress(out, "checking") as report:
+        adapter = from_peft(source, destination, base, report, verify, dry_run)
+    rows = plan(adapter)
+    out.print(_table(rows))
+    out.print(f"acts: {_acts(adapter)}")
+    out.print("nothing written" if dry_run else f"written to {destination}", markup=False)
+    emit_json(json_to, {"activation": adapter.config.activation, "modules": rows})
+
+
+@command.command("to-peft")
+@source
+@destination
+@model
+@click.option("--template", metavar="T", help=f"Of a single activated adapter, to know what opens it: {TEMPLATE_HELP}")
+@verify
+def to_peft(source: Path, destination: Path, model: str | None, template: str | None, verify: bool) -> None:
+    """Convert an adapter, or all adapters of a bundle, to folders that PeftModel.from_pretrained loads."""
+    if verify and model is None and not (source / MANIFEST).is_file():
+        raise click.UsageError("--verify needs --model.")
+    if (source / MANIFEST).is_file():
+        for folder in bundle_to_peft(source, destination, model, verify):
+            console(None).print(f"written to {folder}", markup=False)
+    else:
+        adapter_to_peft(source, destination, model, template, verify)
+        console(None).print(f"written to {destination}", markup=False)
+
+
+def _acts(adapter: Adapter) -> str:
+    config = adapter.config
+    if config.tokens:
+        return f"from the last {list(config.tokens)} on"
+    return {"all": "on every token"}.get(config.activation, f"from the {config.activation} on")
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("modules", "count", "kind", "rank", "scale", "parameters")
+    for row in rows:
+        texts = ("" if row[key] is None else f"{row[key]:,}" if key == "parameters" else str(row[key]) for key in row)
+        table.add_row(*texts)
+    return table

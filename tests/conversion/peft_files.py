@@ -17,7 +17,7 @@ SHAPES = {"q_proj": (32, 32), "k_proj": (32, 16), "v_proj": (32, 16), "o_proj": 
 
 
 def write_adapter(folder: Path, tensors: Mapping[str, np.ndarray], metadata: Any = None, **fields: Any) -> Path:
-    """A PEFT adapter's folder with these tensors and fields of its configuration; a field that is ``...`` is left out."""
+    """A PEFT adapter's folder with these tensors and fields of its configuration; ``...`` leaves a field out."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, **fields}
     config = {key: value for key, value in config.items() if value is not ...}

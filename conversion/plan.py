@@ -1,0 +1,28 @@
+"""What an adapter changes, in a few rows: what a conversion is going to write."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dualtune_mlx.adapters import Adapter, LowRank, Rows
+
+
+def plan(adapter: Adapter) -> list[dict[str, Any]]:
+    """A row for all layers' modules of a name, kind, rank and scale: how many they are, and their parameters."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for path, update in adapter.updates.items():
+        name = re.sub(r"\.layers\.\d+\.", ".layers.*.", path)
+        rank, scale = (
+            (update.b.shape[-1 if update.b.ndim == 3 else 0], update.scale)
+            if isinstance(update, LowRank)
+            else (None, None)
+        )
+        kind = "rows" if isinstance(update, Rows) else adapter.config.kind if isinstance(update, LowRank) else "weights"
+        row = rows.setdefault(
+            (name, kind, rank, scale),
+            {"modules": name, "count": 0, "kind": kind, "rank": rank, "scale": scale, "parameters": 0},
+        )
+        row["count"] += 1
+        row["parameters"] += sum(array.size for array in update.parts.values())
+    return list(rows.values())
