@@ -164,7 +164,7 @@ class PeftConfig:
                 raise ConversionError(
                     "a pattern of layer names cannot be used",
                     where=self.where,
-                    got=f"{pattern!r}: {error or 'it takes too long'}",
+                    got=f"{pattern!r}: {error}",
                     expected="a regular expression that matches in no time",
                     fix="write the layers' names out",
                 ) from error
@@ -177,7 +177,7 @@ def check_fields(value: Mapping[str, Any], where: Path) -> None:
         raise ConversionError(
             "this kind of PEFT adapter is not supported",
             where=where,
-            got=value.get("peft_type"),
+            got=repr(value.get("peft_type")),
             expected="LORA",
             fix=PLAIN,
         )

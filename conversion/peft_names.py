@@ -52,7 +52,7 @@ def parse_key(key: str) -> Key | None:
     while key.startswith(PREFIX):
         key = key.removeprefix(PREFIX)
     match = KEY.fullmatch(key)
-    if match is None:
+    if match is None or (match["own"] and "lora_" in match["module"]):
         return None
     part = match["part"] or match["rows"] or match["own"]
     return Key(match["module"], PARTS.get(part, part), part.startswith("lora_embedding"))

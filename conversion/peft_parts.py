@@ -56,9 +56,8 @@ def parts_of(tensors: Mapping[str, mx.array], where: object) -> dict[str, Parts]
             )
         place[key.part] = tensor
     odd = [f"{name}: not known" for name in sorted(unknown)]
-    odd += [
-        f"{module}: {', '.join(sorted(parts))}" for (module, _), parts in found.items() if parts.keys() not in COMPLETE
-    ]
+    incomplete = {place: parts for place, parts in found.items() if parts.keys() not in COMPLETE}
+    odd += [f"{module}: {', '.join(sorted(parts))} alone" for (module, _), parts in incomplete.items()]
     odd += [f"{module}: both kinds of A and B" for module, embedding in found if embedding and (module, False) in found]
     if odd:
         raise ConversionError(

@@ -13,12 +13,9 @@ def plan(adapter: Adapter) -> list[dict[str, Any]]:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for path, update in adapter.updates.items():
         name = re.sub(r"\.layers\.\d+\.", ".layers.*.", path)
-        rank, scale = (
-            (update.b.shape[-1 if update.b.ndim == 3 else 0], update.scale)
-            if isinstance(update, LowRank)
-            else (None, None)
-        )
-        kind = "rows" if isinstance(update, Rows) else adapter.config.kind if isinstance(update, LowRank) else "weights"
+        kind, rank, scale = "rows" if isinstance(update, Rows) else "weights", None, None
+        if isinstance(update, LowRank):
+            kind, rank, scale = adapter.config.kind, update.rank, update.scale
         row = rows.setdefault(
             (name, kind, rank, scale),
             {"modules": name, "count": 0, "kind": kind, "rank": rank, "scale": scale, "parameters": 0},

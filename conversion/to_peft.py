@@ -137,7 +137,7 @@ def _invocation(adapter: Adapter, given: tuple[int, ...], where: object) -> tupl
             where=where,
             got=f"activation {adapter.config.activation}, no tokens",
             expected="the token ids of the opener",
-            fix="convert the bundle, which knows its template, or give the tokens: --invocation",
+            fix="convert its bundle, which knows the template, or give --model and --template",
         )
     return tokens
 
@@ -185,6 +185,8 @@ def _alpha(scale: float, rank: int, rslora: bool) -> float | None:
     """The alpha that PEFT divides by the rank, or its root, to get a scale, bit for bit; whole numbers first."""
     divisor = math.sqrt(rank) if rslora else rank
     product = scale * divisor
+    if not math.isfinite(product):
+        return None
     near = (round(product), product, math.nextafter(product, math.inf), math.nextafter(product, -math.inf))
     return next((float(alpha) for alpha in near if alpha / divisor == scale), None)
 

@@ -19,13 +19,9 @@ from dualtune_mlx.exchange import adapter_to_peft, base_for, bundle_to_peft
 
 source = click.argument("source", type=click.Path(path_type=Path))
 destination = click.argument("destination", type=click.Path(path_type=Path))
-model = click.option(
-    "--model", metavar="M", help="The adapter's base model: a folder or a hub id; checks that it fits."
-)
+model = click.option("--model", metavar="M", help="The adapter's base model, which it must fit: a folder or a hub id.")
 verify = click.option(
-    "--verify",
-    is_flag=True,
-    help="Compare logits with PEFT's before anything is written; needs --model, torch and peft.",
+    "--verify", is_flag=True, help="Compare logits with PEFT's before anything is written; needs a model, torch, peft."
 )
 
 
