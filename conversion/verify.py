@@ -91,7 +91,7 @@ def _peft_logits(folder: str, adapter: Path, tokens: Sequence[int]) -> np.ndarra
             "torch and peft are needed to compare logits", got=error, fix="pip install 'dualtune-mlx[peft]'"
         ) from error
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
         model = PeftModel.from_pretrained(model, str(adapter)).eval()
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits[0]

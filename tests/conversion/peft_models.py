@@ -91,7 +91,7 @@ def torch_model(folder: Path) -> Any:
 
 def mlx_base(folder: Path) -> Base:
     model, config = load_model(folder)
-    return Base(folder.name, model, config, lambda: "weights")
+    return Base(str(folder), model, config, lambda: "weights")
 
 
 def save_adapter(model: Any, config: LoraConfig, folder: Path, seed: int = 1) -> Any:

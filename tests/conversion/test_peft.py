@@ -7,6 +7,8 @@ import pytest
 pytest.importorskip("peft", reason="needs the extra peft: make test-peft")
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +16,13 @@ from peft import LoraConfig
 from safetensors.numpy import load_file
 
 from dualtune_mlx.adapters import Adapter, AdapterBank
+from dualtune_mlx.conversion import verify
 from dualtune_mlx.conversion.from_peft import from_peft
+from dualtune_mlx.conversion.peft_config import FIELDS, REFUSED
 from dualtune_mlx.conversion.to_peft import to_peft
+from dualtune_mlx.errors import ConversionError
 from tests.adapters.adapters import adapter_for
+from tests.conversion import large
 from tests.conversion import peft_models as models
 from tests.conversion.peft_files import write_adapter
 
@@ -214,3 +220,38 @@ def test_experts_as_before_transformers_5_act_as_in_peft(root, tmp_path, kind, b
     assert np.abs(models.torch_logits(again) - expected).max() <= LARGEST
     from_peft(str(tmp_path / "back"), tmp_path / "again", base)
     assert np.abs(models.mlx_logits(base, tmp_path / "again") - expected).max() <= LARGEST
+
+
+def test_every_field_of_peft_s_configuration_is_in_the_table():
+    own = LoraConfig().to_dict() | {"runtime_config": None}
+    assert own.keys() == FIELDS.keys()
+    stated = {key: field.default for key, field in FIELDS.items()}
+    assert {**own, "peft_version": None} == stated
+    assert all(field.reason for field in FIELDS.values())
+    assert all(field.fix for field in FIELDS.values() if field.verdict == REFUSED)
+
+
+@pytest.mark.parametrize("activated", [False, True])
+def test_logits_are_compared_before_anything_is_written(root, tmp_path, monkeypatch, activated):
+    folder = models.model_folder("llama", root)
+    own = {"alora_invocation_tokens": list(OPENER)} if activated else {"use_dora": True}
+    models.save_adapter(models.torch_model(folder), config_of({"target_modules": ALL, **own}), tmp_path / "peft")
+    base = models.mlx_base(folder)
+    adapter = from_peft(str(tmp_path / "peft"), tmp_path / "ours", base, verify=True)
+    to_peft(adapter, tmp_path / "back", base=base)
+    ours = verify.our_logits
+    monkeypatch.setattr(verify, "our_logits", lambda *arguments: ours(*arguments) * 1.01)
+    with pytest.raises(ConversionError, match="not PEFT's(?s:.*)a difference of 0.0"):
+        from_peft(str(tmp_path / "peft"), tmp_path / "wrong", base, verify=True)
+    with pytest.raises(ConversionError, match="not PEFT's"):
+        to_peft(adapter, tmp_path / "wrong", base=base)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "ours", "peft"]
+
+
+def test_an_adapter_of_7b_s_size_takes_seconds_and_less_than_2_gib(tmp_path):
+    large.write(tmp_path / "peft")
+    command = [sys.executable, "-m", "tests.conversion.large", str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, mebibytes = map(float, ran.stdout.split())
+    assert mebibytes < 2048
+    assert seconds < 60
