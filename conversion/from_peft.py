@@ -34,7 +34,7 @@ def from_peft(
     destination: str | Path,
     base: Base | None = None,
     progress: Progress = lambda *_: None,
-    verify: bool = False,
+    verify: Callable[[float], object] | None = None,
     dry_run: bool = False,
 ) -> Adapter:
     """Convert a PEFT adapter, a folder or a hub id, into a new folder; nothing is written unless everything converts.
@@ -42,7 +42,8 @@ def from_peft(
     Args:
         base: the model that the adapter is checked against.
         progress: called with the modules done, their number, and a path.
-        verify: whether to compare logits with PEFT's before anything is written.
+        verify: if given, logits are compared with PEFT's before anything is written, and it is told the largest
+            difference.
         dry_run: whether to do everything but write.
 
     Raises:
@@ -53,8 +54,8 @@ def from_peft(
     if Path(destination).exists():
         raise UsageError("the destination exists already", where=destination, fix="choose another name or remove it")
     adapter = read_peft(source, base, progress)
-    if verify:
-        check_logits(adapter, folder_of(source), base)
+    if verify is not None:
+        verify(check_logits(adapter, folder_of(source), base))
     if not dry_run:
         adapter.save(destination)
     return adapter
@@ -69,7 +70,8 @@ def read_peft(source: str, base: Base | None = None, progress: Progress = lambda
         check_base(base, config, own.get("fingerprint"))
     modules = parts_of(tensors, folder)
     experts = {module: parts for module, parts in modules.items() if is_expert(module)}
-    others = _without_copies({module: modules[module] for module in modules.keys() - experts.keys()}, config, base)
+    others = {module: parts for module, parts in modules.items() if module not in experts}
+    others = _without_copies(others, config, base)
     low_rank, whole = _low_rank(others, config, base), _whole(others, config, base)
     _check_together(low_rank, whole, config, others, experts)
     layers = {**low_rank, **expert_updates(experts, config, base)}

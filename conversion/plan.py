@@ -11,7 +11,7 @@ from dualtune_mlx.adapters import Adapter, LowRank, Rows
 def plan(adapter: Adapter) -> list[dict[str, Any]]:
     """A row for all layers' modules of a name, kind, rank and scale: how many they are, and their parameters."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for path, update in adapter.updates.items():
+    for path, update in sorted(adapter.updates.items()):
         name = re.sub(r"\.layers\.\d+\.", ".layers.*.", path)
         kind, rank, scale = "rows" if isinstance(update, Rows) else "weights", None, None
         if isinstance(update, LowRank):

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ def to_peft(
     fingerprint: str | None = None,
     where: object = None,
     base: Base | None = None,
+    verify: Callable[[float], object] | None = None,
 ) -> None:
     """Write an adapter as PEFT's; nothing is written unless everything converts.
 
@@ -77,7 +78,9 @@ def to_peft(
         invocation: the token ids at which an adapter of the activation "invocation" or "turn" begins to act.
         fingerprint: of the base's weights, noted beside the tensors.
         where: what errors call the adapter.
-        base: where it is given, PEFT's logits are compared with ours before the folder takes its name.
+        base: the model, to compare logits over.
+        verify: if given, PEFT's logits are compared with ours before the folder takes its name, and it is told the
+            largest difference.
 
     Raises:
         ConversionError: for what PEFT cannot express, by name.
@@ -107,9 +110,9 @@ def to_peft(
         metadata = {"format": "pt", METADATA: json.dumps(own)}
         mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata=metadata)
         (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-        if base is not None:
-            own_tokens = replace(adapter.config, activation=AT_TOKENS, tokens=tokens) if tokens else adapter.config
-            check_logits(replace(adapter, config=own_tokens), folder, base)
+        if verify is not None:
+            config = replace(adapter.config, activation=AT_TOKENS, tokens=tokens) if tokens else adapter.config
+            verify(check_logits(replace(adapter, config=config), folder, base))
 
 
 def _updates(adapter: Adapter, where: object) -> Iterator[Update]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from dualtune_mlx.adapters import Adapter
@@ -12,6 +13,8 @@ from dualtune_mlx.files import new_folder
 from dualtune_mlx.models import fingerprint, load_network, load_tokenizer, resolve
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.prompts.openers import OPENED, opener
+
+Verify = Callable[[float], object] | None
 
 
 def base_for(name: str) -> Base:
@@ -25,9 +28,11 @@ def base_for(name: str) -> Base:
 
 
 def adapter_to_peft(
-    source: Path, destination: Path, model: str | None = None, template: str | None = None, verify: bool = False
+    source: Path, destination: Path, model: str | None = None, template: str | None = None, verify: Verify = None
 ) -> None:
     """Write an adapter folder of ours as PEFT's; ``template`` says what opens an activation, ``model`` encodes it.
+
+    ``verify`` is as in ``to_peft``.
 
     Raises:
         AdapterError, ConversionError: when it cannot be read, or PEFT cannot express it.
@@ -40,11 +45,13 @@ def adapter_to_peft(
     if template and model and adapter.config.activation in OPENED:
         prompt = Prompt(Template(template), load_tokenizer(model))
         tokens = opener(prompt, adapter.config.activation)
-    to_peft(adapter, destination, model, tokens, where=source, base=base if verify else None)
+    to_peft(adapter, destination, model, tokens, where=source, base=base, verify=verify)
 
 
-def bundle_to_peft(source: Path, destination: Path, model: str | None = None, verify: bool = False) -> list[Path]:
+def bundle_to_peft(source: Path, destination: Path, model: str | None = None, verify: Verify = None) -> list[Path]:
     """Write all adapters of a bundle as PEFT's, each where it lies in the bundle; the folders.
+
+    ``verify`` is as in ``to_peft``.
 
     Raises:
         BundleError, AdapterError, ConversionError: when one cannot be read, or PEFT cannot express it; then none is
@@ -53,10 +60,11 @@ def bundle_to_peft(source: Path, destination: Path, model: str | None = None, ve
     bundle = Bundle.open(source)
     name = model or bundle.model
     prompt = Prompt(bundle.load_template(), load_tokenizer(name), bundle.cards)
-    base = base_for(name) if verify else None
+    base = base_for(name) if verify is not None else None
     with new_folder(destination) as folder:
         for slot, adapter in bundle.adapters():
             activation = adapter.config.activation
             tokens = opener(prompt, activation) if activation in OPENED else ()
-            to_peft(adapter, folder / slot.path, bundle.model, tokens, bundle.fingerprint, source / slot.path, base)
+            where = source / slot.path
+            to_peft(adapter, folder / slot.path, bundle.model, tokens, bundle.fingerprint, where, base, verify)
     return [destination / slot.path for slot in bundle.stages.values()]

@@ -42,6 +42,10 @@ def third_party_imports() -> Iterator[tuple[Path, str]]:
                     yield file.relative_to(ROOT), OTHERWISE_NAMED.get(module, module.replace("_", "-"))
 
 
+SERVED = {"orchestration": "mcp", "verify.py": "peft"}
+"""The parts of the package that an extra serves."""
+
+
 def test_every_package_folder_is_listed_and_every_listed_one_exists() -> None:
     found = {
         ".".join((name, *file.parent.relative_to(folder).parts))
@@ -68,13 +72,14 @@ def test_every_other_file_is_package_data() -> None:
 
 
 def test_every_import_is_declared() -> None:
-    core, mcp = (distributions(r) for r in (PROJECT["dependencies"], PROJECT["optional-dependencies"]["mcp"]))
+    core = distributions(PROJECT["dependencies"])
+    of_part = {part: distributions(PROJECT["optional-dependencies"][extra]) for part, extra in SERVED.items()}
     undeclared = [
         f"{file}: {name}"
         for file, name in third_party_imports()
-        if name not in (core | mcp if "orchestration" in file.parts else core)
+        if name not in core.union(*(extra for part, extra in of_part.items() if part in file.parts))
     ]
-    assert undeclared == [], "add it to pyproject.toml; the extra mcp serves dualtune_mlx/orchestration only"
+    assert undeclared == [], f"add it to pyproject.toml; extras serve {', '.join(SERVED)} only"
 
 
 def test_every_dependency_is_imported() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 
 from dualtune_mlx.adapters import Adapter
@@ -15,7 +16,7 @@ from dualtune_mlx.cli.output import console, emit_json, json_option, progress
 from dualtune_mlx.conversion.from_peft import from_peft
 from dualtune_mlx.conversion.gguf import DTYPES, from_gguf
 from dualtune_mlx.conversion.plan import plan
-from dualtune_mlx.exchange import adapter_to_peft, base_for, bundle_to_peft
+from dualtune_mlx.exchange import Verify, adapter_to_peft, base_for, bundle_to_peft
 
 source = click.argument("source", type=click.Path(path_type=Path))
 destination = click.argument("destination", type=click.Path(path_type=Path))
@@ -54,7 +55,7 @@ def peft(source: str, destination: Path, model: str | None, dry_run: bool, verif
     out = console(json_to)
     base = base_for(model) if model else None
     with progress(out, "checking") as report:
-        adapter = from_peft(source, destination, base, report, verify, dry_run)
+        adapter = from_peft(source, destination, base, report, _told(out, verify), dry_run)
     rows = plan(adapter)
     out.print(_table(rows))
     out.print(f"acts: {_acts(adapter)}")
@@ -72,12 +73,19 @@ def to_peft(source: Path, destination: Path, model: str | None, template: str | 
     """Convert an adapter, or all adapters of a bundle, to folders that PeftModel.from_pretrained loads."""
     if verify and model is None and not (source / MANIFEST).is_file():
         raise click.UsageError("--verify needs --model.")
+    out = console(None)
     if (source / MANIFEST).is_file():
-        for folder in bundle_to_peft(source, destination, model, verify):
-            console(None).print(f"written to {folder}", markup=False)
+        folders = bundle_to_peft(source, destination, model, _told(out, verify))
     else:
-        adapter_to_peft(source, destination, model, template, verify)
-        console(None).print(f"written to {destination}", markup=False)
+        folders = [destination]
+        adapter_to_peft(source, destination, model, template, _told(out, verify))
+    for folder in folders:
+        out.print(f"written to {folder}", markup=False)
+
+
+def _told(out: Console, verify: bool) -> Verify:
+    """What says the largest difference that was found, where one is looked for."""
+    return (lambda largest: out.print(f"largest difference of a logit from PEFT's: {largest:.2g}")) if verify else None
 
 
 def _acts(adapter: Adapter) -> str:

@@ -237,14 +237,16 @@ def test_logits_are_compared_before_anything_is_written(root, tmp_path, monkeypa
     own = {"alora_invocation_tokens": list(OPENER)} if activated else {"use_dora": True}
     models.save_adapter(models.torch_model(folder), config_of({"target_modules": ALL, **own}), tmp_path / "peft")
     base = models.mlx_base(folder)
-    adapter = from_peft(str(tmp_path / "peft"), tmp_path / "ours", base, verify=True)
-    to_peft(adapter, tmp_path / "back", base=base)
+    found = []
+    adapter = from_peft(str(tmp_path / "peft"), tmp_path / "ours", base, verify=found.append)
+    to_peft(adapter, tmp_path / "back", base=base, verify=found.append)
+    assert len(found) == 2 and max(found) <= LARGEST
     ours = verify.our_logits
     monkeypatch.setattr(verify, "our_logits", lambda *arguments: ours(*arguments) * 1.01)
     with pytest.raises(ConversionError, match="not PEFT's(?s:.*)a difference of 0.0"):
-        from_peft(str(tmp_path / "peft"), tmp_path / "wrong", base, verify=True)
+        from_peft(str(tmp_path / "peft"), tmp_path / "wrong", base, verify=found.append)
     with pytest.raises(ConversionError, match="not PEFT's"):
-        to_peft(adapter, tmp_path / "wrong", base=base)
+        to_peft(adapter, tmp_path / "wrong", base=base, verify=found.append)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "ours", "peft"]
 
 
