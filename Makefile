@@ -18,7 +18,7 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
-test-peft: $(VENV)-peft/installed $(VENV)/openblas
+test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest -m peft
 
 lint: install

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import mlx.nn as nn
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 
 from dualtune_mlx.adapters import Adapter, AdapterBank
 from dualtune_mlx.adapters.slots import inside
-from dualtune_mlx.conversion.peft_config import PeftConfig
+from dualtune_mlx.conversion.peft_config import PeftConfig, read_json
 from dualtune_mlx.errors import ConversionError
 
 DEFINING = (
@@ -79,19 +80,30 @@ def check_base(base: Base, config: PeftConfig, fingerprint: object) -> None:
 
 
 def _differences(config: Mapping[str, Any], named: str | None) -> list[str]:
-    """Where a configuration is not that of a base that the adapter names as a folder, if this folder is there."""
-    path = Path(named or "") / "config.json"
-    if not named or not path.is_file():
+    """Where a configuration is not that of the base that an adapter names, if that one is on this machine."""
+    path = _configuration_of(named)
+    if path is None:
         return []
     try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        theirs = read_json(path)
+    except (OSError, ValueError, RecursionError) as error:
         raise ConversionError("the configuration of an adapter's base cannot be read", where=path, got=error) from error
     return [
         f"{key} {config[key]}, not {theirs[key]}"
         for key in DEFINING
-        if key in config and key in theirs and config[key] != theirs[key]
+        if isinstance(theirs, dict) and key in config and key in theirs and config[key] != theirs[key]
     ]
+
+
+def _configuration_of(named: str | None) -> Path | None:
+    """The ``config.json`` of a model's folder, or of a hub id that was downloaded before; nothing is fetched."""
+    if not named:
+        return None
+    try:
+        path = Path(named) / "config.json" if Path(named).is_dir() else try_to_load_from_cache(named, "config.json")
+    except HFValidationError:
+        return None
+    return Path(path) if isinstance(path, str | Path) and Path(path).is_file() else None
 
 
 def _another(base: Base, config: PeftConfig, got: str, expected: str) -> ConversionError:

@@ -14,7 +14,7 @@ import regex  # type: ignore[import-untyped]
 from dualtune_mlx.errors import ConversionError
 
 CONFIG = "adapter_config.json"
-LARGEST_CONFIG = 2**24
+LARGEST = 2**24
 PATTERN_SECONDS = 1.0
 NOTHING: tuple[Any, ...] = (None, False, [], {}, "")
 """What PEFT's defaults of fields look like that are off; a field that is not in the table may have no other value."""
@@ -118,9 +118,7 @@ class PeftConfig:
             ConversionError: when it cannot be read, or has a field that cannot be converted exactly.
         """
         try:
-            if path.stat().st_size > LARGEST_CONFIG:
-                raise ValueError(f"more than {LARGEST_CONFIG} bytes")
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = read_json(path)
         except (OSError, ValueError, RecursionError) as error:
             raise ConversionError("a PEFT adapter's configuration cannot be read", where=path, got=error) from error
         if not isinstance(value, dict):
@@ -169,6 +167,17 @@ class PeftConfig:
                     fix="write the layers' names out",
                 ) from error
         return None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's value.
+
+    Raises:
+        OSError, ValueError, RecursionError: when it is missing, too large, too deep, or none.
+    """
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"more than {LARGEST} bytes")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def check_fields(value: Mapping[str, Any], where: Path) -> None:

@@ -11,7 +11,7 @@ import mlx.core as mx
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 
-from dualtune_mlx.conversion.peft_config import CONFIG
+from dualtune_mlx.conversion.peft_config import CONFIG, read_json
 from dualtune_mlx.errors import ConversionError
 
 WEIGHTS, INDEX = "adapter_model.safetensors", "adapter_model.safetensors.index.json"
@@ -57,7 +57,13 @@ def read_tensors(folder: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
                 types = {name: file.get_slice(name).get_dtype() for name in file.offset_keys()}
                 own |= json.loads((file.metadata() or {}).get(METADATA, "{}"))
             found: dict[str, mx.array] = mx.load(str(path))  # type: ignore[assignment]
-        except (OSError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
+        except (
+            OSError,
+            SafetensorError,
+            RuntimeError,
+            ValueError,
+            TypeError,
+        ) as error:  # RecursionError is a RuntimeError
             raise ConversionError("an adapter's weights cannot be read", where=path, got=error) from error
         odd = [f"{name}: {kind}" for name, kind in types.items() if kind not in TYPES]
         if odd:
@@ -102,7 +108,7 @@ def _shards(folder: Path) -> list[Path]:
 def _listed(index: Path) -> Iterable[str]:
     """The files that an index names: plain names of files beside it, each of which is there."""
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConversionError("an index of weights cannot be read", where=index, got=repr(error)) from error
     for name in names:

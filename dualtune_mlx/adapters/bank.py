@@ -231,6 +231,7 @@ class AdapterBank:
             elif isinstance(update, Rows) and not _has_rows(inside(modules[name]), update):
                 bad.append(f"{name}: rows that it has not among {update.ids.tolist()}")
         bad += [f"{name}: missing" for name in covered if name not in adapter.layers]
+        bad += [f"{name}: changed in two ways" for name in adapter.layers.keys() & adapter.whole.keys()]
         if bad:
             raise AdapterError(
                 "the adapter does not fit the model",

@@ -14,7 +14,7 @@ from mlx_lm.utils import load_model
 from safetensors.numpy import save_file
 
 from dualtune_mlx.adapters import Adapter, AdapterBank, Rows, Saved
-from dualtune_mlx.conversion import peft_config
+from dualtune_mlx.conversion import peft_base, peft_config
 from dualtune_mlx.conversion import peft_files as files
 from dualtune_mlx.conversion.from_peft import from_peft
 from dualtune_mlx.conversion.peft_base import Base
@@ -187,11 +187,14 @@ def test_ranks_and_alphas_are_those_of_the_first_pattern_that_matches(tmp_path):
     assert scales["model.layers.1.self_attn.v_proj"] == 8 / 3**0.5
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16, mx.float32])
 def test_the_tensors_types_stay(tmp_path, dtype):
-    write_adapter(tmp_path / "peft", {key: value.astype(dtype) for key, value in linear_tensors().items()})
-    kinds = {array.dtype for update in converted(tmp_path).layers.values() for array in update.parts.values()}
-    assert kinds == {mx.float16 if dtype == np.float16 else mx.float32}
+    tensors = {key: mx.array(value).astype(dtype) for key, value in linear_tensors().items()}
+    folder = write_adapter(tmp_path / "peft", {})
+    mx.save_safetensors(str(folder / WEIGHTS), tensors)
+    adapter = converted(tmp_path)
+    assert {array.dtype for update in adapter.layers.values() for array in update.parts.values()} == {dtype}
+    assert mx.array_equal(adapter.layers["model.layers.0.self_attn.q_proj"].a, tensors[f"{Q}.lora_A.weight"].T).item()
 
 
 def test_saved_modules_and_rows_are_swapped_in_and_out(tmp_path, base):
@@ -472,6 +475,19 @@ def test_a_tied_head_is_refused_by_name(tmp_path):
         tmp_path / "adapter" / "peft", {f"{HEAD}.lora_A.weight": ones(4, 32), f"{HEAD}.lora_B.weight": ones(272, 4)}
     )
     refused(tmp_path / "adapter", base_for(folder), ["shares with its embedding", "lm_head"], ConversionError)
+
+
+def test_a_base_in_the_hub_s_cache_is_compared(tmp_path, base, monkeypatch):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
+    monkeypatch.setattr(peft_base, "try_to_load_from_cache", lambda name, file: str(tmp_path / file))
+    write_adapter(tmp_path / "one" / "peft", linear_tensors(), base_model_name_or_path="some/model")
+    refused(tmp_path / "one", base, ["not the one", "model_type llama, not qwen2", "some/model"], ConversionError)
+
+
+@pytest.mark.parametrize("named", ["", "smollm2-135m", "no/such", "/no/such", "a b/c?", "../up"])
+def test_a_base_that_is_not_here_is_not_compared(tmp_path, base, named):
+    write_adapter(tmp_path / "peft", linear_tensors(), base_model_name_or_path=named)
+    assert converted(tmp_path, base).layers
 
 
 def test_another_base_is_refused(tmp_path, base):
