@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.bundle import MANIFEST
-from dualtune_mlx.cli.options import TEMPLATE_HELP
-from dualtune_mlx.cli.output import console, emit_json, json_option, progress
-from dualtune_mlx.conversion.from_peft import from_peft
-from dualtune_mlx.conversion.gguf import DTYPES, from_gguf
-from dualtune_mlx.conversion.plan import plan
-from dualtune_mlx.exchange import Verify, adapter_to_peft, base_for, bundle_to_peft
-
-source = click.argument("source", type=click.Path(path_type=Path))
-destination = click.argument("destination", type=click.Path(path_type=Path))
-model = click.option("--model", metavar="M", help="The adapter's base model, which it must fit: a folder or a hub id.")
-verify = click.option(
-    "--verify", is_flag=True, help="Compare logits with PEFT's before anything is written; needs a model, torch, peft."
-)
+from dualtune_mlx.cli.convert_peft import from_peft_command, to_peft_command
+from dualtune_mlx.cli.output import console, progress
+from dualtune_mlx.conversion.gguf import DTYPES, Plan, plan_conversion
+from dualtune_mlx.conversion.gguf_weights import Quantization
 
 
 @click.group("convert")
@@ -31,73 +20,55 @@ def command() -> None:
     """Convert models and adapters to MLX, and adapters to PEFT."""
 
 
+command.add_command(from_peft_command)
+command.add_command(to_peft_command)
+
+
+class _Quantize(click.ParamType):
+    """``4``, ``8``, or with the size of the groups: ``4:32``."""
+
+    name = "BITS[:GROUP]"
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> Quantization:
+        numbers = re.fullmatch(r"(\d+)(?::(\d+))?", str(value), re.ASCII)
+        if numbers is None:
+            self.fail(f"{value!r} is not BITS or BITS:GROUP, e.g. 4 or 4:32", parameter, context)
+        return Quantization(*(int(number) for number in numbers.groups() if number))
+
+
 @command.command("from-gguf")
-@source
-@destination
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("destination", type=click.Path(path_type=Path))
 @click.option(
     "--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Type of the weights."
 )
-def gguf(source: Path, destination: Path, dtype: str) -> None:
-    """Convert a llama or qwen2 GGUF file to a model folder that mlx-lm loads."""
-    from_gguf(source, destination, dtype)
-    console(None).print(f"written to {destination}")
-
-
-@command.command("from-peft")
-@click.argument("source")
-@destination
-@model
-@click.option("--dry-run", is_flag=True, help="Read and check everything, show what would be written, write nothing.")
-@verify
-@json_option
-def peft(source: str, destination: Path, model: str | None, dry_run: bool, verify: bool, json_to: str | None) -> None:
-    """Convert a Hugging Face PEFT LoRA adapter, a folder or a hub id; exactly or not at all."""
-    out = console(json_to)
-    base = base_for(model) if model else None
-    with progress(out, "checking") as report:
-        adapter = from_peft(source, destination, base, report, _told(out, verify), dry_run)
-    rows = plan(adapter)
-    out.print(_table(rows))
-    out.print(f"acts: {_acts(adapter)}")
-    out.print("nothing written" if dry_run else f"written to {destination}", markup=False)
-    emit_json(json_to, {"activation": adapter.config.activation, "modules": rows})
-
-
-@command.command("to-peft")
-@source
-@destination
-@model
-@click.option("--template", metavar="T", help=f"Of a single activated adapter, to know what opens it: {TEMPLATE_HELP}")
-@verify
-def to_peft(source: Path, destination: Path, model: str | None, template: str | None, verify: bool) -> None:
-    """Convert an adapter, or all adapters of a bundle, to folders that PeftModel.from_pretrained loads."""
-    if verify and model is None and not (source / MANIFEST).is_file():
-        raise click.UsageError("--verify needs --model.")
+@click.option("--quantize", type=_Quantize(), help="Quantise for MLX: 4 or 8 bits, in groups of 64 if not given.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
+def gguf(source: Path, destination: Path, dtype: str, quantize: Quantization | None, dry_run: bool) -> None:
+    """Convert a GGUF file (llama, qwen2, qwen3, gemma3) to a model folder that mlx-lm loads."""
     out = console(None)
-    if (source / MANIFEST).is_file():
-        folders = bundle_to_peft(source, destination, model, _told(out, verify))
-    else:
-        folders = [destination]
-        adapter_to_peft(source, destination, model, template, _told(out, verify))
-    for folder in folders:
-        out.print(f"written to {folder}", markup=False)
+    plan = plan_conversion(source, dtype, quantize)
+    if dry_run:
+        out.print(_as_table(plan))
+        return
+    with progress(out, "converting") as done:
+        plan.write(destination, done)
+    out.print(f"written to {destination}", markup=False)
 
 
-def _told(out: Console, verify: bool) -> Verify:
-    """What says the largest difference that was found, where one is looked for."""
-    return (lambda largest: out.print(f"largest difference of a logit from PEFT's: {largest:.2g}")) if verify else None
-
-
-def _acts(adapter: Adapter) -> str:
-    config = adapter.config
-    if config.tokens:
-        return f"from the last {list(config.tokens)} on"
-    return {"all": "on every token"}.get(config.activation, f"from the {config.activation} on")
-
-
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("modules", "count", "kind", "rank", "scale", "parameters")
-    for row in rows:
-        texts = ("" if row[key] is None else f"{row[key]:,}" if key == "parameters" else str(row[key]) for key in row)
-        table.add_row(*texts)
+def _as_table(plan: Plan) -> Table:
+    """What becomes of the tensors; those that differ in their block alone share a row."""
+    size = sum(weight.nbytes for weight in plan.weights)
+    title = (
+        f"{plan.config['model_type']}, {plan.config['num_hidden_layers']} layers, {plan.tokenizer.size:,} tokens "
+        f"({plan.tokenizer.kind}): {size / 2**20:,.1f} MiB"
+    )
+    whole = [Column(name, no_wrap=True) for name in ("tensors", "", "shape", "type", "as")]
+    table = Table(*whole, Column("becomes", overflow="fold"), title=title, box=None)
+    rows = Counter(
+        (re.sub(r"\d+", "*", w.source), w.shape, w.stored, w.becomes, re.sub(r"\d+", "*", w.target))
+        for w in plan.weights
+    )
+    for (source, shape, *rest), count in rows.items():
+        table.add_row(source, str(count), " x ".join(map(str, shape)), *rest)
     return table

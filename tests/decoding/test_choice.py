@@ -229,3 +229,16 @@ def test_below_a_fork_names_are_guessed_even_until_it_is_known():
     batches: list[list[Tokens]] = []
     best_first({**leaves, **deep}, scripted(shares, batches))
     assert batches == [[()], [(1,), (2,)], [(1, 50), (2, 50)]], "2 of 32 names are unlikely until more is known"
+
+
+def test_the_best_name_is_told_before_the_others_are_looked_for():
+    names = {"a": (1, 1), "b": (1, 2), "c": (2, 1), "d": (2, 2)}
+    shares = {(): [0.95, 0.05], (1,): [0.8, 0.2], (2,): [0.5, 0.5]}
+    happened = []
+
+    def ask(forks):
+        happened.extend(fork.path for fork in forks)
+        return [[math.log(p) for p in shares[fork.path]] for fork in forks]
+
+    best_first(names, ask, 4, lambda ranked: happened.append(ranked.name))
+    assert happened == [(), (1,), "a", (2,)]
