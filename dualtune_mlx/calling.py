@@ -159,6 +159,12 @@ class Caller:
         return hierarchy(tools) if self.hierarchical else Node("", tools)
 
     @property
+    def batches(self) -> bool:
+        """Whether calls may share forward passes: they choose among all tools, and adapters change linear layers."""
+        adapters = [stage.adapter for stage in self.stages.values() if stage.adapter]
+        return not self.hierarchical and all(map(self.base.bank.only_linear, adapters))
+
+    @property
     def hierarchical(self) -> bool:
         """Whether servers and groups are chosen before tools: with ``auto``, where the bundle has a router."""
         has_router = self.bundle is not None and ("router", "") in self.bundle.stages

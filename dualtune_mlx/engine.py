@@ -231,6 +231,9 @@ class DualTune:
     ) -> list[ToolCall]:
         """``call`` for many requests over the same tools: up to 16 at a time in the same forward passes.
 
+        One by one through a hierarchy, where the choices depend on the request, and with adapters that change more than
+        linear layers.
+
         The calls are those that ``call`` gives one by one. What several share is counted in each one's usage. All of
         them have one turn, so other calls wait until the last is done.
 
@@ -240,7 +243,7 @@ class DualTune:
         tools = as_tools(tools)
         asked = [self._asked(messages, tools, top_k, abstain, options) for messages in requests]
         with self._turn():
-            if self._caller.hierarchical:  # which choices there are depends on the request
+            if not self._caller.batches:
                 return [done.call for one in asked for done in self._caller.events(one) if isinstance(done, Done)]
             groups = [asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER)]
             return [call for group in groups for call in call_together(self._caller, group)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ PREFILL_CHUNK = 512
 LIBRARY = "mlx_lm.models."
 KINDS = ("gemma3_text", "llama", "ministral3", "phi", "phi3", "qwen2", "qwen3")
 """The mlx-lm models of the shape that ``BaseModel`` relies on: attention caches only, and a plain linear head."""
+SLOTTED = re.compile(r"\.(linear|layer)\.")
+"""What a slot puts into the paths of the weights in it."""
 WRAPPERS = ("gemma3", "mistral3")
 """The mlx-lm models that hold one of those as ``language_model`` and give its logits unchanged."""
 
@@ -88,7 +91,7 @@ class BaseModel:
         """
         resident = adapter.content in {one.content for one in self.bank.resident}
         held = self.bank.load(adapter)
-        mx.eval([update.parts for update in held.layers.values()])  # here: other threads could not
+        mx.eval([update.parts for update in held.updates.values()])  # here: other threads could not
         # One that was in the bank before anyone held it is its owner's: it stays.
         self._holders[held.content] += 2 if resident and not self._holders[held.content] else 1
         return held
@@ -137,7 +140,7 @@ class BaseModel:
 
     def snapshot(self, tokens: Sequence[int], adapter: str = "") -> Snapshot:
         """Keys and values of a token sequence: the base weights', or a resident adapter's (its content hash)."""
-        layers = {one.content: one.layers for one in self.bank.resident}[adapter] if adapter else {}
+        layers = {one.content: one.updates for one in self.bank.resident}[adapter] if adapter else {}
         caches = self.caches()
         with self.bank.placed(layers):
             self.prefill(tokens, caches)
@@ -156,13 +159,22 @@ def load_model(name: str) -> BaseModel:
     Raises:
         ModelError: when it is missing, damaged, or of a kind that is not supported.
     """
-    folder = resolve(name)
-    try:
-        model, tokenizer = mlx_lm.load(str(folder))[:2]
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ModelError("the model cannot be loaded", where=folder, got=str(error).splitlines()[0]) from error
+    model, tokenizer, _ = load_network(name)
     mx.eval(model.parameters())
     return BaseModel(name, model, tokenizer)
+
+
+def load_network(name: str, lazy: bool = False) -> tuple[nn.Module, Any, dict[str, Any]]:
+    """A model of any kind as mlx-lm has it, its tokenizer and configuration; ``lazy``: its weights are not read yet.
+
+    Raises:
+        ModelError: when it is missing or damaged.
+    """
+    folder = resolve(name)
+    try:
+        return mlx_lm.load(str(folder), lazy=lazy, return_config=True)  # type: ignore[return-value]
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ModelError("the model cannot be loaded", where=folder, got=str(error).splitlines()[0]) from error
 
 
 def load_tokenizer(name: str) -> Any:
@@ -202,7 +214,7 @@ def fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     weights: dict[str, mx.array] = tree_flatten(model.parameters(), destination={})  # type: ignore[assignment]
     for path in sorted(weights):
-        name, array = path.replace(".linear.", "."), weights[path]
+        name, array = SLOTTED.sub(".", path), weights[path]
         digest.update(f"{name}{array.shape}{array.dtype}".encode())
         flat = array.reshape(-1)
         samples = flat[:: max(1, flat.size // SAMPLES)][:SAMPLES]

@@ -137,7 +137,7 @@ class StageRunner:
         usage.reused_tokens += known
         if known < len(tokens):
             usage.prefilled_tokens += len(tokens) - known
-            with self.base.bank.placed(stage.adapter.layers if stage.adapter and stage.before else {}):
+            with self.base.bank.placed(stage.adapter.updates if stage.adapter and stage.before else {}):
                 self.base.prefill(tokens[known:], caches)
             self.prefixes.add(Snapshot.of(tokens, caches), stage.before)
         return caches

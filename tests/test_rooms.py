@@ -25,6 +25,7 @@ ORDER = (
     "models",
     "decoding",
     "bundle",
+    "exchange",
     "usage",
     "stage",
     "stage_batch",

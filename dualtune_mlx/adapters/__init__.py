@@ -4,10 +4,12 @@ from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.bank import AdapterBank
 from dualtune_mlx.adapters.config import AdapterConfig
 from dualtune_mlx.adapters.fusion import FusionCache
+from dualtune_mlx.adapters.invocation import invocation_start
 from dualtune_mlx.adapters.low_rank import LowRank, LowRankLinear
 from dualtune_mlx.adapters.measures import LogitError
 from dualtune_mlx.adapters.policies import POLICIES, TYPES
 from dualtune_mlx.adapters.targets import LAYERS, LAYERS_FORM, layer_range, matching
+from dualtune_mlx.adapters.whole import Rows, Saved
 
 __all__ = [
     "LAYERS",
@@ -21,6 +23,9 @@ __all__ = [
     "LogitError",
     "LowRank",
     "LowRankLinear",
+    "Rows",
+    "Saved",
+    "invocation_start",
     "layer_range",
     "matching",
 ]

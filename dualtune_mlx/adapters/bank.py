@@ -19,7 +19,9 @@ from mlx.utils import tree_unflatten
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.config import PARTS, AdapterConfig, slice_of
 from dualtune_mlx.adapters.low_rank import Held, Linear, LowRank, LowRankLinear, Update, row_norms, shape_of
+from dualtune_mlx.adapters.slots import AnySlot, inside, shapes_for, slot_for
 from dualtune_mlx.adapters.targets import layer_range, matching
+from dualtune_mlx.adapters.whole import Rows, Whole
 from dualtune_mlx.errors import AdapterError
 
 WRAPPED = "language_model."
@@ -29,6 +31,7 @@ WRAPPED = "language_model."
 class AdapterBank:
     """Gives every linear layer inside ``model.layers`` a slot; switching changes references only.
 
+    Other modules (embeddings, experts, the head, norms) get theirs, ``others``, when an adapter that needs them comes.
     The base weights are never written: with no adapter active the model is the base, bit for bit.
     An adapter acts by its low-rank updates, or by whole weights where ``keep_fused`` has given it some.
     """
@@ -36,6 +39,7 @@ class AdapterBank:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.slots = _wrap(model)
+        self.others: dict[str, AnySlot] = {}
         self.num_layers = len(model.layers)
         self.active: Adapter | None = None
         self.switches = 0
@@ -52,7 +56,8 @@ class AdapterBank:
         if not isinstance(adapter, Adapter):
             adapter = Adapter.load(adapter)
         if adapter.content not in self._resident:
-            self._check(adapter)
+            self.check(adapter)
+            self._open(adapter)
             self._resident[adapter.content] = self._with_norms(adapter)
         return self._resident[adapter.content]
 
@@ -119,6 +124,10 @@ class AdapterBank:
         if dropped is not None and self.active is self.held(adapter):
             self._fill()
 
+    def only_linear(self, adapter: Adapter) -> bool:
+        """Whether an adapter changes the decoder layers' linear layers and nothing else."""
+        return not adapter.whole and adapter.layers.keys() <= self.slots.keys()
+
     @contextmanager
     def placed(self, layers: Mapping[str, Held]) -> Iterator[None]:
         """For the time of the block, use these updates (traced arrays in training, for example)."""
@@ -175,7 +184,8 @@ class AdapterBank:
             return adapter
         layers = {}
         for name, update in adapter.layers.items():
-            layers[name] = replace(update, norm=row_norms(self.slots[name].linear, update))
+            linear: Linear = inside(self.others[name] if name in self.others else self.slots[name])  # type: ignore[assignment]
+            layers[name] = replace(update, norm=row_norms(linear, update))
             mx.eval(layers[name].norm)  # one layer's weight at a time, not all of them dequantised at once
         return replace(adapter, layers=layers)
 
@@ -185,30 +195,43 @@ class AdapterBank:
         if self._placed:
             layers = self._placed[-1]
         elif self.active is not None:
-            layers = self._fused.get(self.active.content, self.active.layers)
-        for name, slot in self.slots.items():
+            layers = self._fused.get(self.active.content, self.active.updates)
+        slots: dict[str, AnySlot] = {**self.slots, **self.others}
+        for name, slot in slots.items():
             slot.update_slot = layers.get(name)
 
     def _covered(self, config: AdapterConfig) -> list[str]:
-        """The slots that a configuration names."""
+        """The paths of the layers that a configuration names."""
+        if config.listed:
+            return list(config.scales)
         layers = config.covered(self.num_layers)
         places = {name: place_of(name) for name in self.slots}
         return [
             name for name, (layer, key) in places.items() if layer in layers and (not config.keys or key in config.keys)
         ]
 
-    def _check(self, adapter: Adapter) -> None:
+    def check(self, adapter: Adapter) -> None:
+        """Say whether an adapter fits the model; no weight is read.
+
+        Raises:
+            AdapterError: when it does not, naming every bad tensor.
+        """
         covered = self._covered(adapter.config)
+        modules = dict(self.model.named_modules())
+        listed = adapter.config.listed
         bad = []
-        for name, update in adapter.layers.items():
+        for name, update in adapter.updates.items():
             shapes = {part: array.shape for part, array in update.parts.items()}
-            if name not in self.slots:
-                bad.append(f"{name}: the model has no such linear layer")
-            elif name not in covered:
+            if name not in (modules if listed else self.slots):
+                bad.append(f"{name}: the model has no such {'module' if listed else 'linear layer'}")
+            elif name not in (*covered, *adapter.config.whole):
                 bad.append(f"{name}: not in the layers and keys of the adapter's configuration")
-            elif shapes != (expected := _shapes(self.slots[name].linear, adapter.config)):
+            elif shapes != (expected := _expected(inside(modules[name]), update, adapter.config)):
                 bad.append(f"{name}: {_text(shapes)} instead of {_text(expected)}")
+            elif isinstance(update, Rows) and not _has_rows(inside(modules[name]), update):
+                bad.append(f"{name}: rows that it has not among {update.ids.tolist()}")
         bad += [f"{name}: missing" for name in covered if name not in adapter.layers]
+        bad += [f"{name}: changed in two ways" for name in adapter.layers.keys() & adapter.whole.keys()]
         if bad:
             raise AdapterError(
                 "the adapter does not fit the model",
@@ -216,11 +239,30 @@ class AdapterBank:
                 fix="use the base model that the adapter was trained on",
             )
 
+    def _open(self, adapter: Adapter) -> None:
+        """Give the modules that an adapter changes a slot, where they have none."""
+        modules = dict(self.model.named_modules())
+        new = {name: slot_for(modules[name]) for name in adapter.updates.keys() - self.slots.keys()}
+        if new:
+            self.model.update_modules(tree_unflatten(list(new.items())))
+            self.others |= new
+
 
 def place_of(name: str) -> tuple[int, str]:
     """A slot's layer number and its name inside the layer: ``model.layers.3.mlp.up_proj`` is (3, "mlp.up_proj")."""
     layer, key = name.removeprefix(WRAPPED).removeprefix("model.layers.").split(".", 1)
     return int(layer), key
+
+
+def _expected(module: nn.Module, update: LowRank | Whole, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes that an update's parts must have; none where its kind does not go with the module's."""
+    if config.listed or not isinstance(module, Linear):
+        return shapes_for(module, update) or {}
+    return _shapes(module, config)
+
+
+def _has_rows(module: nn.Module, update: Rows) -> bool:
+    return bool(((update.ids >= 0) & (update.ids < module.weight.shape[0])).all().item())
 
 
 def _shapes(linear: Linear, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
@@ -231,18 +273,19 @@ def _shapes(linear: Linear, config: AdapterConfig) -> dict[str, tuple[int, ...]]
 
 
 def _text(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    return ", ".join(f"{part} {shape}" for part, shape in shapes.items())
+    return ", ".join(f"{part} {shape}" for part, shape in shapes.items()) or "nothing: no such update fits it"
 
 
 def _wrap(model: nn.Module) -> dict[str, LowRankLinear]:
     """The model's slots by layer path; a model that is wrapped already keeps its slots."""
     layers = dict(model.named_modules())
+    layers = {name: layer for name, layer in layers.items() if name.removeprefix(WRAPPED).startswith("model.layers.")}
     slots = {name: module for name, module in layers.items() if isinstance(module, LowRankLinear)}
     inner = {f"{name}.linear" for name in slots}
     plain = {
         name: LowRankLinear(module)
         for name, module in layers.items()
-        if name.removeprefix(WRAPPED).startswith("model.layers.") and name not in inner and isinstance(module, Linear)
+        if name not in inner and isinstance(module, Linear)
     }
     if plain:
         model.update_modules(tree_unflatten(list(plain.items())))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dualtune_mlx.errors import AdapterError
-from dualtune_mlx.prompts.stream import ACTIVATIONS
+from dualtune_mlx.prompts.stream import ACTIVATIONS as POINTS
 
 FORMAT = 1
 PARTS = {"lora": ("a", "b"), "dora": ("a", "b", "m")}
 """The arrays of each kind's layers."""
+AT_TOKENS = "tokens"
+ACTIVATIONS = (*POINTS, AT_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class AdapterConfig:
     ``layers`` is a slice of the model's decoder layers, its length being unknown here: (-16, None) for the last 16,
     (0, 8) for the first 8, (0, None) for all. ``keys`` are names inside a decoder layer; none means all of its linear
     layers, as in mlx-lm. ``kind`` is "lora" or "dora"; ``dropout`` is what training used.
+
+    Where that cannot say it (ranks or scales differ, or other modules are changed), ``rank`` and ``scale`` are 0,
+    ``scales`` has the path and the scale of each layer with an update, whose rank is its tensors', and ``whole`` the
+    paths of the modules that bring weights or rows of their own. ``tokens`` is the invocation of the activation
+    "tokens", which is PEFT's: from the last place on where these token ids stand, and nowhere if they do not.
     """
 
     rank: int
@@ -30,6 +37,18 @@ class AdapterConfig:
     keys: tuple[str, ...]
     kind: str = "lora"
     dropout: float = 0.0
+    scales: Mapping[str, float] = field(default_factory=dict)
+    whole: tuple[str, ...] = ()
+    tokens: tuple[int, ...] = ()
+
+    @property
+    def listed(self) -> bool:
+        """Whether it lists what it changes, path by path."""
+        return bool(self.scales or self.whole)
+
+    def scale_of(self, name: str) -> float:
+        """The scale of the layer at a path."""
+        return self.scales.get(name, self.scale)
 
     def covered(self, num_layers: int) -> range:
         """The decoder layers it changes in a model of ``num_layers``."""
@@ -39,16 +58,20 @@ class AdapterConfig:
         """mlx-lm's fields and ours.
 
         mlx-lm knows the last layers only. Where ours do not reach the last one it is told all (-1), and
-        the layers it then adapts without finding tensors for them change nothing.
+        the layers it then adapts without finding tensors for them change nothing. What is listed path by path has
+        no rank for mlx-lm, which therefore refuses it.
         """
         start, stop = self.layers
-        ours = {"format": FORMAT, "activation": self.activation}
+        ours: dict[str, Any] = {"format": FORMAT, "activation": self.activation}
+        ours |= {"scales": dict(self.scales)} if self.scales else {}
+        ours |= {"whole": list(self.whole)} if self.whole else {}
+        ours |= {"tokens": list(self.tokens)} if self.tokens else {}
         return {
             "fine_tune_type": self.kind,
             "num_layers": -start if stop is None and start < 0 else -1,
             "lora_parameters": {
-                "rank": self.rank,
-                "scale": self.scale,
+                "rank": self.rank or None,
+                "scale": self.scale if self.rank else None,
                 "dropout": self.dropout,
                 "keys": list(self.keys) or None,
             },
@@ -79,18 +102,31 @@ class AdapterConfig:
                 got=ours["activation"],
                 expected=", ".join(ACTIVATIONS),
             )
+        if (ours.get("activation") == AT_TOKENS) != bool(ours.get("tokens")):
+            raise AdapterError(
+                "an adapter's activation and its invocation tokens do not go together",
+                where=where,
+                got=f"{ours.get('activation')}, tokens {ours.get('tokens')}",
+                expected=f"token ids with the activation {AT_TOKENS!r}, and only there",
+            )
         try:
             lora = value["lora_parameters"]
+            scales = {str(name): float(scale) for name, scale in ours.get("scales", {}).items()}
+            whole = tuple(map(str, ours.get("whole", ())))
+            apart = bool(scales or whole)
             return cls(
-                rank=int(lora["rank"]),
-                scale=float(lora["scale"]),
+                rank=0 if apart else int(lora["rank"]),
+                scale=0.0 if apart else float(lora["scale"]),
                 activation=str(ours["activation"]),
                 layers=_first_to_last(*ours["layers"]) if "layers" in ours else _last(int(value["num_layers"])),
                 keys=tuple(lora.get("keys") or ()),
                 kind=kind,
                 dropout=float(lora.get("dropout", 0.0)),
+                scales=scales,
+                whole=whole,
+                tokens=tuple(map(int, ours.get("tokens", ()))),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AdapterError(
                 "an adapter's configuration lacks a field, or has one of another form", where=where, got=repr(error)
             ) from error

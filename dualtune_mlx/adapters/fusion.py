@@ -22,6 +22,7 @@ from dualtune_mlx.adapters.measures import LogitError, logit_error, measured_bre
 from dualtune_mlx.adapters.policies import POLICIES, TYPES, Account
 from dualtune_mlx.errors import AdapterError, UsageError
 
+NOT_ONLY_LINEAR = "it changes more than the decoder layers' linear layers"
 Measure = Callable[[AdapterBank, Adapter, mx.Dtype | None], float]
 
 
@@ -176,6 +177,8 @@ class FusionCache:
             AdapterError: when a layer is not quantised, or there is no room.
         """
         adapter = self.bank.held(adapter)
+        if not self.bank.only_linear(adapter):
+            raise AdapterError("an adapter cannot be fused", got=NOT_ONLY_LINEAR, fix="let it act low-rank")
         linears = {name: self.bank.slots[name].linear for name in adapter.layers}
         plain = [name for name, linear in linears.items() if not isinstance(linear, nn.QuantizedLinear)]
         if plain:
@@ -241,8 +244,11 @@ class FusionCache:
 
     def _account(self, adapter: Adapter) -> Account:
         if adapter.content not in self._accounts:
-            linears = [self.bank.slots[name].linear for name in adapter.layers]
-            self._accounts[adapter.content] = Account.opened(linears, self.policy, self.budget, self.dtype)
+            linears = [self.bank.slots[name].linear for name in adapter.layers if name in self.bank.slots]
+            account = Account.opened(linears, self.policy, self.budget, self.dtype)
+            if not self.bank.only_linear(adapter):
+                account.refusal = NOT_ONLY_LINEAR
+            self._accounts[adapter.content] = account
         return self._accounts[adapter.content]
 
 

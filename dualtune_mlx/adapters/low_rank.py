@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
+from dualtune_mlx.adapters.whole import Whole
+
 Linear = nn.Linear | nn.QuantizedLinear
 """The layers that have slots."""
 
@@ -19,6 +21,8 @@ Linear = nn.Linear | nn.QuantizedLinear
 @dataclass(frozen=True)
 class LowRank:
     """One layer's update: ``a`` (inputs, rank), ``b`` (rank, outputs), scale s, and DoRA's ``magnitude`` (outputs,).
+
+    A layer of experts has ``a`` (experts, rank, inputs) and ``b`` (experts, outputs, rank), as in mlx-lm.
 
     ``norm`` (outputs,) is what ``row_norms`` gives for this update, where it is known beforehand; without it every
     pass computes it. The share ``dropout`` of the inputs is dropped only where there is also a ``key``: drawn
@@ -39,6 +43,11 @@ class LowRank:
     ) -> LowRank:
         """The update made of its trainable ``parts``."""
         return cls(parts["a"], parts["b"], scale, parts.get("m"), dropout=dropout, key=key)
+
+    @property
+    def rank(self) -> int:
+        """The rank; of experts, whose arrays are mlx-lm's, that of each."""
+        return self.b.shape[-1] if self.b.ndim == 3 else self.b.shape[0]
 
     @property
     def parts(self) -> dict[str, mx.array]:
@@ -112,7 +121,7 @@ class Requantized:
 
 Update = LowRank | Fused | Requantized
 """How one adapter acts in a layer."""
-Held = LowRank | Callable[[mx.array, Linear], mx.array]
+Held = LowRank | Whole | Callable[[mx.array, Linear], mx.array]
 """What a slot may hold: besides, what gives the layer's whole output for its inputs."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.table import Column, Table
 
+from dualtune_mlx.cli.convert_peft import from_peft_command, to_peft_command
 from dualtune_mlx.cli.output import console, progress
 from dualtune_mlx.conversion.gguf import DTYPES, Plan, plan_conversion
 from dualtune_mlx.conversion.gguf_weights import Quantization
@@ -16,7 +17,11 @@ from dualtune_mlx.conversion.gguf_weights import Quantization
 
 @click.group("convert")
 def command() -> None:
-    """Convert models to MLX."""
+    """Convert models and adapters to MLX, and adapters to PEFT."""
+
+
+command.add_command(from_peft_command)
+command.add_command(to_peft_command)
 
 
 class _Quantize(click.ParamType):

@@ -17,7 +17,7 @@ COMMANDS = {
     "call": "Choose a tool for a request and write its arguments.",
     "eval": "Measure right servers, tools and calls.",
     "inspect": "Show tokens, masks and activation.",
-    "convert": "Convert models to MLX.",
+    "convert": "Convert models and adapters to MLX, and adapters to PEFT.",
     "bench": "Measure a claim here, beside the peer.",
     "warm": "Compute the prefixes of a bundle's tools ahead.",
     "plan": "Say what memory and time training will need.",

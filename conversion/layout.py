@@ -1,0 +1,32 @@
+"""Whether one range of decoder layers, names inside a layer, a rank and a scale say all about an adapter's layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from dualtune_mlx.adapters import LowRank
+from dualtune_mlx.adapters.bank import place_of
+from dualtune_mlx.adapters.config import slice_of
+
+DECODER = re.compile(r"(?:language_model\.)?model\.layers\.\d+\..+")
+
+
+def coverage(
+    layers: Mapping[str, LowRank], num_layers: int | None
+) -> tuple[tuple[int, int | None], tuple[str, ...], int, float] | None:
+    """(layers, keys, rank, scale) as an adapter's configuration has them, or None where that does not say it all.
+
+    Without the model's number of layers, one that reaches its last layer names it by its number.
+    """
+    kinds = {(update.rank, update.scale, update.a.ndim) for update in layers.values()}
+    if len(kinds) != 1 or not all(DECODER.fullmatch(path) for path in layers):
+        return None
+    ((rank, scale, dimensions),) = kinds
+    places = {place_of(path) for path in layers}
+    numbers, keys = sorted({layer for layer, _ in places}), sorted({key for _, key in places})
+    covered = range(numbers[0], numbers[-1] + 1)
+    if dimensions != 2 or len(places) != len(layers) or len(places) != len(covered) * len(keys):
+        return None
+    where = slice_of(covered, num_layers) if num_layers is not None else (covered.start, covered.stop)
+    return where, tuple(keys), rank, scale

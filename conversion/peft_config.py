@@ -1,0 +1,292 @@
+"""PEFT's ``LoraConfig``, field by field: what is carried over, what does not matter at inference, what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import regex  # type: ignore[import-untyped]
+
+from dualtune_mlx.errors import ConversionError
+
+CONFIG = "adapter_config.json"
+LARGEST = 2**24
+PATTERN_SECONDS = 1.0
+NOTHING: tuple[Any, ...] = (None, False, [], {}, "")
+"""What PEFT's defaults of fields look like that are off; a field that is not in the table may have no other value."""
+CARRIED, IRRELEVANT, REFUSED = "carried over", "irrelevant", "refused"
+
+
+class Field(NamedTuple):
+    """What becomes of a field, its default, and why; where it is refused, also the way out."""
+
+    verdict: str
+    default: Any
+    reason: str
+    fix: str | None = None
+
+
+BY_TENSORS = "which modules have an update is said by the tensors' names"
+TRAINING = "only for training"
+PLAIN = "train a plain LoRA adapter instead"
+MERGE = "merge it into the base model with PEFT, and convert that"
+
+FIELDS: Mapping[str, Field] = {
+    "peft_type": Field(CARRIED, "LORA", "other methods are no low-rank updates"),
+    "task_type": Field(CARRIED, None, "None or CAUSAL_LM: other tasks have another head"),
+    "auto_mapping": Field(CARRIED, None, "the class of the base is compared with the model's"),
+    "peft_version": Field(IRRELEVANT, None, "the files say what they hold"),
+    "base_model_name_or_path": Field(CARRIED, None, "noted in the plan; a folder's configuration is compared"),
+    "revision": Field(CARRIED, None, "noted in the plan"),
+    "inference_mode": Field(IRRELEVANT, False, TRAINING),
+    "runtime_config": Field(IRRELEVANT, None, "where PEFT computes, not what"),
+    "r": Field(CARRIED, 8, "the rank of the layers that rank_pattern does not name"),
+    "rank_pattern": Field(CARRIED, {}, "ranks of single layers"),
+    "lora_alpha": Field(CARRIED, 8, "with the rank, the scale"),
+    "alpha_pattern": Field(CARRIED, {}, "alphas of single layers"),
+    "use_rslora": Field(CARRIED, False, "the scale is alpha / sqrt(r)"),
+    "use_dora": Field(CARRIED, False, "the adapter's kind is dora"),
+    "alora_invocation_tokens": Field(CARRIED, None, "the activation is tokens, with these"),
+    "trainable_token_indices": Field(CARRIED, None, "rows of the embedding and the head"),
+    "modules_to_save": Field(CARRIED, None, "modules with whole weights of their own"),
+    "target_parameters": Field(CARRIED, None, "the parameters of experts that have an update"),
+    "lora_dropout": Field(CARRIED, 0.0, "noted; nothing is dropped at inference"),
+    "target_modules": Field(CARRIED, None, BY_TENSORS),
+    "exclude_modules": Field(CARRIED, None, BY_TENSORS),
+    "layers_to_transform": Field(CARRIED, None, BY_TENSORS),
+    "layers_pattern": Field(CARRIED, None, BY_TENSORS),
+    "fan_in_fan_out": Field(IRRELEVANT, False, "A and B are stored alike, however the base's weight is"),
+    "init_lora_weights": Field(
+        CARRIED, True, "those that leave the base's weights alone only set where training began"
+    ),
+    "eva_config": Field(IRRELEVANT, None, TRAINING),
+    "corda_config": Field(IRRELEVANT, None, TRAINING),
+    "lora_ga_config": Field(IRRELEVANT, None, TRAINING),
+    "loftq_config": Field(IRRELEVANT, {}, TRAINING),
+    "qalora_group_size": Field(IRRELEVANT, 16, "only with use_qalora"),
+    "megatron_core": Field(IRRELEVANT, "megatron.core", "only with megatron_config"),
+    "bias": Field(REFUSED, "none", "the base's biases were trained, and act also where the adapter does not", MERGE),
+    "velora_config": Field(REFUSED, None, "it stores tensors that are no update", MERGE),
+    "lora_bias": Field(REFUSED, False, "the update has a bias", MERGE),
+    "use_qalora": Field(REFUSED, False, "it pools the inputs in groups", PLAIN),
+    "use_bdlora": Field(REFUSED, None, "its A or B is block-diagonal, stored in blocks", PLAIN),
+    "arrow_config": Field(
+        REFUSED, None, "it routes between several adapters", "convert the routed adapters one by one"
+    ),
+    "kasa_config": Field(REFUSED, None, "it changes the base's weights", MERGE),
+    "monteclora_config": Field(REFUSED, None, "it samples weights", PLAIN),
+    "layer_replication": Field(REFUSED, None, "it repeats layers of the base", MERGE),
+    "megatron_config": Field(REFUSED, None, "it is for Megatron's parallel layers", "save it without Megatron"),
+    "ensure_weight_tying": Field(
+        REFUSED, False, "the head shares what is trained of the embedding", "save it with ensure_weight_tying=False"
+    ),
+}
+"""Every field of ``LoraConfig`` in PEFT 0.21.2, and what its files also have (``runtime_config`` in older ones)."""
+
+KEEPING_THE_BASE = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+CHANGING_THE_BASE = "save it with save_pretrained(…, path_initial_model_for_weight_conversion=…), as plain LoRA"
+
+
+@dataclass(frozen=True)
+class PeftConfig:
+    """A LoRA configuration, checked; ``where`` is its file."""
+
+    where: Path
+    r: int
+    alpha: float
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+    rslora: bool
+    dora: bool
+    dropout: float
+    tokens: tuple[int, ...]
+    rows: Mapping[str, tuple[int, ...]]
+    saved: tuple[str, ...]
+    parameters: tuple[str, ...]
+    base: str | None
+    base_class: str | None
+
+    @classmethod
+    def read(cls, path: Path) -> PeftConfig:
+        """Read a PEFT adapter's ``adapter_config.json``.
+
+        Raises:
+            ConversionError: when it cannot be read, or has a field that cannot be converted exactly.
+        """
+        try:
+            value = read_json(path)
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConversionError("a PEFT adapter's configuration cannot be read", where=path, got=error) from error
+        if not isinstance(value, dict):
+            raise ConversionError("a PEFT adapter's configuration is not a JSON object", where=path)
+        check_fields(value, path)
+        get = _Fields(value, path)
+        auto = get("auto_mapping", lambda v: dict(v or {}), "an object")
+        return cls(
+            path,
+            get("r", _positive, "a positive integer"),
+            get("lora_alpha", _number, "a number"),
+            get("rank_pattern", lambda v: _table(v, _positive), "an object of positive integers"),
+            get("alpha_pattern", lambda v: _table(v, _number), "an object of numbers"),
+            get("use_rslora", _flag, "true or false"),
+            get("use_dora", _flag, "true or false"),
+            get("lora_dropout", _number, "a number"),
+            get("alora_invocation_tokens", _ids, "a list of token ids"),
+            get("trainable_token_indices", _rows, "a list of token ids, or an object of such lists"),
+            get("modules_to_save", _names, "a list of names"),
+            get("target_parameters", _names, "a list of names"),
+            get("base_model_name_or_path", _text, "a name"),
+            _text(auto.get("base_model_class")),
+        )
+
+    def rank_of(self, name: str) -> int:
+        """The rank of the module or parameter at a path (PEFT's own, without ``base_model.model.``)."""
+        return self.rank_pattern[key] if (key := self._key(self.rank_pattern, name)) else self.r
+
+    def scale_of(self, name: str, rank: int) -> float:
+        """alpha / r, or alpha / sqrt(r) with rsLoRA (arXiv 2312.03732), computed as PEFT does."""
+        alpha = self.alpha_pattern[key] if (key := self._key(self.alpha_pattern, name)) else self.alpha
+        return alpha / math.sqrt(rank) if self.rslora else alpha / rank
+
+    def _key(self, patterns: Mapping[str, Any], name: str) -> str | None:
+        """The first pattern that matches a path, as PEFT matches it."""
+        for pattern in patterns:
+            try:
+                if regex.match(rf"(.*\.)?({pattern})$", name, timeout=PATTERN_SECONDS):
+                    return pattern
+            except (regex.error, TimeoutError) as error:
+                raise ConversionError(
+                    "a pattern of layer names cannot be used",
+                    where=self.where,
+                    got=f"{pattern!r}: {error}",
+                    expected="a regular expression that matches in no time",
+                    fix="write the layers' names out",
+                ) from error
+        return None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's value.
+
+    Raises:
+        OSError, ValueError, RecursionError: when it is missing, too large, too deep, or none.
+    """
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"more than {LARGEST} bytes")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def check_fields(value: Mapping[str, Any], where: Path) -> None:
+    """Refuse, by name, every field that cannot be converted exactly."""
+    if value.get("peft_type") != "LORA":
+        raise ConversionError(
+            "this kind of PEFT adapter is not supported",
+            where=where,
+            got=repr(value.get("peft_type")),
+            expected="LORA",
+            fix=PLAIN,
+        )
+    if value.get("task_type") not in (None, "CAUSAL_LM"):
+        raise ConversionError(
+            "the adapter is for another task", where=where, got=value["task_type"], expected="CAUSAL_LM, or none"
+        )
+    for key, got in value.items():
+        field = FIELDS.get(key)
+        if field is None and got not in NOTHING:
+            raise ConversionError(
+                "the configuration has a field that is not known",
+                where=f"{where}: {key}",
+                got=repr(got),
+                expected="a field of PEFT's LoraConfig, or nothing in it",
+                fix="remove it, if it does not matter at inference",
+            )
+        if field is not None and field.verdict == REFUSED and got != field.default and got not in NOTHING:
+            raise ConversionError(
+                f"{key} cannot be converted exactly: {field.reason}",
+                where=where,
+                got=repr(got),
+                expected=repr(field.default),
+                fix=field.fix,
+            )
+    init = value.get("init_lora_weights", True)
+    if not any(init is kept or (isinstance(init, str) and init == kept) for kept in KEEPING_THE_BASE):
+        raise ConversionError(
+            "init_lora_weights cannot be converted exactly: this initialisation changes the base's weights",
+            where=where,
+            got=repr(init),
+            expected=", ".join(map(repr, KEEPING_THE_BASE)),
+            fix=CHANGING_THE_BASE,
+        )
+
+
+class _Fields:
+    """Reads fields of the configuration, each with its default and a check."""
+
+    def __init__(self, value: Mapping[str, Any], where: Path) -> None:
+        self.value = value
+        self.where = where
+
+    def __call__(self, key: str, parse: Callable[[Any], Any], expected: str) -> Any:
+        got = self.value.get(key, FIELDS[key].default)
+        try:
+            return parse(got)
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise ConversionError(
+                "a field of a PEFT adapter's configuration has another form",
+                where=f"{self.where}: {key}",
+                got=repr(got),
+                expected=expected,
+            ) from error
+
+
+def _positive(value: Any) -> int:
+    if type(value) is not int or not 0 < value < 2**20:
+        raise ValueError
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError
+    number: float = value
+    return number
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError
+    return value
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError
+    return value or None
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if value is not None and not (isinstance(value, list) and all(isinstance(name, str) and name for name in value)):
+        raise ValueError
+    return tuple(value or ())
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not value or not all(type(one) is int and 0 <= one < 2**31 for one in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _rows(value: Any) -> dict[str, tuple[int, ...]]:
+    if isinstance(value, dict):
+        return {str(name): _ids(ids) for name, ids in value.items()}
+    return {"": _ids(value)} if value is not None else {}
+
+
+def _table(value: Any, parse: Callable[[Any], Any]) -> dict[str, Any]:
+    return {str(key): parse(number) for key, number in (value or {}).items()}

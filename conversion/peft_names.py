@@ -1,0 +1,80 @@
+"""PEFT's names: what a tensor's key says, and where the module it names lies in mlx-lm's model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import NamedTuple
+
+PREFIX = "base_model.model."
+KEY = re.compile(
+    r"(?P<module>.+?)\.(?:"
+    r"(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.(?!bias$)[^.]+?)??(?:\.weight)?"
+    r"|token_adapter\.(?P<rows>trainable_tokens_delta)(?:\.[^.]+)?"
+    r"|(?:modules_to_save\.[^.]+\.)?(?P<own>weight|bias)"
+    r")"
+)
+"""A module's path, and its part; the adapter's own name may stand behind a part, or be left out."""
+PARTS = {
+    "lora_A": "a",
+    "lora_B": "b",
+    "lora_embedding_A": "a",
+    "lora_embedding_B": "b",
+    "lora_magnitude_vector": "m",
+    "trainable_tokens_delta": "rows",
+}
+EXPERT = re.compile(r"(?P<experts>.+\.experts)\.(?P<number>\d{1,5})\.(?P<name>\w+)")
+"""A linear layer of one expert, as transformers had them before version 5."""
+STACK = re.compile(r"(?P<experts>.+\.experts)(?P<inner>(?:\.base_layer)*)")
+"""A stack of parameters of all experts; the later one that has an update lies around the earlier one's."""
+MIXTRAL = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
+RENAMED = (
+    (re.compile(r"^model\.language_model\."), "language_model.model."),
+    (re.compile(r"^model\.language_model\."), "model."),
+    (re.compile(r"^language_model\.model\."), "model."),
+    (re.compile(r"^(?=model\.|lm_head)"), "language_model."),
+)
+"""Where transformers and mlx-lm put the language model of a multimodal checkpoint."""
+BLOCKS = ((re.compile(r"\.mlp\."), ".block_sparse_moe."), (re.compile(r"\.block_sparse_moe\."), ".mlp."))
+"""What Mixtral's block of experts is called."""
+
+
+class Key(NamedTuple):
+    """A tensor's place: the module's path without PEFT's prefix, the part, and whether the part is an embedding's."""
+
+    module: str
+    part: str
+    embedding: bool = False
+
+
+def parse_key(key: str) -> Key | None:
+    """What a tensor's key says, with PEFT's prefix or without; None where it says nothing that is known."""
+    while key.startswith(PREFIX):
+        key = key.removeprefix(PREFIX)
+    match = KEY.fullmatch(key)
+    if match is None or (match["own"] and "lora_" in match["module"]):
+        return None
+    part = match["part"] or match["rows"] or match["own"]
+    return Key(match["module"], PARTS.get(part, part), part.startswith("lora_embedding"))
+
+
+def mlx_path(path: str, modules: Collection[str] | None) -> str:
+    """A module's path in mlx-lm's model, whose modules are these; without them where it usually is.
+
+    A path that none of the modules has comes back as it was.
+    """
+    if modules is None:
+        return RENAMED[0][0].sub(RENAMED[0][1], path)
+    for pattern, here in ((re.compile("^"), ""), *RENAMED):
+        moved = pattern.sub(here, path)
+        for candidate in (moved, *(block.sub(name, moved) for block, name in BLOCKS)):
+            if candidate in modules:
+                return candidate
+    return path
+
+
+def peft_path(path: str) -> str:
+    """A module's path in transformers' model, version 5."""
+    if path == "language_model.lm_head":
+        return "lm_head"
+    return re.sub(r"^language_model\.model\.", "model.language_model.", path)

@@ -1,0 +1,25 @@
+"""What an adapter changes, in a few rows: what a conversion is going to write."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dualtune_mlx.adapters import Adapter, LowRank, Rows
+
+
+def plan(adapter: Adapter) -> list[dict[str, Any]]:
+    """A row for all layers' modules of a name, kind, rank and scale: how many they are, and their parameters."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for path, update in sorted(adapter.updates.items()):
+        name = re.sub(r"\.layers\.\d+\.", ".layers.*.", path)
+        kind, rank, scale = "rows" if isinstance(update, Rows) else "weights", None, None
+        if isinstance(update, LowRank):
+            kind, rank, scale = adapter.config.kind, update.rank, update.scale
+        row = rows.setdefault(
+            (name, kind, rank, scale),
+            {"modules": name, "count": 0, "kind": kind, "rank": rank, "scale": scale, "parameters": 0},
+        )
+        row["count"] += 1
+        row["parameters"] += sum(array.size for array in update.parts.values())
+    return list(rows.values())
