@@ -90,7 +90,7 @@ def to_peft(
     updates = list(_updates(adapter, where))
     if not updates:
         raise ConversionError("PEFT knows no LoRA adapter without a low-rank update", where=where)
-    _check_activated(adapter, updates, tokens, where)
+    _check_kinds(adapter, updates, tokens, where)
     fields = {
         **{key: field.default for key, field in FIELDS.items() if key not in LOADED_ONLY},
         **_ranks_and_alphas(updates, where),
@@ -145,9 +145,17 @@ def _invocation(adapter: Adapter, given: tuple[int, ...], where: object) -> tupl
     return tokens
 
 
-def _check_activated(adapter: Adapter, updates: list[Update], tokens: tuple[int, ...], where: object) -> None:
-    odd = [update.name for update in updates if update.embedding or update.parameter]
-    odd += [*adapter.whole, *(["DoRA"] if adapter.config.kind == "dora" else [])]
+def _check_kinds(adapter: Adapter, updates: list[Update], tokens: tuple[int, ...], where: object) -> None:
+    """Refuse kinds of updates that PEFT has, but not together."""
+    wrapped = [update.name for update in updates if update.embedding or update.parameter]
+    if adapter.config.kind == "dora" and wrapped:
+        raise ConversionError(
+            "DoRA of embeddings and parameters is not PEFT's",
+            where=where,
+            got=", ".join(wrapped),
+            fix="train it without DoRA, or without these",
+        )
+    odd = [*wrapped, *adapter.whole, *(["DoRA"] if adapter.config.kind == "dora" else [])]
     if tokens and odd:
         raise ConversionError(
             "PEFT activates only plain low-rank updates of linear layers",
