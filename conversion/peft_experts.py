@@ -151,7 +151,7 @@ def stacked_experts(updates: Mapping[str, LowRank], where: object) -> dict[str, 
     stacks: dict[str, dict[str, LowRank]] = {}
     for path, update in updates.items():
         block, _, name = path.rpartition(".switch_mlp.")
-        stacks.setdefault(block.replace(".block_sparse_moe", ".mlp"), {})[name] = update
+        stacks.setdefault(block, {})[name] = update
     return {f"{block}.experts": _parameters(block, own, where) for block, own in stacks.items()}
 
 

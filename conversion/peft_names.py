@@ -77,4 +77,5 @@ def peft_path(path: str) -> str:
     """A module's path in transformers' model, version 5."""
     if path == "language_model.lm_head":
         return "lm_head"
+    path = path.replace(".block_sparse_moe.", ".mlp.")
     return re.sub(r"^language_model\.model\.", "model.language_model.", path)

@@ -90,7 +90,7 @@ def to_peft(
     updates = list(_updates(adapter, where))
     if not updates:
         raise ConversionError("PEFT knows no LoRA adapter without a low-rank update", where=where)
-    _check_activated(adapter, updates, tokens, where)
+    _check_kinds(adapter, updates, tokens, where)
     fields = {
         **{key: field.default for key, field in FIELDS.items() if key not in LOADED_ONLY},
         **_ranks_and_alphas(updates, where),
@@ -98,6 +98,7 @@ def to_peft(
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model,
         "inference_mode": True,
+        # PEFT takes no dropout beside parameters, not even one that does nothing any more.
         "lora_dropout": 0.0 if any(update.parameter for update in updates) else adapter.config.dropout,
         "use_dora": adapter.config.kind == "dora",
         "target_modules": sorted(update.module for update in updates if not update.parameter),
@@ -145,9 +146,17 @@ def _invocation(adapter: Adapter, given: tuple[int, ...], where: object) -> tupl
     return tokens
 
 
-def _check_activated(adapter: Adapter, updates: list[Update], tokens: tuple[int, ...], where: object) -> None:
-    odd = [update.name for update in updates if update.embedding or update.parameter]
-    odd += [*adapter.whole, *(["DoRA"] if adapter.config.kind == "dora" else [])]
+def _check_kinds(adapter: Adapter, updates: list[Update], tokens: tuple[int, ...], where: object) -> None:
+    """Refuse kinds of updates that PEFT has, but not together."""
+    wrapped = [update.name for update in updates if update.embedding or update.parameter]
+    if adapter.config.kind == "dora" and wrapped:
+        raise ConversionError(
+            "DoRA of embeddings and parameters is not PEFT's",
+            where=where,
+            got=", ".join(wrapped),
+            fix="train it without DoRA, or without these",
+        )
+    odd = [*wrapped, *adapter.whole, *(["DoRA"] if adapter.config.kind == "dora" else [])]
     if tokens and odd:
         raise ConversionError(
             "PEFT activates only plain low-rank updates of linear layers",
@@ -159,15 +168,9 @@ def _check_activated(adapter: Adapter, updates: list[Update], tokens: tuple[int,
 
 def _ranks_and_alphas(updates: list[Update], where: object) -> dict[str, Any]:
     """Fields from which PEFT computes each update's very scale: the commonest rank and alpha, others by name."""
-    for rslora in (False, True):
-        alphas = {update.name: _alpha(update.update.scale, update.rank, rslora) for update in updates}
-        exact = {name: alpha for name, alpha in alphas.items() if alpha is not None}
-        if len(exact) == len(alphas) and (rslora or all(alpha == int(alpha) for alpha in exact.values())):
-            break
-        if not rslora:
-            plain = exact
-    else:
-        rslora, exact = False, plain
+    choices = [(rslora, _alphas(updates, rslora)) for rslora in (False, True)]
+    # Whole alphas tell which of the two formulas the scales were made with.
+    rslora, exact = max(choices, key=lambda choice: (len(choice[1]), all(map(float.is_integer, choice[1].values()))))
     missing = [f"{update.name}: {update.update.scale}" for update in updates if update.name not in exact]
     if missing:
         raise ConversionError("no alpha gives a layer's scale exactly", where=where, got="; ".join(missing))
@@ -184,6 +187,12 @@ def _ranks_and_alphas(updates: list[Update], where: object) -> dict[str, Any]:
     }
 
 
+def _alphas(updates: list[Update], rslora: bool) -> dict[str, float]:
+    """The alphas by name, of those updates that have one."""
+    alphas = {update.name: _alpha(update.update.scale, update.rank, rslora) for update in updates}
+    return {name: alpha for name, alpha in alphas.items() if alpha is not None}
+
+
 def _alpha(scale: float, rank: int, rslora: bool) -> float | None:
     """The alpha that PEFT divides by the rank, or its root, to get a scale, bit for bit; whole numbers first."""
     divisor = math.sqrt(rank) if rslora else rank
@@ -194,8 +203,8 @@ def _alpha(scale: float, rank: int, rslora: bool) -> float | None:
     return next((float(alpha) for alpha in near if alpha / divisor == scale), None)
 
 
-def _whole_number(value: float) -> int | float:
-    return int(value) if value == int(value) else value
+def _whole_number(value: float) -> float:
+    return int(value) if value.is_integer() else value
 
 
 def _whole_fields(adapter: Adapter) -> dict[str, Any]:

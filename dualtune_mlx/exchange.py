@@ -36,15 +36,15 @@ def adapter_to_peft(
 
     Raises:
         AdapterError, ConversionError: when it cannot be read, or PEFT cannot express it.
+        PromptError: when there is a template, and the adapter's activation has no opener.
     """
     adapter = Adapter.load(source)
     base = base_for(model) if model else None
     if base is not None:
         base.check(adapter)
     tokens: tuple[int, ...] = ()
-    if template and model and adapter.config.activation in OPENED:
-        prompt = Prompt(Template(template), load_tokenizer(model))
-        tokens = opener(prompt, adapter.config.activation)
+    if template and model:
+        tokens = opener(Prompt(Template(template), load_tokenizer(model)), adapter.config.activation)
     to_peft(adapter, destination, model, tokens, where=source, base=base, verify=verify)
 
 

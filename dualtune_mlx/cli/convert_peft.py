@@ -56,6 +56,8 @@ def to_peft_command(source: Path, destination: Path, model: str | None, template
     """Convert an adapter, or all adapters of a bundle, to folders that PeftModel.from_pretrained loads."""
     if verify and model is None and not (source / MANIFEST).is_file():
         raise click.UsageError("--verify needs --model.")
+    if template is not None and (model is None or (source / MANIFEST).is_file()):
+        raise click.UsageError("--template needs --model, and an adapter that is not in a bundle, which has its own.")
     out = console(None)
     if (source / MANIFEST).is_file():
         folders = bundle_to_peft(source, destination, model, _told(out, verify))

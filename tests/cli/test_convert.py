@@ -126,7 +126,18 @@ def test_a_bundle_goes_out_whole_or_not_at_all(tmp_path, bundle, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_comparing_needs_a_model(tmp_path, source):
-    result = dualtune("convert", "to-peft", source, tmp_path / "peft", "--verify")
+@pytest.mark.parametrize("option", [["--verify"], ["--template", "chatml"]])
+def test_some_options_need_a_model(tmp_path, source, option):
+    result = dualtune("convert", "to-peft", source, tmp_path / "peft", *option)
     assert result.exit_code == 2
     assert "--model" in result.stderr
+
+
+def test_a_template_is_for_single_adapters_that_begin_at_an_opener(tmp_path, bundle, model):
+    options = ["--model", model, "--template", "chatml"]
+    result = dualtune("convert", "to-peft", bundle, tmp_path / "peft", *options)
+    assert (result.exit_code, "which has its own" in result.stderr) == (2, True)
+    adapter_for(AdapterBank(tiny.unwrapped()), 1).save(tmp_path / "ours")
+    result = dualtune("convert", "to-peft", tmp_path / "ours", tmp_path / "peft", *options)
+    assert (result.exit_code, "no tokens open this activation" in result.stderr) == (1, True)
+    assert not (tmp_path / "peft").exists()

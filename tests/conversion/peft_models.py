@@ -11,6 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+import peft
 import torch
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
@@ -62,6 +63,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "decoder_sparse_step": 1,
     },
 }
+PEFT = Path(peft.__file__).parent
 PROMPT = (5, 17, 30, 8, 61, 17, 30, 44, 12, 90, 3)
 
 
@@ -98,16 +100,16 @@ def save_adapter(model: Any, config: LoraConfig, folder: Path, seed: int = 1) ->
     """Give a model an adapter of random weights, and save it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        peft = get_peft_model(model, config).eval()
+        adapted = get_peft_model(model, config).eval()
         torch.manual_seed(seed)
         with torch.no_grad():
-            for name, parameter in peft.named_parameters():
+            for name, parameter in adapted.named_parameters():
                 if "magnitude" in name:
                     parameter.mul_(1 + 0.3 * torch.rand_like(parameter))
                 elif parameter.requires_grad:
                     parameter.copy_(parameter * 0.5 + 0.1 * torch.randn_like(parameter))
-        peft.save_pretrained(folder)
-    return peft
+        adapted.save_pretrained(folder)
+    return adapted
 
 
 def torch_logits(model: Any, tokens: Sequence[int] = PROMPT) -> np.ndarray:
@@ -120,7 +122,7 @@ def loaded(folder: Path, adapter: Path) -> tuple[Any, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = PeftModel.from_pretrained(torch_model(folder), str(adapter)).eval()
-    return model, [str(one.message) for one in caught if "peft" in str(one.filename)]
+    return model, [str(one.message) for one in caught if Path(one.filename).is_relative_to(PEFT)]
 
 
 def mlx_logits(base: Base, adapter: Path | None, tokens: Sequence[int] = PROMPT) -> np.ndarray:

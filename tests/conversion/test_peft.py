@@ -103,6 +103,10 @@ CASES = {
     "experts of Mixtral": ("mixtral", {"target_modules": ["q_proj"], "target_parameters": EXPERTS}),
     "a shared expert": ("qwen2_moe", {"target_modules": ["shared_expert.up_proj", "shared_expert_gate"]}),
     "routers": ("qwen2_moe", {"target_modules": ["q_proj"], "target_parameters": ["mlp.gate.weight"]}),
+    "a router of Mixtral": (
+        "mixtral",
+        {"target_modules": ["q_proj"], "target_parameters": ["mlp.gate.weight"], "r": 2},
+    ),
     "MiCA": ("llama", {"target_modules": ["q_proj"], "init_lora_weights": "mica"}),
     "started orthogonal": ("llama", {"target_modules": ["q_proj"], "init_lora_weights": "orthogonal"}),
 }

@@ -24,6 +24,7 @@ from tests.conversion.peft_files import CONFIG, PREFIX, WEIGHTS
 
 Q, DOWN = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"
 GATE, UP = "model.layers.0.mlp.switch_mlp.gate_proj", "model.layers.0.mlp.switch_mlp.up_proj"
+ROUTER = "model.layers.0.mlp.gate"
 NORM = Saved({"weight": mx.ones(32)})
 
 
@@ -180,6 +181,10 @@ def test_fields_of_no_importance_have_their_defaults(bank, tmp_path):
         (
             lambda bank: listed({Q: update()}, {"model.norm": NORM}, activation="tokens", tokens=(5,)),
             ["activates only plain", "model.norm"],
+        ),
+        (
+            lambda bank: listed({ROUTER: replace(update(), magnitude=mx.ones(32))}, kind="dora"),
+            ["not PEFT's", "mlp.gate"],
         ),
         (lambda bank: listed({}, {"model.norm": NORM}), ["without a low-rank update"]),
         (lambda bank: listed({GATE: experts()}), ["one update for an expert's gate and up"]),
