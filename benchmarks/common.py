@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any, ParamSpec, TypeVar
 
 import mlx.core as mx
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -109,7 +110,7 @@ def memory() -> int:
 
 def print_table(out: Console, title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     """A table whose first column is words and the others figures."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for line in lines:

@@ -157,7 +157,7 @@ def show(out: Console, value: Mapping[str, Any]) -> None:
     """The figures and the goals."""
     ratios, counters = value["ratios"], value["counters"]
     switches = [one for one in value["rows"] if "way" in one]
-    columns = ["way", "activation", "tokens", "ms", "from", "to", *(f"vs {peer}" for peer in PEERS)]
+    columns = ["way", "activation", "tokens", "ms", *(f"vs {peer}" for peer in PEERS)]
     common.print_table(out, "Switching from the selector", columns, [_line(one, ratios) for one in switches])
     for one in value["rows"]:
         if "form" in one:
@@ -176,12 +176,11 @@ def _line(one: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]]) -> 
     way, activation, seconds = one["way"], one["activation"], one["seconds"]
     suffix = "" if way == "low_rank" else f":{way}"
     beside = (ratios.get(f"switch_time_vs_{peer}@{activation}{suffix}") for peer in PEERS)
-    times = (f"{seconds[name] * 1000:.1f}" for name in ("median", "min", "max"))
     return [
         way,
         activation,
         f"{one['processed_tokens']}",
-        *times,
+        f"{seconds['median'] * 1000:.0f}",
         *(f"{found['median']:.2g}" if found else "" for found in beside),
     ]
 
