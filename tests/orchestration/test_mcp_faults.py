@@ -19,6 +19,8 @@ from dualtune_mlx.orchestration import ServerConfig, Toolbox, connected
 from dualtune_mlx.tools import ToolCall
 from tests.orchestration.conftest import SERVERS
 
+pytestmark = pytest.mark.processes
+
 Make = Callable[..., ServerConfig]
 MIB = 2**20
 
@@ -206,7 +208,6 @@ import os, sys, time
 from dualtune_mlx.orchestration import ServerConfig, connected
 from dualtune_mlx.tools import ToolCall
 
-pytestmark = pytest.mark.processes
 with connected([ServerConfig('rough', {command!r}, {args!r})]) as toolbox:
     print(toolbox.execute(ToolCall('child')).text, flush=True)
     {way}
