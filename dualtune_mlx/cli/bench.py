@@ -13,7 +13,7 @@ BENCHMARKS = ("training", "switching", "calls", "scaling")
 
 @click.command("bench")
 @click.argument("benchmark", type=click.Choice(BENCHMARKS))
-@click.option("--quick", is_flag=True, help="At most five minutes on two CPU cores: fewer repetitions.")
+@click.option("--quick", is_flag=True, help="Three to eight minutes on two CPU cores: fewer repetitions.")
 @json_option
 def command(benchmark: str, quick: bool, json_to: str | None) -> None:
     """Measure a claim here, beside the peer."""
