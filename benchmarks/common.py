@@ -108,13 +108,25 @@ def memory() -> int:
 
 
 def print_table(out: Console, title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """A table whose first two columns are words and the others figures."""
+    """A table whose first column is words and the others figures."""
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < 2 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for line in lines:
         table.add_row(*line)
     out.print(table)
+
+
+def print_goals(out: Console, ratios: Mapping[str, Mapping[str, float]], goals: Mapping[str, float]) -> None:
+    """All ratios with their spread, and of those that have a goal whether they are at most that."""
+    for name, found in ratios.items():
+        out.print(f"{name}: {found['median']:.3g} ({found['min']:.3g} to {found['max']:.3g})", markup=False)
+    for name, goal in goals.items():
+        words = "NOT measured"
+        if name in ratios:
+            got = ratios[name]["median"]
+            words = f"{'reached' if got <= goal else 'NOT reached'}: {got:.3g}"
+        out.print(f"goal {name} at most {goal:g}: {words}", markup=False)
 
 
 def main(file: str) -> None:

@@ -86,9 +86,9 @@ QUICK = (
     Setting(345, "signature", batch_size=1, steps=3, more=5),
 )
 FULL = (
-    Setting(3600, "schema", batch_size=1, steps=4, more=20),
+    Setting(3600, "schema", batch_size=1, steps=2, more=20),
     Setting(1000, "schema", batch_size=2, steps=5, more=20),
-    Setting(345, "signature", batch_size=4, steps=25, more=25, requests=1200, held_out=60),
+    Setting(345, "signature", batch_size=4, steps=30, more=30, requests=1200, held_out=200),
 )
 
 
@@ -263,28 +263,15 @@ def compared(setting: Setting, runs: Sequence[Measured]) -> dict[str, dict[str, 
 def show(out: Console, value: Mapping[str, Any]) -> None:
     """The figures, what was learned where it was measured, and the goals."""
     rows, ratios = value["rows"], value["ratios"]
-    columns = [
-        "prefix",
-        "engine",
-        "batch",
-        "s/step",
-        "examples/s",
-        "ratio",
-        f"in {RUN}",
-        "targets/s",
-        "GiB",
-        "ratio",
-        "loss",
-    ]
+    columns = ["engine", "prefix", "batch", "s/step", "examples/s", "ratio", "GiB", "ratio", "loss"]
     common.print_table(out, "Training the selector", columns, [_line(one, ratios) for one in rows])
     out.print(
-        f"s/step: median. ratio: ours over mlx-lm's; in {RUN}: with the prefix's time spread over {RUN} examples.\n"
-        f"loss: mean of the last {LAST} steps of the equal examples.",
+        f"s/step: median. ratio: ours over mlx-lm's. loss: mean of the last {LAST} steps of the equal examples.",
         markup=False,
     )
     learned = [_learned(one) for one in rows if "held_out" in one]
     if learned:
-        columns = ["prefix", "engine", "examples", "right tool", "loss", "examples", "right tool", "loss"]
+        columns = ["engine", "examples", "right tool", "loss", "examples", "right tool", "loss"]
         common.print_table(out, "Held-out requests, after equal examples and after equal time", columns, learned)
     for name, goal in GOALS.items():
         got = ratios[name]["median"]
@@ -296,19 +283,17 @@ def show(out: Console, value: Mapping[str, Any]) -> None:
 def _line(one: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]]) -> list[str]:
     engine = one["engine"]
     place = f"vs_mlx_lm@{one['prefix']}" + ("" if engine == "turn" else f":{engine}")
-    speed, amortised, memory = (
+    speed, memory = (
         f"{ratios[f'{name}_{place}']['median']:.3g}" if engine != PEER else ""
-        for name in ("examples_per_second", "examples_per_second_with_prefix", "peak_memory")
+        for name in ("examples_per_second", "peak_memory")
     )
     return [
-        f"{one['prefix_tokens']}",
         engine,
+        f"{one['prefix_tokens']}",
         f"{one['batch_size']}",
         f"{one['step_seconds']['median']:.2f}",
         f"{one['examples_per_second']:.3g}",
         speed,
-        amortised,
-        f"{one['target_tokens_per_second']:.3g}",
         f"{one['peak_memory'] / GIB:.2f}",
         memory,
         f"{one['loss_after_equal_examples']:.3f}",
@@ -316,7 +301,7 @@ def _line(one: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]]) -> 
 
 
 def _learned(one: Mapping[str, Any]) -> list[str]:
-    cells = [f"{one['prefix_tokens']}", one["engine"]]
+    cells = [one["engine"]]
     for after in ("equal_examples", "equal_time"):
         figures = one["held_out"][after]
         low, high = figures["interval"]

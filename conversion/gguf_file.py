@@ -1,31 +1,29 @@
-"""Read a GGUF file (versions 2 and 3): metadata and tensors as float32 NumPy arrays.
+"""Read a GGUF file (versions 2 and 3): metadata, and tensors as float32 NumPy arrays.
 
-Only the tensor types listed in ``DECODERS`` are read; any other is refused by name, because a
-tensor that is decoded wrongly still looks like a tensor.
+The file is mapped into memory and nothing in it is believed: every count, length, offset and name is held against the
+file's size before it is used.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dualtune_mlx.conversion.gguf_types import EXTRA, PLAIN, TensorType, has_package, tensor_type, type_name
 from dualtune_mlx.errors import ConversionError
 
-TYPE_NAMES = dict(
-    enumerate(
-        """F32 F16 Q4_0 Q4_1 Q4_2 Q4_3 Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ2_XXS IQ2_XS IQ3_XXS
-        IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS I8 I16 I32 I64 F64 IQ1_M BF16""".split()  # noqa: SIM905 (a list is longer)
-    )
-)
 SCALARS = {0: "B", 1: "b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "?", 10: "<Q", 11: "<q", 12: "<d"}
 STRING, ARRAY = 8, 9
+SMALLEST_STRING, SMALLEST_FIELD, SMALLEST_TENSOR = 8, 13, 24
+"""Bytes that a string, a metadata field and a tensor's description take at least."""
+DIMENSIONS = 4
 
 
 @dataclass(frozen=True)
@@ -37,43 +35,8 @@ class TensorInfo:
     start: int
 
 
-def _halves(blocks: np.ndarray, start: int) -> np.ndarray:
-    return np.ascontiguousarray(blocks[:, start : start + 2]).view("<f2").astype(np.float32)
-
-
-def _nibbles(blocks: np.ndarray, start: int) -> np.ndarray:
-    packed = blocks[:, start : start + 16]
-    return np.concatenate([packed & 0x0F, packed >> 4], axis=1).astype(np.float32)
-
-
-def _q4_0(blocks: np.ndarray) -> np.ndarray:
-    return _halves(blocks, 0) * (_nibbles(blocks, 2) - 8.0)
-
-
-def _q4_1(blocks: np.ndarray) -> np.ndarray:
-    return _halves(blocks, 0) * _nibbles(blocks, 4) + _halves(blocks, 2)
-
-
-def _q8_0(blocks: np.ndarray) -> np.ndarray:
-    return _halves(blocks, 0) * blocks[:, 2:34].view(np.int8).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """How a tensor type is stored: values and bytes a block, and the blocks' decoding."""
-
-    values: int
-    size: int
-    decode: Callable[[np.ndarray], np.ndarray]
-
-
-DECODERS = {
-    "F32": Decoder(1, 4, lambda blocks: blocks.view("<f4")),
-    "F16": Decoder(1, 2, lambda blocks: blocks.view("<f2").astype(np.float32)),
-    "Q4_0": Decoder(32, 18, _q4_0),
-    "Q4_1": Decoder(32, 20, _q4_1),
-    "Q8_0": Decoder(32, 34, _q8_0),
-}
+class _Damaged(ValueError):
+    """What is wrong with the file, in words."""
 
 
 class _Cursor:
@@ -85,8 +48,8 @@ class _Cursor:
 
     def bytes(self, count: int) -> bytes:
         end = self.position + count
-        if count < 0 or end > len(self.data):
-            raise struct.error(f"{count} bytes wanted at offset {self.position}, file ends at {len(self.data)}")
+        if end > len(self.data):
+            raise _Damaged(f"{count} bytes wanted at offset {self.position}, the file ends at {len(self.data)}")
         chunk = self.data[self.position : end]
         self.position = end
         return chunk
@@ -94,21 +57,38 @@ class _Cursor:
     def number(self, format_: str) -> Any:
         return struct.unpack(format_, self.bytes(struct.calcsize(format_)))[0]
 
+    def count(self, what: str, smallest: int) -> int:
+        """A number of things to come, which the rest of the file must have room for."""
+        count: int = self.number("<Q")
+        if count * smallest > len(self.data) - self.position:
+            raise _Damaged(f"{count} {what} announced at offset {self.position}, the file ends at {len(self.data)}")
+        return count
+
     def string(self) -> str:
-        return self.bytes(self.number("<Q")).decode("utf-8", errors="replace")
+        start = self.position
+        try:
+            return self.bytes(self.count("characters", 1)).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _Damaged(f"the text at offset {start} is not UTF-8") from error
 
     def value(self, type_id: int) -> Any:
         if type_id == STRING:
             return self.string()
         if type_id == ARRAY:
-            item, count = self.number("<I"), self.number("<Q")
-            if item in SCALARS:
-                width = struct.calcsize(SCALARS[item])
-                return np.frombuffer(self.bytes(count * width), dtype=SCALARS[item]).tolist()
-            return [self.value(item) for _ in range(count)]
+            return self.array(self.number("<I"))
         if type_id not in SCALARS:
-            raise struct.error(f"metadata type {type_id} is unknown")
+            raise _Damaged(f"metadata of type {type_id} at offset {self.position}")
         return self.number(SCALARS[type_id])
+
+    def array(self, item: int) -> list[Any]:
+        if item == STRING:
+            return [self.string() for _ in range(self.count("texts", SMALLEST_STRING))]
+        if item not in SCALARS:
+            raise _Damaged(f"an array of metadata of type {item} at offset {self.position}")
+        width = struct.calcsize(SCALARS[item])
+        items = np.frombuffer(self.bytes(self.count("numbers", width) * width), dtype=SCALARS[item])
+        values: list[Any] = items.tolist()
+        return values
 
 
 class GGUFFile:
@@ -127,7 +107,7 @@ class GGUFFile:
             raise ConversionError("a GGUF file cannot be opened", where=path, got=error) from error
         try:
             self.metadata, self.tensors = self._read_header(_Cursor(self._data))
-        except (struct.error, RecursionError, OverflowError) as error:
+        except _Damaged as error:
             raise ConversionError("a GGUF file is damaged", where=path, got=error, fix="download it again") from error
 
     def _read_header(self, cursor: _Cursor) -> tuple[dict[str, Any], dict[str, TensorInfo]]:
@@ -139,42 +119,64 @@ class GGUFFile:
                 got=f"magic {magic!r}, version {version}",
                 expected="magic b'GGUF', version 2 or 3",
             )
-        tensor_count, key_count = cursor.number("<Q"), cursor.number("<Q")
+        tensor_count = cursor.count("tensors", SMALLEST_TENSOR)
         metadata: dict[str, Any] = {}
-        for _ in range(key_count):
+        for _ in range(cursor.count("metadata fields", SMALLEST_FIELD)):
             key = cursor.string()
+            if key in metadata:
+                raise _Damaged(f"the metadata field {key!r} stands there twice")
             metadata[key] = cursor.value(cursor.number("<I"))
-        infos = []
+        tensors: dict[str, TensorInfo] = {}
         for _ in range(tensor_count):
             name = cursor.string()
-            shape = tuple(cursor.number("<Q") for _ in range(cursor.number("<I")))[::-1]
-            infos.append((name, shape, cursor.number("<I"), cursor.number("<Q")))
-        alignment = metadata.get("general.alignment", 32)
-        if not isinstance(alignment, int) or alignment <= 0 or alignment % 8:
-            raise struct.error(f"general.alignment is {alignment!r}, not a multiple of 8")
-        base = -(-cursor.position // alignment) * alignment
-        return metadata, {name: TensorInfo(shape, kind, base + offset) for name, shape, kind, offset in infos}
+            if name in tensors:
+                raise _Damaged(f"the tensor {name!r} stands there twice")
+            tensors[name] = _tensor_info(cursor, name)
+        return metadata, _placed(tensors, cursor.position, metadata.get("general.alignment", 32))
 
-    def check_types(self) -> None:
-        """Refuse the file when a tensor has a type that is not decoded here."""
-        names = {info.type_id: TYPE_NAMES.get(info.type_id, f"type {info.type_id}") for info in self.tensors.values()}
-        bad = sorted(set(names.values()) - set(DECODERS))
+    def check_tensors(self) -> None:
+        """Refuse the file when a tensor cannot be decoded, or does not lie in it as a whole.
+
+        Raises:
+            ConversionError: with the types, or with the first such tensor.
+        """
+        bad = sorted({type_name(i.type_id) for i in self.tensors.values() if tensor_type(i.type_id) is None})
         if bad:
+            plain = ", ".join(kind.name for kind in PLAIN.values())
+            install = f"pip install 'dualtune-mlx[{EXTRA}]'"
             raise ConversionError(
-                "the GGUF file holds tensor types that are not supported",
+                "the GGUF file holds tensor types that cannot be decoded"
+                + ("" if has_package() else f" without the package {EXTRA}"),
                 where=self.path,
                 got=", ".join(bad),
-                expected=", ".join(DECODERS),
-                fix="use a file in one of these types, e.g. the Q8_0 or F16 export of the same model",
+                expected=f"{plain}, or another that the package {EXTRA} decodes",
+                fix="use another export of the same model, e.g. the Q8_0 or F16 one" if has_package() else install,
             )
+        for name in self.tensors:
+            self._stored(name)
 
     def tensor(self, name: str) -> np.ndarray:
         """The tensor as float32, in row-major shape (the reverse of GGUF's order of dimensions)."""
+        kind, rows = self._stored(name)
+        with np.errstate(all="ignore"):  # damaged blocks: whoever uses the values looks whether they are numbers
+            return kind.decode(rows).reshape(self.tensors[name].shape)
+
+    def _stored(self, name: str) -> tuple[TensorType, np.ndarray]:
+        """The tensor's type, and its bytes (rows, bytes a row) as a view of the file."""
         info = self.tensors[name]
-        decoder = DECODERS[TYPE_NAMES[info.type_id]]
-        values = int(np.prod(info.shape, dtype=object))
-        size = values // decoder.values * decoder.size
-        if values % decoder.values or info.start + size > len(self._data):
+        kind = tensor_type(info.type_id)
+        assert kind is not None, "check_tensors comes first"
+        *outer, width = info.shape
+        if width % kind.values:
+            raise ConversionError(
+                "a GGUF tensor's rows are not whole blocks",
+                where=f"{self.path}: {name}",
+                got=f"rows of {width} values",
+                expected=f"a multiple of {kind.values}, which is a block of {kind.name}",
+            )
+        row = width // kind.values * kind.size
+        size = math.prod(outer) * row
+        if info.start + size > len(self._data):
             raise ConversionError(
                 "a GGUF tensor lies outside the file",
                 where=f"{self.path}: {name}",
@@ -182,5 +184,25 @@ class GGUFFile:
                 expected=f"at most {len(self._data)} bytes in the file",
                 fix="download the file again",
             )
-        raw = np.frombuffer(self._data, dtype=np.uint8, count=size, offset=info.start)
-        return decoder.decode(raw.reshape(-1, decoder.size)).reshape(info.shape)
+        return kind, np.frombuffer(self._data, dtype=np.uint8, count=size, offset=info.start).reshape(-1, row)
+
+
+def _tensor_info(cursor: _Cursor, name: str) -> TensorInfo:
+    dimensions = cursor.number("<I")
+    if not 1 <= dimensions <= DIMENSIONS:
+        raise _Damaged(f"the tensor {name!r} has {dimensions} dimensions")
+    shape = tuple(cursor.number("<Q") for _ in range(dimensions))[::-1]
+    if 0 in shape:
+        raise _Damaged(f"the tensor {name!r} is empty, its shape is {shape}")
+    return TensorInfo(shape, cursor.number("<I"), cursor.number("<Q"))
+
+
+def _placed(tensors: dict[str, TensorInfo], header: int, alignment: Any) -> dict[str, TensorInfo]:
+    """The tensors with offsets in the file, instead of in its data, which begin behind the header."""
+    if type(alignment) is not int or alignment <= 0 or alignment % 8:
+        raise _Damaged(f"general.alignment is {alignment!r}, not a multiple of 8")
+    crooked = next((name for name, info in tensors.items() if info.start % alignment), None)
+    if crooked is not None:
+        raise _Damaged(f"the tensor {crooked!r} does not begin at a multiple of {alignment} bytes")
+    data = -(-header // alignment) * alignment
+    return {name: TensorInfo(i.shape, i.type_id, data + i.start) for name, i in tensors.items()}

@@ -12,9 +12,9 @@ thread, which ``acall`` and ``astream`` work on, does so when the engine is clos
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -23,62 +23,50 @@ from typing import Any, Unpack
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.calling import ROUTINGS, Asked, Caller
+from dualtune_mlx.calling_together import call_together
 from dualtune_mlx.decoding import (
-    ArgumentGrammar,
     Decoding,
-    GrammarTokenizer,
     Options,
-    Step,
-    grounded,
-    only,
-    unsure_strings,
 )
 from dualtune_mlx.errors import BundleError, ModelError, UsageError
-from dualtune_mlx.events import Candidates, Done, Event, StageBegins, returned, texts
+from dualtune_mlx.events import Done, Event, returned
+from dualtune_mlx.hierarchy import Node
 from dualtune_mlx.kv.store import FOLDER as PREFIXES
 from dualtune_mlx.models import BaseModel, load_model
-from dualtune_mlx.prompts import Prompt, Stream, Template
-from dualtune_mlx.prompts.cards import labels
-from dualtune_mlx.schemas import check_arguments
-from dualtune_mlx.stage import Ran, Stage, StageRunner
-from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, as_messages, as_tools
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages, as_tools
 from dualtune_mlx.turns import Place, Worker
-from dualtune_mlx.usage import Usage
 
 MAX_TOKENS = Decoding.max_tokens
+TOGETHER = 16
+"""How many requests of ``call_many`` share a forward pass."""
 Messages = str | Iterable[Message | Mapping[str, Any]]
 Tools = Iterable[Tool | Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a call was asked, checked."""
-
-    messages: tuple[Message, ...]
-    tools: tuple[Tool, ...]
-    top_k: int
-    abstain: float
-    decoding: Decoding
 
 
 class DualTune:
     """Calls tools with a base model, a template and the adapters of a bundle (or none).
 
-    ``decoding`` is how arguments are written, where a call does not say otherwise.
+    ``decoding`` is how arguments are written, where a call does not say otherwise; ``routing`` as in ``load``.
     """
 
     def __init__(
-        self, base: BaseModel, prompt: Prompt, bundle: Bundle | None = None, decoding: Decoding | None = None
+        self,
+        base: BaseModel,
+        prompt: Prompt,
+        bundle: Bundle | None = None,
+        decoding: Decoding | None = None,
+        routing: str = "auto",
     ) -> None:
+        if routing not in ROUTINGS:
+            raise UsageError("a kind of routing is unknown", got=routing, expected=", ".join(ROUTINGS))
         self.prompt = prompt
         self.bundle = bundle
         self.decoding = decoding or Decoding()
-        self._open_runner: StageRunner | None = StageRunner(base)
-        self._tokenizer: GrammarTokenizer | None = None
-        self._stages: dict[tuple[str, str], Stage] = {}
-        self._held: list[Adapter] = []
+        self._open_caller: Caller | None = Caller(base, prompt, bundle, routing)
+        self._fused_limit: int | None = None
         # A thread whose streams outlive it can abort the process at its end (MLX asks for this call).
         self._worker = Worker(at_end=mx.clear_streams)
 
@@ -89,16 +77,21 @@ class DualTune:
         model: str | BaseModel | None = None,
         memory_budget: int | None = None,
         decoding: Decoding | None = None,
+        routing: str = "auto",
     ) -> DualTune:
         """Load a bundle and its base model.
 
         Args:
             bundle: the bundle's folder.
             model: the base model, where it lies elsewhere than the bundle says.
-            memory_budget: bytes that weights and adapters may take together; fused weights take at most what is left.
+            memory_budget: bytes that weights, adapters, kept prefixes and fused weights may take together: prefixes
+                at most half of what weights and adapters leave, fused weights the rest. What a call computes is beside.
             decoding: how arguments are written, where a call does not say otherwise.
+            routing: whether servers, and groups of a large server's tools, are chosen before tools: ``auto``, where
+                the bundle has a router; ``always``, if need be with the base model; ``never``.
 
         Raises:
+            UsageError: when ``routing`` is none of these.
             BundleError: when the bundle is damaged, or the model is not the one it was trained on.
             ModelError: when the model cannot be loaded, or exceeds the budget.
         """
@@ -112,23 +105,26 @@ class DualTune:
                 expected=f"{opened.model} ({opened.fingerprint[:12]})",
                 fix="pass the model that the bundle names",
             )
-        dualtune = cls(base, Prompt(opened.load_template(), base.tokenizer, opened.cards), opened, decoding)
+        dualtune = cls(base, Prompt(opened.load_template(), base.tokenizer, opened.cards), opened, decoding, routing)
         try:
             with base.line.turn():
                 for stage, scope in opened.stages:
-                    dualtune._stage(stage, _tool_of_scope(scope))
-                dualtune._check_memory(memory_budget)
-                dualtune._runner.prefixes.attach(opened.folder / PREFIXES, base.snapshot)
-        except BaseException:
+                    dualtune._caller.stage(stage, _tool_of_scope(scope))
+                if memory_budget is not None:
+                    dualtune._keep_within(memory_budget)
+                dualtune._caller.runner.prefixes.attach(opened.folder / PREFIXES, base.snapshot)
+        except BaseException:  # an interrupt too: what was added to a shared base has to leave it
             dualtune.close()
             raise
         return dualtune
 
     @classmethod
-    def without_adapters(cls, model: str | BaseModel, template: str, cards: str = "signature") -> DualTune:
+    def without_adapters(
+        cls, model: str | BaseModel, template: str, cards: str = "signature", routing: str = "auto"
+    ) -> DualTune:
         """The base model alone, with the same prompts and the same constrained decoding."""
         base = model if isinstance(model, BaseModel) else load_model(model)
-        return cls(base, Prompt(Template(template), base.tokenizer, cards))
+        return cls(base, Prompt(Template(template), base.tokenizer, cards), routing=routing)
 
     def __enter__(self) -> DualTune:
         return self
@@ -138,10 +134,14 @@ class DualTune:
     ) -> None:
         self.close()
 
+    def tree(self, tools: Tools) -> Node:
+        """How these tools are chosen among: in a hierarchy, or all at once."""
+        return self._caller.tree(as_tools(tools))
+
     @property
     def base(self) -> BaseModel:
         """The base model; after ``close`` there is none."""
-        return self._runner.base
+        return self._caller.base
 
     def close(self) -> None:
         """Wait for one's turn, then give back all memory that this engine added; closing twice is fine.
@@ -152,16 +152,16 @@ class DualTune:
         Raises:
             UsageError: when a stream of this same thread is neither at its end nor closed.
         """
-        if self._open_runner is None:
+        if self._open_caller is None:
             return
-        base = self.base
+        base, caller = self.base, self._caller
         with base.line.turn():
-            self._open_runner = None
-            while self._held:
-                base.release(self._held.pop())
-            self._stages.clear()
+            self._open_caller = None
+            caller.close()
+            if self._fused_limit is not None:
+                base.unlimit_fused(self._fused_limit)
         self._worker.close()
-        del base
+        del base, caller
         gc.collect()
         mx.clear_cache()
 
@@ -220,11 +220,36 @@ class DualTune:
             async for event in events:
                 yield event
 
+    def call_many(
+        self,
+        requests: Iterable[Messages],
+        tools: Tools,
+        *,
+        top_k: int = 1,
+        abstain: float = 0.0,
+        **options: Unpack[Options],
+    ) -> list[ToolCall]:
+        """``call`` for many requests over the same tools: up to 16 at a time in the same forward passes.
+
+        The calls are those that ``call`` gives one by one. What several share is counted in each one's usage. All of
+        them have one turn, so other calls wait until the last is done.
+
+        Raises:
+            As ``call``, for the first request that cannot be answered; then there are no calls.
+        """
+        tools = as_tools(tools)
+        asked = [self._asked(messages, tools, top_k, abstain, options) for messages in requests]
+        with self._turn():
+            if self._caller.hierarchical:  # which choices there are depends on the request
+                return [done.call for one in asked for done in self._caller.events(one) if isinstance(done, Done)]
+            groups = [asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER)]
+            return [call for group in groups for call in call_together(self._caller, group)]
+
     def select(self, messages: Messages, tools: Tools, *, top_k: int = 5) -> list[tuple[Tool, float]]:
         """The ``top_k`` most probable tools, ``respond`` among them, with exact probabilities."""
         messages, tools = as_messages(messages), as_tools(tools)
         with self._turn():
-            return self._candidates(self._choose(messages, tools, top_k), tools)
+            return list(returned(self._caller.choosing(messages, tools, top_k)).candidates)
 
     def arguments(
         self, messages: Messages, tool: Tool | Mapping[str, Any], tools: Tools = (), **options: Unpack[Options]
@@ -240,13 +265,14 @@ class DualTune:
         if not tool.takes_arguments:
             return {}
         with self._turn():
-            return self._write(as_messages(messages), as_tools(tools) or (tool,), tool, decoding).value
+            task = self._caller.task(as_messages(messages), as_tools(tools) or (tool,), tool)
+            return returned(self._caller.writing(task, decoding)).value
 
     @property
-    def _runner(self) -> StageRunner:
-        if self._open_runner is None:
+    def _caller(self) -> Caller:
+        if self._open_caller is None:
             raise UsageError("the engine is closed", fix="load the bundle again")
-        return self._open_runner
+        return self._open_caller
 
     @contextmanager
     def _turn(self, place: Place | None = None) -> Iterator[None]:
@@ -258,119 +284,18 @@ class DualTune:
             finally:
                 bank.activate(None)
 
-    def _asked(
-        self, messages: Messages, tools: Tools, top_k: int, abstain: float, options: Mapping[str, Any]
-    ) -> _Asked:
-        if not 0 <= abstain <= 1:
-            raise UsageError("a probability is out of range", where="abstain", got=abstain, expected="0 to 1")
-        decoding = replace(self.decoding, **options)
-        return _Asked(as_messages(messages), as_tools(tools), top_k, abstain, decoding)
+    def _asked(self, messages: Messages, tools: Tools, top_k: int, abstain: float, options: Mapping[str, Any]) -> Asked:
+        return Asked(as_messages(messages), as_tools(tools), top_k, abstain, replace(self.decoding, **options))
 
-    def _events(self, asked: _Asked, place: Place | None = None) -> Generator[Event, None, None]:
-        """The one implementation of a call."""
+    def _events(self, asked: Asked, place: Place | None = None) -> Generator[Event, None, None]:
         with self._turn(place):
-            yield StageBegins("selector")
-            chosen = self._choose(asked.messages, asked.tools, asked.top_k)
-            candidates = tuple(self._candidates(chosen, asked.tools))
-            yield Candidates(candidates)
-            tool, confidence = candidates[0]
-            usage = Usage({"selector": chosen.usage})
-            if confidence < asked.abstain:
-                call = ToolCall("", confidence=confidence, candidates=candidates, usage=usage)
-            else:
-                call = ToolCall(tool.name, {}, tool.server, confidence, candidates, usage)
-                if tool is not RESPOND and tool.takes_arguments:
-                    if adapter := self._stage("arguments", tool).adapter:
-                        self.base.fusion.prepare(adapter)  # while the prompt and the grammar are made
-                    written = yield from self._writing(asked.messages, asked.tools, tool, asked.decoding)
-                    usage.stages["arguments"] = written.usage
-                    call = replace(call, arguments=written.value)
-        yield Done(call)
+            yield from self._caller.events(asked)
 
-    def _choose(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], top_k: int) -> Ran[Any]:
-        if top_k < 1:
-            raise UsageError(
-                "the number of candidates is out of range", where="top_k", got=top_k, expected="at least 1"
-            )
-        stream = self.prompt.stream(messages, tools, ToolCall(RESPOND.name))
-        return self._runner.choose(self._stage("selector"), stream, self.prompt.names(tools), top_k)
-
-    def _candidates(self, chosen: Ran[Any], tools: tuple[Tool, ...]) -> list[tuple[Tool, float]]:
-        choices = _choices(tools)
-        return [(choices[ranked.name], ranked.probability) for ranked in chosen.value]
-
-    def _write(
-        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, decoding: Decoding
-    ) -> Ran[dict[str, Any]]:
-        return returned(self._writing(messages, tools, tool, decoding))
-
-    def _writing(
-        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, decoding: Decoding
-    ) -> Generator[Event, None, Ran[dict[str, Any]]]:
-        stage = self._stage("arguments", tool)
-        stream = self.prompt.stream(messages, tools, ToolCall(tool.name, {}, tool.server))
-        yield StageBegins(stage.name, tool)
-        if decoding.grounding == "auto":
-            written = yield from self._writing_surely(stage, stream, messages, tool, decoding)
-        else:
-            schema = grounded(tool, messages, stage.grounding) if decoding.grounding == "data" else tool.parameters
-            written = yield from self._texts(stage, stream, self._grammar(tool, schema), decoding)
-        check_arguments(written.value, tool)
-        return written
-
-    def _writing_surely(
-        self, stage: Stage, stream: Stream, messages: tuple[Message, ...], tool: Tool, decoding: Decoding
-    ) -> Generator[Event, None, Ran[dict[str, Any]]]:
-        """Write freely; where that left the model unsure of strings that are grounded, again with those held."""
-        grammar = self._grammar(tool, tool.parameters)
-        pieces: list[tuple[bytes, float]] = []
-
-        def watch(step: Step) -> None:
-            pieces.append((grammar.spelled(step.tokens), step.probability))
-
-        free = yield from self._texts(stage, stream, grammar, decoding, watch)
-        schema = grounded(tool, messages, only(stage.grounding, unsure_strings(pieces)))
-        if schema == tool.parameters:
-            return free
-        yield StageBegins(stage.name, tool)
-        held = yield from self._texts(stage, stream, self._grammar(tool, schema), decoding)
-        return Ran(held.value, free.usage + held.usage)
-
-    def _texts(
-        self,
-        stage: Stage,
-        stream: Stream,
-        grammar: ArgumentGrammar,
-        decoding: Decoding,
-        watch: Callable[[Step], object] = lambda step: None,
-    ) -> Generator[Event, None, Ran[dict[str, Any]]]:
-        """Write a stage's span, as text."""
-        return (yield from texts(self._runner.writing(stage, stream, grammar, decoding), grammar.spelled, watch))
-
-    def _grammar(self, tool: Tool, schema: Mapping[str, Any]) -> ArgumentGrammar:
-        if self._tokenizer is None:
-            self._tokenizer = GrammarTokenizer(self.base.tokenizer)
-        return ArgumentGrammar(replace(tool, parameters=schema), self._tokenizer)
-
-    def _stage(self, name: str, tool: Tool | None = None) -> Stage:
-        """The stage with the adapter that serves it, loaded at most once."""
-        key = (name, f"{tool.server}/{tool.name}" if tool else "")
-        if key not in self._stages:
-            found = self.bundle.adapter_for(name, tool) if self.bundle else None
-            stage = Stage(name)
-            if found:
-                slot, adapter = found
-                held = self.base.hold(adapter)
-                self._held.append(held)
-                stage = Stage(name, held, slot.path, slot.grounding)
-            self._stages[key] = stage
-        return self._stages[key]
-
-    def _check_memory(self, budget: int | None) -> None:
+    def _keep_within(self, budget: int) -> None:
         weights: dict[str, mx.array] = tree_flatten(self.base.model.parameters(), destination={})  # type: ignore[assignment]
         needed = sum(array.nbytes for array in weights.values())
         needed += sum(adapter.nbytes for adapter in self.base.bank.resident)
-        if budget is not None and needed > budget:
+        if needed > budget:
             raise ModelError(
                 "the model and its adapters exceed the memory budget",
                 where=self.base.name,
@@ -378,12 +303,10 @@ class DualTune:
                 expected=f"at most {budget / 2**20:.0f} MiB",
                 fix="raise the budget, or use a smaller or quantised model",
             )
-        if budget is not None:
-            self.base.fusion.budget = min(self.base.fusion.budget, budget - needed)
-
-
-def _choices(tools: tuple[Tool, ...]) -> dict[str, Tool]:
-    return {**labels(tools), RESPOND.name: RESPOND}
+        prefixes = self._caller.runner.prefixes
+        prefixes.budget = min(prefixes.budget, (budget - needed) // 2)
+        self._fused_limit = budget - needed - prefixes.budget
+        self.base.limit_fused(self._fused_limit)
 
 
 def _tool_of_scope(scope: str) -> Tool | None:

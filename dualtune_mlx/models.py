@@ -56,6 +56,7 @@ class BaseModel:
     fingerprint: str = field(init=False)
     line: Line = field(init=False, repr=False, compare=False, default_factory=Line)
     _holders: Counter[str] = field(init=False, repr=False, compare=False, default_factory=Counter)
+    _limits: list[int] = field(init=False, repr=False, compare=False, default_factory=list)
 
     def __post_init__(self) -> None:
         _check_kind(self.name, self.model)
@@ -99,6 +100,16 @@ class BaseModel:
             del self._holders[adapter.content]
             self.fusion.forget(adapter)
             self.bank.unload(adapter)
+
+    def limit_fused(self, nbytes: int) -> None:
+        """Let fused weights take so many bytes at most, until ``unlimit_fused``; the lowest of all limits counts."""
+        self._limits.append(nbytes)
+        self.fusion.resize(min([FUSED_BUDGET, *self._limits]))
+
+    def unlimit_fused(self, nbytes: int) -> None:
+        """Take a limit back."""
+        self._limits.remove(nbytes)
+        self.fusion.resize(min([FUSED_BUDGET, *self._limits]))
 
     def caches(self) -> list[KVCache]:
         """Empty caches, a layer each, that keep every token, also those that a sliding window has passed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -12,15 +12,19 @@ import mlx.core as mx
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import (
+    Answers,
     ArgumentGrammar,
+    Branch,
     Branches,
     Decoding,
     Fork,
     Grounding,
     Lookup,
+    Paths,
     Ranked,
     Step,
     Tape,
+    Writer,
     best_first,
     written,
 )
@@ -81,67 +85,33 @@ class StageRunner:
             forks = _Forks(forward, stream.active(stage.name, stage.border))
             return Ran(best_first(names, forks.log_probabilities, top_k), forward.usage)
 
-    def write(
-        self,
-        stage: Stage,
-        stream: Stream,
-        grammar: ArgumentGrammar,
-        decoding: Decoding,
-        watch: Callable[[Step], object] = lambda step: None,
-    ) -> Ran[dict[str, Any]]:
-        """The stage's span as a JSON object, under a grammar; ``watch`` sees every step of ``writing``.
-
-        Raises:
-            DecodingError: when it is not complete after ``decoding.max_tokens`` tokens.
-        """
-        steps = self.writing(stage, stream, grammar, decoding)
-        while True:
-            try:
-                watch(next(steps))
-            except StopIteration as end:
-                ran: Ran[dict[str, Any]] = end.value
-                return ran
-
     def writing(
         self, stage: Stage, stream: Stream, grammar: ArgumentGrammar, decoding: Decoding
     ) -> Generator[Step, None, Ran[dict[str, Any]]]:
-        """``write`` step by step; close the generator to stop between two of them.
+        """The stage's span as a JSON object, under a grammar, step by step; close the generator to stop between two.
 
         Nothing else may use the model until it is done or closed.
+
+        Raises:
+            DecodingError: when it is not complete after ``decoding.max_tokens`` tokens.
         """
         with self._pass(stage, stream) as forward:
             seen = Lookup(stream.tokens[stream.last("prefix").end : stream.last(stage.name).start])
             draft = (lambda: grammar.beginning(seen.draft())) if decoding.draft else tuple
             tape = Tape(stream.active(stage.name, stage.border), forward.extend, forward.take_back, draft)
-            tokens: list[int] = []
-            for step in written(grammar, tape, decoding):
-                if step.forced:
-                    forward.usage.forced_tokens += len(step.tokens)
-                else:
-                    forward.usage.decoded_tokens += 1
-                tokens += step.tokens
+            writer = Writer(grammar, decoding)
+            for step in written(writer, tape):
+                count(step, forward.usage)
                 seen.append(step.tokens)
                 yield step
-            return Ran(grammar.value(tokens), forward.usage)
+            return Ran(writer.value, forward.usage)
 
-    @contextmanager
-    def _pass(self, stage: Stage, stream: Stream) -> Iterator[_Forward]:
-        """A forward pass that stands at the activation point, with the stage's adapter active."""
-        self._check_length(stream)
-        usage = StageUsage(adapter=stage.adapter_name)
-        bank, fusion, began = self.base.bank, self.base.fusion, time.perf_counter()
-        switches, fusions = bank.switches, fusion.fusions
-        caches = self._caches(stage, stream.tokens[: stream.activation(stage.border)], usage)
-        fusion.activate(stage.adapter)
-        try:
-            yield _Forward(self.base, caches, usage)
-        finally:
-            if stage.adapter is not None:
-                fusion.ran(stage.adapter, usage.forwards)
-            usage.switches, usage.fusions = bank.switches - switches, fusion.fusions - fusions
-            usage.seconds = time.perf_counter() - began
+    def check_length(self, stream: Stream) -> None:
+        """Refuse what the model was not made for.
 
-    def _check_length(self, stream: Stream) -> None:
+        Raises:
+            PromptError: when the stream is longer than the model's context.
+        """
         limit = self.base.context_length
         if limit is not None and len(stream) > limit:
             raise PromptError(
@@ -152,7 +122,7 @@ class StageRunner:
                 fix="shorten the conversation, show fewer tools, or use shorter tool cards",
             )
 
-    def _caches(self, stage: Stage, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
+    def caches(self, stage: Stage, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
         """Caches that hold the KV of some tokens before the border; what is known is not computed again."""
         snapshot, known = self.prefixes.longest(tokens, stage.before)
         caches = snapshot.caches(known) if snapshot else self.base.caches()
@@ -163,6 +133,23 @@ class StageRunner:
                 self.base.prefill(tokens[known:], caches)
             self.prefixes.add(Snapshot.of(tokens, caches), stage.before)
         return caches
+
+    @contextmanager
+    def _pass(self, stage: Stage, stream: Stream) -> Iterator[_Forward]:
+        """A forward pass that stands at the activation point, with the stage's adapter active."""
+        self.check_length(stream)
+        usage = StageUsage(adapter=stage.adapter_name)
+        bank, fusion, began = self.base.bank, self.base.fusion, time.perf_counter()
+        switches, fusions = bank.switches, fusion.fusions
+        caches = self.caches(stage, stream.tokens[: stream.activation(stage.border)], usage)
+        fusion.activate(stage.adapter)
+        try:
+            yield _Forward(self.base, caches, usage)
+        finally:
+            if stage.adapter is not None:
+                fusion.ran(stage.adapter, usage.forwards)
+            usage.switches, usage.fusions = bank.switches - switches, fusion.fusions - fusions
+            usage.seconds = time.perf_counter() - began
 
 
 class _Forward:
@@ -184,11 +171,11 @@ class _Forward:
         for cache in self.caches:
             cache.trim(count)
 
-    def grow(self, branches: Branches, paths: Sequence[tuple[int, ...]]) -> mx.array:
-        """The logits (paths, vocabulary) behind some paths."""
-        batch = branches.grow(paths)
+    def grow(self, branches: Branches, pieces: Sequence[Branch]) -> mx.array:
+        """The logits (pieces, vocabulary) behind some new pieces of branches."""
+        batch = branches.grow(pieces)
         states = self._hidden(batch.tokens, batch.caches, sum(batch.lengths))
-        return self.base.head(states[mx.arange(len(paths)), mx.array(batch.lengths) - 1])
+        return self.base.head(states[mx.arange(len(pieces)), mx.array(batch.lengths) - 1])
 
     def _hidden(self, tokens: mx.array, caches: list[Any], count: int) -> mx.array:
         self.usage.forwards += 1
@@ -202,19 +189,32 @@ class _Forks:
     def __init__(self, forward: _Forward, before: Sequence[int]) -> None:
         self._forward = forward
         self._before = before
-        self._branches: Branches | None = None
+        self._tree: tuple[Branches, Paths] | None = None
 
-    def log_probabilities(self, forks: Sequence[Fork]) -> list[list[float]]:
-        paths = [fork.path for fork in forks]
-        if self._branches is None:
-            (path,) = paths
-            logits = self._forward.extend((*self._before, *path))
-            self._branches = Branches(self._forward.caches, path)
+    def log_probabilities(self, forks: Sequence[Fork]) -> Answers:
+        if self._tree is None:
+            (fork,) = forks
+            logits = self._forward.extend((*self._before, *fork.path))
+            branches = Branches(self._forward.caches)
+            self._tree = branches, Paths(fork.path, branches.trunk)
         else:
-            logits = self._forward.grow(self._branches, paths)
+            branches, paths = self._tree
+            logits = self._forward.grow(branches, [paths.add(fork.path) for fork in forks])
         self._forward.usage.decoded_tokens += len(forks)
-        chosen = [row[mx.array(list(fork.children))] for row, fork in zip(logits, forks, strict=True)]
-        return [_log_softmax(allowed) for allowed in chosen]
+        return answers(logits, forks)
+
+
+def count(step: Step, usage: StageUsage) -> None:
+    """Add a step of writing to what a stage cost."""
+    if step.forced:
+        usage.forced_tokens += len(step.tokens)
+    else:
+        usage.decoded_tokens += 1
+
+
+def answers(logits: mx.array, forks: Sequence[Fork]) -> Answers:
+    """The log-probabilities of each fork's children, by the logits (forks, vocabulary) behind them."""
+    return [_log_softmax(row[mx.array(list(fork.children))]) for row, fork in zip(logits, forks, strict=True)]
 
 
 def _log_softmax(logits: mx.array) -> list[float]:

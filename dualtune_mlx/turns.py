@@ -131,7 +131,7 @@ class Worker:
             try:
                 for item in work(place):
                     put(item)
-            except BaseException as error:
+            except BaseException as error:  # whatever ends the work has to reach who waits for it
                 end = _End(error)
             with suppress(RuntimeError):  # the loop is closed, so nobody waits
                 put(end)

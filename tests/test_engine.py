@@ -7,10 +7,11 @@ import mlx.core as mx
 import pytest
 from mlx_lm.models.cache import make_prompt_cache
 
-from dualtune_mlx import DualTune, Tool, ToolCall, engine
+from dualtune_mlx import DualTune, Tool, ToolCall, calling
 from dualtune_mlx.decoding import Decoding, choice, confidence
 from dualtune_mlx.decoding.grounding import spans_of
 from dualtune_mlx.errors import UsageError
+from dualtune_mlx.events import returned
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.stage import Stage, StageRunner
 from dualtune_mlx.tools import RESPOND, as_messages
@@ -88,7 +89,7 @@ def with_adapters(dualtune, activation, tools):
     for seed, name in enumerate(("selector", "arguments"), 1):
         stage = Stage(name, bank.load(adapter_for(bank, seed, activation)), name)
         for tool in tools:
-            dualtune._stages[(name, f"{tool.server}/{tool.name}" if name == "arguments" else "")] = stage
+            dualtune._caller.stages[(name, f"{tool.server}/{tool.name}" if name == "arguments" else "")] = stage
 
 
 def choosing_a_tool(activation, tools):
@@ -98,7 +99,7 @@ def choosing_a_tool(activation, tools):
         dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
         with_adapters(dualtune, activation, tools)
         if dualtune.select("show a.txt", tools, top_k=1)[0][0] is not RESPOND:
-            dualtune._runner.prefixes.clear()
+            dualtune._caller.runner.prefixes.clear()
             base.bank.activate(None)
             return dualtune
     raise AssertionError("no seed chooses a tool")
@@ -135,7 +136,7 @@ def test_an_adapter_acts_from_its_activation_point_and_nowhere_before(dualtune, 
         caches = make_prompt_cache(base.model)
         with bank.placed({}):
             base.prefill(tokens[:begins], caches)
-        with bank.placed(dualtune._stages[("selector", "")].adapter.layers):
+        with bank.placed(dualtune._caller.stages[("selector", "")].adapter.layers):
             return base.head(base.hidden(mx.array([tokens[begins:]]), caches)[0, -1])
 
     stream = dualtune.prompt.stream(as_messages("show a.txt"), tools, ToolCall("respond"))
@@ -151,10 +152,10 @@ def test_a_stage_never_sees_another_adapter_s_keys(activation):
     dualtune = choosing_a_tool(activation, tools)
     call = dualtune.call("show a.txt", tools, max_tokens=64)
     again = dualtune.select("show a.txt", tools, top_k=1)
-    dualtune._runner.prefixes.clear()
+    dualtune._caller.runner.prefixes.clear()
     tool = next(tool for tool in tools if tool.name == call.name)
     assert dualtune.arguments("show a.txt", tool, tools, max_tokens=64) == call.arguments
-    dualtune._runner.prefixes.clear()
+    dualtune._caller.runner.prefixes.clear()
     assert dualtune.select("show a.txt", tools, top_k=1) == again
 
 
@@ -205,7 +206,7 @@ def test_a_call_may_change_the_engine_s_decoding_for_itself():
 def test_names_with_a_common_beginning_cost_one_pass(dualtune):
     """What all names begin with goes with the tokens before it; one name alone costs nothing."""
     stream = dualtune.prompt.stream(as_messages("show a.txt"), TOOLS, ToolCall("respond"))
-    runner, stage = dualtune._runner, Stage("selector")
+    runner, stage = dualtune._caller.runner, Stage("selector")
     before = len(stream.active("selector", "turn"))
     ran = runner.choose(stage, stream, {"a": (1, 2, 3), "b": (1, 2, 4)}, 2)
     assert (ran.usage.forwards, ran.usage.active_tokens, ran.usage.decoded_tokens) == (1, before + 2, 1)
@@ -217,7 +218,7 @@ def test_a_choice_computes_every_token_on_the_way_to_a_fork_once(dualtune):
     tools = [Tool(name, "", PATH) for name in ("list", "list_all", "list_all_of", "read_all", "read_any", "write")]
     stream = dualtune.prompt.stream(as_messages("show a.txt"), tools, ToolCall("respond"))
     names = dualtune.prompt.names(tools)
-    ran = dualtune._runner.choose(Stage("selector"), stream, names, len(names))
+    ran = dualtune._caller.runner.choose(Stage("selector"), stream, names, len(names))
     inner = {tokens[:n] for tokens in names.values() for n in range(len(tokens))}
     forks = {path for path in inner if len({t[: len(path) + 1] for t in names.values() if t[: len(path)] == path}) > 1}
     nodes = {fork[:n] for fork in forks for n in range(1, len(fork) + 1)}
@@ -262,9 +263,10 @@ def written_with(grounding: str) -> tuple[dict, StageUsage]:
     """What a tiny model draws for two strings that are grounded; its free texts are never spans."""
     base, tool = tiny.model(), Tool("t", "", WORDS, "s")
     dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
-    dualtune._stages["arguments", "s/t"] = Stage("arguments", grounding={"s/t": {"a": (), "b": ()}})
+    dualtune._caller.stages["arguments", "s/t"] = Stage("arguments", grounding={"s/t": {"a": (), "b": ()}})
     decoding = Decoding(grounding=grounding, temperature=1.0, max_tokens=5000)
-    ran = dualtune._write(as_messages("show one.txt"), (tool,), tool, decoding)
+    caller = dualtune._caller
+    ran = returned(caller.writing(caller.task(as_messages("show one.txt"), (tool,), tool), decoding))
     return ran.value, ran.usage
 
 
@@ -279,7 +281,7 @@ def test_grounding_is_what_the_data_says_or_off():
 
 @pytest.mark.parametrize("unsure", ["", "a", "b", "ab"])
 def test_grounding_auto_holds_what_the_model_was_not_sure_of(monkeypatch, unsure):
-    monkeypatch.setattr(engine, "unsure_strings", lambda pieces: set(unsure))
+    monkeypatch.setattr(calling, "unsure_strings", lambda pieces: set(unsure))
     value, usage = written_with("auto")
     free, alone = written_with("off")
     assert held(value) == unsure

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import subprocess
 import sys
 import textwrap
 
 import mlx.core as mx
 import pytest
+from mlx.utils import tree_flatten
 
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.errors import ModelError, UsageError
-from dualtune_mlx.models import load_model
+from dualtune_mlx.models import FUSED_BUDGET, load_model
 from dualtune_mlx.prompts import Template
 from tests import tiny
 from tests.adapters.adapters import adapter_for
@@ -91,6 +93,62 @@ def test_an_engine_that_could_not_be_loaded_leaves_nothing(bundle):
     with pytest.raises(ModelError, match="memory budget"):
         DualTune.load(bundle.folder, model=base, memory_budget=1)
     assert base.bank.resident == ()
+
+
+@pytest.fixture
+def no_spare_buffers():
+    """MLX gives an array a spare buffer of up to two pages more than it needs: here it has none to spare."""
+    limit = mx.set_cache_limit(0)
+    yield
+    mx.set_cache_limit(limit)
+
+
+@pytest.mark.usefixtures("no_spare_buffers")
+def test_memory_stays_within_the_budget_over_200_random_calls(bundle):
+    """Weights, 30 adapters, prefixes and fused weights; a call's own arrays are gone when it is done."""
+    base = load_model(bundle.model)
+    many = Bundle(
+        bundle.folder.parent / "many", base.name, base.fingerprint, "chatml", Template("chatml").hash, "signature"
+    )
+    tools = [Tool(f"tool_{number}", "Do.", PATH, "s") for number in range(30)]
+    many = many.with_adapter("selector", "", adapter_for(base.bank, 100, "turn"), {}, tools)
+    for number, tool in enumerate(tools):
+        many = many.with_adapter("arguments", f"s/{tool.name}", adapter_for(base.bank, number, "turn"), {}, tools)
+    empty = active()
+    with DualTune.load(many.folder, model=base) as unlimited:
+        adapters = active() - empty
+        unlimited.base.fusion.policy = "always"
+        unlimited.arguments("show", tools[0], tools, max_tokens=64)
+        size = unlimited.base.fusion.nbytes
+    room = 6 * size
+    generator, taken = random.Random(0), []
+    weights = sum(array.nbytes for _, array in tree_flatten(base.model.parameters()))
+    with DualTune.load(many.folder, model=base, memory_budget=weights + adapters + room) as dualtune:
+        loaded = active()
+        prefixes = dualtune._caller.runner.prefixes
+        for _ in range(200):
+            visible = generator.sample(tools, generator.randrange(1, 5))
+            words = generator.choices(["show", "a.txt", "the", "folder", "now"], k=generator.randrange(1, 40))
+            dualtune.arguments(" ".join(words), visible[0], visible, max_tokens=64)
+            taken.append(mx.get_active_memory() - loaded)
+            assert base.fusion.nbytes + prefixes.nbytes <= room
+        assert base.fusion.evictions > 20
+        assert max(taken) <= room * 1.01  # the allocator rounds every buffer up
+        assert taken[-1] > room / 2, "the budget is used"
+        del prefixes
+    assert base.fusion.budget == FUSED_BUDGET
+    assert active() - empty < SLACK
+
+
+def test_the_lowest_of_several_budgets_counts_until_its_engine_is_closed(bundle):
+    base = load_model(bundle.model)
+    tight, wide = (DualTune.load(bundle.folder, model=base, memory_budget=room) for room in (4 * 2**20, 2**30))
+    low = base.fusion.budget
+    assert low < 4 * 2**20
+    wide.close()
+    assert base.fusion.budget == low
+    tight.close()
+    assert base.fusion.budget == FUSED_BUDGET
 
 
 def test_a_closed_engine_says_so_and_may_be_closed_again(bundle):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from dualtune_mlx import DualTune, Tool, engine
+from dualtune_mlx import DualTune, Tool, calling, engine
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.events import ArgumentText, Candidates, Done, Event, StageBegins
 from dualtune_mlx.prompts import Prompt, Template
@@ -96,11 +96,11 @@ def test_no_event_ends_inside_a_character():
 
 
 def test_where_arguments_are_written_again_their_stage_begins_again(monkeypatch):
-    monkeypatch.setattr(engine, "unsure_strings", lambda pieces: {"a"})
+    monkeypatch.setattr(calling, "unsure_strings", lambda pieces: {"a"})
     tools = [Tool("one", "", WORDS, "s"), Tool("two", "", WORDS, "s")]
     dualtune = made(tools)
-    for key, stage in dualtune._stages.items():
-        dualtune._stages[key] = replace(stage, grounding={"s/one": {"a": ()}, "s/two": {"a": ()}})
+    for key, stage in dualtune._caller.stages.items():
+        dualtune._caller.stages[key] = replace(stage, grounding={"s/one": {"a": ()}, "s/two": {"a": ()}})
     events = list(dualtune.stream(REQUEST, tools, grounding="auto", temperature=1.0, max_tokens=5000))
     assert [e.stage for e in events if isinstance(e, StageBegins)] == ["selector", "arguments", "arguments"]
     assert json.loads(text_of(events)) == events[-1].call.arguments
@@ -215,6 +215,6 @@ def test_a_call_that_is_cancelled_while_it_waits_leaves_the_line(forwards):
 def test_a_stage_without_an_adapter_streams_too():
     base = tiny.model()
     dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
-    assert dualtune._stage("selector") == Stage("selector")
+    assert dualtune._caller.stage("selector") == Stage("selector")
     events = list(dualtune.stream(REQUEST, TOOLS, max_tokens=64))
     assert plain(events[-1].call)[0] == plain(dualtune.call(REQUEST, TOOLS, max_tokens=64))[0]

@@ -34,7 +34,7 @@ def engines(policy: str = "off", **changes):
         for part, name in enumerate(("selector", "arguments")):
             stage = Stage(name, base.hold(adapter_for(base.bank, 10 * number + part + 1, activation)), name)
             for tool in TOOLS:
-                dualtune._stages[(name, f"/{tool.name}" if name == "arguments" else "")] = stage
+                dualtune._caller.stages[(name, f"/{tool.name}" if name == "arguments" else "")] = stage
         made.append(dualtune)
     return made
 

@@ -24,6 +24,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 OTHERWISE_NAMED = {"yaml": "pyyaml"}
 """Modules that do not bear their distribution's name."""
+EXTRAS = {"orchestration": "mcp", "conversion": "gguf"}
+"""The rooms that may import what an extra brings."""
 
 
 def distributions(requirements: list[str]) -> set[str]:
@@ -68,25 +70,27 @@ def test_every_other_file_is_package_data() -> None:
 
 
 def test_every_import_is_declared() -> None:
-    core, mcp = (distributions(r) for r in (PROJECT["dependencies"], PROJECT["optional-dependencies"]["mcp"]))
+    core = distributions(PROJECT["dependencies"])
+    extras = {room: distributions(PROJECT["optional-dependencies"][extra]) for room, extra in EXTRAS.items()}
     undeclared = [
         f"{file}: {name}"
         for file, name in third_party_imports()
-        if name not in (core | mcp if "orchestration" in file.parts else core)
+        if name not in core.union(*(extras[room] for room in extras.keys() & set(file.parts)))
     ]
-    assert undeclared == [], "add it to pyproject.toml; the extra mcp serves dualtune_mlx/orchestration only"
+    assert undeclared == [], f"add it to pyproject.toml; extras serve one room each: {EXTRAS}"
 
 
 def test_every_dependency_is_imported() -> None:
     imported = {name for _, name in third_party_imports()}
-    assert distributions([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["mcp"]]) <= imported
+    extras = [requirement for extra in EXTRAS.values() for requirement in PROJECT["optional-dependencies"][extra]]
+    assert distributions([*PROJECT["dependencies"], *extras]) <= imported
 
 
 @pytest.mark.parametrize("extra", ["core", *PROJECT["optional-dependencies"]])
 def test_every_dependency_is_bounded(extra: str) -> None:
     requirements = PROJECT["dependencies"] if extra == "core" else PROJECT["optional-dependencies"][extra]
     open_ended = [r for r in requirements if "==" not in r and not (">=" in r and "<" in r)]
-    assert open_ended == (["dualtune-mlx[mcp]"] if extra == "demo" else [])
+    assert open_ended == {"demo": ["dualtune-mlx[mcp]"], "dev": ["dualtune-mlx[gguf]"]}.get(extra, [])
 
 
 def test_the_changelog_begins_with_this_version() -> None:

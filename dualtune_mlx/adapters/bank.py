@@ -18,7 +18,7 @@ from mlx.utils import tree_unflatten
 
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.config import PARTS, AdapterConfig, slice_of
-from dualtune_mlx.adapters.low_rank import Linear, LowRank, LowRankLinear, Update, row_norms, shape_of
+from dualtune_mlx.adapters.low_rank import Held, Linear, LowRank, LowRankLinear, Update, row_norms, shape_of
 from dualtune_mlx.adapters.targets import layer_range, matching
 from dualtune_mlx.errors import AdapterError
 
@@ -41,7 +41,7 @@ class AdapterBank:
         self.switches = 0
         self._resident: dict[str, Adapter] = {}
         self._fused: dict[str, Mapping[str, Update]] = {}
-        self._placed: list[Mapping[str, Update]] = []
+        self._placed: list[Mapping[str, Held]] = []
 
     def load(self, adapter: Adapter | str | Path) -> Adapter:
         """Make an adapter resident; one with the same content is kept only once.
@@ -120,7 +120,7 @@ class AdapterBank:
             self._fill()
 
     @contextmanager
-    def placed(self, layers: Mapping[str, Update]) -> Iterator[None]:
+    def placed(self, layers: Mapping[str, Held]) -> Iterator[None]:
         """For the time of the block, use these updates (traced arrays in training, for example)."""
         self._placed.append(layers)
         self._fill()
@@ -181,7 +181,7 @@ class AdapterBank:
 
     def _fill(self) -> None:
         """Fill the slots: with what is placed, else with the active adapter, fused where it is."""
-        layers: Mapping[str, Update] = {}
+        layers: Mapping[str, Held] = {}
         if self._placed:
             layers = self._placed[-1]
         elif self.active is not None:

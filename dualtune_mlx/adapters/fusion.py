@@ -140,6 +140,16 @@ class FusionCache:
         """Let an adapter be evicted like any other."""
         self._pinned.discard(adapter.content)
 
+    def resize(self, budget: int) -> None:
+        """Change the budget, and release what is over it, pinned adapters last; low-rank adapters are counted anew."""
+        self.budget = budget
+        for adapter in sorted(self._fused(), key=lambda a: (a.content in self._pinned, self._account(a).last)):
+            if self.nbytes > budget:
+                self.unpin(adapter)
+                self._evict(adapter)
+        for content in self._accounts.keys() - self.bank.fused.keys():
+            del self._accounts[content]
+
     def forget(self, adapter: Adapter) -> None:
         """Release an adapter's fused weights and what is known of its use; where it is active it acts on, low-rank."""
         self.bank.drop_fused(adapter)

@@ -6,7 +6,7 @@ W + s (A B)ᵀ to a learned magnitude m. Fused, y = W' x, with W' = W + s (A B)�
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -111,7 +111,9 @@ class Requantized:
 
 
 Update = LowRank | Fused | Requantized
-"""What a slot may hold."""
+"""How one adapter acts in a layer."""
+Held = LowRank | Callable[[mx.array, Linear], mx.array]
+"""What a slot may hold: besides, what gives the layer's whole output for its inputs."""
 
 
 class LowRankLinear(nn.Module):
@@ -120,7 +122,7 @@ class LowRankLinear(nn.Module):
     def __init__(self, linear: Linear) -> None:
         super().__init__()
         self.linear = linear
-        self.update_slot: Update | None = None
+        self.update_slot: Held | None = None
 
     def __call__(self, x: mx.array) -> mx.array:
         update = self.update_slot
@@ -136,7 +138,7 @@ class LowRankLinear(nn.Module):
             plain = y if kept is x else self.linear(kept)
             if "bias" in self.linear:
                 plain = plain - self.linear.bias
-            ratio = _ratio(self.linear, update, update.magnitude)
+            ratio = ratio_of(self.linear, update, update.magnitude)
             change = (ratio - 1) * plain + ratio * change
         return y + change.astype(y.dtype)
 
@@ -158,7 +160,7 @@ def merged(linear: Linear, update: LowRank) -> mx.array:
     weight = mx.addmm(_weight(linear).astype(mx.float32), b.T, a.T, alpha=update.scale)
     if update.magnitude is None:
         return weight
-    return weight * _ratio(linear, update, update.magnitude)[:, None]
+    return weight * ratio_of(linear, update, update.magnitude)[:, None]
 
 
 def type_of(linear: Linear) -> mx.Dtype:
@@ -174,19 +176,19 @@ def shape_of(linear: Linear) -> tuple[int, int]:
     return inputs, outputs
 
 
+def ratio_of(linear: Linear, update: LowRank, magnitude: mx.array) -> mx.array:
+    """The factor m / ‖W + s (A B)ᵀ‖ of every output (outputs,)."""
+    norm = row_norms(linear, update) if update.norm is None else update.norm
+    # A row of zeros has no direction, and 0/0 would spread: it stays zero.
+    return magnitude / mx.where(norm == 0, 1, norm)
+
+
 def _dropped(x: mx.array, update: LowRank) -> mx.array:
     """The inputs with a share of them zero and the others raised, so that the expectation stays; else ``x`` itself."""
     if not update.dropout or update.key is None:
         return x
     keep = 1 - update.dropout
     return mx.where(mx.random.bernoulli(keep, x.shape, key=update.key), x * (1 / keep), 0)
-
-
-def _ratio(linear: Linear, update: LowRank, magnitude: mx.array) -> mx.array:
-    """The factor m / ‖W + s (A B)ᵀ‖ of every output (outputs,)."""
-    norm = row_norms(linear, update) if update.norm is None else update.norm
-    # A row of zeros has no direction, and 0/0 would spread: it stays zero.
-    return magnitude / mx.where(norm == 0, 1, norm)
 
 
 def _weight(linear: Linear) -> mx.array:

@@ -45,6 +45,7 @@ SHOWN = 400  # characters of a result
 )
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Decides every draw.")
 @options.grounding
+@options.routing
 @options.max_tokens
 @json_option
 def command(
@@ -59,6 +60,7 @@ def command(
     temperature: float,
     seed: int,
     grounding: str,
+    routing: str,
     max_tokens: int,
     json_to: str | None,
 ) -> None:
@@ -75,7 +77,7 @@ def command(
     with ExitStack() as stack:
         toolbox = stack.enter_context(connected(read_config(mcp))) if mcp else None
         tools = visible_tools(toolbox) if toolbox else read_tools(tools_file or Path())
-        dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding))
+        dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
         call = dualtune.call(request, tools, top_k=top_k, abstain=abstain)
         made = not call.is_respond and not call.abstained
         result = toolbox.execute(call) if toolbox and execute and made else None

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import click
+from rich.table import Column, Table
 
-from dualtune_mlx.cli.output import console
-from dualtune_mlx.conversion.gguf import DTYPES, from_gguf
+from dualtune_mlx.cli.output import console, progress
+from dualtune_mlx.conversion.gguf import DTYPES, Plan, plan_conversion
+from dualtune_mlx.conversion.gguf_weights import Quantization
 
 
 @click.group("convert")
 def command() -> None:
     """Convert models to MLX."""
+
+
+class _Quantize(click.ParamType):
+    """``4``, ``8``, or with the size of the groups: ``4:32``."""
+
+    name = "BITS[:GROUP]"
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> Quantization:
+        numbers = re.fullmatch(r"(\d+)(?::(\d+))?", str(value), re.ASCII)
+        if numbers is None:
+            self.fail(f"{value!r} is not BITS or BITS:GROUP, e.g. 4 or 4:32", parameter, context)
+        return Quantization(*(int(number) for number in numbers.groups() if number))
 
 
 @command.command("from-gguf")
@@ -21,7 +37,33 @@ def command() -> None:
 @click.option(
     "--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Type of the weights."
 )
-def gguf(source: Path, destination: Path, dtype: str) -> None:
-    """Convert a llama or qwen2 GGUF file to a model folder that mlx-lm loads."""
-    from_gguf(source, destination, dtype)
-    console(None).print(f"written to {destination}")
+@click.option("--quantize", type=_Quantize(), help="Quantise for MLX: 4 or 8 bits, in groups of 64 if not given.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
+def gguf(source: Path, destination: Path, dtype: str, quantize: Quantization | None, dry_run: bool) -> None:
+    """Convert a GGUF file (llama, qwen2, qwen3, gemma3) to a model folder that mlx-lm loads."""
+    out = console(None)
+    plan = plan_conversion(source, dtype, quantize)
+    if dry_run:
+        out.print(_as_table(plan))
+        return
+    with progress(out, "converting") as done:
+        plan.write(destination, done)
+    out.print(f"written to {destination}", markup=False)
+
+
+def _as_table(plan: Plan) -> Table:
+    """What becomes of the tensors; those that differ in their block alone share a row."""
+    size = sum(weight.nbytes for weight in plan.weights)
+    title = (
+        f"{plan.config['model_type']}, {plan.config['num_hidden_layers']} layers, {plan.tokenizer.size:,} tokens "
+        f"({plan.tokenizer.kind}): {size / 2**20:,.1f} MiB"
+    )
+    whole = [Column(name, no_wrap=True) for name in ("tensors", "", "shape", "type", "as")]
+    table = Table(*whole, Column("becomes", overflow="fold"), title=title, box=None)
+    rows = Counter(
+        (re.sub(r"\d+", "*", w.source), w.shape, w.stored, w.becomes, re.sub(r"\d+", "*", w.target))
+        for w in plan.weights
+    )
+    for (source, shape, *rest), count in rows.items():
+        table.add_row(source, str(count), " x ".join(map(str, shape)), *rest)
+    return table

@@ -25,6 +25,7 @@ from dualtune_mlx.evaluation.calls import METRICS
 @options.template
 @options.cards
 @options.grounding
+@options.routing
 @options.max_tokens
 @json_option
 def command(
@@ -36,6 +37,7 @@ def command(
     template: str,
     cards: str,
     grounding: str,
+    routing: str,
     max_tokens: int,
     json_to: str | None,
 ) -> None:
@@ -45,12 +47,16 @@ def command(
     """
     if (bundle is None) == (not base):
         raise click.UsageError("Give either --bundle or --base.")
+    if bundle:
+        options.only_with("--base", "template", "cards")
+    else:
+        options.only_with("--bundle", "grounding")
     out = console(json_to)
     trajectories = read_trajectories(data)
     loaded = (
-        DualTune.load(bundle, model, decoding=Decoding(grounding=grounding))
+        DualTune.load(bundle, model, decoding=Decoding(grounding=grounding), routing=routing)
         if bundle
-        else DualTune.without_adapters(options.required_model(model), template, cards)
+        else DualTune.without_adapters(options.required_model(model), template, cards, routing)
     )
     with loaded as dualtune, progress(out, f"eval {suite}") as bar:
         report = evaluate_calls(dualtune, trajectories, max_tokens, lambda done, total: bar(done, total, ""))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
+from dualtune_mlx.calling import ROUTINGS
 from dualtune_mlx.decoding import GROUNDINGS
 from dualtune_mlx.engine import MAX_TOKENS
 from dualtune_mlx.models import EMBEDDED
@@ -22,8 +24,23 @@ grounding = click.option(
     show_default=True,
     help="Hold the strings that training always saw copied to spans of the conversation; or none; or the unsure ones.",
 )
+routing = click.option(
+    "--routing",
+    type=click.Choice(ROUTINGS),
+    default="auto",
+    show_default=True,
+    help="Choose servers, and groups of a large one's tools, before tools: where the bundle has a router; or not.",
+)
 CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or with the full schema."
 cards = click.option("--cards", type=click.Choice(CARDS), default="signature", show_default=True, help=CARDS_HELP)
+
+
+def only_with(owner: str, *names: str) -> None:
+    """Refuse options of the running command that do nothing without another one."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"Option '--{name}' goes with '{owner}' only.")
 
 
 def required_model(model: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -79,18 +80,18 @@ def as_json(stage: str, planned: Plan, examples: int, prefix: int, budget: float
 
 
 def as_table(values: list[dict[str, Any]]) -> Table:
-    table = Table("stage", "examples", "prefix", "steps", "batch", "peak memory", "largest batch", "time")
-    for value in values:
-        table.add_row(
-            value["stage"],
-            f"{value['examples']:,}",
-            f"{value['prefix_tokens']:,} tokens",
-            f"{value['steps']:,}",
-            str(value["batch_size"]),
-            f"{value['peak_memory'] / GIB:.2f} GiB",
-            f"{value['largest_batch']:,} in {value['budget'] / GIB:.1f} GiB",
-            duration(value["seconds"]),
-        )
+    """A column a stage."""
+    table = Table("", *(value["stage"] for value in values))
+    rows: dict[str, Callable[[dict[str, Any]], str]] = {
+        "examples": lambda value: f"{value['examples']:,}",
+        "prefix": lambda value: f"{value['prefix_tokens']:,} tokens",
+        "steps": lambda value: f"{value['steps']:,} of {value['batch_size']} at once",
+        "peak memory": lambda value: f"{value['peak_memory'] / GIB:.2f} GiB",
+        "largest batch": lambda value: f"{value['largest_batch']:,} in {value['budget'] / GIB:.1f} GiB",
+        "time": lambda value: duration(value["seconds"]),
+    }
+    for name, cell in rows.items():
+        table.add_row(name, *map(cell, values))
     return table
 
 

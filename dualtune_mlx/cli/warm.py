@@ -60,8 +60,9 @@ class Warmed:
 def command(bundle: Path, model: str | None, tools_file: Path | None, mcp: Path | None, json_to: str | None) -> None:
     """Compute the prefixes of tool sets once, into BUNDLE/prefixes; later starts read them.
 
-    One of all tools and, where there are several servers, one of each server's. Without --tools and --mcp the tools
-    are those that the bundle knows.
+    Of a bundle with a router, those of every choice in its hierarchy of tools. Of another, one of all tools and,
+    where there are several servers, one of each server's. Without --tools and --mcp the tools are those that the
+    bundle knows.
     """
     if tools_file and mcp:
         raise click.UsageError("Give --tools or --mcp, not both.")
@@ -103,14 +104,17 @@ def prefixes(dualtune: DualTune, given: tuple[Tool, ...]) -> Iterator[Wanted]:
     resident = dualtune.base.bank.resident
     acting = [adapter.content for adapter in resident if adapter.config.activation == "all"]
     if len(acting) < len(resident) or not resident:
-        for name, some in _tool_sets(tools).items():
+        for name, some in _tool_sets(dualtune, tools).items():
             yield Wanted(name, _prefix(dualtune, name, some))
     for content in acting:
         name = f"all tools under {names[content]}"
         yield Wanted(name, _prefix(dualtune, name, tools), content)
 
 
-def _tool_sets(tools: tuple[Tool, ...]) -> dict[str, tuple[Tool, ...]]:
+def _tool_sets(dualtune: DualTune, tools: tuple[Tool, ...]) -> dict[str, tuple[Tool, ...]]:
+    tree = dualtune.tree(tools)
+    if tree.routes:
+        return {node.label or "all servers": node.cards for node in tree.nodes}
     servers = dict.fromkeys(tool.server for tool in tools)
     each = {f"server {server}": tuple(t for t in tools if t.server == server) for server in servers if server}
     return {"all tools": tools, **(each if len(servers) > 1 else {})}

@@ -1,17 +1,19 @@
 """Decoding: the exact choice among names, and arguments under a JSON Schema."""
 
-from dualtune_mlx.decoding.branches import Branches
-from dualtune_mlx.decoding.choice import Fork, Ranked, best_first
+from dualtune_mlx.decoding.branches import Branch, Branches, Paths
+from dualtune_mlx.decoding.choice import Answers, Fork, Ranked, best_first, search
 from dualtune_mlx.decoding.confidence import unsure_strings
 from dualtune_mlx.decoding.grammar import ArgumentGrammar, GrammarTokenizer
 from dualtune_mlx.decoding.grounding import Grounding, grounded, learn_grounding, only
 from dualtune_mlx.decoding.lookup import Lookup
 from dualtune_mlx.decoding.options import GROUNDINGS, Decoding, Options
-from dualtune_mlx.decoding.writing import Step, Tape, written
+from dualtune_mlx.decoding.writing import Step, Tape, Writer, written
 
 __all__ = [
     "GROUNDINGS",
+    "Answers",
     "ArgumentGrammar",
+    "Branch",
     "Branches",
     "Decoding",
     "Fork",
@@ -19,13 +21,16 @@ __all__ = [
     "Grounding",
     "Lookup",
     "Options",
+    "Paths",
     "Ranked",
     "Step",
     "Tape",
+    "Writer",
     "best_first",
     "grounded",
     "learn_grounding",
     "only",
+    "search",
     "unsure_strings",
     "written",
 ]

@@ -8,13 +8,32 @@ they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import KVCache
 
+from dualtune_mlx.kv.batch import Pair
+
 Tokens = tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Branch:
+    """A piece of the tree: what it continues, its own tokens, and the position behind the last of them.
+
+    ``slots`` are where in the line the keys lie that its last token sees, once the piece is computed.
+    """
+
+    stem: Branch | None
+    tokens: Tokens
+    end: int
+    slots: np.ndarray = field(default_factory=lambda: np.arange(0))
+
+    def then(self, tokens: Sequence[int]) -> Branch:
+        """A new piece behind this one."""
+        return Branch(self, tuple(tokens), self.end + len(tokens))
 
 
 @dataclass(frozen=True)
@@ -27,44 +46,55 @@ class Batch:
 
 
 class Branches:
-    """The tree of branches over a model's caches.
+    """The tree of branches behind the sequence that a model's caches hold, one a layer: the ``trunk``."""
 
-    Args:
-        caches: a cache a layer, all of which hold the same sequence.
-        path: tokens at its end; every branch begins with them.
-    """
-
-    def __init__(self, caches: Sequence[KVCache], path: Tokens) -> None:
+    def __init__(self, caches: Sequence[KVCache]) -> None:
         self._caches = caches
-        self._begin = caches[0].offset - len(path)
         self._positions = np.arange(caches[0].offset)
-        self._slots = {path: self._positions}
-        """Where the keys lie that the last token of a path sees."""
+        self.trunk = Branch(None, (), caches[0].offset, self._positions)
 
-    def grow(self, paths: Sequence[Tokens]) -> Batch:
-        """What is new in some paths, none of which is known; each comes after those that it continues."""
-        stems, known = [], set(self._slots)
-        for path in paths:
-            stems.append(next(path[:n] for n in reversed(range(len(path))) if path[:n] in known))
-            known.add(path)
-        pieces = [path[len(stem) :] for path, stem in zip(paths, stems, strict=True)]
-        length = max(map(len, pieces))
-        rows = self._rows(stems, pieces, length)
-        tokens = mx.array([[*piece, *[0] * (length - len(piece))] for piece in pieces])
-        return Batch(tokens, [Layer(cache, rows) for cache in self._caches], [len(piece) for piece in pieces])
+    def grow(self, branches: Sequence[Branch]) -> Batch:
+        """Pieces that are to be computed now; each comes after the one that it continues."""
+        length = max(len(branch.tokens) for branch in branches)
+        rows = self._rows(branches, length)
+        tokens = mx.array([[*branch.tokens, *[0] * (length - len(branch.tokens))] for branch in branches])
+        return Batch(tokens, [Layer(cache, rows) for cache in self._caches], [len(one.tokens) for one in branches])
 
-    def _rows(self, stems: Sequence[Tokens], pieces: Sequence[Tokens], length: int) -> Rows:
+    def graft(self, tokens: Sequence[int], layers: Sequence[Pair]) -> Branch:
+        """A branch from the trunk whose keys and values, each (1, kv heads, tokens, width), are known already."""
+        for cache, (keys, values) in zip(self._caches, layers, strict=True):
+            cache.update_and_fetch(keys, values)
+        branch = self.trunk.then(tokens)
+        branch.slots = np.append(self.trunk.slots, len(self._positions) + np.arange(len(tokens)))
+        self._positions = np.append(self._positions, self.trunk.end + np.arange(len(tokens)))
+        return branch
+
+    def _rows(self, branches: Sequence[Branch], length: int) -> Rows:
         before = len(self._positions)
-        starts = np.array([self._begin + len(stem) for stem in stems])
+        starts = np.array([branch.end - len(branch.tokens) for branch in branches])
         positions = starts[:, None] + np.arange(length)
         self._positions = np.append(self._positions, positions)
-        sees = np.zeros((len(pieces), length, len(self._positions)), dtype=bool)
-        for row, (stem, piece) in enumerate(zip(stems, pieces, strict=True)):
+        sees = np.zeros((len(branches), length, len(self._positions)), dtype=bool)
+        for row, branch in enumerate(branches):
+            assert branch.stem is not None, "the trunk is computed already"
             own = before + row * length + np.arange(length)
-            sees[row][:, self._slots[stem]] = True
+            sees[row][:, branch.stem.slots] = True
             sees[row][:, own] = np.tri(length, dtype=bool)
-            self._slots[stem + piece] = np.append(self._slots[stem], own[: len(piece)])
+            branch.slots = np.append(branch.stem.slots, own[: len(branch.tokens)])
         return Rows(mx.array(starts), sees, positions[:, :, None] - self._positions)
+
+
+class Paths:
+    """Branches by the tokens that lead to them, so that what several paths share is computed once."""
+
+    def __init__(self, path: Tokens, branch: Branch) -> None:
+        self._branches = {path: branch}
+
+    def add(self, path: Tokens) -> Branch:
+        """A new branch, which continues the longest one that is a beginning of it."""
+        stem = next(path[:n] for n in reversed(range(len(path))) if path[:n] in self._branches)
+        self._branches[path] = self._branches[stem].then(path[len(stem) :])
+        return self._branches[path]
 
 
 @dataclass(frozen=True)

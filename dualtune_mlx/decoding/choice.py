@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 
@@ -44,22 +44,37 @@ class Fork:
     size: int
 
 
-LogProbabilities = Callable[[Sequence[Fork]], Sequence[Sequence[float]]]
-"""Forks to the log-probabilities of their children, each normalised over the fork's own; the first fork comes alone."""
+Answers = Sequence[Sequence[float]]
+"""For some forks the log-probabilities of their children, each normalised over the fork's own."""
 Queue = list[tuple[float, Tokens, Fork | str]]
 """Nodes by their cost, which is minus the log-probability; paths differ, so two nodes are never compared."""
 
 
-def best_first(names: Mapping[str, Tokens], log_probabilities: LogProbabilities, top_k: int = 1) -> list[Ranked]:
+def best_first(
+    names: Mapping[str, Tokens], log_probabilities: Callable[[Sequence[Fork]], Answers], top_k: int = 1
+) -> list[Ranked]:
     """The ``top_k`` most probable names, best first.
 
     Args:
         names: each name's tokens; none may be the beginning of another.
-        log_probabilities: asks the model what may follow.
+        log_probabilities: asks the model what may follow; the first fork comes alone.
 
     Raises:
         PromptError: when one name's tokens begin another's.
     """
+    searching = search(names, top_k)
+    answers: Answers | None = None
+    while True:
+        try:
+            forks = next(searching) if answers is None else searching.send(answers)
+        except StopIteration as end:
+            found: list[Ranked] = end.value
+            return found
+        answers = log_probabilities(forks)
+
+
+def search(names: Mapping[str, Tokens], top_k: int) -> Generator[Sequence[Fork], Answers, list[Ranked]]:
+    """``best_first`` for those who ask the model about several searches at once: send it what it yields forks for."""
     queue: Queue = [(0.0, (), _trie(names, list(names), ()))]
     answers: dict[Tokens, Sequence[float]] = {}
     found: list[Ranked] = []
@@ -67,7 +82,7 @@ def best_first(names: Mapping[str, Tokens], log_probabilities: LogProbabilities,
         cost, _, node = queue[0]
         if isinstance(node, Fork) and node.path not in answers:
             forks = _likely(queue, answers, top_k - len(found)) if answers else [node]
-            answers.update(zip([fork.path for fork in forks], log_probabilities(forks), strict=True))
+            answers.update(zip([fork.path for fork in forks], (yield forks), strict=True))
         heapq.heappop(queue)
         if isinstance(node, str):
             found.append(Ranked(node, exp(-cost)))

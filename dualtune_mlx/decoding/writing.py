@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
@@ -76,36 +77,68 @@ class Tape:
         return self._logits[-1 - len(self._ahead)]
 
 
-def written(grammar: ArgumentGrammar, tape: Tape, decoding: Decoding) -> Iterator[Step]:
-    """Write until the grammar is complete.
+class Writer:
+    """Arguments while they are written: what the grammar forces, and what the model chooses of what it allows."""
 
-    Raises:
-        DecodingError: when it is not after ``decoding.max_tokens`` tokens.
-    """
-    count, key = 0, mx.random.key(decoding.seed)
-    while True:
-        if forced := grammar.forced():
-            tape.append(forced)
-            count += len(forced)
-            yield Step(tuple(forced))
-        if grammar.complete:
-            return
-        if count >= decoding.max_tokens:
+    def __init__(self, grammar: ArgumentGrammar, decoding: Decoding) -> None:
+        self.grammar = grammar
+        self.tokens: list[int] = []
+        self._decoding = decoding
+        self._key = mx.random.key(decoding.seed)
+
+    @property
+    def complete(self) -> bool:
+        return self.grammar.complete
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The JSON object, once it is complete."""
+        return self.grammar.value(self.tokens)
+
+    def forced(self) -> Step | None:
+        """The step that the grammar makes by itself, where it makes one."""
+        tokens = self.grammar.forced()
+        self.tokens += tokens
+        return Step(tuple(tokens)) if tokens else None
+
+    def choose(self, logits: mx.array) -> Step:
+        """The step that the model makes, by its logits (vocabulary,) of what follows.
+
+        Raises:
+            DecodingError: when as many tokens are written as may be.
+        """
+        limit = self._decoding.max_tokens
+        if len(self.tokens) >= limit:
             raise DecodingError(
                 "the arguments were not complete within the token budget",
-                where=f"tool {grammar.tool.name!r}",
-                got=f"{count} tokens",
-                expected=f"at most {decoding.max_tokens}",
+                where=f"tool {self.grammar.tool.name!r}",
+                got=f"{len(self.tokens)} tokens",
+                expected=f"at most {limit}",
                 fix="raise max_tokens, or shorten the request",
             )
-        logits = tape.logits()
-        masked = mx.where(mx.array(grammar.allowed(logits.shape[-1])), logits, -mx.inf)
-        key, draw = mx.random.split(key)
-        token = chosen(masked, decoding.temperature, draw)
-        grammar.append([token])
-        tape.append([token])
-        count += 1
-        yield Step((token,), masked)
+        masked = mx.where(mx.array(self.grammar.allowed(logits.shape[-1])), logits, -mx.inf)
+        self._key, draw = mx.random.split(self._key)
+        token = chosen(masked, self._decoding.temperature, draw)
+        self.grammar.append([token])
+        self.tokens.append(token)
+        return Step((token,), masked)
+
+
+def written(writer: Writer, tape: Tape) -> Iterator[Step]:
+    """Write until the arguments are complete.
+
+    Raises:
+        DecodingError: when they are not within the token budget.
+    """
+    while True:
+        if forced := writer.forced():
+            tape.append(forced.tokens)
+            yield forced
+        if writer.complete:
+            return
+        step = writer.choose(tape.logits())
+        tape.append(step.tokens)
+        yield step
 
 
 def chosen(logits: mx.array, temperature: float, key: mx.array) -> int:

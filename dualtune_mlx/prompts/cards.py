@@ -52,6 +52,11 @@ def labels(tools: Sequence[Tool]) -> dict[str, Tool]:
     return found
 
 
+def choices(tools: Sequence[Tool]) -> dict[str, Tool]:
+    """What can be chosen, by label: every tool, and ``respond``."""
+    return {**labels(tools), RESPOND.name: RESPOND}
+
+
 def _parameters(schema: Mapping[str, Any]) -> str:
     required = schema.get("required", [])
     return ", ".join(name if name in required else f"{name}?" for name in schema.get("properties", {}))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.prompts.cards import card, labels
+from dualtune_mlx.prompts.cards import card, choices, labels
 from dualtune_mlx.prompts.encoder import Encoder
 from dualtune_mlx.prompts.stream import Span, Stream
 from dualtune_mlx.prompts.template import Piece, Template
@@ -85,8 +85,7 @@ class Prompt:
 
     def names(self, tools: Sequence[Tool]) -> dict[str, tuple[int, ...]]:
         """The tokens of every choice's name, ``respond`` among them, by its label."""
-        choices = {**labels(tools), RESPOND.name: RESPOND}
-        calls = {label: ToolCall(tool.name, {}, tool.server) for label, tool in choices.items()}
+        calls = {label: ToolCall(tool.name, {}, tool.server) for label, tool in choices(tools).items()}
         return {label: self.call(call, tools).within("selector") for label, call in calls.items()}
 
     def _span(self, name: str, block: str, **values: Any) -> Stream:

@@ -3,7 +3,7 @@
 from dualtune_mlx.training.examples import STAGES
 from dualtune_mlx.training.jobs import all_jobs
 from dualtune_mlx.training.options import PRESETS, TrainOptions
-from dualtune_mlx.training.run import Finished, Job, Run, train_stage
+from dualtune_mlx.training.run import Finished, Job, Run
 from dualtune_mlx.training.team import Team
 from dualtune_mlx.training.trainer import Callback, Progress, Trained, Trainer, train
 
@@ -21,5 +21,4 @@ __all__ = [
     "Trainer",
     "all_jobs",
     "train",
-    "train_stage",
 ]

@@ -18,12 +18,13 @@ def selection_accuracy(
 ) -> tuple[int, int]:
     """(right, asked) over all decisions of the trajectories that the model can read whole."""
     runner = StageRunner(base)
-    chooser = Stage("selector", base.bank.load(adapter))
+    held = base.hold(adapter)
+    chooser = Stage("selector", held)
     decisions = [step for trajectory in trajectories for step in steps(trajectory)]
     try:
         answers = [_is_right(runner, chooser, prompt, step, stage == "router") for step in decisions]
     finally:
-        base.bank.unload(adapter)
+        base.release(held)
     asked = [answer for answer in answers if answer is not None]
     return sum(asked), len(asked)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dualtune_mlx.data.steps import Step
 from dualtune_mlx.errors import DataError
+from dualtune_mlx.hierarchy import hierarchy
 from dualtune_mlx.tools import Tool, ToolCall, tool_called
 
 
@@ -15,9 +16,7 @@ def server_cards(tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
     Raises:
         DataError: when there are fewer than two servers, or a tool does not say which one it belongs to.
     """
-    names: dict[str, list[str]] = {}
-    for tool in tools:
-        names.setdefault(tool.server, []).append(tool.name)
+    names = dict.fromkeys(tool.server for tool in tools)
     if len(names) < 2 or "" in names:
         raise DataError(
             "a router has no servers to choose among",
@@ -25,7 +24,7 @@ def server_cards(tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
             expected='tools of at least two servers, each with its "server"',
             fix="train selector and arguments only: a selector needs no router",
         )
-    return tuple(Tool(server, f"Tools: {', '.join(listed)}.") for server, listed in names.items())
+    return hierarchy(tools).cards
 
 
 def routed(step: Step) -> tuple[tuple[Tool, ...], Step]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from dualtune_mlx.training.accuracy import selection_accuracy
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import Prepared, decisions, stage_examples
 from dualtune_mlx.training.log import Log, read_log
-from dualtune_mlx.training.memory import GIB, check_budget, plan
+from dualtune_mlx.training.memory import GIB, Plan, check_budget, plan
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.overview import overview
 from dualtune_mlx.training.report import write_report
@@ -118,7 +118,9 @@ class Run:
         """
         trainer = self.trainer()
         if self.options.memory_budget:
-            check_budget(plan(trainer), self.options.memory_budget, self.job.title)
+            # The leading process's figures, so that all of them go on or none does.
+            planned = Plan(**self.team.told(asdict(plan(trainer))))
+            check_budget(planned, self.options.memory_budget, self.job.title)
         checkpoints = Checkpoints(self.folder / "checkpoints", self.key, self.options.keep)
         state = trainer.shared(checkpoints.latest() if resume and self.team.leads else None)
         if not self.team.leads:
@@ -201,20 +203,6 @@ class Run:
             spans = [(target.start, target.end) for target in example.targets]
             digest.update(repr((example.tokens, example.active, spans)).encode())
         return digest.hexdigest()
-
-
-def train_stage(
-    stage: str,
-    base: BaseModel,
-    prompt: Prompt,
-    train_set: Sequence[Trajectory],
-    valid_set: Sequence[Trajectory],
-    bundle: str | Path,
-    options: TrainOptions,
-    report: Callback = lambda progress: None,
-) -> Trained:
-    """Train one stage's shared adapter into a bundle, which is made when it is not there."""
-    return Run(Job(stage), base, prompt, train_set, valid_set, bundle, options)(report).trained
 
 
 def hold_out(prepared: Prepared) -> tuple[Prepared, Prepared]:

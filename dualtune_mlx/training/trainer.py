@@ -207,7 +207,7 @@ class Trainer:
     def _step(self, state: TrainState, group: Sequence[Example]) -> tuple[TrainState, Progress]:
         began = time.perf_counter()
         step = state.step + 1
-        gradients, work = self._gradients(state.weights, group, step)
+        gradients, work = self._gradients(state.weights, self.team.share(group), step)
         summed, targets, loss = self.team.total([gradients, mx.array(work.targets), mx.array(work.loss)])
         gradients = tree_map(lambda gradient: gradient / targets, summed)
         clipped, norm = optim.clip_grad_norm(gradients, self.options.clip or inf)
@@ -235,11 +235,11 @@ class Trainer:
             validation_loss=measured,
         )
 
-    def _gradients(self, weights: Weights, group: Sequence[Example], step: int) -> tuple[Any, _Work]:
-        """The summed gradient of this process's share of a group, a batch at a time."""
+    def _gradients(self, weights: Weights, share: Sequence[Example], step: int) -> tuple[Any, _Work]:
+        """The summed gradient of this process's share of a step's examples, a batch at a time."""
         work = _Work()
         total: Any = None
-        share, size = self.team.share(group), self.options.batch_size
+        size = self.options.batch_size
         keys = mx.random.split(mx.random.key(self.options.seed + step), self.group * self.team.size)
         for start in range(0, len(share), size):
             batch = make_batch(share[start : start + size], self._prefix_length, self._whole)

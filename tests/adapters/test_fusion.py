@@ -436,6 +436,24 @@ def test_memory_never_exceeds_the_budget():
     assert settled(world) == baseline
 
 
+def test_a_smaller_budget_releases_what_is_over_it_and_a_larger_one_lets_it_come_back():
+    world = World(3, 3.01, policy="always")
+    for number in range(3):
+        world.activate(number)
+    world.cache.pin(world.adapters[0])
+    budget = world.cache.budget
+    world.cache.resize(budget // 2)
+    assert set(world.bank.fused) == {world.adapters[0].content}, "the pinned one is the last to go"
+    world.cache.resize(0)
+    assert not world.bank.fused
+    world.activate(1)
+    assert not world.bank.fused
+    world.cache.resize(budget)
+    world.activate(1)
+    world.activate(2)
+    assert set(world.bank.fused) == {world.adapters[1].content, world.adapters[2].content}
+
+
 def settled(world: World) -> int:
     """Bytes in use after a pass, with everything computed that was begun, and its intermediates released."""
     fused = [layer.arrays for layers in world.bank.fused.values() for layer in layers.values()]

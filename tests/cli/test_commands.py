@@ -147,6 +147,20 @@ def test_eval_measures_a_bundle_or_a_base_model(model, data, bundle, kind, tmp_p
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
+@pytest.mark.parametrize(
+    ("given", "owner"),
+    [
+        (["--bundle", "b", "--template", "chatml"], "--base"),
+        (["--bundle", "b", "--cards", "name"], "--base"),
+        (["--base", "--model", "m", "--grounding", "off"], "--bundle"),
+    ],
+)
+def test_eval_refuses_an_option_that_would_do_nothing(given, owner, data):
+    result = dualtune("eval", *given, "--data", data / "test.jsonl")
+    assert result.exit_code == 2
+    assert f"Option '{given[-2]}' goes with '{owner}' only" in result.stderr
+
+
 def test_eval_prints_nothing_but_json_when_asked(data, bundle):
     assert json_of("eval", "--bundle", bundle, "--data", data / "test.jsonl", "--json")["n"] == 3
 
@@ -187,6 +201,24 @@ def test_call_writes_json_to_a_file_and_shows_the_rest(data, bundle, tmp_path):
     assert json.loads(path.read_text())["name"] in result.stdout
 
 
+def test_call_goes_through_the_hierarchy_where_the_bundle_has_a_router_or_it_is_told_to(data, bundle, model, tmp_path):
+    routed = shutil.copytree(bundle, tmp_path / "routed")
+    trained = dualtune("train", "router", "--model", model, "--data", data, "--bundle", routed, *SMALL)
+    assert trained.exit_code == 0, trained.output
+    for folder, options, router in (
+        (bundle, [], None),
+        (bundle, ["--routing", "always"], "base"),
+        (routed, [], "router"),
+        (routed, ["--routing", "never"], None),
+    ):
+        value = json_of("call", "--bundle", folder, "--tools", data / "tools.json", *options, "show a", "--json")
+        assert value["usage"]["stages"].get("router", {}).get("adapter") == router
+    names = [prefix["name"] for prefix in json_of("warm", "--bundle", routed, "--json")["prefixes"]]
+    assert names == ["all servers", "fs"], "the clock has one tool: nothing is to be chosen there"
+    measured = json_of("eval", "--bundle", routed, "--data", data / "test.jsonl", "--json")
+    assert measured["n"] == 3
+
+
 def test_doctor_says_what_there_is():
     checks = json_of("doctor", "--json")
     assert {"machine", "MLX", "Metal", "BLAS", "MCP", "Node.js"} <= {check["what"] for check in checks}
@@ -194,10 +226,34 @@ def test_doctor_says_what_there_is():
 
 
 def test_convert_writes_a_model_folder(tmp_path):
-    from dualtune_mlx.models import load_model
-    from tests import tiny
-    from tests.conversion.gguf_writer import tiny_gguf
+    from dualtune_mlx.models import fingerprint, load_model
+    from tests.conversion import gguf_writer
 
-    result = dualtune("convert", "from-gguf", tiny_gguf(tmp_path / "m.gguf"), tmp_path / "out")
+    path = gguf_writer.tiny_gguf(tmp_path / "m.gguf")
+    result = dualtune("convert", "from-gguf", path, tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert load_model(str(tmp_path / "out")).fingerprint == tiny.model().fingerprint
+    assert "converting 20/20" in result.output
+    assert load_model(str(tmp_path / "out")).fingerprint == fingerprint(gguf_writer.network())
+
+
+def test_convert_quantises_on_the_way(tmp_path):
+    import mlx_lm
+
+    from tests.conversion import gguf_writer
+
+    path = gguf_writer.tiny_gguf(tmp_path / "m.gguf", "gemma3")
+    result = dualtune("convert", "from-gguf", path, tmp_path / "out", "--quantize", "8:32", "--dtype", "bfloat16")
+    assert result.exit_code == 0, result.output
+    layer = mlx_lm.load(str(tmp_path / "out"))[0].layers[0].mlp.up_proj
+    assert (layer.bits, layer.group_size) == (8, 32)
+
+
+def test_convert_can_say_what_it_would_write(tmp_path):
+    from tests.conversion import gguf_writer
+
+    path = gguf_writer.tiny_gguf(tmp_path / "m.gguf", "qwen3")
+    result = dualtune("convert", "from-gguf", path, tmp_path / "out", "--dry-run", "--quantize", "4:32")
+    assert result.exit_code == 0, result.output
+    (row,) = [line.split() for line in result.output.splitlines() if "ffn_up" in line]
+    assert row[:7] == ["blk.*.ffn_up.weight", "2", "64", "x", "32", "F32", "4"]
+    assert list(tmp_path.iterdir()) == [path]

@@ -70,6 +70,8 @@ def test_an_unknown_command_is_a_wrong_call_with_the_known_ones():
         (["call", "--tools", "t", "hi"], ["--bundle"]),
         (["inspect", "--data", "d", "--stage", "x"], ["'x'", "selector"]),
         (["convert", "from-gguf", "a"], ["DESTINATION"]),
+        (["convert", "from-gguf", "a", "b", "--quantize", "four"], ["--quantize", "'four'", "BITS:GROUP"]),
+        (["convert", "from-gguf", "a", "b", "--quantize", "3"], ["3 bits in groups of 64", "4 or 8 bits"]),
         (["convert", "from-onnx"], ["from-onnx"]),
     ],
 )

@@ -294,7 +294,7 @@ def test_a_span_is_spelled_as_training_data_is(tokenizer, value):
 def engine(seed: int, held: dict[str, Any]) -> DualTune:
     base = tiny.model(seed)
     dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
-    dualtune._stages["arguments", "s/t"] = Stage("arguments", grounding=held)
+    dualtune._caller.stages["arguments", "s/t"] = Stage("arguments", grounding=held)
     return dualtune
 
 

@@ -13,9 +13,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dualtune_mlx import DualTune, Tool
-from dualtune_mlx.decoding import ArgumentGrammar, Decoding, GrammarTokenizer, Options, Tape, written
+from dualtune_mlx.decoding import ArgumentGrammar, Decoding, GrammarTokenizer, Options, Tape, Writer, written
 from dualtune_mlx.decoding.writing import Step, chosen
 from dualtune_mlx.errors import DecodingError, UsageError
+from dualtune_mlx.events import returned
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import ToolCall, as_messages
 from dualtune_mlx.usage import StageUsage
@@ -101,9 +102,9 @@ def engine(seed: int = 0) -> DualTune:
 
 def outcome(dualtune: DualTune, parameters: dict, decoding: Decoding) -> tuple[object, StageUsage | None]:
     """The arguments of a tool and what they cost, or where the token budget ended."""
-    tool = Tool("t", "", parameters)
+    tool, caller = Tool("t", "", parameters), dualtune._caller
     try:
-        ran = dualtune._write(as_messages(REQUEST), (tool,), tool, decoding)
+        ran = returned(caller.writing(caller.task(as_messages(REQUEST), (tool,), tool), decoding))
     except DecodingError as error:
         return str(error), None
     return ran.value, ran.usage
@@ -183,7 +184,7 @@ def test_steps_come_one_by_one_with_their_probabilities():
     (x, y) = tiny.tokenizer().encode("xy", add_special_tokens=False)
     weights = mx.where(mx.arange(272) == x, mx.log(mx.array(3.0)), 0.0)  # 3 to 1 against y
     tape = Tape([1], lambda tokens, last: weights[None], lambda count: None)
-    steps = list(written(grammar, tape, Decoding()))
+    steps = list(written(Writer(grammar, Decoding()), tape))
     assert [grammar.spelled(step.tokens) for step in steps] == [b'{"a": "', b"x", b'"}']
     assert [step.forced for step in steps] == [True, False, True]
     assert [step.probability for step in steps] == [1.0, pytest.approx(0.75), 1.0]
@@ -194,9 +195,9 @@ def test_steps_come_one_by_one_with_their_probabilities():
 @pytest.mark.parametrize("draft", [True, False])
 def test_a_spent_budget_is_an_error_and_no_broken_json(decoding, draft):
     long = schema(text={"type": "string", "minLength": 100})
-    tool = Tool("t", "", long)
+    tool, caller = Tool("t", "", long), engine()._caller
     with pytest.raises(DecodingError, match="token budget(?s:.*)tool 't'(?s:.*)at most 20"):
-        engine()._write(as_messages(REQUEST), (tool,), tool, replace(decoding, draft=draft))
+        returned(caller.writing(caller.task(as_messages(REQUEST), (tool,), tool), replace(decoding, draft=draft)))
 
 
 @pytest.mark.parametrize(
@@ -215,11 +216,11 @@ def test_every_option_can_be_given_to_a_call():
 def test_stopping_between_two_tokens_leaves_everything_usable():
     dualtune, tool = engine(), Tool("t", "", SCHEMAS["strings"])
     expected, _ = outcome(dualtune, SCHEMAS["strings"], Decoding())
-    stage = dualtune._stage("arguments", tool)
+    stage = dualtune._caller.stage("arguments", tool)
     stream = dualtune.prompt.stream(as_messages(REQUEST), (tool,), ToolCall("t"))
     for count in range(1, 6):
-        grammar = dualtune._grammar(tool, tool.parameters)
-        writing = dualtune._runner.writing(stage, stream, grammar, Decoding())
+        grammar = dualtune._caller.grammar(tool, tool.parameters)
+        writing = dualtune._caller.runner.writing(stage, stream, grammar, Decoding())
         for _ in range(count):
             next(writing)
         writing.close()

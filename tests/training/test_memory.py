@@ -8,9 +8,10 @@ import pytest
 
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.models import load_model
-from dualtune_mlx.training import TrainOptions
+from dualtune_mlx.training import Team, TrainOptions
 from dualtune_mlx.training.memory import GIB, Plan, check_budget, plan
 from dualtune_mlx.training.trainer import Trainer
+from tests import tiny
 from tests.training.data import examples
 
 
@@ -54,3 +55,11 @@ def test_a_run_beyond_the_budget_is_refused_with_what_fits(budget, fix):
         check_budget(PLAN, budget, "selector")
     check_budget(PLAN, 3.0, "selector")
     check_budget(PLAN, 0.0, "selector")
+
+
+def test_every_process_of_several_measures_a_whole_batch():
+    base = tiny.model()
+    found = examples(base, 8)
+    options = TrainOptions(steps=2, batch_size=8, rank=4)
+    alone, second = (Trainer(base, found, found[:1], options, team).probe(found) for team in (Team(), Team(1, 2)))
+    assert second.gradients == pytest.approx(alone.gradients, rel=0.05)

@@ -1,0 +1,171 @@
+"""A whole call over warm prefixes: ours, mlx-lm's in one stage, and the DualTune authors'.
+
+    python benchmarks/calls.py [--quick] [--json FILE]           is: dualtune bench calls [--quick] [--json FILE]
+
+Both need the embedded model and the extra ``demo``: the tools in the prompt are those that its real servers list, as
+whole schemas. ``--quick`` has them as signatures, and makes each of the others' calls once.
+
+All ways write the same calls, token by token the same arguments, behind the same tools and requests. Our adapters have
+learned these calls by heart (``taught.py``), and nothing else is made easy for ours: it searches all names, the grammar
+is the tool's schema, no string is held to the conversation. mlx-lm's adapters are made up, of the same size; its
+samplers are told what to write (``callers.py``).
+
+``one stage``: a joint adapter and mlx-lm's prompt cache; it writes ``{"name": …, "arguments": …}``. ``at best``: the
+adapter is fused, and the call has our shorter form, the name and a line of arguments. ``ten samples``: ten names at
+temperature 1 and a vote, then the arguments behind a prompt of that tool alone, each prefix warm under its own
+adapter; the ratio is to the faster of the batch and the samples in turn. mlx-lm's clocks stop with the last token, not
+with the forward pass that it has begun beyond it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from dualtune_mlx.benchmarks import common
+from dualtune_mlx.benchmarks.callers import Cost, Timed, Work, one_stage, ours, ten_samples
+from dualtune_mlx.benchmarks.common import apart, ratio, spread
+from dualtune_mlx.benchmarks.taught import Asked, teach
+from dualtune_mlx.benchmarks.training import demo_tools
+from dualtune_mlx.benchmarks.ways import save_adapters
+from dualtune_mlx.models import EMBEDDED, load_tokenizer
+from dualtune_mlx.tools import ToolCall
+
+ACTIVATIONS = ("turn", "invocation")
+ASKED = (
+    Asked(
+        "Please look into notes/meeting-2026.md, and then tell me the first twelve lines of it, just as they are",
+        ToolCall("read_text_file", {"path": "notes/meeting-2026.md", "head": 12}, "filesystem"),
+    ),
+    Asked("Show me the last 3 commits", ToolCall("git_log", {"max_count": 3}, "git")),
+    Asked(
+        'Put "water the tomatoes, then call Ada back" into a new file todo/today.txt',
+        ToolCall(
+            "write_file",
+            {"path": "todo/today.txt", "content": "water the tomatoes, then call Ada back"},
+            "filesystem",
+        ),
+    ),
+)
+Way = tuple[str, str]
+"""A way and its form."""
+ONE_STAGE: Way = ("one stage", "adapter")
+AT_BEST: Way = ("one stage", "at best")
+SAMPLES: tuple[Way, Way] = (("ten samples", "batched"), ("ten samples", "in turn"))
+GOALS = {"call_time_vs_one_stage": 0.6, "call_time_vs_ten_samples": 0.1}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How tools are written, and how often each of the others' calls and of ours is made."""
+
+    cards: str
+    theirs: int
+    ours: int
+
+
+QUICK = Setting("signature", theirs=1, ours=3)
+FULL = Setting("schema", theirs=5, ours=10)
+
+
+def run(quick: bool, out: Console) -> dict[str, Any]:
+    """Measure, print the table, and give the value that ``--json`` writes."""
+    setting = QUICK if quick else FULL
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        work = Work(EMBEDDED, setting.cards, demo_tools(folder), ASKED)
+        found = measured(setting, work, folder, out)
+    rows = [row(way, work.asked, timed) for way, timed in found.items()]
+    value = common.report("calls", rows, compared(found), counted(work))
+    show(out, value)
+    return value
+
+
+def measured(setting: Setting, work: Work, folder: Path, out: Console) -> dict[Way, Timed]:
+    """Every way's calls."""
+    selector, arguments = folder / "selector", folder / "arguments"
+    apart(save_adapters, work.model, selector, arguments)
+    found = {}
+    for activation in ACTIVATIONS:
+        out.print(f"ours, {activation}: learning the calls, then {setting.ours} of each", markup=False)
+        bundle = folder / activation
+        apart(teach, work.model, work.cards, work.asked, work.tools, activation, bundle)
+        found["ours", activation] = apart(ours, work, bundle, activation, setting.ours)
+    out.print(f"one stage: {setting.theirs} of each call, in two forms", markup=False)
+    found[ONE_STAGE] = apart(one_stage, work, selector, False, setting.theirs)
+    found[AT_BEST] = apart(one_stage, work, None, True, setting.theirs)
+    out.print(f"ten samples: {setting.theirs} of each call, in two forms", markup=False)
+    for way in SAMPLES:
+        found[way] = apart(ten_samples, work, selector, arguments, way[1] == "batched", setting.theirs)
+    return found
+
+
+def rounds(timed: Timed) -> list[float]:
+    """Seconds a call in every round, the mean over all calls."""
+    return [sum(taken) / len(taken) for taken in zip(*timed.seconds, strict=True)]
+
+
+def row(way: Way, asked: Sequence[Asked], timed: Timed) -> dict[str, Any]:
+    """One way's calls: a call on average, and each of them."""
+    total = sum(timed.costs, Cost(0, 0, 0))
+    return {
+        "way": way[0],
+        "form": way[1],
+        "seconds": spread(rounds(timed)),
+        **{name: count / len(asked) for name, count in asdict(total).items()},
+        "calls": {
+            one.call.name: {"seconds": spread(seconds), **asdict(cost)}
+            for one, seconds, cost in zip(asked, timed.seconds, timed.costs, strict=True)
+        },
+    }
+
+
+def compared(found: Mapping[Way, Timed]) -> dict[str, dict[str, float]]:
+    """The ratios; ``turn``, which is the default, has the plain names."""
+    faster = min(SAMPLES, key=lambda way: median(rounds(found[way])))
+    peers = {"one_stage": ONE_STAGE, "one_stage_at_best": AT_BEST, "ten_samples": faster}
+    ratios = {}
+    for peer, way in peers.items():
+        for activation in ACTIVATIONS:
+            place = peer + ("" if activation == ACTIVATIONS[0] else f"@{activation}")
+            ratios[f"call_time_vs_{place}"] = ratio(rounds(found["ours", activation]), rounds(found[way]))
+    return ratios
+
+
+def counted(work: Work) -> dict[str, Any]:
+    """What the figures come from, in tokens."""
+    tokenizer = load_tokenizer(work.model)
+    streams = [work.stream(tokenizer, one) for one in work.asked]
+    return {
+        "tools": len(work.tools),
+        "prefix_tokens": streams[0].last("prefix").end,
+        "request_tokens": {
+            one.call.name: len(stream.active("selector", "turn"))
+            for one, stream in zip(work.asked, streams, strict=True)
+        },
+    }
+
+
+def show(out: Console, value: Mapping[str, Any]) -> None:
+    """The figures and the goals."""
+    counters, ratios = value["counters"], value["ratios"]
+    title = f"A call, behind {counters['tools']} tools of {counters['prefix_tokens']} tokens"
+    columns = ["way", "form", "s", "prefilled", "forwards", "decoded", "forced"]
+    common.print_table(out, title, columns, [_line(one) for one in value["rows"]])
+    out.print("Means over the calls; s: median of the rounds. Ratios: ours over theirs.", markup=False)
+    common.print_goals(out, ratios, GOALS)
+
+
+def _line(one: Mapping[str, Any]) -> list[str]:
+    counts = (f"{one[name]:.1f}" for name in ("prefilled", "forwards", "decoded", "forced"))
+    return [one["way"], one["form"], f"{one['seconds']['median']:.2f}", *counts]
+
+
+if __name__ == "__main__":
+    common.main(__file__)

@@ -1,0 +1,247 @@
+"""What a call is made of: a tool is chosen, then its arguments are written; one call at a time, or several together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dualtune_mlx.adapters import Adapter
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.decoding import (
+    ArgumentGrammar,
+    Decoding,
+    GrammarTokenizer,
+    Step,
+    grounded,
+    only,
+    unsure_strings,
+)
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.events import Candidates, Done, Event, StageBegins, texts
+from dualtune_mlx.hierarchy import Node, hierarchy, search_tree
+from dualtune_mlx.models import BaseModel
+from dualtune_mlx.prompts import Prompt, Stream
+from dualtune_mlx.prompts.cards import labels
+from dualtune_mlx.schemas import check_arguments
+from dualtune_mlx.stage import Ran, Stage, StageRunner
+from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall
+from dualtune_mlx.usage import StageUsage, Usage
+
+ROUTINGS = ("auto", "always", "never")
+"""When servers and groups of tools are chosen before tools: where the bundle has a router, always, never."""
+BRANCHES = 3
+"""How many branches of a node are kept in view."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a call was asked, checked.
+
+    Raises:
+        UsageError: when ``abstain`` is out of range.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    top_k: int
+    abstain: float
+    decoding: Decoding
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.abstain <= 1:
+            raise UsageError("a probability is out of range", where="abstain", got=self.abstain, expected="0 to 1")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The most probable tools, best first, with their probabilities, and what each stage cost that chose."""
+
+    candidates: tuple[tuple[Tool, float], ...]
+    usage: Mapping[str, StageUsage]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Arguments that are to be written: whose, for what, by which stage, and where in which stream."""
+
+    messages: tuple[Message, ...]
+    tool: Tool
+    stage: Stage
+    stream: Stream
+
+    def schema(self, decoding: Decoding) -> Mapping[str, Any]:
+        """What they have to obey: with grounding ``data``, strings that training always saw copied are held."""
+        if decoding.grounding != "data":
+            return self.tool.parameters
+        return grounded(self.tool, self.messages, self.stage.grounding)
+
+    def sure_schema(self, pieces: Sequence[tuple[bytes, float]]) -> Mapping[str, Any]:
+        """What they have to obey where they were written freely, piece by piece with these probabilities: strings
+        that the model was not sure of are held too; the tool's own schema where there are none."""
+        return grounded(self.tool, self.messages, only(self.stage.grounding, unsure_strings(pieces)))
+
+
+class Caller:
+    """Makes calls over one base model. Whoever uses it has the turn at that model."""
+
+    def __init__(self, base: BaseModel, prompt: Prompt, bundle: Bundle | None, routing: str = "auto") -> None:
+        self.base, self.prompt, self.bundle, self.routing = base, prompt, bundle, routing
+        self.runner = StageRunner(base)
+        self.stages: dict[tuple[str, str], Stage] = {}
+        self._held: list[Adapter] = []
+        self._tokenizer: GrammarTokenizer | None = None
+
+    def close(self) -> None:
+        """Give the stages' adapters back."""
+        while self._held:
+            self.base.release(self._held.pop())
+        self.stages.clear()
+
+    def stage(self, name: str, tool: Tool | None = None) -> Stage:
+        """The stage with the adapter that serves it, loaded at most once."""
+        key = (name, f"{tool.server}/{tool.name}" if tool else "")
+        if key not in self.stages:
+            found = self.bundle.adapter_for(name, tool) if self.bundle else None
+            span = "selector" if name == "router" else name  # a router writes its choice where a selector does
+            stage = Stage(span)
+            if found:
+                slot, adapter = found
+                held = self.base.hold(adapter)
+                self._held.append(held)
+                stage = Stage(span, held, slot.path, slot.grounding)
+            self.stages[key] = stage
+        return self.stages[key]
+
+    def events(self, asked: Asked) -> Generator[Event, None, None]:
+        """A call, event by event."""
+        chosen = yield from self.choosing(asked.messages, asked.tools, asked.top_k)
+        call = begun(asked, chosen)
+        yield Candidates(call.candidates)
+        if tool := to_be_written(call):
+            if adapter := self.stage("arguments", tool).adapter:
+                self.base.fusion.prepare(adapter)  # while the prompt and the grammar are made
+            ran = yield from self.writing(self.task(asked.messages, asked.tools, tool), asked.decoding)
+            call = with_arguments(call, ran)
+        yield Done(call)
+
+    def choosing(
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], top_k: int
+    ) -> Generator[Event, None, Chosen]:
+        """The most probable tools, event by event.
+
+        Raises:
+            UsageError: when ``top_k`` is out of range.
+        """
+        searching = search_tree(self.tree(tools), checked_top_k(top_k))
+        usage: dict[str, StageUsage] = {}
+        node = next(searching)
+        while True:
+            name = "router" if node.routes else "selector"
+            yield StageBegins(name)
+            shown = node.cards
+            # Among nodes some more than asked for: another branch may lead to the best tool.
+            wanted = max(top_k, BRANCHES) if node.routes else top_k
+            names, stream = self.prompt.names(shown), self.stream(messages, tools, RESPOND, node)
+            ran = self.runner.choose(self.stage(name), stream, names, wanted)
+            usage[name] = usage[name] + ran.usage if name in usage else ran.usage
+            by_label: dict[str, Tool | Node] = dict(zip(labels(shown), node.choices, strict=True))
+            by_label[RESPOND.name] = RESPOND
+            try:
+                node = searching.send([(by_label[one.name], one.probability) for one in ran.value])
+            except StopIteration as end:
+                return Chosen(tuple(end.value), usage)
+
+    def tree(self, tools: tuple[Tool, ...]) -> Node:
+        """How the tools are chosen among: in a hierarchy, or all at once."""
+        return hierarchy(tools) if self.hierarchical else Node("", tools)
+
+    @property
+    def hierarchical(self) -> bool:
+        """Whether servers and groups are chosen before tools: with ``auto``, where the bundle has a router."""
+        has_router = self.bundle is not None and ("router", "") in self.bundle.stages
+        return self.routing == "always" or (self.routing == "auto" and has_router)
+
+    def writing(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
+        """One tool's arguments, event by event."""
+        yield StageBegins(task.stage.name, task.tool)
+        if decoding.grounding == "auto":
+            written = yield from self._writing_surely(task, decoding)
+        else:
+            written = yield from self._texts(task, self.grammar(task.tool, task.schema(decoding)), decoding)
+        check_arguments(written.value, task.tool)
+        return written
+
+    def task(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool) -> Task:
+        """What is to be written for one tool, among those that it was chosen among."""
+        stream = self.stream(messages, tools, tool, self.tree(tools).holding(tool))
+        return Task(messages, tool, self.stage("arguments", tool), stream)
+
+    def stream(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, node: Node) -> Stream:
+        """The tokens up to and with the choice of a node's tool, or of ``respond``; ``tools`` are all there are."""
+        return self.prompt.stream(messages, tools, ToolCall(tool.name, {}, tool.server), node.cards)
+
+    def grammar(self, tool: Tool, schema: Mapping[str, Any]) -> ArgumentGrammar:
+        """What a tool's arguments may be, by its own schema or another one."""
+        if self._tokenizer is None:
+            self._tokenizer = GrammarTokenizer(self.base.tokenizer)
+        return ArgumentGrammar(replace(tool, parameters=schema), self._tokenizer)
+
+    def _writing_surely(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
+        """Write freely; where that left the model unsure of strings that are grounded, again with those held."""
+        tool = task.tool
+        grammar = self.grammar(tool, tool.parameters)
+        pieces: list[tuple[bytes, float]] = []
+
+        def watch(step: Step) -> None:
+            pieces.append((grammar.spelled(step.tokens), step.probability))
+
+        free = yield from self._texts(task, grammar, decoding, watch)
+        schema = task.sure_schema(pieces)
+        if schema == tool.parameters:
+            return free
+        yield StageBegins(task.stage.name, tool)
+        held = yield from self._texts(task, self.grammar(tool, schema), decoding)
+        return Ran(held.value, free.usage + held.usage)
+
+    def _texts(
+        self,
+        task: Task,
+        grammar: ArgumentGrammar,
+        decoding: Decoding,
+        watch: Callable[[Step], object] = lambda step: None,
+    ) -> Generator[Event, None, Ran[dict[str, Any]]]:
+        """Write under a grammar, as text."""
+        steps = self.runner.writing(task.stage, task.stream, grammar, decoding)
+        return (yield from texts(steps, grammar.spelled, watch))
+
+
+def checked_top_k(top_k: int) -> int:
+    """The number of candidates.
+
+    Raises:
+        UsageError: when it is below 1.
+    """
+    if top_k < 1:
+        raise UsageError("the number of candidates is out of range", where="top_k", got=top_k, expected="at least 1")
+    return top_k
+
+
+def begun(asked: Asked, chosen: Chosen) -> ToolCall:
+    """The call without its arguments."""
+    tool, confidence = chosen.candidates[0]
+    usage = Usage(dict(chosen.usage))
+    if confidence < asked.abstain:
+        return ToolCall("", confidence=confidence, candidates=chosen.candidates, usage=usage)
+    return ToolCall(tool.name, {}, tool.server, confidence, chosen.candidates, usage)
+
+
+def to_be_written(call: ToolCall) -> Tool | None:
+    """The tool of a call whose arguments are still to be written."""
+    tool, _ = call.candidates[0]
+    return None if call.abstained or tool is RESPOND or not tool.takes_arguments else tool
+
+
+def with_arguments(call: ToolCall, ran: Ran[dict[str, Any]]) -> ToolCall:
+    """The call with what was written, and what that cost."""
+    return replace(call, arguments=ran.value, usage=Usage({**call.usage.stages, "arguments": ran.usage}))
