@@ -32,6 +32,7 @@ ORDER = (
     "events",
     "calling",
     "calling_together",
+    "answering",
     "engine",
     "orchestration",
     "evaluation",

@@ -1,4 +1,4 @@
-"""MCP servers: their configuration, and calls of their tools."""
+"""MCP servers: their configuration, and calls of their tools. ``Agent`` and its parts are in ``agent``."""
 
 from dualtune_mlx.orchestration.client import Toolbox, connect, connected
 from dualtune_mlx.orchestration.config import ConfigWarning, ServerConfig, read_config
