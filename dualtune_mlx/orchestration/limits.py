@@ -110,7 +110,7 @@ class History:
         Raises:
             Stop: when it is the last one again, or ends the second round of the same calls.
         """
-        calls = [*self._calls, ToolCall(call.name, call.arguments, call.server)]
+        calls = [*self._calls, call]
         for length in range(1, len(calls) // 2 + 1):
             if calls[-length:] == calls[-2 * length : -length]:
                 names = " → ".join(one.name for one in calls[-length:])

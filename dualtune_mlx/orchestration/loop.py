@@ -84,19 +84,19 @@ class Loop:
             self.messages += (Message("assistant", plan),)
         while True:
             self.watch.check()
-            call: ToolCall = yield Choose(self.messages, self._tools)
-            self.watch.tokens += call.usage.decoded_tokens + call.usage.forced_tokens if call.usage else 0
-            yield Called(self.watch.steps + 1, call)
-            if call.is_respond:
+            chosen: ToolCall = yield Choose(self.messages, self._tools)
+            self.watch.tokens += chosen.usage.decoded_tokens + chosen.usage.forced_tokens
+            yield Called(self.watch.steps + 1, chosen)
+            if chosen.is_respond:
                 self.watch.check()
                 return (yield from self._speak("answer"))
             self.watch.check_steps()
+            call = ToolCall(chosen.name, chosen.arguments, chosen.server)
             self._history.add(call)
             self.watch.steps += 1
             result = yield from self._made(call)
             yield result
-            asked = Message("assistant", tool_calls=(ToolCall(call.name, call.arguments, call.server),))
-            self.messages += (asked, Message("tool", result.text))
+            self.messages += (Message("assistant", tool_calls=(call,)), Message("tool", result.text))
             if result.is_error and self._failed:
                 raise Stop(
                     "failed", f"two calls in a row failed; the last, {call.server}/{call.name}: {result.details}"
