@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import click
 
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.live import View
-from dualtune_mlx.cli.output import STDOUT, console, emit_json, json_option
+from dualtune_mlx.cli.output import STDOUT, argument_or_file, console, emit_json, json_option
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.orchestration import connected, read_config
@@ -28,7 +28,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 
 
 @click.command("agent")
-@click.argument("task")
+@click.argument("task", required=False)
 @click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
 @click.option("--mcp", required=True, type=click.Path(path_type=Path), help="mcpServers file; its servers are started.")
 @options.model
@@ -53,7 +53,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 @options.max_tokens
 @json_option
 def command(
-    task: str,
+    task: str | None,
     bundle: Path,
     mcp: Path,
     model: str | None,
@@ -78,6 +78,7 @@ def command(
     """
     if not planner:
         options.only_with("--planner", "planner_model", "planner_key")
+    task, json_to = argument_or_file(task, json_to, "TASK")
     limits = Limits(steps, seconds, tokens, answer_tokens)
     configs = read_config(mcp)
     out = console(json_to)
@@ -104,7 +105,7 @@ def command(
             for event in agent.stream(task):
                 view.show(event)
                 if (value := as_json(event)) is not None:
-                    emit.append(value)
+                    emit(value)
                 if isinstance(event, Ended):
                     ended = event
     except KeyboardInterrupt:
@@ -113,20 +114,18 @@ def command(
     sys.exit(0 if ended and ended.succeeded else 1)
 
 
-class _Lines(list[Any]):
-    """A JSON list on stdout, an item a line, as they come."""
-
-    def append(self, value: Any) -> None:
-        click.echo(("[" if not self else ",") + json.dumps(value, ensure_ascii=False))
-        super().append(value)
-
-
 @contextmanager
-def events_to(json_to: str | None) -> Iterator[list[Any]]:
-    """A list to append events to: printed as they come, or written at the end."""
-    events: list[Any] = _Lines() if json_to == STDOUT else []
+def events_to(json_to: str | None) -> Iterator[Callable[[Any], None]]:
+    """Takes events: a JSON list on stdout, an item a line as they come; or in a file, at the end."""
+    events: list[Any] = []
+
+    def emit(event: Any) -> None:
+        if json_to == STDOUT:
+            click.echo(("," if events else "[") + json.dumps(event, ensure_ascii=False))
+        events.append(event)
+
     try:
-        yield events
+        yield emit
     finally:
         if json_to == STDOUT:
             click.echo("]" if events else "[]")

@@ -27,6 +27,7 @@ class View:
     def __init__(self, out: Console) -> None:
         self.out = out
         self._live = Live(console=out, transient=True, refresh_per_second=10) if out.is_terminal else None
+        self._wrap = not out.is_terminal  # elsewhere a line stays one
         self._stage, self._text = "", ""
         self._ranked: tuple[tuple[Tool, float], ...] = ()
 
@@ -62,8 +63,8 @@ class View:
         if not self._stage:
             return Text("")
         tail = "\n".join(plain(self._text).splitlines()[-LINES:])
-        rows = [Spinner("dots", Text(plain(self._stage), style="bold")), *map(bar, self._ranked)]
-        return Group(*rows, Text(tail, style="cyan"))
+        doing = Spinner("dots", Text(plain(self._stage), style="bold"))
+        return Group(doing, *map(bar, self._ranked), Text(tail, style="cyan"))
 
     def ask(self, question: Question) -> Answer:
         """Ask the user, with the call in full; anything but a clear yes is a no."""
@@ -71,7 +72,7 @@ class View:
             self._live.stop()
         try:
             self.out.print(Text.assemble(("? ", "bold yellow"), f"{plain(question.why)}. This call would be made:"))
-            self.out.print(Text(in_full(question.call), style="yellow"), soft_wrap=True)
+            self.out.print(Text(in_full(question.call), style="yellow"), soft_wrap=self._wrap)
             prompt = f"  Run it? y: yes, a: always {plain(question.tool.name)} in this run, n: no [n] "
             try:
                 typed = self.out.input(Text(prompt, style="bold")).strip().lower()
@@ -86,12 +87,12 @@ class View:
         line = finished(event)
         if isinstance(event, Called) and self._ranked and not self._live:
             ranked = ", ".join(f"{tool.name} {share:.1%}" for tool, share in self._ranked)
-            self.out.print(Text(f"  {plain(ranked)}", style="dim"), soft_wrap=True)
+            self.out.print(Text(f"  {plain(ranked)}", style="dim"), soft_wrap=self._wrap)
         elif isinstance(event, Called):
             for row in map(bar, self._ranked):
                 self.out.print(row)
         if line is not None:
-            self.out.print(line, soft_wrap=True)
+            self.out.print(line, soft_wrap=self._wrap)
         self._stage, self._text, self._ranked = "", "", ()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,17 +109,17 @@ def _rule(entry: Any, where: str) -> Rule:
     }.items():
         if key in entry and not is_right(entry[key]):
             raise _refused(f"{where}, {key!r}", entry[key])
-    names = {key: tuple(_names(entry, key, where)) for key in ("arguments", "tools")}
-    if not names["arguments"]:
+    arguments, tools = _names(entry, "arguments", where), _names(entry, "tools", where)
+    if not arguments:
         raise _refused(where, "no 'arguments'")
-    return Rule(**names, **{kind: entry[kind] for kind in KINDS if kind in entry})
+    return Rule(arguments, tools, entry.get("below"), entry.get("pattern"), entry.get("forbidden", False))
 
 
-def _names(entry: Mapping[str, Any], key: str, where: str) -> Iterator[str]:
+def _names(entry: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     listed = entry.get(key, [])
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         raise _refused(f"{where}, {key!r}", listed)
-    yield from listed
+    return tuple(listed)
 
 
 def _is_folder(value: Any) -> bool:

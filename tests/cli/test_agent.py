@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,7 @@ def scripted(monkeypatch):
     """Calls that the command's engine makes."""
 
     def script(*calls):
-        @contextmanager
-        def load(*_, **__):
-            yield Engine(*calls)
-
-        monkeypatch.setattr(command.DualTune, "load", load)
+        monkeypatch.setattr(command.DualTune, "load", lambda *_, **__: nullcontext(Engine(*calls)))
 
     return script
 
@@ -64,7 +61,7 @@ def test_a_run_in_plain_lines(scripted, mcp, tmp_path):
 
 def test_json_alone_is_one_value_an_event_a_line(scripted, mcp, tmp_path):
     scripted(ECHO)
-    result = run(mcp, tmp_path, "--approve", "auto", "--json", "--")
+    result = run(mcp, tmp_path, "--approve", "auto", "--json")
     events = json.loads(result.stdout)
     assert [event["event"] for event in events] == ["tools", "call", "approval", "result", "call", "answer", "end"]
     assert len(result.stdout.strip().splitlines()) == len(events) + 1
@@ -88,36 +85,25 @@ def test_a_dry_run_and_a_limit(scripted, mcp, tmp_path):
     assert limited.exit_code == 1 and "limit of 1 calls" in limited.output
 
 
-def test_ctrl_c_ends_with_130_and_leaves_a_transcript_and_no_server(scripted, mcp, tmp_path, is_gone):
-    def interrupted():
-        yield PID
-        raise KeyboardInterrupt
+class Interrupted(Engine):
+    """One call, then Ctrl-C."""
 
-    engine = Engine()
-    engine.calls = interrupted()
+    def stream(self, *args, **options):
+        if self.asked:
+            raise KeyboardInterrupt
+        yield from super().stream(*args, **options)
 
-    @contextmanager
-    def load(*_, **__):
-        yield engine
 
-    command.DualTune.load = load  # undone with `scripted`, which has set it before
-    result = run(mcp, tmp_path, "--approve", "auto", "--json", tmp_path / "events.json")
+def test_ctrl_c_ends_with_130_and_leaves_a_transcript_and_no_server(monkeypatch, mcp, tmp_path):
+    monkeypatch.setattr(command.DualTune, "load", lambda *_, **__: nullcontext(Interrupted(PID)))
+    result = run(mcp, tmp_path, "--approve", "auto")
     assert result.exit_code == 130
     (transcript,) = (tmp_path / "t").iterdir()
     events = [json.loads(line) for line in transcript.read_text().splitlines()]
     assert events[-1]["reason"] == "interrupted"
     (pid,) = (event["text"] for event in events if event["event"] == "result")
-    assert is_gone(int(pid))
-
-
-@pytest.fixture
-def is_gone(scripted):
-    scripted()
-
-    def check(pid: int) -> bool:
-        return not Path(f"/proc/{pid}").exists() if Path("/proc").exists() else True
-
-    return check
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
 
 
 def test_an_option_without_its_owner_is_refused(mcp, tmp_path):
