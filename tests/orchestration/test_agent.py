@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from dualtune_mlx.errors import DecodingError, ServerError, ToolError, UsageError
-from dualtune_mlx.orchestration.limits import Limits
+from dualtune_mlx.orchestration import Agent, Limits, Policy, connected
 from dualtune_mlx.orchestration.steps import Judged, Result, Speak, Spoken, SpokenText, Visible
+from dualtune_mlx.orchestration.transcript import read_transcript
 from dualtune_mlx.tools import Message, Tool, ToolCall
 from tests.orchestration.fakes import DELETE, TOOLS, WRITE, Engine, FakeToolbox, agent, call, config, error
 
@@ -272,3 +278,67 @@ def test_long_results_are_cut_for_the_model(tmp_path):
     events = list(made.stream("do it"))
     assert 290 <= len(engine.asked[1][-1].content) <= 300
     assert [event.text for event in events if isinstance(event, Result)] == [engine.asked[1][-1].content]
+
+
+GOOD = {"script": "good", "name": "fs", "pinned": {"folder": "/data"}}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_with_real_servers_a_run_calls_with_pinned_arguments_and_survives_a_crash(server, tmp_path, asynchronous):
+    configs = [server(**GOOD)]
+    calls = [call("echo", text="hi"), call("die"), call("respond")]
+    with connected(configs) as toolbox:
+        made = Agent(Engine(*calls), toolbox, Policy(configs, "auto"), transcripts=tmp_path)
+        ended = asyncio.run(made.arun("do it")) if asynchronous else made.run("do it")
+    results = [step.result for step in read_transcript(ended.transcript).steps if step.result]
+    assert results[0].text == "/data: hi"
+    assert results[1].is_error and "'fs' ended unexpectedly" in results[1].text
+    assert ended.reason == "answered"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_server_that_never_answers_costs_no_more_than_the_time_that_is_left(server, tmp_path, asynchronous):
+    configs = [server(**GOOD)]
+    with connected(configs) as toolbox:
+        limits = Limits(seconds=0.5)
+        made = Agent(Engine(call("silence")), toolbox, Policy(configs, "auto"), limits=limits, transcripts=tmp_path)
+        began = time.monotonic()
+        ended = asyncio.run(made.arun("do it")) if asynchronous else made.run("do it")
+        assert ended.reason == "time" and "'silence' ran" in ended.message
+        assert time.monotonic() - began < 5
+        assert toolbox.execute(call("echo", text="still here")).text == "/data: still here"
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from dualtune_mlx.orchestration import Agent, Policy, ServerConfig, connected
+from tests.orchestration.fakes import Engine, call
+configs = [ServerConfig("fs", sys.executable, (sys.argv[1],))]
+with connected(configs) as toolbox:
+    print(toolbox.execute(call("pid")).text, flush=True)
+    agent = Agent(Engine(call("silence")), toolbox, Policy(configs, "auto"), transcripts=Path(sys.argv[2]))
+    for event in agent.stream("x"):
+        print(type(event).__name__, flush=True)
+"""
+
+
+def test_ctrl_c_while_a_tool_runs_leaves_a_transcript_and_no_process(server, tmp_path, is_alive):
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED)
+    folder = tmp_path / "t"
+    command = [sys.executable, str(script), *server("good").args, str(folder)]
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
+    ) as process:
+        pid = int(process.stdout.readline())
+        while process.stdout.readline().strip() != "Judged":
+            pass
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert not is_alive(pid)
+    (path,) = folder.iterdir()
+    read = read_transcript(path)
+    assert (read.reason, len(read.steps)) == ("interrupted", 1)
