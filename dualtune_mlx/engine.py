@@ -23,6 +23,7 @@ from typing import Any, Unpack
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
+from dualtune_mlx.answering import LONGEST, answering
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.calling import ROUTINGS, Asked, Caller
 from dualtune_mlx.calling_together import call_together
@@ -31,7 +32,7 @@ from dualtune_mlx.decoding import (
     Options,
 )
 from dualtune_mlx.errors import BundleError, ModelError, UsageError
-from dualtune_mlx.events import Done, Event, returned
+from dualtune_mlx.events import AnswerText, Done, Event, returned
 from dualtune_mlx.hierarchy import Node
 from dualtune_mlx.kv.store import FOLDER as PREFIXES
 from dualtune_mlx.models import BaseModel, load_model
@@ -137,6 +138,11 @@ class DualTune:
     def tree(self, tools: Tools) -> Node:
         """How these tools are chosen among: in a hierarchy, or all at once."""
         return self._caller.tree(as_tools(tools))
+
+    @property
+    def routing(self) -> str:
+        """As in ``load``."""
+        return self._caller.routing
 
     @property
     def base(self) -> BaseModel:
@@ -271,6 +277,28 @@ class DualTune:
             task = self._caller.task(as_messages(messages), as_tools(tools) or (tool,), tool)
             return returned(self._caller.writing(task, decoding)).value
 
+    def answer(
+        self, messages: Messages, tools: Tools, *, max_tokens: int = LONGEST
+    ) -> Generator[AnswerText, None, None]:
+        """The base model's own answer in words, without adapters, piece by piece; greedy, ``max_tokens`` at most.
+
+        It takes its turn as ``stream`` does. ``tools`` are the visible ones, whose keys and values it shares.
+
+        Raises:
+            PromptError: when the conversation cannot be used.
+            UsageError: when ``max_tokens`` is below 1, or the engine is closed.
+        """
+        return self._answer(as_messages(messages), as_tools(tools), max_tokens)
+
+    async def aanswer(
+        self, messages: Messages, tools: Tools, *, max_tokens: int = LONGEST
+    ) -> AsyncGenerator[AnswerText, None]:
+        """``answer`` on a thread of the engine; cancelling the task stops before the next forward pass."""
+        work = partial(self._answer, as_messages(messages), as_tools(tools), max_tokens)
+        async with aclosing(self._worker.iterate(self.base.line, work)) as pieces:
+            async for piece in pieces:
+                yield piece
+
     @property
     def _caller(self) -> Caller:
         if self._open_caller is None:
@@ -293,6 +321,12 @@ class DualTune:
     def _events(self, asked: Asked, place: Place | None = None) -> Generator[Event, None, None]:
         with self._turn(place):
             yield from self._caller.events(asked)
+
+    def _answer(
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], max_tokens: int, place: Place | None = None
+    ) -> Generator[AnswerText, None, None]:
+        with self._turn(place):
+            yield from answering(self._caller, messages, tools, max_tokens)
 
     def _keep_within(self, budget: int) -> None:
         weights: dict[str, mx.array] = tree_flatten(self.base.model.parameters(), destination={})  # type: ignore[assignment]

@@ -41,6 +41,13 @@ class ArgumentText:
 
 
 @dataclass(frozen=True)
+class AnswerText:
+    """The next piece of an answer in words, in whole characters."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Done:
     """The call, as ``DualTune.call`` returns it; nothing comes after it."""
 

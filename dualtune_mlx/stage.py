@@ -89,7 +89,7 @@ class StageRunner:
 
         ``best`` is told the best one, before the others are looked for.
         """
-        with self._pass(stage, stream) as forward:
+        with self.running(stage, stream) as forward:
             forks = _Forks(forward, stream.active(stage.name, stage.border))
             return Ran(best_first(names, forks.log_probabilities, top_k, best), forward.usage)
 
@@ -103,7 +103,7 @@ class StageRunner:
         Raises:
             DecodingError: when it is not complete after ``decoding.max_tokens`` tokens.
         """
-        with self._pass(stage, stream) as forward:
+        with self.running(stage, stream) as forward:
             seen = Lookup(stream.tokens[stream.last("prefix").end : stream.last(stage.name).start])
             draft = (lambda: grammar.beginning(seen.draft())) if decoding.draft else tuple
             tape = Tape(stream.active(stage.name, stage.border), forward.extend, forward.take_back, draft)
@@ -143,7 +143,7 @@ class StageRunner:
         return caches
 
     @contextmanager
-    def _pass(self, stage: Stage, stream: Stream) -> Iterator[_Forward]:
+    def running(self, stage: Stage, stream: Stream) -> Iterator[Forward]:
         """A forward pass that stands at the activation point, with the stage's adapter active."""
         self.check_length(stream)
         usage = StageUsage(adapter=stage.adapter_name)
@@ -152,7 +152,7 @@ class StageRunner:
         caches = self.caches(stage, stream.tokens[: stream.activation(stage.border)], usage)
         fusion.activate(stage.adapter)
         try:
-            yield _Forward(self.base, caches, usage)
+            yield Forward(self.base, caches, usage)
         finally:
             if stage.adapter is not None:
                 fusion.ran(stage.adapter, usage.forwards)
@@ -160,7 +160,7 @@ class StageRunner:
             usage.seconds = time.perf_counter() - began
 
 
-class _Forward:
+class Forward:
     """Forward passes of one row over caches, counted."""
 
     def __init__(self, base: BaseModel, caches: list[Any], usage: StageUsage) -> None:
@@ -194,7 +194,7 @@ class _Forward:
 class _Forks:
     """Asks the model at forks of names: at the first behind all tokens before it, at others in branches from there."""
 
-    def __init__(self, forward: _Forward, before: Sequence[int]) -> None:
+    def __init__(self, forward: Forward, before: Sequence[int]) -> None:
         self._forward = forward
         self._before = before
         self._tree: tuple[Branches, Paths] | None = None

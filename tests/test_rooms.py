@@ -33,6 +33,7 @@ ORDER = (
     "events",
     "calling",
     "calling_together",
+    "answering",
     "engine",
     "orchestration",
     "evaluation",

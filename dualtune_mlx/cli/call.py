@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dualtune_mlx.cli import options
-from dualtune_mlx.cli.output import STDOUT, console, emit_json, json_option
+from dualtune_mlx.cli.output import argument_or_file, console, emit_json, json_option
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
@@ -65,10 +65,7 @@ def command(
     json_to: str | None,
 ) -> None:
     """Choose a tool for REQUEST and write its arguments."""
-    if request is None:  # `--json REQUEST`: click takes what follows --json for its file
-        if json_to in (None, STDOUT) or json_to.endswith(".json"):
-            raise click.UsageError("Missing argument 'REQUEST'. (A name that follows --json is its file.)")
-        request, json_to = json_to, STDOUT
+    request, json_to = argument_or_file(request, json_to, "REQUEST")
     if (tools_file is None) == (mcp is None):
         raise click.UsageError("Give either --tools or --mcp.")
     if execute and mcp is None:

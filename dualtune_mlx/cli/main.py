@@ -15,6 +15,8 @@ COMMANDS = {
     "demo": "Train and use two adapters on the embedded example, start to end.",
     "train": "Train a stage's adapter, or all adapters, into a bundle.",
     "call": "Choose a tool for a request and write its arguments.",
+    "agent": "Do a task with the tools of MCP servers.",
+    "replay": "Repeat a past run without its servers, or learn from it.",
     "eval": "Measure right servers, tools and calls.",
     "inspect": "Show tokens, masks and activation.",
     "convert": "Convert models and adapters to MLX, and adapters to PEFT.",

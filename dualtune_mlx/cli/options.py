@@ -40,7 +40,7 @@ def only_with(owner: str, *names: str) -> None:
     context = click.get_current_context()
     for name in names:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"Option '--{name}' goes with '{owner}' only.")
+            raise click.UsageError(f"Option '--{name.replace('_', '-')}' goes with '{owner}' only.")
 
 
 def required_model(model: str | None) -> str:

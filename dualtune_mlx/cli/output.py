@@ -32,6 +32,15 @@ def console(json_to: str | None, quiet: bool = False) -> Console:
     return Console(stderr=json_to == STDOUT, highlight=False, quiet=quiet)
 
 
+def argument_or_file(argument: str | None, json_to: str | None, name: str) -> tuple[str, str | None]:
+    """A command's last argument and where its JSON goes: click takes what follows a bare ``--json`` for its file."""
+    if argument is not None:
+        return argument, json_to
+    if json_to in (None, STDOUT) or json_to.endswith(".json"):
+        raise click.UsageError(f"Missing argument '{name}'. (A name that follows --json is its file.)")
+    return json_to, STDOUT
+
+
 def emit_json(json_to: str | None, value: Any) -> None:
     """Print or write the JSON value, if it was asked for."""
     if json_to == STDOUT:

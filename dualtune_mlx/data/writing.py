@@ -19,3 +19,14 @@ def write_split(folder: str | Path, split: str, trajectories: Sequence[Trajector
 def write_tools(folder: str | Path, tools: Sequence[Tool]) -> None:
     """Write ``tools.json``."""
     write_json(Path(folder) / "tools.json", [tool.to_dict() for tool in tools])
+
+
+def add_trajectory(folder: str | Path, split: str, trajectory: Trajectory) -> bool:
+    """Add one line, with its own tools, to a split; False where it is there already."""
+    path = Path(folder) / f"{split}.jsonl"
+    line = json.dumps(trajectory.to_dict(), ensure_ascii=False)
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if line in before.split("\n"):
+        return False
+    write_text(path, before + ("\n" if before and not before.endswith("\n") else "") + line + "\n")
+    return True

@@ -7,6 +7,7 @@ with connected(read_config("mcp.json")) as toolbox:
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
@@ -18,6 +19,7 @@ from dualtune_mlx.orchestration.command import require_command
 from dualtune_mlx.orchestration.config import ServerConfig
 from dualtune_mlx.orchestration.pins import filled, visible
 from dualtune_mlx.orchestration.results import ToolResult
+from dualtune_mlx.orchestration.rules import check_rules, forbidden
 from dualtune_mlx.schemas import check_arguments
 from dualtune_mlx.tools import Tool, ToolCall, ToolServer
 
@@ -44,7 +46,7 @@ class Toolbox:
         A server that is down has no tools. Tools that changed during a call are here when it returns.
         """
         return tuple(
-            ToolServer(name, tuple(visible(tool, connection.config.pinned) for tool in connection.tools))
+            ToolServer(name, tuple(visible(tool, hidden(connection.config, tool)) for tool in connection.tools))
             for name, connection in self._connections.items()
         )
 
@@ -53,11 +55,25 @@ class Toolbox:
         """Why servers are down, by their names."""
         return {name: one.failure for name, one in self._connections.items() if one.failure is not None}
 
-    def execute(self, call: ToolCall, approved: bool = False) -> ToolResult:
+    def whole(self, call: ToolCall) -> ToolCall:
+        """The call as it is sent: with its server and the pinned arguments, all of them checked.
+
+        Raises:
+            ToolError, ServerError: as ``execute``, where nothing is sent.
+        """
+        connection, tool = self._find(call)
+        config = connection.config
+        arguments = filled(call.arguments, tool, config.pinned)
+        check_arguments(arguments, tool)
+        check_rules(arguments, tool, config.rules, None if config.url else config.cwd or os.getcwd())
+        return ToolCall(tool.name, arguments, config.name)
+
+    def execute(self, call: ToolCall, approved: bool = False, timeout: float | None = None) -> ToolResult:
         """Fill in the pinned arguments, check them all, call the tool, and wait for its answer.
 
         A call without a server is fine when one server alone has the tool. ``approved`` says that the user agreed to
-        this call, which servers with the approval policy "ask" need.
+        this call, which servers with the approval policy "ask" need. After ``timeout`` seconds the call is cancelled
+        and a ``TimeoutError`` raised; the server's own limit holds beside it.
 
         Raises:
             ToolError: when there is no such tool, it may not be called, or the arguments do not fit its schema, and
@@ -66,7 +82,7 @@ class Toolbox:
         """
         answer = self._begin(call, approved)
         try:
-            return answer.result()
+            return answer.result(timeout)
         except CancelledError as error:
             raise _closed(call) from error
         except BaseException:
@@ -80,10 +96,9 @@ class Toolbox:
     def _begin(self, call: ToolCall, approved: bool) -> Future[ToolResult]:
         connection, tool = self._find(call)
         _require_approval(connection.config, tool, approved)
-        arguments = filled(call.arguments, tool, connection.config.pinned)
-        check_arguments(arguments, tool)
+        arguments = self.whole(call).arguments
         try:
-            return self._portal.start_task_soon(_called, connection, tool.name, arguments)
+            return self._portal.start_task_soon(_called, connection, tool.name, dict(arguments))
         except RuntimeError as error:
             raise _closed(call) from error
 
@@ -102,6 +117,11 @@ class Toolbox:
             expected=", ".join(offered) or "nothing: there are no tools",
             fix="name a server and one of its tools",
         )
+
+
+def hidden(config: ServerConfig, tool: Tool) -> Mapping[str, Any]:
+    """The arguments of a tool that no model sees."""
+    return {**config.pinned, **dict.fromkeys(forbidden(config.rules, tool))}
 
 
 @contextmanager

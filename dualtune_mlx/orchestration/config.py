@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dualtune_mlx.errors import UsageError
+from dualtune_mlx.orchestration.rules import Rule, read_rules
 from dualtune_mlx.orchestration.secrets import Secrets, without_credentials
 from dualtune_mlx.orchestration.variables import Variables
 
@@ -19,7 +20,7 @@ EXAMPLE = '{"mcpServers": {"time": {"command": "mcp-server-time", "args": []}}}'
 ROOTS = ("mcpServers", "servers")  # the second is VS Code's
 TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "streamableHttp": "url"}
 KEYS = ("command", "args", "env", "cwd", "url", "headers", "type", "disabled", "dualtune")
-OUR_KEYS = ("pinned", "exclude", "approve", "timeout", "start_timeout", "output_limit")
+OUR_KEYS = ("pinned", "exclude", "approve", "timeout", "start_timeout", "output_limit", "allow", "trust_hints", "rules")
 APPROVALS = ("auto", "ask", "never")
 OUTPUT_LIMIT = 32 * 2**20
 
@@ -33,10 +34,11 @@ class ServerConfig:
     """How to reach one MCP server, and how its tools are shown: a ``command`` over stdio, or a ``url`` over HTTP.
 
     ``pinned`` arguments are filled in by the host and never asked of the model; tools named in ``exclude`` are not
-    offered at all. ``approve`` says whether its tools may be called: "auto", "ask" (only with the user's approval),
-    or "never". ``timeout`` and ``start_timeout`` are in seconds, None for the toolbox's own; ``output_limit`` is the
-    most bytes that the server may write for one answer. ``variables`` are the environment variables that the
-    configuration named, with their values.
+    offered at all. ``approve`` says whether its tools may be called: "auto", "ask" (only with the user's approval), or
+    "never". ``timeout`` and ``start_timeout`` are in seconds, None for the toolbox's own; ``output_limit`` is the most
+    bytes that the server may write for one answer. ``allow`` names tools that an agent may call without asking;
+    ``trust_hints`` says that what the server calls read-only is; ``rules`` limit arguments. ``variables`` are the
+    environment variables that the configuration named, with their values.
     """
 
     name: str
@@ -52,6 +54,9 @@ class ServerConfig:
     timeout: float | None = None
     start_timeout: float | None = None
     output_limit: int = OUTPUT_LIMIT
+    allow: tuple[str, ...] = ()
+    trust_hints: bool = False
+    rules: tuple[Rule, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -183,6 +188,9 @@ def _shown(ours: Mapping[str, Any], where: str) -> dict[str, Any]:
         "pinned": _get(ours, "pinned", dict, {}, where),
         "exclude": _strings(ours, "exclude", where),
         "approve": approve,
+        "allow": _strings(ours, "allow", where),
+        "trust_hints": _get(ours, "trust_hints", bool, False, where),
+        "rules": read_rules(_get(ours, "rules", list, [], where), where),
         "timeout": _positive(ours, "timeout", None, where),
         "start_timeout": _positive(ours, "start_timeout", None, where),
         "output_limit": int(_positive(ours, "output_limit", OUTPUT_LIMIT, where)),

@@ -95,10 +95,14 @@ async def list_tools(session: ClientSession, server: str) -> tuple[Tool, ...]:
 
 
 def check_names(config: ServerConfig, tools: tuple[Tool, ...], offered: set[str]) -> None:
-    """Refuse a configuration that pins an argument or excludes a tool that the server does not have.
+    """Refuse a configuration that names an argument or a tool that the server does not have.
 
     Raises:
         UsageError: naming them.
     """
     refuse_unknown("pinned arguments", config.pinned, argument_names(tools), config.name)
     refuse_unknown("excluded tools", config.exclude, sorted(offered), config.name)
+    refuse_unknown("allowed tools", config.allow, sorted(offered), config.name)
+    for rule in config.rules:
+        refuse_unknown("tools of a rule", rule.tools, sorted(offered), config.name)
+        refuse_unknown("arguments of a rule", rule.arguments, argument_names(tools), config.name)

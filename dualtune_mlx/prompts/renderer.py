@@ -15,6 +15,7 @@ from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, tool_called
 
 PREFIXES = 64
 """How many rendered prefixes are kept."""
+_CONTENT = "…"
 
 
 class Prompt:
@@ -82,6 +83,15 @@ class Prompt:
         written = json.dumps(in_schema_order(call.arguments, tool.parameters), ensure_ascii=False)
         values = {"name": label, "arguments": written, "is_respond": call.is_respond, "schema": dict(tool.parameters)}
         return self._encode(self.template.render("call", call=values))
+
+    def answer(self) -> tuple[Stream, tuple[int, ...]]:
+        """What stands around an answer in words: its opener (spans ``invocation`` and, empty, ``answer``), and
+        the tokens behind it."""
+        pieces = self.template.render("assistant", content=_CONTENT)
+        place = pieces.index(Piece("data", _CONTENT))
+        before, after = self._encode(pieces[:place]), self._encode(pieces[place + 1 :])
+        end = len(before)
+        return Stream(before.tokens, (Span("invocation", 0, end), Span("answer", end, end))), after.tokens
 
     def names(self, tools: Sequence[Tool]) -> dict[str, tuple[int, ...]]:
         """The tokens of every choice's name, ``respond`` among them, by its label."""

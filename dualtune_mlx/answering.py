@@ -1,0 +1,54 @@
+"""An answer in words: the base model goes on from the conversation, with no adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import mlx.core as mx
+
+from dualtune_mlx.calling import Caller
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.events import AnswerText
+from dualtune_mlx.stage import Stage
+from dualtune_mlx.tools import Message, Tool
+
+LONGEST = 512
+"""Tokens of an answer, where a call does not say otherwise."""
+
+
+def answering(
+    caller: Caller, messages: tuple[Message, ...], tools: tuple[Tool, ...], max_tokens: int
+) -> Generator[AnswerText, None, None]:
+    """The most probable answer, token by token, until the turn ends or ``max_tokens`` are written.
+
+    An answer is text: of the control tokens only those that end the turn can be chosen.
+
+    Raises:
+        UsageError: when ``max_tokens`` is below 1.
+    """
+    if max_tokens < 1:
+        raise UsageError("the length of an answer is out of range", got=max_tokens, expected="at least 1 token")
+    opener, closer = caller.prompt.answer()
+    stream = caller.prompt.conversation(messages, tools, caller.tree(tools).cards) + opener
+    control, tokenizer = caller.prompt.encoder.control_ids, caller.base.tokenizer
+    ends = {*tokenizer.eos_token_ids, *[token for token in closer[:1] if token in control]}
+    never = mx.array(sorted(control - ends), dtype=mx.int32)
+    text = tokenizer.detokenizer
+    text.reset()
+    stage = Stage("answer")
+    with caller.runner.running(stage, stream) as forward:
+        tokens = stream.active(stage.name, stage.border)
+        for _ in range(max_tokens):
+            logits = forward.extend(tokens)[-1]
+            if never.size:
+                logits[never] = -mx.inf
+            token = int(mx.argmax(logits))
+            if token in ends:
+                break
+            text.add_token(token)
+            if piece := text.last_segment:
+                yield AnswerText(piece)
+            tokens = (token,)
+    text.finalize()
+    if piece := text.last_segment:
+        yield AnswerText(piece)

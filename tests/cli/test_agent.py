@@ -1,0 +1,190 @@
+"""``agent`` and ``replay``: exit codes, JSON, the views, the question; and both whole, on a tiny model."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dualtune_mlx.cli import agent as command
+from dualtune_mlx.cli.live import View, in_full, one_line
+from dualtune_mlx.orchestration.approvals import Question
+from dualtune_mlx.orchestration.steps import Ended, Result
+from dualtune_mlx.tools import Tool, ToolCall
+from tests.cli.conftest import dualtune
+from tests.orchestration.fakes import Engine, FakeToolbox, agent, call
+
+GOOD = Path(__file__).parents[1] / "orchestration" / "servers" / "good.py"
+SAFE = ["die", "silence", "elsewhere", "refuse"]
+ECHO = ToolCall("echo", {"text": "hi", "folder": "/x"}, "good")
+PID = ToolCall("pid", {}, "good")
+
+
+@pytest.fixture
+def mcp(tmp_path) -> Path:
+    path = tmp_path / "mcp.json"
+    entry = {"command": sys.executable, "args": [str(GOOD)], "dualtune": {"exclude": SAFE}}
+    path.write_text(json.dumps({"mcpServers": {"good": entry}}))
+    return path
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Calls that the command's engine makes."""
+
+    def script(*calls):
+        monkeypatch.setattr(command.DualTune, "load", lambda *_, **__: nullcontext(Engine(*calls)))
+
+    return script
+
+
+def run(mcp, tmp_path, *options):
+    where = ["--bundle", tmp_path / "b", "--mcp", mcp, "--transcripts", tmp_path / "t"]
+    return dualtune("agent", *where, *options, "do it")
+
+
+def test_a_run_in_plain_lines(scripted, mcp, tmp_path):
+    scripted(ECHO, PID)
+    result = run(mcp, tmp_path, "--approve", "auto")
+    assert result.exit_code == 0, result.output
+    assert '1. good/echo(text="hi", folder="/x")' in result.output
+    assert "result: /x: hi" in result.output and "echo 90.0%" in result.output
+    assert "Done." in result.output and "2 calls" in result.output
+    assert "\x1b" not in result.output
+
+
+def test_json_alone_is_one_value_an_event_a_line(scripted, mcp, tmp_path):
+    scripted(ECHO)
+    result = run(mcp, tmp_path, "--approve", "auto", "--json")
+    events = json.loads(result.stdout)
+    assert [event["event"] for event in events] == ["tools", "call", "approval", "result", "call", "answer", "end"]
+    assert len(result.stdout.strip().splitlines()) == len(events) + 1
+    assert events[-1]["answer"] == "Done."
+
+
+def test_where_nobody_can_be_asked_nothing_is_executed(scripted, mcp, tmp_path):
+    scripted(ECHO, PID)
+    result = run(mcp, tmp_path, "--json", tmp_path / "events.json")
+    events = json.loads((tmp_path / "events.json").read_text())
+    assert result.exit_code == 1
+    assert [event["action"] for event in events if event["event"] == "approval"] == ["refuse", "refuse"]
+    assert "failed: two calls in a row failed" in result.output
+
+
+def test_a_dry_run_and_a_limit(scripted, mcp, tmp_path):
+    scripted(ECHO, PID)
+    dry = run(mcp, tmp_path, "--dry-run")
+    assert dry.exit_code == 0 and "you would be asked" in dry.output and "result:" not in dry.output
+    limited = run(mcp, tmp_path, "--approve", "auto", "--steps", "1")
+    assert limited.exit_code == 1 and "limit of 1 calls" in limited.output
+
+
+class Interrupted(Engine):
+    """One call, then Ctrl-C."""
+
+    def stream(self, *args, **options):
+        if self.asked:
+            raise KeyboardInterrupt
+        yield from super().stream(*args, **options)
+
+
+def test_ctrl_c_ends_with_130_and_leaves_a_transcript_and_no_server(monkeypatch, mcp, tmp_path):
+    monkeypatch.setattr(command.DualTune, "load", lambda *_, **__: nullcontext(Interrupted(PID)))
+    result = run(mcp, tmp_path, "--approve", "auto")
+    assert result.exit_code == 130
+    (transcript,) = (tmp_path / "t").iterdir()
+    events = [json.loads(line) for line in transcript.read_text().splitlines()]
+    assert events[-1]["reason"] == "interrupted"
+    (pid,) = (event["text"] for event in events if event["event"] == "result")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+def test_an_option_without_its_owner_is_refused(mcp, tmp_path):
+    result = run(mcp, tmp_path, "--planner-model", "m")
+    assert result.exit_code == 2 and "--planner-model" in result.output
+
+
+def test_a_run_of_a_real_engine_is_replayed_exactly_and_becomes_data(bundle, mcp, tmp_path):
+    where = ["--bundle", bundle, "--mcp", mcp, "--transcripts", tmp_path / "t"]
+    limits = ["--steps", 2, "--answer-tokens", 4, "--max-tokens", 200]
+    ran = dualtune("agent", *where, *limits, "--approve", "auto", "--json", tmp_path / "run.json", "show a")
+    events = json.loads((tmp_path / "run.json").read_text())
+    assert any(event["event"] == "call" for event in events), ran.output
+    transcript = events[-1]["transcript"]
+    again = dualtune("replay", transcript, "--json", tmp_path / "again.json")
+    rows = json.loads((tmp_path / "again.json").read_text())
+    assert again.exit_code == 0, again.output
+    assert [row["same"] for row in rows] == [True] * len(rows) and len(rows) >= 1
+    assert max(row["drift"] for row in rows) < 1e-4
+    changed = [json.loads(line) for line in Path(transcript).read_text().splitlines()]
+    for line in changed:
+        if line["event"] == "call":
+            line["arguments"] = {"else": 1}
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    different = dualtune("replay", other)
+    assert different.exit_code == 1
+    assert "recorded:" in different.output and '{"else": 1}' in different.output and "now:" in different.output
+
+
+def test_replay_adds_a_run_to_a_data_folder(tmp_path):
+    path = agent(Engine(call("read", path="a")), FakeToolbox(), tmp_path / "t").run("do it").transcript
+    assert "added to" in dualtune("replay", path, "--train", tmp_path / "data").output
+    assert "was there already" in dualtune("replay", path, "--train", tmp_path / "data").output
+
+
+class Typing(Console):
+    """A console at which somebody types."""
+
+    def __init__(self, typed: str | None) -> None:
+        super().__init__(file=io.StringIO(), width=80, force_terminal=False)
+        self.typed = typed
+
+    def input(self, prompt="", **_):
+        self.print(prompt)
+        if self.typed is None:
+            raise EOFError
+        return self.typed
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [("y", "yes"), ("Yes", "yes"), ("a", "always"), ("", "no"), ("n", "no"), ("x", "no"), (None, "no")],
+)
+def test_the_question_shows_the_call_in_full_and_takes_only_a_clear_yes(typed, answer):
+    out = Typing(typed)
+    long = "x" * 5_000
+    made = ToolCall("delete", {"path": long, "note": "\x1b[2Jharmless\u202e", "[bold]": 1}, "fs")
+    assert View(out).ask(Question(made, Tool("delete", server="fs"), "it is destructive")) == answer
+    shown = out.file.getvalue()
+    assert long in shown and '"[bold]": 1' in shown and "it is destructive" in shown
+    assert "\x1b" not in shown and "\u202e" not in shown
+    assert "\\u202e" in shown
+
+
+def test_nothing_that_is_shown_can_steer_the_terminal():
+    nasty = "\x1b]0;owned\x07\x9b2J\u200b"
+    made = ToolCall("t", {nasty: nasty}, "s")
+    out = Console(file=io.StringIO(), width=80)
+    with View(out) as view:
+        view.show(Result(nasty, True, details=nasty))
+        view.show(Ended("answered", answer=nasty))
+    for text in (one_line(made), in_full(made), out.file.getvalue()):
+        assert all(one.isprintable() or one == "\n" for one in text)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_live_view_leaves_the_steps_and_fits_the_width(width, tmp_path):
+    out = Console(file=io.StringIO(), force_terminal=True, width=width)
+    with View(out) as view:
+        for event in agent(Engine(call("read", path="a")), FakeToolbox(), tmp_path).stream("do it"):
+            view.show(event)
+    shown = out.file.getvalue()
+    assert "█" * 18 in shown and "fs/read" in shown and "Done." in shown
