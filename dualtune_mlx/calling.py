@@ -119,11 +119,11 @@ class Caller:
                 slot, adapter = found
                 held = self.base.hold(adapter)
                 self._held.append(held)
-                stage = Stage(span, held, slot.path, slot.grounding, self._own_prompt(slot))
+                stage = Stage(span, held, slot.path, slot.grounding, self.own_prompt(slot))
             self.stages[key] = stage
         return self.stages[key]
 
-    def _own_prompt(self, slot: Slot) -> Prompt | None:
+    def own_prompt(self, slot: Slot) -> Prompt | None:
         """The prompt of an adapter that knows another template than the bundle's."""
         if slot.template is None:
             return None

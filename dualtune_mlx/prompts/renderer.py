@@ -126,6 +126,33 @@ class Prompt:
         before, after = ("".join(piece.value for piece in part) for part in (around[: data[0]], around[data[0] + 1 :]))
         return before, self.encoder.before_control(after)
 
+    def check(self, stage: str, tools: Sequence[Tool]) -> None:
+        """Try whether the template and the tokenizer serve a stage of calls to these tools.
+
+        Raises:
+            PromptError: when a span is missing, or what the template joins is not joined with this tokenizer.
+            ToolError: when two tools have the same name, or one a reserved name.
+        """
+        asked = Message("user", "?")
+        for tool in tools:
+            call = ToolCall(tool.name, {}, tool.server)
+            stream = self.stream([asked, Message("assistant", tool_calls=(call,)), asked], tools, call)
+            stream.last("invocation")
+            stream.last(stage)
+            self.frame(tool)
+            whole = self.encoder.text(self.encoder.decode(list(stream.tokens)))
+            if self._joins(call, tools) and tuple(whole) != stream.tokens:
+                raise PromptError(
+                    "with the model's tokenizer the template is not what it is as one text",
+                    where=self.template.name,
+                    got=f"other tokens for a call of {tool.name!r}",
+                    expected="a tokenizer that puts borders between tokens where the template puts them",
+                    fix="use the family of models that the template is for, or a template of yours",
+                )
+
+    def _joins(self, call: ToolCall, tools: Sequence[Tool]) -> bool:
+        return Piece("open", JOINED) in self._call_pieces(call, tools)
+
     def _span(self, name: str, block: str, **values: Any) -> Stream:
         inner = self._encode(self.template.render(block, **values))
         return Stream(inner.tokens, (Span(name, 0, len(inner)), *inner.spans))

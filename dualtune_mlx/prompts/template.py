@@ -25,7 +25,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dualtune_mlx.errors import PromptError
 
-TEMPLATES = ("chatml", "hermes", "llama3", "gemma", "agentflux-selector", "agentflux-arguments")
+TEMPLATES = ("chatml", "hermes", "llama3", "gemma")
+OF_ONE_STAGE = ("agentflux-selector", "agentflux-arguments")
+"""What AgentFlux's adapters were trained with: each is for one stage alone."""
+BUILT_IN = (*TEMPLATES, *OF_ONE_STAGE)
 BLOCKS = ("system", "user", "assistant", "tool", "call")
 JOINED = ""
 """The name of the border of what is encoded as one text; spans have names."""
@@ -90,7 +93,7 @@ class _Marks:
 
 
 class Template:
-    """A prompt template: one of ``TEMPLATES``, or the path of a file.
+    """A prompt template: one of ``BUILT_IN``, or the path of a file.
 
     Raises:
         PromptError: when the file is missing, is not valid Jinja, or lacks a block.
@@ -143,7 +146,7 @@ def _to_json(value: object, ensure_ascii: bool = False, indent: int | None = Non
 
 
 def _source(name: str) -> str:
-    if name in TEMPLATES:
+    if name in BUILT_IN:
         return files("dualtune_mlx.prompts").joinpath("templates", f"{name}.jinja").read_text(encoding="utf-8")
     try:
         return Path(name).read_text(encoding="utf-8")
@@ -152,5 +155,5 @@ def _source(name: str) -> str:
             "a template cannot be read",
             where=name,
             got=error,
-            expected=f"one of {', '.join(TEMPLATES)}, or a text file",
+            expected=f"one of {', '.join(BUILT_IN)}, or a text file",
         ) from error
