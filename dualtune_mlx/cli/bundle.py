@@ -37,7 +37,9 @@ def show(bundle: Path, json_to: str | None) -> None:
     out.print(f"model     {opened.model} ({opened.fingerprint[:12]})", markup=False)
     out.print(f"template  {opened.template} ({opened.template_hash[:12]}), cards: {opened.cards}", markup=False)
     out.print(f"tools     {', '.join(tool.name for tool in opened.tools) or 'none'}", markup=False)
-    table = Table("stage", "for", "kind", "rank", "acts from", "template", "size", "content")
+    table = Table("stage", "for", "kind", "rank", "acts", "template", "size", "content", box=None)
+    for column in table.columns:
+        column.overflow = "fold"
     for row in rows:
         size = f"{row['bytes'] / 2**20:.1f} MiB"
         texts = (row["stage"], row["scope"] or EVERY_TOOL, row["kind"], row["rank"], row["activation"], row["template"])
