@@ -1,4 +1,4 @@
-"""A bundle made of adapters that exist: of ours, or of PEFT's, which are converted on the way."""
+"""A bundle made of adapters that exist: ours, or PEFT's, which are converted on the way."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def check_scopes(parts: Sequence[Part], tools: Sequence[Tool]) -> None:
         UsageError: when there are none, two are for the same calls, or one is for calls that cannot be made.
     """
     places = [(part.stage, part.scope) for part in parts]
-    bad = [f"{stage} {scope!r}: given twice" for stage, scope in dict.fromkeys(places) if places.count((stage, scope)) > 1]
+    bad = [
+        f"{stage} {scope!r}: given twice" for stage, scope in dict.fromkeys(places) if places.count((stage, scope)) > 1
+    ]
     bad += [
         f"arguments {scope!r}: no such server or tool that takes arguments"
         for stage, scope in places
@@ -97,8 +99,9 @@ def _scopes_of(tool: Tool) -> tuple[str, ...]:
 
 
 def _scopes(tools: Iterable[Tool]) -> list[str]:
-    """The scopes that there are, the widest one left out: it has no name."""
-    return [scope for scope in dict.fromkeys(s for tool in tools if tool.takes_arguments for s in _scopes_of(tool)) if scope]
+    """The scopes that there are, the widest one as it is written."""
+    scopes = dict.fromkeys(scope for tool in tools if tool.takes_arguments for scope in _scopes_of(tool))
+    return [scope or "* (all)" for scope in scopes]
 
 
 def read_adapter(source: str, base: Base) -> Adapter:
@@ -108,12 +111,19 @@ def read_adapter(source: str, base: Base) -> Adapter:
         AdapterError, ConversionError: when it is damaged, does not fit, cannot be converted exactly, or begins to act
             where no stage looks for it.
     """
-    if (Path(source) / WEIGHTS).is_file():
-        adapter = Adapter.load(source)
-        base.check(adapter)
-    else:
-        adapter = read_peft(source, base)
+    try:
+        adapter = _ours(source, base) if (Path(source) / WEIGHTS).is_file() else read_peft(source, base)
+    except AdapterError as error:
+        if error.where is None:  # the model does not know which of the adapters it refuses
+            raise AdapterError(error.what, where=source, got=error.got, fix=error.fix) from error
+        raise
     check_activation(adapter, source)
+    return adapter
+
+
+def _ours(source: str, base: Base) -> Adapter:
+    adapter = Adapter.load(source)
+    base.check(adapter)
     return adapter
 
 

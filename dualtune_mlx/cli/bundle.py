@@ -101,7 +101,9 @@ STAGE_TEMPLATE = f"What it was trained with, if not --template: {', '.join(OF_ON
 @folder
 @options.model
 @click.option("--tools", required=True, type=click.Path(path_type=Path), help="JSON file with the tools.")
-@click.option("--selector", metavar="ADAPTER", help="The selector's adapter: a folder of ours, or PEFT's or its hub id.")
+@click.option(
+    "--selector", metavar="ADAPTER", help="The selector's adapter: a folder of ours, or PEFT's or its hub id."
+)
 @click.option("--selector-template", metavar="T", help=STAGE_TEMPLATE)
 @click.option(
     "--arguments", multiple=True, type=_Scoped(), help="An adapter that writes arguments: SERVER/TOOL=…, SERVER=…, *=…."

@@ -6,4 +6,15 @@ from dualtune_mlx.prompts.renderer import Prompt
 from dualtune_mlx.prompts.stream import ACTIVATIONS, Span, Stream
 from dualtune_mlx.prompts.template import BUILT_IN, OF_ONE_STAGE, TEMPLATES, Template
 
-__all__ = ["ACTIVATIONS", "BUILT_IN", "CARDS", "OF_ONE_STAGE", "TEMPLATES", "Encoder", "Prompt", "Span", "Stream", "Template"]
+__all__ = [
+    "ACTIVATIONS",
+    "BUILT_IN",
+    "CARDS",
+    "OF_ONE_STAGE",
+    "TEMPLATES",
+    "Encoder",
+    "Prompt",
+    "Span",
+    "Stream",
+    "Template",
+]
