@@ -2,6 +2,7 @@
 
 dualtune.json                     base model, template, tools, stages, training facts
 template.jinja                    the user's own template, where there is one
+template-<hash>.jinja             another one, of stages that have their own
 selector/                         the selector's adapter
 arguments/<slug>-<hash>/          argument adapters: a tool's own, a server's, or the shared one
 """
@@ -20,7 +21,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import Grounding
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.files import locked, write_json, write_text
-from dualtune_mlx.prompts import TEMPLATES, Template
+from dualtune_mlx.prompts import BUILT_IN, Template
 from dualtune_mlx.tools import Tool
 
 FORMAT = 1
@@ -28,16 +29,30 @@ MANIFEST, OWN_TEMPLATE = "dualtune.json", "template.jinja"
 
 
 @dataclass(frozen=True)
+class Named:
+    """A template: its name or file, and its hash; of a user's own the bundle holds a copy."""
+
+    name: str
+    hash: str
+
+    @classmethod
+    def of(cls, template: Template) -> Named:
+        return cls(template.name, template.hash)
+
+
+@dataclass(frozen=True)
 class Slot:
     """Where an adapter lies in the bundle, the hash of its content, and how it was trained.
 
-    ``grounding`` names the arguments that its data always copied from the conversation.
+    ``grounding`` names the arguments that its data always copied from the conversation; ``template`` is what it was
+    trained with, where that is not the bundle's.
     """
 
     path: str
     content: str
     grounding: Grounding = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    template: Named | None = None
 
 
 @dataclass(frozen=True)
@@ -64,17 +79,7 @@ class Bundle:
             BundleError: when it is missing, damaged, of another format, or its template was changed.
         """
         path = Path(folder) / MANIFEST
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise BundleError(
-                "there is no bundle", where=folder, expected=MANIFEST, fix="make one: dualtune train selector …"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise BundleError("a bundle's manifest cannot be read", where=path, got=error) from error
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            got = value.get("format") if isinstance(value, dict) else type(value).__name__
-            raise BundleError("a bundle has an unknown format", where=path, got=got, expected=FORMAT)
+        value = read_manifest(path)
         try:
             return cls._from_dict(Path(folder), value)
         except (KeyError, TypeError, AttributeError) as error:
@@ -86,7 +91,11 @@ class Bundle:
     def _from_dict(cls, folder: Path, value: Mapping[str, Any]) -> Bundle:
         stages = {
             (stage, scope): Slot(
-                slot["path"], slot["content"], _grounding(slot.get("grounding", {})), slot.get("training", {})
+                slot["path"],
+                slot["content"],
+                _grounding(slot.get("grounding", {})),
+                slot.get("training", {}),
+                Named(slot["prompt"]["template"], slot["prompt"]["hash"]) if "prompt" in slot else None,
             )
             for stage, scopes in value["stages"].items()
             for scope, slot in scopes.items()
@@ -104,15 +113,16 @@ class Bundle:
             stages,
         )
 
-    def load_template(self) -> Template:
-        """The template that the adapters were trained with."""
-        template = Template(self.template if self.template in TEMPLATES else str(self.folder / OWN_TEMPLATE))
-        if template.hash != self.template_hash:
+    def load_template(self, own: Named | None = None) -> Template:
+        """The template that the adapters were trained with: the bundle's, or a stage's own."""
+        named = own or Named(self.template, self.template_hash)
+        template = Template(named.name if named.name in BUILT_IN else str(self.folder / _file_of(own)))
+        if template.hash != named.hash:
             raise BundleError(
                 "the template is not the one the bundle was trained with",
                 where=template.name,
                 got=template.hash[:12],
-                expected=self.template_hash[:12],
+                expected=named.hash[:12],
                 fix="train again, or use the version of this package that wrote the bundle",
             )
         return template
@@ -127,7 +137,7 @@ class Bundle:
         for scope in scopes:
             slot = self.stages.get((stage, scope))
             if slot is not None:
-                return slot, self._load(stage, scope, slot)
+                return slot, self.load(stage, scope, slot)
         return None
 
     def adapters(self) -> Iterator[tuple[Slot, Adapter]]:
@@ -137,9 +147,14 @@ class Bundle:
             AdapterError, BundleError: when one cannot be read, or is not the one that was written.
         """
         for (stage, scope), slot in self.stages.items():
-            yield slot, self._load(stage, scope, slot)
+            yield slot, self.load(stage, scope, slot)
 
-    def _load(self, stage: str, scope: str, slot: Slot) -> Adapter:
+    def load(self, stage: str, scope: str, slot: Slot) -> Adapter:
+        """The adapter in a slot.
+
+        Raises:
+            AdapterError, BundleError: when it cannot be read, or is not the one that was written.
+        """
         if slot.path != adapter_path(stage, scope):
             raise BundleError("a bundle names an unexpected path", where=self.folder / MANIFEST, got=slot.path)
         adapter = Adapter.load(self.folder / slot.path)
@@ -178,11 +193,17 @@ class Bundle:
         return bundle
 
     def write(self) -> None:
-        """Write the manifest, and the template where it is the user's own."""
-        own = self.folder / OWN_TEMPLATE
-        if self.template not in TEMPLATES and not (own.exists() and Template(str(own)).hash == self.template_hash):
-            write_text(own, Template(self.template).source)
+        """Write the manifest, and the templates that are the user's own."""
+        self._keep(Named(self.template, self.template_hash), self.folder / OWN_TEMPLATE)
+        for slot in self.stages.values():
+            if slot.template is not None:
+                self._keep(slot.template, self.folder / _file_of(slot.template))
         write_json(self.folder / MANIFEST, self.to_dict())
+
+    def _keep(self, named: Named, file: Path) -> None:
+        """Copy a template into the bundle, where it is the user's own and not there yet."""
+        if named.name not in BUILT_IN and not (file.exists() and Template(str(file)).hash == named.hash):
+            write_text(file, Template(named.name).source)
 
     def to_dict(self) -> dict[str, Any]:
         stages: dict[str, dict[str, Any]] = {}
@@ -193,6 +214,8 @@ class Bundle:
                 "grounding": slot.grounding,
                 "training": dict(slot.training),
             }
+            if slot.template is not None:
+                entry["prompt"] = {"template": slot.template.name, "hash": slot.template.hash}
             stages.setdefault(stage, {})[scope] = entry
         return {
             "format": FORMAT,
@@ -201,6 +224,35 @@ class Bundle:
             "tools": [{**tool.to_dict(), "schema_hash": schema_hash(tool)} for tool in self.tools],
             "stages": stages,
         }
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A manifest as it stands in its file.
+
+    Raises:
+        BundleError: when it is missing, is not JSON, or has another format.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(
+            "there is no bundle", where=path.parent, expected=MANIFEST, fix="make one: dualtune train selector …"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BundleError("a bundle's manifest cannot be read", where=path, got=error) from error
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        got = value.get("format") if isinstance(value, dict) else type(value).__name__
+        raise BundleError("a bundle has an unknown format", where=path, got=got, expected=FORMAT)
+    return value
+
+
+def _file_of(own: Named | None) -> str:
+    """Where a template of the user's lies: the bundle's, or a stage's own, whose hash must be one to make a name."""
+    if own is None:
+        return OWN_TEMPLATE
+    if not re.fullmatch("[0-9a-f]{64}", own.hash):
+        raise BundleError("a template's hash is none", got=repr(own.hash), expected="64 hexadecimal digits")
+    return f"template-{own.hash[:12]}.jinja"
 
 
 def _grounding(value: Any) -> Grounding:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.bundle import Bundle, Slot
 from dualtune_mlx.decoding import (
     ArgumentGrammar,
     Decoding,
@@ -67,12 +67,16 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Task:
-    """Arguments that are to be written: whose, for what, by which stage, and where in which stream."""
+    """Arguments that are to be written: whose, for what, by which stage, and where in which stream.
+
+    ``frame`` is the text around them that their prompt encodes with them.
+    """
 
     messages: tuple[Message, ...]
     tool: Tool
     stage: Stage
     stream: Stream
+    frame: tuple[str, str]
 
     def schema(self, decoding: Decoding) -> Mapping[str, Any]:
         """What they have to obey: with grounding ``data``, strings that training always saw copied are held."""
@@ -83,7 +87,8 @@ class Task:
     def sure_schema(self, pieces: Sequence[tuple[bytes, float]]) -> Mapping[str, Any]:
         """What they have to obey where they were written freely, piece by piece with these probabilities: strings
         that the model was not sure of are held too; the tool's own schema where there are none."""
-        return grounded(self.tool, self.messages, only(self.stage.grounding, unsure_strings(pieces)))
+        unsure = unsure_strings(pieces, len(self.frame[0]))
+        return grounded(self.tool, self.messages, only(self.stage.grounding, unsure))
 
 
 class Caller:
@@ -93,6 +98,7 @@ class Caller:
         self.base, self.prompt, self.bundle, self.routing = base, prompt, bundle, routing
         self.runner = StageRunner(base)
         self.stages: dict[tuple[str, str], Stage] = {}
+        self._prompts: dict[str, Prompt] = {}
         self._held: list[Adapter] = []
         self._tokenizer: GrammarTokenizer | None = None
 
@@ -113,9 +119,23 @@ class Caller:
                 slot, adapter = found
                 held = self.base.hold(adapter)
                 self._held.append(held)
-                stage = Stage(span, held, slot.path, slot.grounding)
+                stage = Stage(span, held, slot.path, slot.grounding, self.own_prompt(slot))
             self.stages[key] = stage
         return self.stages[key]
+
+    def own_prompt(self, slot: Slot) -> Prompt | None:
+        """The prompt of an adapter that knows another template than the bundle's."""
+        if slot.template is None:
+            return None
+        if slot.template.hash not in self._prompts:
+            assert self.bundle is not None, "its slot is the bundle's"
+            template = self.bundle.load_template(slot.template)
+            self._prompts[slot.template.hash] = Prompt(template, self.base.tokenizer, self.prompt.cards)
+        return self._prompts[slot.template.hash]
+
+    def prompt_of(self, stage: Stage) -> Prompt:
+        """What makes a stage's stream: its own prompt, else that of all stages."""
+        return stage.prompt or self.prompt
 
     def events(self, asked: Asked) -> Generator[Event, None, None]:
         """A call, event by event."""
@@ -144,10 +164,11 @@ class Caller:
             shown = node.cards
             # Among nodes some more than asked for: another branch may lead to the best tool.
             wanted = max(top_k, BRANCHES) if node.routes else top_k
-            names, stream = self.prompt.names(shown), self.stream(messages, tools, RESPOND, node)
+            stage = self.stage(name)
+            names, stream = self.prompt_of(stage).names(shown), self.stream(stage, messages, tools, RESPOND, node)
             by_label: dict[str, Tool | Node] = dict(zip(labels(shown), node.choices, strict=True))
             by_label[RESPOND.name] = RESPOND
-            ran = self.runner.choose(self.stage(name), stream, names, wanted, partial(self._expect, by_label))
+            ran = self.runner.choose(stage, stream, names, wanted, partial(self._expect, by_label))
             usage[name] = usage[name] + ran.usage if name in usage else ran.usage
             try:
                 node = searching.send([(by_label[one.name], one.probability) for one in ran.value])
@@ -176,24 +197,27 @@ class Caller:
         if decoding.grounding == "auto":
             written = yield from self._writing_surely(task, decoding)
         else:
-            written = yield from self._texts(task, self.grammar(task.tool, task.schema(decoding)), decoding)
+            written = yield from self._texts(task, self.grammar(task, task.schema(decoding)), decoding)
         check_arguments(written.value, task.tool)
         return written
 
     def task(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool) -> Task:
         """What is to be written for one tool, among those that it was chosen among."""
-        stream = self.stream(messages, tools, tool, self.tree(tools).holding(tool))
-        return Task(messages, tool, self.stage("arguments", tool), stream)
+        stage = self.stage("arguments", tool)
+        stream = self.stream(stage, messages, tools, tool, self.tree(tools).holding(tool))
+        return Task(messages, tool, stage, stream, self.prompt_of(stage).frame(tool))
 
-    def stream(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, node: Node) -> Stream:
+    def stream(
+        self, stage: Stage, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, node: Node
+    ) -> Stream:
         """The tokens up to and with the choice of a node's tool, or of ``respond``; ``tools`` are all there are."""
-        return self.prompt.stream(messages, tools, ToolCall(tool.name, {}, tool.server), node.cards)
+        return self.prompt_of(stage).stream(messages, tools, ToolCall(tool.name, {}, tool.server), node.cards)
 
-    def grammar(self, tool: Tool, schema: Mapping[str, Any]) -> ArgumentGrammar:
-        """What a tool's arguments may be, by its own schema or another one."""
+    def grammar(self, task: Task, schema: Mapping[str, Any]) -> ArgumentGrammar:
+        """What a task's arguments may be, by its tool's own schema or another one."""
         if self._tokenizer is None:
             self._tokenizer = GrammarTokenizer(self.base.tokenizer)
-        return ArgumentGrammar(replace(tool, parameters=schema), self._tokenizer)
+        return ArgumentGrammar(replace(task.tool, parameters=schema), self._tokenizer, task.frame)
 
     def _expect(self, by_label: Mapping[str, Tool | Node], best: Ranked) -> None:
         """Begin to fuse the adapter that will most likely write, while the other candidates are ranked."""
@@ -206,7 +230,7 @@ class Caller:
     def _writing_surely(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
         """Write freely; where that left the model unsure of strings that are grounded, again with those held."""
         tool = task.tool
-        grammar = self.grammar(tool, tool.parameters)
+        grammar = self.grammar(task, tool.parameters)
         pieces: list[tuple[bytes, float]] = []
 
         def watch(step: Step) -> None:
@@ -217,7 +241,7 @@ class Caller:
         if schema == tool.parameters:
             return free
         yield StageBegins(task.stage.name, tool)
-        held = yield from self._texts(task, self.grammar(tool, schema), decoding)
+        held = yield from self._texts(task, self.grammar(task, schema), decoding)
         return Ran(held.value, free.usage + held.usage)
 
     def _texts(
@@ -229,7 +253,7 @@ class Caller:
     ) -> Generator[Event, None, Ran[dict[str, Any]]]:
         """Write under a grammar, as text."""
         steps = self.runner.writing(task.stage, task.stream, grammar, decoding)
-        return (yield from texts(steps, grammar.spelled, watch))
+        return (yield from texts(steps, grammar.spelled, watch, task.frame))
 
 
 def checked_top_k(top_k: int) -> int:

@@ -19,9 +19,10 @@ def call_together(caller: Caller, asked: Sequence[Asked]) -> list[ToolCall]:
     """What the calls would give one by one, all tools chosen among at once; all over the same ones, decoded alike."""
     tools, top_k, decoding = asked[0].tools, checked_top_k(asked[0].top_k), asked[0].decoding
     root = Node("", tools)
-    streams = [caller.stream(one.messages, tools, RESPOND, root) for one in asked]
-    names = caller.prompt.names(tools)
-    chosen = choose_together(caller.runner, caller.stage("selector"), streams, names, top_k)
+    stage = caller.stage("selector")
+    streams = [caller.stream(stage, one.messages, tools, RESPOND, root) for one in asked]
+    names = caller.prompt_of(stage).names(tools)
+    chosen = choose_together(caller.runner, stage, streams, names, top_k)
     by_label = choices(tools)
     calls = []
     for one, ran in zip(asked, chosen, strict=True):
@@ -55,7 +56,7 @@ def _written(
     caller: Caller, tasks: Sequence[Task], schemas: Sequence[Mapping[str, Any]], decoding: Decoding
 ) -> tuple[list[Ran[dict[str, Any]]], Sequence[Iterable[tuple[bytes, float]]]]:
     """What every task gives under its schema, and piece by piece with the model's probabilities."""
-    writers = [Writer(caller.grammar(task.tool, schema), decoding) for task, schema in zip(tasks, schemas, strict=True)]
+    writers = [Writer(caller.grammar(task, schema), decoding) for task, schema in zip(tasks, schemas, strict=True)]
     steps: list[list[Step]] = [[] for _ in tasks]
     stages, streams = [task.stage for task in tasks], [task.stream for task in tasks]
     ran = write_together(caller.runner, stages, streams, writers, lambda number, step: steps[number].append(step))

@@ -24,7 +24,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from dualtune_mlx.answering import LONGEST, answering
-from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.bundle import Bundle, Slot
 from dualtune_mlx.calling import ROUTINGS, Asked, Caller
 from dualtune_mlx.calling_together import call_together
 from dualtune_mlx.decoding import (
@@ -138,6 +138,10 @@ class DualTune:
     def tree(self, tools: Tools) -> Node:
         """How these tools are chosen among: in a hierarchy, or all at once."""
         return self._caller.tree(as_tools(tools))
+
+    def prompt_of(self, slot: Slot) -> Prompt:
+        """What makes the prompts for an adapter of the bundle: its own template, else the bundle's."""
+        return self._caller.own_prompt(slot) or self.prompt
 
     @property
     def routing(self) -> str:

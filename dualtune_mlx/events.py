@@ -58,13 +58,18 @@ Event = StageBegins | Candidates | ArgumentText | Done
 
 
 def texts(
-    steps: Generator[Step, None, T], spelled: Callable[[Sequence[int]], bytes], watch: Callable[[Step], object]
+    steps: Generator[Step, None, T],
+    spelled: Callable[[Sequence[int]], bytes],
+    watch: Callable[[Step], object],
+    frame: tuple[str, str] = ("", ""),
 ) -> Generator[Event, None, T]:
-    """Steps of writing as text, and what they return; ``watch`` sees each.
+    """Steps of writing as text without the ``frame`` around it, and what they return; ``watch`` sees each.
 
     A token may end inside a character, an event does not.
     """
     decode = getincrementaldecoder("utf-8")().decode
+    before, after = map(len, frame)
+    text, told = "", before
     with closing(steps):
         while True:
             try:
@@ -73,8 +78,10 @@ def texts(
                 value: T = end.value
                 return value
             watch(step)
-            if text := decode(spelled(step.tokens)):
-                yield ArgumentText(text)
+            text += decode(spelled(step.tokens))
+            if told < len(text) - after:
+                yield ArgumentText(text[told : len(text) - after])
+                told = len(text) - after
 
 
 def returned(generator: Generator[Any, None, T]) -> T:

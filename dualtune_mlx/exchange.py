@@ -59,11 +59,12 @@ def bundle_to_peft(source: Path, destination: Path, model: str | None = None, ve
     """
     bundle = Bundle.open(source)
     name = model or bundle.model
-    prompt = Prompt(bundle.load_template(), load_tokenizer(name), bundle.cards)
+    tokenizer = load_tokenizer(name)
     base = base_for(name) if verify is not None else None
     with new_folder(destination) as folder:
         for slot, adapter in bundle.adapters():
             activation = adapter.config.activation
+            prompt = Prompt(bundle.load_template(slot.template), tokenizer, bundle.cards)
             tokens = opener(prompt, activation) if activation in OPENED else ()
             where = source / slot.path
             to_peft(adapter, folder / slot.path, bundle.model, tokens, bundle.fingerprint, where, base, verify)

@@ -62,8 +62,7 @@ class BaseModel:
     _limits: list[int] = field(init=False, repr=False, compare=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        _check_kind(self.name, self.model)
-        _check_positions(self.name, self.model)
+        check_supported(self.name, self.model)
         # What is not evaluated can only be evaluated by this thread. Rotary frequencies are no parameters.
         mx.eval([value for module in self.model.modules() for value in module.values() if isinstance(value, mx.array)])
         self.fingerprint = fingerprint(self.model)
@@ -244,6 +243,16 @@ def _converted(source: Path) -> Path:
 
 def _text(model: nn.Module) -> nn.Module:
     return cast(nn.Module, getattr(model, "language_model", model))
+
+
+def check_supported(name: str, model: nn.Module) -> None:
+    """Refuse a model that ``BaseModel`` would not be right for; no weight is read.
+
+    Raises:
+        ModelError: when it is of a kind, or scales its positions in a way, that is not supported.
+    """
+    _check_kind(name, model)
+    _check_positions(name, model)
 
 
 def _check_kind(name: str, model: nn.Module) -> None:

@@ -31,7 +31,7 @@ from dualtune_mlx.decoding import (
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.kv import PrefixCache, Snapshot, kv_fingerprint
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import Stream
+from dualtune_mlx.prompts import Prompt, Stream
 from dualtune_mlx.usage import StageUsage
 
 DEFAULT_ACTIVATION = "turn"
@@ -40,12 +40,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stage:
-    """A named span of the stream and the adapter that writes it; without one the base model does."""
+    """A named span of the stream and the adapter that writes it; without one the base model does.
+
+    ``prompt`` makes its stream, where that is not the prompt of all stages.
+    """
 
     name: str
     adapter: Adapter | None = None
     adapter_name: str = "base"
     grounding: Grounding = field(default_factory=dict)
+    prompt: Prompt | None = None
 
     @property
     def activation(self) -> str:

@@ -173,8 +173,8 @@ def write_together(
         DecodingError: when a request's arguments are not complete within its token budget.
     """
     ran: dict[int, Ran[dict[str, Any]]] = {}
-    for before in dict.fromkeys(stage.before for stage in stages):
-        numbers = [number for number, stage in enumerate(stages) if stage.before == before]
+    for shared in dict.fromkeys((stage.before, stage.prompt) for stage in stages):
+        numbers = [number for number, stage in enumerate(stages) if (stage.before, stage.prompt) == shared]
         batch = StageBatch(runner, [stages[n] for n in numbers], [streams[n] for n in numbers])
         written = batch.write([writers[n] for n in numbers], lambda i, step: watch(numbers[i], step))  # noqa: B023
         ran.update(zip(numbers, written, strict=True))

@@ -26,6 +26,8 @@ ORDER = (
     "decoding",
     "bundle",
     "exchange",
+    "assembling",
+    "verifying",
     "usage",
     "stage",
     "stage_batch",

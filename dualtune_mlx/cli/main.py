@@ -20,6 +20,7 @@ COMMANDS = {
     "eval": "Measure right servers, tools and calls.",
     "inspect": "Show tokens, masks and activation.",
     "convert": "Convert models and adapters to MLX, and adapters to PEFT.",
+    "bundle": "Show, assemble or verify a bundle.",
     "bench": "Measure a claim here, beside the peer.",
     "warm": "Compute the prefixes of a bundle's tools ahead.",
     "plan": "Say what memory and time training will need.",

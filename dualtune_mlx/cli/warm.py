@@ -23,6 +23,7 @@ from dualtune_mlx.kv import PrefixStore, kv_fingerprint
 from dualtune_mlx.kv.store import FOLDER, SUFFIX, Entry
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.orchestration import connected, read_config
+from dualtune_mlx.prompts import Prompt
 from dualtune_mlx.tools import Message, Tool
 
 OURS = re.compile(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}")
@@ -100,15 +101,17 @@ def prefixes(dualtune: DualTune, given: tuple[Tool, ...]) -> Iterator[Wanted]:
     tools = given or bundle.tools
     if not tools:
         raise UsageError("there are no tools to warm", where=bundle.folder, fix="name them: --tools FILE or --mcp FILE")
-    names = {slot.content: slot.path for slot in bundle.stages.values()}
+    slots = {slot.content: slot for slot in bundle.stages.values()}
     resident = dualtune.base.bank.resident
     acting = [adapter.content for adapter in resident if adapter.config.activation == "all"]
-    if len(acting) < len(resident) or not resident:
+    others = [slots[adapter.content] for adapter in resident if adapter.content not in acting]
+    prompts = [dualtune.prompt_of(slot) for slot in others] if resident else [dualtune.prompt]
+    for prompt in dict.fromkeys(prompts):
         for name, some in _tool_sets(dualtune, tools).items():
-            yield Wanted(name, _prefix(dualtune, name, some))
+            yield Wanted(name, _prefix(dualtune.base, prompt, name, some))
     for content in acting:
-        name = f"all tools under {names[content]}"
-        yield Wanted(name, _prefix(dualtune, name, tools), content)
+        name = f"all tools under {slots[content].path}"
+        yield Wanted(name, _prefix(dualtune.base, dualtune.prompt_of(slots[content]), name, tools), content)
 
 
 def _tool_sets(dualtune: DualTune, tools: tuple[Tool, ...]) -> dict[str, tuple[Tool, ...]]:
@@ -120,9 +123,9 @@ def _tool_sets(dualtune: DualTune, tools: tuple[Tool, ...]) -> dict[str, tuple[T
     return {"all tools": tools, **(each if len(servers) > 1 else {})}
 
 
-def _prefix(dualtune: DualTune, name: str, tools: tuple[Tool, ...]) -> tuple[int, ...]:
-    tokens = dualtune.prompt.conversation([Message("user", "-")], tools).within("prefix")
-    limit = dualtune.base.context_length
+def _prefix(base: BaseModel, prompt: Prompt, name: str, tools: tuple[Tool, ...]) -> tuple[int, ...]:
+    tokens = prompt.conversation([Message("user", "-")], tools).within("prefix")
+    limit = base.context_length
     if limit is not None and len(tokens) > limit:
         raise UsageError(
             "the tools are longer than the model's context",

@@ -14,19 +14,20 @@ SURE = 0.5
 _read = json.JSONDecoder().raw_decode
 
 
-def unsure_strings(written: Sequence[tuple[bytes, float]]) -> set[str]:
+def unsure_strings(written: Sequence[tuple[bytes, float]], start: int = 0) -> set[str]:
     """The paths (such as ``edits[].oldText``) of the strings that hold half of the probability or less.
 
     A string's probability is the product of those of its tokens, each among the allowed ones.
 
     Args:
         written: complete arguments in the grammar's spelling, piece by piece: UTF-8, and the piece's probability.
+        start: how many characters of a frame stand before them.
     """
     ends = list(accumulate(len(piece) for piece, _ in written))
     text = b"".join(piece for piece, _ in written).decode()
     unsure = set()
-    for path, start, stop in _strings(text, 0, ""):
-        first, last = len(text[:start].encode()), len(text[:stop].encode())
+    for path, begin, stop in _strings(text, start, ""):
+        first, last = len(text[:begin].encode()), len(text[:stop].encode())
         inside = written[bisect_right(ends, first) : bisect_left(ends, last) + 1]
         if prod(probability for _, probability in inside) <= SURE:
             unsure.add(path)

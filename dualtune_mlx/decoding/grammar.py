@@ -38,16 +38,17 @@ class GrammarTokenizer:
 class ArgumentGrammar:
     """One call's arguments while they are written.
 
+    ``frame`` is fixed text before and after them that may share tokens with them.
+
     Raises:
         ToolError: when the schema is invalid or uses a keyword that cannot be enforced.
     """
 
-    def __init__(self, tool: Tool, tokenizer: GrammarTokenizer) -> None:
-        self.tool = tool
+    def __init__(self, tool: Tool, tokenizer: GrammarTokenizer, frame: tuple[str, str] = ("", "")) -> None:
+        self.tool, self.frame = tool, frame
         self._tokenizer = tokenizer.tokenizer
         schema = closed(checked(dict(tool.parameters), f"tool {tool.name!r}"))
-        grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=SPELLING)  # type: ignore[arg-type]
-        self._matcher = LLMatcher(self._tokenizer, grammar, limits=LIMITS)
+        self._matcher = LLMatcher(self._tokenizer, _grammar(schema, frame), limits=LIMITS)
         if self._matcher.is_error():
             raise ToolError(
                 "a tool's schema uses something that cannot be enforced while decoding",
@@ -89,13 +90,22 @@ class ArgumentGrammar:
 
     def value(self, tokens: Sequence[int]) -> dict[str, Any]:
         """The JSON object that complete tokens spell."""
-        value: dict[str, Any] = json.loads(self.spelled(tokens))
+        before, after = self.frame
+        text = self.spelled(tokens).decode()
+        value: dict[str, Any] = json.loads(text[len(before) : len(text) - len(after)])
         return value
 
     @property
     def complete(self) -> bool:
         """Whether the JSON value is whole and nothing may follow."""
         return bool(self._matcher.is_stopped())
+
+
+def _grammar(schema: Mapping[str, Any], frame: tuple[str, str]) -> str:
+    """llguidance's grammar of a JSON value, with fixed text around it."""
+    before, after = map(json.dumps, frame)
+    value = json.dumps({**schema, "x-guidance": SPELLING})
+    return LLMatcher.grammar_from_lark(f"start: {before} value {after}\nvalue: %json {value}")
 
 
 def closed(schema: Any) -> Any:

@@ -29,14 +29,14 @@ FAST = ("--rank", "64", "--alpha", "256", "--learning-rate", "1e-3")
 class Recipe:
     """The demo in numbers; ``train`` trajectories are shared by both stages."""
 
-    train: int = 3800
+    train: int = 3000
     valid: int = 48
     test: int = 90
     seed: int = 1
     template: str = "chatml"
     cards: str = "name"
     max_tokens: int = 96
-    selector: tuple[str, ...] = ("--steps", "460", *FAST, "--validate-every", "120")
+    selector: tuple[str, ...] = ("--steps", "360", *FAST, "--validate-every", "120")
     arguments: tuple[str, ...] = ("--steps", "150", *FAST, "--validate-every", "75")
     requests: tuple[str, ...] = REQUESTS
 

@@ -4,6 +4,17 @@ from dualtune_mlx.prompts.cards import CARDS
 from dualtune_mlx.prompts.encoder import Encoder
 from dualtune_mlx.prompts.renderer import Prompt
 from dualtune_mlx.prompts.stream import ACTIVATIONS, Span, Stream
-from dualtune_mlx.prompts.template import TEMPLATES, Template
+from dualtune_mlx.prompts.template import BUILT_IN, OF_ONE_STAGE, TEMPLATES, Template
 
-__all__ = ["ACTIVATIONS", "CARDS", "TEMPLATES", "Encoder", "Prompt", "Span", "Stream", "Template"]
+__all__ = [
+    "ACTIVATIONS",
+    "BUILT_IN",
+    "CARDS",
+    "OF_ONE_STAGE",
+    "TEMPLATES",
+    "Encoder",
+    "Prompt",
+    "Span",
+    "Stream",
+    "Template",
+]

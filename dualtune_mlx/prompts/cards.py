@@ -26,9 +26,13 @@ def card(tool: Tool, label: str, kind: str) -> str:
     if kind == "signature":
         return f"{label}({_parameters(tool.parameters)}): {_first_sentence(tool.description)}".rstrip(": ")
     if kind == "schema":
-        body = {"name": label, "description": tool.description, "parameters": dict(tool.parameters)}
-        return json.dumps(body, ensure_ascii=False)
+        return json.dumps(function(tool, label), ensure_ascii=False)
     raise PromptError("a kind of tool card is unknown", got=kind, expected=", ".join(CARDS))
+
+
+def function(tool: Tool, label: str) -> dict[str, Any]:
+    """One tool as OpenAI's function, under the name it has in the prompt: for templates that write tools themselves."""
+    return {"name": label, "description": tool.description, "parameters": dict(tool.parameters)}
 
 
 def labels(tools: Sequence[Tool]) -> dict[str, Tool]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dualtune_mlx.errors import PromptError
+from dualtune_mlx.prompts.template import Piece
 
 
 class Encoder:
@@ -34,6 +35,26 @@ class Encoder:
         if not self.control_ids.isdisjoint(ids):
             raise PromptError("the tokenizer turns ordinary text into control tokens", got=text[:200])
         return ids
+
+    def joined(self, pieces: Sequence[Piece]) -> list[int]:
+        """Pieces of text and data as one text, which is cut only inside what looks like a control token in data."""
+        parts = [""]
+        for piece in pieces:
+            first, *rest = [piece.value] if piece.kind == "text" else [*self._broken(piece.value)] or [""]
+            parts[-1] += first
+            parts += rest
+        ids = [i for part in parts for i in self.text(part)]
+        own = [i for piece in pieces if piece.kind == "text" for i in self.text(piece.value)]
+        if self._controls(ids) != self._controls(own):
+            raise PromptError("a template's text and data make control tokens together", got="".join(parts)[:200])
+        return ids
+
+    def before_control(self, text: str) -> str:
+        """Template text up to its first control token."""
+        return self._control.split(text, maxsplit=1)[0]
+
+    def _controls(self, ids: Sequence[int]) -> list[int]:
+        return [i for i in ids if i in self.control_ids]
 
     def _broken(self, text: str) -> Iterator[str]:
         """The text, cut inside everything that looks like a control token."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.prompts.cards import card, choices, labels
+from dualtune_mlx.prompts.cards import card, choices, function, labels
 from dualtune_mlx.prompts.encoder import Encoder
 from dualtune_mlx.prompts.stream import Span, Stream
-from dualtune_mlx.prompts.template import Piece, Template
+from dualtune_mlx.prompts.template import JOINED, Piece, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, tool_called
 
 PREFIXES = 64
@@ -25,7 +26,7 @@ class Prompt:
         self.template = template
         self.encoder = Encoder(tokenizer)
         self.cards = cards
-        self._prefixes: dict[tuple[str, ...], Stream] = {}
+        self._prefixes: dict[str, Stream] = {}
 
     def stream(
         self, messages: Sequence[Message], tools: Sequence[Tool], call: ToolCall, shown: Sequence[Tool] | None = None
@@ -52,26 +53,30 @@ class Prompt:
         names = labels(tools if shown is None else shown)
         cards = [card(tool, label, self.cards) for label, tool in names.items()]
         cards.append(card(RESPOND, RESPOND.name, self.cards))
-        stream = self._prefix(system, cards)
-        for message in rest:
-            stream += self._message(message, tools)
+        writes = self.template.writes_functions
+        functions = [function(tool, label) for label, tool in names.items()] if writes else []
+        stream = self._prefix(system, cards, functions)
+        for number, message in enumerate(rest):
+            stream += self._message(message, tools, is_first=number == 0)
         return stream
 
-    def _prefix(self, system: str, cards: list[str]) -> Stream:
+    def _prefix(self, system: str, cards: list[str], functions: list[dict[str, Any]]) -> Stream:
         """Rendered once for a tool set: thousands of tokens that every step of a data set begins with."""
-        key = (system, *cards)
+        key = json.dumps([system, cards, functions])
         if key not in self._prefixes:
             if len(self._prefixes) >= PREFIXES:
                 self._prefixes.clear()
-            self._prefixes[key] = self._span("prefix", "system", system=system, tools=cards)
+            values = {"system": system, "tools": cards, "functions": functions}
+            self._prefixes[key] = self._span("prefix", "system", **values)
         return self._prefixes[key]
 
-    def _message(self, message: Message, tools: Sequence[Tool]) -> Stream:
+    def _message(self, message: Message, tools: Sequence[Tool], is_first: bool) -> Stream:
         if message.role == "system":
             raise PromptError("a system message stands inside the conversation", expected="at most one, at the start")
         stream = Stream()
         if message.content or not message.tool_calls:
-            stream += self._span(message.role, message.role, content=message.content)
+            values = {"content": message.content, "is_first": is_first, "calls": bool(message.tool_calls)}
+            stream += self._span(message.role, message.role, **values)
         for call in message.tool_calls:
             past = self.call(call, tools)
             stream += Stream(past.tokens, (Span("assistant", 0, len(past)),))
@@ -79,10 +84,13 @@ class Prompt:
 
     def call(self, call: ToolCall, tools: Sequence[Tool]) -> Stream:
         """The assistant's turn that makes a call: spans ``invocation``, ``selector`` and ``arguments``."""
+        return self._encode(self._call_pieces(call, tools))
+
+    def _call_pieces(self, call: ToolCall, tools: Sequence[Tool]) -> list[Piece]:
         tool, label = _tool_of(call, tools)
         written = json.dumps(in_schema_order(call.arguments, tool.parameters), ensure_ascii=False)
         values = {"name": label, "arguments": written, "is_respond": call.is_respond, "schema": dict(tool.parameters)}
-        return self._encode(self.template.render("call", call=values))
+        return self.template.render("call", call=values)
 
     def answer(self) -> tuple[Stream, tuple[int, ...]]:
         """What stands around an answer in words: its opener (spans ``invocation`` and, empty, ``answer``), and
@@ -98,6 +106,63 @@ class Prompt:
         calls = {label: ToolCall(tool.name, {}, tool.server) for label, tool in choices(tools).items()}
         return {label: self.call(call, tools).within("selector") for label, call in calls.items()}
 
+    def frame(self, tool: Tool) -> tuple[str, str]:
+        """The template's text before and after a call's arguments that is encoded as one text with them.
+
+        Nothing where the template encodes them by themselves. Behind a control token nothing is one with them.
+
+        Raises:
+            PromptError: when they are one text with other data.
+        """
+        opened: list[str] = []
+        around: list[Piece] = []
+        for piece in self._call_pieces(ToolCall(tool.name, {}, tool.server), (tool,)):
+            if piece.kind == "open":
+                opened.append(piece.value)
+            elif piece.kind == "close":
+                opened.pop()
+            elif opened[-1:] == ["arguments"] and JOINED in opened:
+                around.append(piece)
+        if not around:
+            return "", ""
+        data = [number for number, piece in enumerate(around) if piece.kind == "data"]
+        if len(data) != 1:
+            raise PromptError(
+                "a joined span holds other data beside the arguments",
+                where=f"{self.template.name}: span arguments",
+                got=f"{len(data)} values",
+                expected="{{ call.arguments }} alone",
+            )
+        before, after = ("".join(piece.value for piece in part) for part in (around[: data[0]], around[data[0] + 1 :]))
+        return before, self.encoder.before_control(after)
+
+    def check(self, stage: str, tools: Sequence[Tool]) -> None:
+        """Try whether the template and the tokenizer serve a stage of calls to these tools.
+
+        Raises:
+            PromptError: when a span is missing, or what the template joins is not joined with this tokenizer.
+            ToolError: when two tools have the same name, or one a reserved name.
+        """
+        asked = Message("user", "?")
+        for tool in tools:
+            call = ToolCall(tool.name, {}, tool.server)
+            stream = self.stream([asked, Message("assistant", tool_calls=(call,)), asked], tools, call)
+            stream.last("invocation")
+            stream.last(stage)
+            self.frame(tool)
+            whole = self.encoder.text(self.encoder.decode(list(stream.tokens)))
+            if self._joins(call, tools) and tuple(whole) != stream.tokens:
+                raise PromptError(
+                    "with the model's tokenizer the template is not what it is as one text",
+                    where=self.template.name,
+                    got=f"other tokens for a call of {tool.name!r}",
+                    expected="a tokenizer that puts borders between tokens where the template puts them",
+                    fix="use the family of models that the template is for, or a template of yours",
+                )
+
+    def _joins(self, call: ToolCall, tools: Sequence[Tool]) -> bool:
+        return Piece("open", JOINED) in self._call_pieces(call, tools)
+
     def _span(self, name: str, block: str, **values: Any) -> Stream:
         inner = self._encode(self.template.render(block, **values))
         return Stream(inner.tokens, (Span(name, 0, len(inner)), *inner.spans))
@@ -106,15 +171,25 @@ class Prompt:
         tokens: list[int] = []
         spans: list[Span] = []
         opened: list[tuple[str, int]] = []
-        for piece in pieces:
-            if piece.kind == "open":
-                opened.append((piece.value, len(tokens)))
-            elif piece.kind == "close":
+        for borders, run in groupby(pieces, lambda piece: piece.kind in ("open", "close")):
+            if not borders:
+                tokens += self._tokens(list(run), joined=JOINED in (name for name, _ in opened))
+                continue
+            for piece in run:
+                if piece.kind == "open":
+                    opened.append((piece.value, len(tokens)))
+                    continue
                 name, start = opened.pop()
-                spans.append(Span(name, start, len(tokens)))
-            else:
-                tokens += self.encoder.data(piece.value) if piece.kind == "data" else self.encoder.text(piece.value)
+                if name != JOINED:
+                    spans.append(Span(name, start, len(tokens)))
         return Stream(tuple(tokens), tuple(spans))
+
+    def _tokens(self, run: Sequence[Piece], joined: bool) -> list[int]:
+        """The tokens of what stands between two borders."""
+        if joined:
+            return self.encoder.joined(run)
+        encode = {"text": self.encoder.text, "data": self.encoder.data}
+        return [token for piece in run for token in encode[piece.kind](piece.value)]
 
 
 def in_schema_order(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

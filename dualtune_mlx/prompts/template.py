@@ -1,12 +1,15 @@
 """Jinja templates with span tags, rendered into pieces that know whether they are template or data.
 
 A template defines the blocks ``system``, ``user``, ``assistant``, ``tool`` and ``call``. Inside
-``call``, ``{% span "NAME" %}…{% endspan %}`` marks the invocation and what each stage learns.
+``call``, ``{% span "NAME" %}…{% endspan %}`` marks the invocation and what each stage learns. What stands in
+``{% joined %}…{% endjoined %}`` is encoded as one text between the borders of spans, as other trainers encode whole
+conversations, not piece by piece. The filter ``tojson`` is that of Hugging Face's chat templates.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 from collections.abc import Callable
@@ -15,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError, nodes, pass_context
+from jinja2 import TemplateError, meta, nodes, pass_context
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -23,7 +26,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from dualtune_mlx.errors import PromptError
 
 TEMPLATES = ("chatml", "hermes", "llama3", "gemma")
+OF_ONE_STAGE = ("agentflux-selector", "agentflux-arguments")
+"""What AgentFlux's adapters were trained with: each is for one stage alone."""
+BUILT_IN = (*TEMPLATES, *OF_ONE_STAGE)
 BLOCKS = ("system", "user", "assistant", "tool", "call")
+JOINED = ""
+"""The name of the border of what is encoded as one text; spans have names."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +43,15 @@ class Piece:
 
 
 class _SpanTag(Extension):
-    """``{% span "NAME" %}…{% endspan %}``: keeps the text and marks its borders."""
+    """``{% span "NAME" %}…{% endspan %}`` and ``{% joined %}…{% endjoined %}``: keep the text and mark its borders."""
 
-    tags = {"span"}  # noqa: RUF012 (Jinja's own interface)
+    tags = {"span", "joined"}  # noqa: RUF012 (Jinja's own interface)
 
     def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        name = parser.parse_expression()
-        body = parser.parse_statements(("name:endspan",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("_mark", [name]), [], [], body).set_lineno(line)
+        tag = next(parser.stream)
+        name = parser.parse_expression() if tag.value == "span" else nodes.Const(JOINED)
+        body = parser.parse_statements((f"name:end{tag.value}",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_mark", [name]), [], [], body).set_lineno(tag.lineno)
 
     def _mark(self, name: str, caller: Callable[[], str]) -> str:
         marks: _Marks = self.environment.marks  # type: ignore[attr-defined]
@@ -81,11 +89,11 @@ class _Marks:
                 fix="apply filters to the values: {{ value|filter }}",
             )
         pieces = [self.pieces[int(part)] if i % 2 else Piece("text", part) for i, part in enumerate(parts)]
-        return [piece for piece in pieces if piece.value]
+        return [piece for piece in pieces if piece.value or piece.kind in ("open", "close")]
 
 
 class Template:
-    """A prompt template: one of ``TEMPLATES``, or the path of a file.
+    """A prompt template: one of ``BUILT_IN``, or the path of a file.
 
     Raises:
         PromptError: when the file is missing, is not valid Jinja, or lacks a block.
@@ -103,8 +111,10 @@ class Template:
             keep_trailing_newline=True,
         )
         environment.marks = self._marks  # type: ignore[attr-defined]
+        environment.filters["tojson"] = _to_json
         try:
             self._template = environment.from_string(self.source)
+            self._variables = meta.find_undeclared_variables(environment.parse(self.source))
         except TemplateError as error:
             raise PromptError("a template is not valid", where=name, got=error) from error
         missing = [block for block in BLOCKS if block not in self._template.blocks]
@@ -112,6 +122,11 @@ class Template:
             raise PromptError(
                 "a template lacks blocks", where=name, got=", ".join(self._template.blocks), expected=", ".join(BLOCKS)
             )
+
+    @property
+    def writes_functions(self) -> bool:
+        """Whether it writes tools itself, from ``functions``, instead of their cards, ``tools``."""
+        return "functions" in self._variables
 
     def render(self, block: str, **values: Any) -> list[Piece]:
         """The pieces of one block."""
@@ -126,8 +141,12 @@ class Template:
         return self._marks.split(rendered)
 
 
+def _to_json(value: object, ensure_ascii: bool = False, indent: int | None = None, sort_keys: bool = False) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, sort_keys=sort_keys)
+
+
 def _source(name: str) -> str:
-    if name in TEMPLATES:
+    if name in BUILT_IN:
         return files("dualtune_mlx.prompts").joinpath("templates", f"{name}.jinja").read_text(encoding="utf-8")
     try:
         return Path(name).read_text(encoding="utf-8")
@@ -136,5 +155,5 @@ def _source(name: str) -> str:
             "a template cannot be read",
             where=name,
             got=error,
-            expected=f"one of {', '.join(TEMPLATES)}, or a text file",
+            expected=f"one of {', '.join(BUILT_IN)}, or a text file",
         ) from error

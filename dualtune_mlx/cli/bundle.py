@@ -1,0 +1,133 @@
+"""``dualtune bundle``: what is in a bundle, whether it is whole, and one made of adapters that exist."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from dualtune_mlx.assembling import Part, assemble
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.cli import options
+from dualtune_mlx.cli.output import console, emit_json, json_option
+from dualtune_mlx.data import read_tools
+from dualtune_mlx.prompts import OF_ONE_STAGE
+from dualtune_mlx.verifying import problems
+
+folder = click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
+EVERY_TOOL = "*"
+
+
+@click.group("bundle")
+def command() -> None:
+    """Show, assemble or verify a bundle."""
+
+
+@command.command()
+@folder
+@json_option
+def show(bundle: Path, json_to: str | None) -> None:
+    """Print what is in a bundle."""
+    out = console(json_to)
+    opened = Bundle.open(bundle)
+    rows = [_row(opened, key) for key in opened.stages]
+    out.print(f"model     {opened.model} ({opened.fingerprint[:12]})", markup=False)
+    out.print(f"template  {opened.template} ({opened.template_hash[:12]}), cards: {opened.cards}", markup=False)
+    out.print(f"tools     {', '.join(tool.name for tool in opened.tools) or 'none'}", markup=False)
+    table = Table("stage", "for", "kind", "rank", "acts", "template", "size", "content", box=None)
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        size = f"{row['bytes'] / 2**20:.1f} MiB"
+        texts = (row["stage"], row["scope"] or EVERY_TOOL, row["kind"], row["rank"], row["activation"], row["template"])
+        table.add_row(*map(str, texts), size, row["content"][:12])
+    out.print(table)
+    emit_json(json_to, {**opened.to_dict(), "adapters": rows})
+
+
+def _row(bundle: Bundle, key: tuple[str, str]) -> dict[str, Any]:
+    """One adapter; ``rank`` is None where its layers have several, ``bytes`` those of its tensors."""
+    slot = bundle.stages[key]
+    adapter = bundle.load(*key, slot)
+    return {
+        "stage": key[0],
+        "scope": key[1],
+        "kind": adapter.config.kind,
+        "rank": adapter.config.rank or None,
+        "activation": adapter.config.activation,
+        "template": slot.template.name if slot.template else bundle.template,
+        "bytes": adapter.nbytes,
+        "path": slot.path,
+        "content": slot.content,
+    }
+
+
+@command.command()
+@folder
+@options.model
+@json_option
+def verify(bundle: Path, model: str | None, json_to: str | None) -> None:
+    """Check a bundle's hashes, tensors, templates, tools and model; exit code 1 if something is wrong."""
+    out = console(json_to)
+    found = problems(bundle, model)
+    for problem in found:
+        out.print(f"{problem.part}: {problem.message}", markup=False)
+    if not found:
+        out.print("everything is as it was written")
+    emit_json(json_to, {"bundle": str(bundle), "problems": [asdict(problem) for problem in found]})
+    if found:
+        click.get_current_context().exit(1)
+
+
+class _Scoped(click.ParamType):
+    """``SCOPE=ADAPTER``, the scope being a server, a server's tool, or ``*``."""
+
+    name = "SCOPE=ADAPTER"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, str]:
+        scope, equals, source = str(value).partition("=")
+        if not (scope and equals and source):
+            self.fail(f"{value!r} is not SCOPE=ADAPTER, e.g. files/read_file=path/to/adapter", parameter, context)
+        return ("" if scope == EVERY_TOOL else scope), source
+
+
+STAGE_TEMPLATE = f"What it was trained with, if not --template: {', '.join(OF_ONE_STAGE)} as well."
+
+
+@command.command("assemble")
+@folder
+@options.model
+@click.option("--tools", required=True, type=click.Path(path_type=Path), help="JSON file with the tools.")
+@click.option(
+    "--selector", metavar="ADAPTER", help="The selector's adapter: a folder of ours, or PEFT's or its hub id."
+)
+@click.option("--selector-template", metavar="T", help=STAGE_TEMPLATE)
+@click.option(
+    "--arguments", multiple=True, type=_Scoped(), help="An adapter that writes arguments: SERVER/TOOL=…, SERVER=…, *=…."
+)
+@click.option("--arguments-template", metavar="T", help=STAGE_TEMPLATE)
+@options.template
+@options.cards
+def assemble_command(
+    bundle: Path,
+    model: str | None,
+    tools: Path,
+    selector: str | None,
+    selector_template: str | None,
+    arguments: tuple[tuple[str, str], ...],
+    arguments_template: str | None,
+    template: str,
+    cards: str,
+) -> None:
+    """Make a new bundle of adapters that exist; PEFT's are converted, exactly or not at all."""
+    if selector_template and not selector:
+        raise click.UsageError("Option '--selector-template' goes with '--selector' only.")
+    if arguments_template and not arguments:
+        raise click.UsageError("Option '--arguments-template' goes with '--arguments' only.")
+    parts = [Part("selector", "", selector, selector_template)] if selector else []
+    parts += [Part("arguments", scope, source, arguments_template) for scope, source in arguments]
+    assemble(bundle, options.required_model(model), read_tools(tools), parts, template, cards)
+    console(None).print(f"written to {bundle}", markup=False)
