@@ -281,7 +281,7 @@ def test_grounding_is_what_the_data_says_or_off():
 
 @pytest.mark.parametrize("unsure", ["", "a", "b", "ab"])
 def test_grounding_auto_holds_what_the_model_was_not_sure_of(monkeypatch, unsure):
-    monkeypatch.setattr(calling, "unsure_strings", lambda pieces: set(unsure))
+    monkeypatch.setattr(calling, "unsure_strings", lambda *_: set(unsure))
     value, usage = written_with("auto")
     free, alone = written_with("off")
     assert held(value) == unsure

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dualtune_mlx import DualTune
@@ -33,6 +34,7 @@ ASKED = [
     ("Thanks!", None, {}),
 ]
 STEPS = 60
+IGNORED = -100
 
 
 def encoded(text: str) -> list[int]:
@@ -84,12 +86,12 @@ def trained(model: Path, stage: str, to: Path) -> Path:
     network = get_peft_model(torch_model(model), config).train()
     optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-2)
     rows = [(encoded(before + learned), len(encoded(before))) for before, learned in lines(stage)]
+    ids = pad_sequence([torch.tensor(tokens) for tokens, _ in rows], batch_first=True)
+    labels = torch.full_like(ids, IGNORED)
+    for label, (tokens, start) in zip(labels, rows, strict=True):
+        label[start : len(tokens)] = torch.tensor(tokens[start:])
     for _ in range(STEPS):
-        for tokens, start in rows:
-            ids = torch.tensor([tokens])
-            labels = ids.clone()
-            labels[:, :start] = -100
-            (network(input_ids=ids, labels=labels).loss / len(rows)).backward()
+        network(input_ids=ids, labels=labels).loss.backward()
         optimiser.step()
         optimiser.zero_grad()
     network.save_pretrained(to)
