@@ -18,7 +18,7 @@ from dualtune_mlx.decoding.writing import Step, chosen
 from dualtune_mlx.errors import DecodingError, UsageError
 from dualtune_mlx.events import returned
 from dualtune_mlx.prompts import Prompt, Template
-from dualtune_mlx.tools import ToolCall, as_messages
+from dualtune_mlx.tools import as_messages
 from dualtune_mlx.usage import StageUsage
 from tests import tiny
 from tests.decoding.test_grammar import SCHEMAS, schema
@@ -216,11 +216,10 @@ def test_every_option_can_be_given_to_a_call():
 def test_stopping_between_two_tokens_leaves_everything_usable():
     dualtune, tool = engine(), Tool("t", "", SCHEMAS["strings"])
     expected, _ = outcome(dualtune, SCHEMAS["strings"], Decoding())
-    stage = dualtune._caller.stage("arguments", tool)
-    stream = dualtune.prompt.stream(as_messages(REQUEST), (tool,), ToolCall("t"))
+    task = dualtune._caller.task(as_messages(REQUEST), (tool,), tool)
     for count in range(1, 6):
-        grammar = dualtune._caller.grammar(tool, tool.parameters)
-        writing = dualtune._caller.runner.writing(stage, stream, grammar, Decoding())
+        grammar = dualtune._caller.grammar(task, tool.parameters)
+        writing = dualtune._caller.runner.writing(task.stage, task.stream, grammar, Decoding())
         for _ in range(count):
             next(writing)
         writing.close()

@@ -310,10 +310,11 @@ def test_a_server_that_never_answers_costs_no_more_than_the_time_that_is_left(se
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
 from dualtune_mlx.orchestration import Agent, Policy, ServerConfig, connected
 from tests.orchestration.fakes import Engine, call
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started without it
 configs = [ServerConfig("fs", sys.executable, (sys.argv[1],))]
 with connected(configs) as toolbox:
     print(toolbox.execute(call("pid")).text, flush=True)
@@ -323,6 +324,7 @@ with connected(configs) as toolbox:
 """
 
 
+@pytest.mark.processes
 def test_ctrl_c_while_a_tool_runs_leaves_a_transcript_and_no_process(server, tmp_path, is_alive):
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED)
