@@ -210,8 +210,9 @@ def test_probabilities_multiply_along_the_path():
     root = caller.tree(tuple(SERVERS))
 
     def at(node: Node) -> dict[str, float]:
-        stream = caller.stream(Stage("selector"), as_messages("show a.txt"), tuple(SERVERS), RESPOND, node)
-        ran = caller.runner.choose(Stage("selector"), stream, dualtune.prompt.names(node.cards), 9)
+        stage = Stage("selector")
+        stream = caller.stream(stage, as_messages("show a.txt"), tuple(SERVERS), RESPOND, node)
+        ran = caller.runner.choose(stage, stream, dualtune.prompt.names(node.cards), 9)
         return {one.name: one.probability for one in ran.value}
 
     top, git = at(root), at(root.choices[1])

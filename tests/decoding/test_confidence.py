@@ -75,3 +75,8 @@ def test_every_string_of_any_arguments_is_found(seed):
     raw = text.encode()
     assert unsure_strings([(raw[i : i + 2], 0.1) for i in range(0, len(raw), 2)]) == paths(arguments, "")
     assert unsure_strings([(raw, 1.0)]) == set()
+
+
+def test_a_frame_around_the_arguments_is_passed_over():
+    framed = [(b" ", 0.1), *pieces(TEXT, {"txt": 0.5}), (b"}", 0.1)]
+    assert unsure_strings(framed, start=1) == {"path"}

@@ -198,6 +198,19 @@ def test_what_must_come_is_forced_without_asking(tokenizer):
     assert grammar.forced() == []
 
 
+def test_a_frame_is_written_around_the_arguments_and_is_none_of_them(tokenizer):
+    grammar = ArgumentGrammar(Tool("t", "", schema(path=STRING)), tokenizer, (" ", '}"\n'))
+    forced = grammar.forced()
+    assert text_of(grammar, forced) == ' {"path": "'
+    chosen = tiny.tokenizer().encode('a}"}', add_special_tokens=False)
+    grammar.append(chosen)
+    assert not grammar.complete
+    last = grammar.forced()
+    assert text_of(grammar, last) == '}"\n'
+    assert grammar.complete
+    assert grammar.value([*forced, *chosen, *last]) == {"path": "a}"}
+
+
 def test_allowed_covers_the_model_s_vocabulary_whatever_its_size(tokenizer):
     grammar = ArgumentGrammar(Tool("t", "", schema(n={"type": "integer"})), tokenizer)
     for size in (250, 272, 320):
