@@ -91,7 +91,23 @@ def to_peft(
     if not updates:
         raise ConversionError("PEFT knows no LoRA adapter without a low-rank update", where=where)
     _check_kinds(adapter, updates, tokens, where)
-    fields = {
+    fields = _fields(adapter, updates, tokens, model, where)
+    own = {"activation": adapter.config.activation, "fingerprint": fingerprint}
+    tensors = dict(tensor for update in updates for tensor in update.tensors()) | dict(_whole_tensors(adapter))
+    with new_folder(Path(destination)) as folder:
+        metadata = {"format": "pt", METADATA: json.dumps(own)}
+        mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata=metadata)
+        (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        if verify is not None:
+            config = replace(adapter.config, activation=AT_TOKENS, tokens=tokens) if tokens else adapter.config
+            verify(check_logits(replace(adapter, config=config), folder, base))
+
+
+def _fields(
+    adapter: Adapter, updates: list[Update], tokens: tuple[int, ...], model: str | None, where: object
+) -> dict[str, Any]:
+    """PEFT's ``adapter_config.json``."""
+    return {
         **{key: field.default for key, field in FIELDS.items() if key not in LOADED_ONLY},
         **_ranks_and_alphas(updates, where),
         **_whole_fields(adapter),
@@ -105,15 +121,6 @@ def to_peft(
         "target_parameters": sorted(update.name for update in updates if update.parameter) or None,
         "alora_invocation_tokens": list(tokens) or None,
     }
-    own = {"activation": adapter.config.activation, "fingerprint": fingerprint}
-    tensors = dict(tensor for update in updates for tensor in update.tensors()) | dict(_whole_tensors(adapter))
-    with new_folder(Path(destination)) as folder:
-        metadata = {"format": "pt", METADATA: json.dumps(own)}
-        mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata=metadata)
-        (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-        if verify is not None:
-            config = replace(adapter.config, activation=AT_TOKENS, tokens=tokens) if tokens else adapter.config
-            verify(check_logits(replace(adapter, config=config), folder, base))
 
 
 def _updates(adapter: Adapter, where: object) -> Iterator[Update]:

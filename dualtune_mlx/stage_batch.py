@@ -145,8 +145,8 @@ class StageBatch:
             return lambda rows: nullcontext()
         by_content = dict(zip(contents, (stage.adapter for stage in stages), strict=True))
         stacks = side_by_side(bank, [by_content[content] for content in places])
-        place_of = {id(row): places[content] for row, content in zip(self.rows, contents, strict=True)}
-        return lambda rows: bank.placed(rows_of(stacks, [place_of[id(row)] for row in rows]))
+        place_of = {row: places[content] for row, content in zip(self.rows, contents, strict=True)}
+        return lambda rows: bank.placed(rows_of(stacks, [place_of[row] for row in rows]))
 
     def _ran(self, row: Row, value: Any) -> Ran[Any]:
         row.usage.seconds = time.perf_counter() - self._began

@@ -109,7 +109,7 @@ def command(
                 if isinstance(event, Ended):
                     ended = event
     except KeyboardInterrupt:
-        click.echo("Interrupted; the transcript is kept.", err=True)
+        click.echo("Interrupted; a run that had begun has left its transcript.", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(0 if ended and ended.succeeded else 1)
 
