@@ -11,7 +11,7 @@ from typing import Any
 
 from jsonschema.validators import validator_for
 
-from dualtune_mlx.demo.forms import FOLDER, SPLITS, Form, load_forms
+from dualtune_mlx.demo.forms import FOLDER, SPLITS, Form, load_forms, visible_forms
 from dualtune_mlx.demo.slots import fill
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
@@ -51,7 +51,7 @@ def generate(
     _check_split(split)
     rng = random.Random(f"{seed} {split}")
     visible = {tool.name: tool for tool in tools}
-    forms = load_forms(folder)
+    forms = visible_forms(visible, folder)
     _check_tools(forms, visible, split)
     shares = _spread([RESPOND_WEIGHT if name == RESPOND.name else 1 for name in forms], count, rng)
     result = []

@@ -10,12 +10,13 @@ A file has one table for each form of a tool::
 
 ``"{lines}"`` alone keeps the type of the slot's value, here a number; ``"{commit}:{file}"`` joins two values to a
 string; anything without braces is taken as it is. ``weight = 2`` makes a form twice as frequent within its tool.
+``unless = ["get-sum"]`` leaves a form out where this tool is visible, which would be the better choice.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -35,7 +36,7 @@ class Form:
     """One way to use a tool: which arguments are present, and how people ask for that.
 
     A form of ``respond`` has an ``answer`` instead of arguments. Within its tool, a form is
-    used in proportion to its ``weight``.
+    used in proportion to its ``weight``; it is not used where one of the tools ``unless`` is visible.
     """
 
     tool: str
@@ -43,6 +44,7 @@ class Form:
     arguments: Mapping[str, Any]
     answer: str
     weight: float
+    unless: frozenset[str]
 
     @classmethod
     def from_dict(cls, tool: str, table: Mapping[str, Any], where: str) -> Form:
@@ -52,7 +54,7 @@ class Form:
             DataError: when a key or a slot is not known, or a wording lacks a slot that the arguments need.
         """
         content = "answer" if tool == RESPOND.name else "arguments"
-        known = {content, "weight", *SPLITS}
+        known = {content, "weight", "unless", *SPLITS}
         if unknown := set(table) - known or {content} - set(table):
             raise DataError(
                 "a form of wordings has unknown or missing keys",
@@ -64,7 +66,8 @@ class Form:
         lists = {split: tuple(table.get(split, ())) for split in SPLITS}
         for wording in (wording for split in SPLITS for wording in lists[split]):
             _check_slots(wording, slot_names(arguments), where)
-        return cls(tool, lists, arguments, table.get("answer", ""), float(table.get("weight", 1)))
+        unless = frozenset(table.get("unless", ()))
+        return cls(tool, lists, arguments, table.get("answer", ""), float(table.get("weight", 1)), unless)
 
 
 def _check_slots(wording: str, needed: set[str], where: str) -> None:
@@ -86,6 +89,16 @@ def _check_slots(wording: str, needed: set[str], where: str) -> None:
         )
 
 
+def visible_forms(visible: Collection[str], folder: Traversable = FOLDER) -> dict[str, list[Form]]:
+    """The forms for these tools and ``respond``. A file is left out whole where none of its tools is visible."""
+    found: dict[str, list[Form]] = {}
+    for forms in _load(folder):
+        if set(forms) == {RESPOND.name} or not set(forms).isdisjoint(visible):
+            for tool, listed in forms.items():
+                found.setdefault(tool, []).extend(form for form in listed if form.unless.isdisjoint(visible))
+    return found
+
+
 def load_forms(folder: Traversable = FOLDER) -> dict[str, list[Form]]:
     """All forms of the TOML files in a folder, by tool; the tools keep the order of the files.
 
@@ -93,14 +106,24 @@ def load_forms(folder: Traversable = FOLDER) -> dict[str, list[Form]]:
         DataError: when a file is not TOML, or not a list of forms for each tool.
     """
     forms: dict[str, list[Form]] = {}
+    for loaded in _load(folder):
+        for tool, listed in loaded.items():
+            forms.setdefault(tool, []).extend(listed)
+    return forms
+
+
+def _load(folder: Traversable) -> Iterator[dict[str, list[Form]]]:
+    """The forms of each file, by tool, in the order of the files' names."""
     sources = [item for item in folder.iterdir() if item.name.endswith(".toml")]
     for source in sorted(sources, key=lambda item: item.name):
-        for tool, tables in _read(source).items():
-            where = f"{source.name}, tool {tool!r}"
-            if not isinstance(tables, list):
-                raise DataError("a tool's forms are not a list", where=where, expected=f"[[{tool}]] above each form")
-            forms.setdefault(tool, []).extend(Form.from_dict(tool, table, where) for table in tables)
-    return forms
+        yield {tool: _forms(tool, tables, source.name) for tool, tables in _read(source).items()}
+
+
+def _forms(tool: str, tables: Any, source: str) -> list[Form]:
+    where = f"{source}, tool {tool!r}"
+    if not isinstance(tables, list):
+        raise DataError("a tool's forms are not a list", where=where, expected=f"[[{tool}]] above each form")
+    return [Form.from_dict(tool, table, where) for table in tables]
 
 
 def _read(source: Traversable) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def without_pinned(tool: Tool) -> Tool:
     return replace(tool, parameters={**tool.parameters, "properties": properties, "required": required})
 
 
-FULL = {tool.name: tool for server in ("filesystem", "git", "time") for tool in server_tools(server)}
+SERVERS = ("filesystem", "git", "time")
+FULL = {tool.name: tool for server in SERVERS for tool in server_tools(server)}
 VISIBLE = [without_pinned(tool) for tool in FULL.values()]
 
 
@@ -260,3 +261,15 @@ def test_ones_own_wordings_work(tmp_path: Path) -> None:
     look = Tool("look", parameters={"type": "object", "properties": {"path": {"type": "string"}}})
     for request, call in requests_and_calls(generate("test", 5, 1, [look], tmp_path)):
         assert request == f"see {call.arguments['path']}"
+
+
+def test_wordings_of_servers_that_are_not_there_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("[[look]]\narguments = {}\ntest = ['see']\n")
+    (tmp_path / "other.toml").write_text("[[hear]]\narguments = {}\ntest = ['hear']\n")
+    (tmp_path / "respond.toml").write_text(
+        "[[respond]]\nanswer = 'Hi'\ntest = ['hi']\n[[respond]]\nanswer = '3'\nunless = ['look']\ntest = ['1 + 2']\n"
+    )
+    look, sing = Tool("look", parameters={"type": "object"}), Tool("sing", parameters={"type": "object"})
+    asked = {one.messages[0].content for one in generate("test", 9, 1, [look, sing], tmp_path)}
+    assert asked == {"see", "hi"}
+    assert {one.messages[0].content for one in generate("test", 9, 1, [sing], tmp_path)} == {"hi", "1 + 2"}
