@@ -127,6 +127,12 @@ class Bundle:
             )
         return template
 
+    @property
+    def hierarchical(self) -> bool:
+        """Whether tools are chosen along their hierarchy: where there is a router, or the selector learned that."""
+        selector = self.stages.get(("selector", ""))
+        return ("router", "") in self.stages or bool(selector and selector.training.get("hierarchical"))
+
     def adapter_for(self, stage: str, tool: Tool | None = None) -> tuple[Slot, Adapter] | None:
         """A stage's adapter and its slot: the tool's own, else its server's, else the shared one, else none.
 

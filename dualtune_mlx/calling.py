@@ -30,8 +30,6 @@ from dualtune_mlx.stage import Ran, Stage, StageRunner
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall
 from dualtune_mlx.usage import StageUsage, Usage
 
-ROUTINGS = ("auto", "always", "never")
-"""When servers and groups of tools are chosen before tools: where the bundle has a router, always, never."""
 BRANCHES = 3
 """How many branches of a node are kept in view."""
 LIKELY = 0.5
@@ -187,9 +185,10 @@ class Caller:
 
     @property
     def hierarchical(self) -> bool:
-        """Whether servers and groups are chosen before tools: with ``auto``, where the bundle has a router."""
-        has_router = self.bundle is not None and ("router", "") in self.bundle.stages
-        return self.routing == "always" or (self.routing == "auto" and has_router)
+        """Whether servers and groups are chosen before tools: with ``auto``, where the bundle learned that."""
+        if self.routing == "auto":
+            return self.bundle is not None and self.bundle.hierarchical
+        return self.routing == "always"
 
     def writing(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
         """One tool's arguments, event by event."""

@@ -25,7 +25,7 @@ from mlx.utils import tree_flatten
 
 from dualtune_mlx.answering import LONGEST, answering
 from dualtune_mlx.bundle import Bundle, Slot
-from dualtune_mlx.calling import ROUTINGS, Asked, Caller
+from dualtune_mlx.calling import Asked, Caller
 from dualtune_mlx.calling_together import call_together
 from dualtune_mlx.decoding import (
     Decoding,
@@ -33,7 +33,7 @@ from dualtune_mlx.decoding import (
 )
 from dualtune_mlx.errors import BundleError, ModelError, UsageError
 from dualtune_mlx.events import AnswerText, Done, Event, returned
-from dualtune_mlx.hierarchy import Node
+from dualtune_mlx.hierarchy import ROUTINGS, Node
 from dualtune_mlx.kv.store import FOLDER as PREFIXES
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import Prompt, Template

@@ -14,6 +14,8 @@ from math import ceil
 
 from dualtune_mlx.tools import RESPOND, Tool
 
+ROUTINGS = ("auto", "always", "never")
+"""When servers and groups of tools are chosen before tools: as a bundle learned it, always, never."""
 GROUP = 32
 """A server with more tools than this has groups."""
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -38,8 +40,12 @@ class Node:
 
     def holding(self, tool: Tool) -> Node:
         """The node that the tool is chosen at; this one, where it is not among the tools."""
+        return self.path(tool)[-1]
+
+    def path(self, tool: Tool) -> tuple[Node, ...]:
+        """From this node to the one that the tool is chosen at; this one alone, where it is not among the tools."""
         below = (one for one in self.choices if isinstance(one, Node) and tool in one.tools)
-        return next((node.holding(tool) for node in below), self)
+        return (self, *next((node.path(tool) for node in below), ()))
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -16,9 +16,9 @@ from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.models import load_tokenizer
 from dualtune_mlx.prompts import ACTIVATIONS, Encoder, Prompt, Template
 from dualtune_mlx.tools import Trajectory
-from dualtune_mlx.training.batches import shared_prefix
 from dualtune_mlx.training.examples import STAGES, Example, stage_examples
 from dualtune_mlx.training.overview import kinds, masked
+from dualtune_mlx.training.prefixes import Prefixes
 
 COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "black on green"}
 
@@ -50,9 +50,9 @@ def command(
     out.print(Text.assemble("legend: ", *((f" {name} ", style) for name, style in COLOURS.items())))
     for name in [stage] if stage else stages_of(trajectories):
         examples = stage_examples(trajectories, prompt, name, activation).examples
-        prefix = len(shared_prefix(examples))
+        prefixes = Prefixes(examples, least=1)
         for example in examples[:limit]:
-            show(out, example, prefix, prompt.encoder, name)
+            show(out, example, len(prefixes.of(example)), prompt.encoder, name)
             values.append(as_json(example, prompt.encoder, name))
     emit_json(json_to, values)
 

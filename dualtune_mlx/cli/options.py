@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
-from dualtune_mlx.calling import ROUTINGS
 from dualtune_mlx.decoding import GROUNDINGS
 from dualtune_mlx.engine import MAX_TOKENS
+from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.models import EMBEDDED
 from dualtune_mlx.prompts import CARDS, TEMPLATES
 
@@ -29,8 +29,9 @@ routing = click.option(
     type=click.Choice(ROUTINGS),
     default="auto",
     show_default=True,
-    help="Choose servers, and groups of a large one's tools, before tools: where the bundle has a router; or not.",
+    help="Choose servers, and groups of a large one's tools, before tools: as the bundle learned it, always, or never.",
 )
+ROUTING_HELP = "Show a stage one server's or group's tools instead of all: auto, where there is a router."
 CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or with the full schema."
 cards = click.option("--cards", type=click.Choice(CARDS), default="signature", show_default=True, help=CARDS_HELP)
 

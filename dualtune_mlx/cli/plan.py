@@ -14,6 +14,7 @@ from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.data import read_split
+from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import CARDS, Prompt, Template
 from dualtune_mlx.training import PRESETS, Job, Run
@@ -31,6 +32,7 @@ USABLE = 0.75  # of a machine's memory: what macOS lets a GPU use, and room for 
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="What all else is laid over.")
 @click.option("--template", metavar="T", help=options.TEMPLATE_HELP)
 @click.option("--cards", type=click.Choice(CARDS), help=options.CARDS_HELP)
+@click.option("--routing", type=click.Choice(ROUTINGS), help=options.ROUTING_HELP)
 @train_flags
 @json_option
 def command(file: str | None, json_to: str | None, **given: Any) -> None:
@@ -49,10 +51,11 @@ def command(file: str | None, json_to: str | None, **given: Any) -> None:
         for stage in PLANNED:
             training = config.stages[stage]
             out.print(f"measuring {stage} …")
-            run = Run(Job(stage), base, prompt, train_set, valid_set, nowhere, training)
+            hierarchical = config.routing == "always"
+            run = Run(Job(stage), base, prompt, train_set, valid_set, nowhere, training, hierarchical=hierarchical)
             trainer = run.trainer()
             budget = training.memory_budget * GIB or usable_memory()
-            prefix = len(trainer.prefix.tokens) if trainer.prefix else 0
+            prefix = max(map(len, trainer.prefixes.all), default=0)
             values.append(as_json(stage, plan(trainer), len(run.train.examples), prefix, budget))
     out.print(as_table(values))
     emit_json(json_to, values)

@@ -11,12 +11,13 @@ import mlx.core as mx
 from rich.table import Table
 from rich.text import Text
 
-from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.bundle import MANIFEST, Bundle
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, progress
 from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.data import read_split
 from dualtune_mlx.errors import TrainingError
+from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import CARDS, Prompt, Template
 from dualtune_mlx.training import PRESETS, STAGES, Finished, Job, Progress, Run, Team, all_jobs
@@ -40,6 +41,9 @@ ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="What all else is laid over; paper: DualTune's.")
 @click.option("--template", metavar="T", help=f"{options.TEMPLATE_HELP}  [default: {TrainConfig.template}]")
 @click.option("--cards", type=click.Choice(CARDS), help=f"{options.CARDS_HELP}  [default: {TrainConfig.cards}]")
+@click.option(
+    "--routing", type=click.Choice(ROUTINGS), help=f"{options.ROUTING_HELP}  [default: {TrainConfig.routing}]"
+)
 @click.option("--scope", metavar="SERVER[/TOOL]", help="With arguments: an adapter for this server or tool alone.")
 @click.option(
     "--min-examples",
@@ -60,7 +64,8 @@ def command(
     """Train adapters on the data and put the best ones, by validation loss, into the bundle.
 
     STAGE is one stage, or all: the selector, the argument adapter for every tool, and argument adapters for each
-    server and each tool that has enough calls. What all has finished before is not trained again.
+    server and each tool that has enough calls; before them the router, where there are many tools. What all has
+    finished before is not trained again.
 
     Options are laid over those of --config, and these over the preset. Ctrl-C keeps the run's state and exits with
     130; the same command with --resume goes on.
@@ -92,10 +97,12 @@ class Training:
         self.base = load_model(config.model)
         self.prompt = Prompt(Template(config.template), self.base.tokenizer, config.cards)
         self.kept: dict[float, ContextCache] = {}
+        self.hierarchical = config.routing == "always" or (config.routing == "auto" and has_router(config.bundle))
 
     def all(self, resume: bool) -> None:
         """Train every adapter that the data is good for."""
-        jobs = all_jobs(self.train_set, self.config.min_examples)
+        jobs = all_jobs(self.train_set, self.config.min_examples, self.config.routing)
+        self.hierarchical = self.hierarchical or any(job.stage == "router" for job in jobs)
         alone = self.config.shard == "adapters"
         failed = []
         for job in self.team.share(jobs) if alone else jobs:
@@ -120,7 +127,8 @@ class Training:
         team = team or self.team
         options = config.stages[job.stage]
         data = self.train_set, self.valid_set
-        run = Run(job, self.base, self.prompt, *data, config.bundle, options, team, self._kept(options.keep_contexts))
+        kept = self._kept(options.keep_contexts)
+        run = Run(job, self.base, self.prompt, *data, config.bundle, options, team, kept, self.hierarchical)
         if skip and run.is_finished:
             self.out.print(f"{job.title}: finished before, skipped", markup=False, soft_wrap=True)
             return
@@ -143,6 +151,11 @@ class Training:
         """A line on stderr, from the process that speaks."""
         if self.team.leads:
             click.echo(text, err=True)
+
+
+def has_router(bundle: str) -> bool:
+    """Whether there is a bundle with a router."""
+    return (Path(bundle) / MANIFEST).exists() and ("router", "") in Bundle.open(bundle).stages
 
 
 def outcome(finished: Finished) -> str:

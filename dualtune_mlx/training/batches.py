@@ -1,8 +1,7 @@
-"""Examples to batches of similar length over one shared prefix."""
+"""Examples to batches of similar length."""
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,13 +39,6 @@ class Batch:
     def tokens(self) -> int:
         """Tokens that are computed, ``padding`` of them for nothing."""
         return len(self.contexts) * max(map(len, self.contexts)) + self.active.size
-
-
-def shared_prefix(examples: Sequence[Example]) -> tuple[int, ...]:
-    """The tokens that all examples begin with and that no adapter acts on."""
-    limit = min(example.active for example in examples)
-    common = os.path.commonprefix([example.tokens[:limit] for example in examples])
-    return tuple(common)
 
 
 def make_batch(examples: Sequence[Example], prefix: int, whole: Mapping[int, tuple[int, ...]] | None = None) -> Batch:

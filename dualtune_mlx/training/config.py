@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from dualtune_mlx.errors import UsageError
+from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.prompts import CARDS
 from dualtune_mlx.training.examples import STAGES
 from dualtune_mlx.training.options import PRESETS, TrainOptions
@@ -33,6 +34,7 @@ SETTINGS: Mapping[str, type] = {
     **dict.fromkeys(REQUIRED, str),
     "template": str,
     "cards": str,
+    "routing": str,
     "min_examples": int,
     "shard": str,
 }
@@ -61,11 +63,12 @@ class TrainConfig:
     stages: Mapping[str, TrainOptions]
     template: str = "chatml"
     cards: str = "signature"
+    routing: str = "auto"
     min_examples: int = 50
     shard: str = "examples"
 
     def __post_init__(self) -> None:
-        for name, choices in (("cards", CARDS), ("shard", SHARDS)):
+        for name, choices in (("cards", CARDS), ("routing", ROUTINGS), ("shard", SHARDS)):
             _check_choice(name, getattr(self, name), choices)
         if self.min_examples < 1:
             raise UsageError(

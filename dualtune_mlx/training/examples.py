@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from dualtune_mlx.data.steps import Step, steps
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import Prompt, Stream
-from dualtune_mlx.tools import Tool, Trajectory, tool_called
-from dualtune_mlx.training.routing import routed
+from dualtune_mlx.tools import Trajectory, tool_called
+from dualtune_mlx.training.routing import View, views
 from dualtune_mlx.training.window import cut_to
 
 STAGES = ("router", "selector", "arguments")
+EXPECTED = {"router": "tools of at least two servers, or of one that is large enough for groups"}
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Example:
-    """A stream up to the end of what is learned, as token ids; the adapter acts from ``active`` on."""
+    """A stream up to the end of what is learned, as token ids.
+
+    The first ``described`` of them are the system message and the tools; the adapter acts from ``active`` on.
+    """
 
     tokens: tuple[int, ...]
     active: int
     targets: tuple[Target, ...]
     conversation: int = 0
+    described: int = 0
 
     @property
     def learned(self) -> int:
@@ -60,9 +65,17 @@ class Prepared:
 
 
 def stage_examples(
-    trajectories: Sequence[Trajectory], prompt: Prompt, stage: str, activation: str, scope: str = "", window: int = 0
+    trajectories: Sequence[Trajectory],
+    prompt: Prompt,
+    stage: str,
+    activation: str,
+    scope: str = "",
+    window: int = 0,
+    hierarchical: bool = False,
 ) -> Prepared:
     """All examples of a stage; of one tool (``"server/tool"``) or one server, where ``scope`` says so.
+
+    ``hierarchical``: among the tools of a node of their hierarchy, not among all.
 
     A stream longer than ``window`` tokens loses its oldest exchanges (``window.cut_to``); one whose last request
     alone is longer is dropped. 0: no limit.
@@ -77,22 +90,22 @@ def stage_examples(
         found = []
         for count, step in decisions(trajectory, stage, scope):
             name = f"{trajectory.name or f'trajectory {number + 1}'}, decision {count}"
-            stream = _stream(step, prompt, stage)
-            if window and len(stream) > window:
-                shorter = cut_to(step, window, lambda it: len(_stream(it, prompt, stage)))
-                if shorter is None:
+            for view in views(step, stage, hierarchical, number):
+                stream = _stream(view, prompt)
+                fitted = _cut(view, prompt, window) if 0 < window < len(stream) else stream
+                if fitted is None:
                     dropped.append(f"{name}: {len(stream)} tokens, its last request alone exceeds {window}")
                     continue
-                stream, cut = _stream(shorter, prompt, stage), cut + 1
-            made = example(stream, stage, activation, name, _tool_name(step))
-            found.append(replace(made, conversation=number))
+                cut += fitted is not stream
+                made = example(fitted, stage, activation, name, _tool_name(step))
+                found.append(replace(made, conversation=number))
         examples += _merged(found)
     if not examples:
         raise DataError(
             f"the data holds no example for the stage {stage!r}",
             where=scope or None,
             got=f"{len(trajectories)} trajectories" + (f"; {dropped[0]}" if dropped else ""),
-            expected="assistant messages with tool_calls",
+            expected=EXPECTED.get(stage, "assistant messages with tool_calls"),
         )
     return Prepared(tuple(examples), cut, tuple(dropped))
 
@@ -101,7 +114,10 @@ def example(stream: Stream, stage: str, activation: str, name: str = "", tool: s
     """A stream as an example of one stage."""
     span = stream.last("arguments" if stage == "arguments" else "selector")
     return Example(
-        stream.tokens[: span.end], stream.activation(activation), (Target(span.start, span.end, name, tool),)
+        stream.tokens[: span.end],
+        stream.activation(activation),
+        (Target(span.start, span.end, name, tool),),
+        described=stream.last("prefix").end,
     )
 
 
@@ -122,11 +138,15 @@ def _tool_name(step: Step) -> str:
     return f"{tool.server}/{tool.name}" if tool.server else tool.name
 
 
-def _stream(step: Step, prompt: Prompt, stage: str) -> Stream:
-    shown: Sequence[Tool] | None = None
-    if stage == "router":
-        shown, step = routed(step)
-    return prompt.stream(step.messages, step.tools, step.call, shown)
+def _stream(view: View, prompt: Prompt) -> Stream:
+    step = view.step
+    return prompt.stream(step.messages, step.tools, step.call, view.shown)
+
+
+def _cut(view: View, prompt: Prompt, window: int) -> Stream | None:
+    """The stream of at most ``window`` tokens, without as many of the oldest exchanges as it takes."""
+    step = cut_to(view.step, window, lambda shorter: len(_stream(replace(view, step=shorter), prompt)))
+    return None if step is None else _stream(replace(view, step=step), prompt)
 
 
 def _merged(examples: Sequence[Example]) -> list[Example]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from dualtune_mlx.training.batches import shared_prefix
 from dualtune_mlx.training.examples import Example
+from dualtune_mlx.training.prefixes import Prefixes
 from dualtune_mlx.training.report import Point, Report
 from dualtune_mlx.training.trainer import Progress, Trained
 
@@ -30,7 +30,7 @@ def overview(run: Run, trained: Trained, accuracy: tuple[int, int] | None, histo
         "processes": str(run.team.size),
         "mlx": version("mlx"),
     }
-    prefix = len(shared_prefix([*train.examples, *validation.examples]))
+    prefixes = Prefixes([*train.examples, *validation.examples], run.options.batch_size)
     tools = sorted({*train.counts, *validation.counts})
     return Report(
         title=run.job.title,
@@ -43,7 +43,7 @@ def overview(run: Run, trained: Trained, accuracy: tuple[int, int] | None, histo
         accuracy=accuracy,
         counts={tool: (train.counts[tool], validation.counts[tool]) for tool in tools},
         notes=run.notes,
-        masks=[masked(example, prefix, run.prompt.encoder) for example in train.examples[:SHOWN]],
+        masks=[masked(example, len(prefixes.of(example)), run.prompt.encoder) for example in train.examples[:SHOWN]],
     )
 
 

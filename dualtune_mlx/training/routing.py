@@ -1,35 +1,75 @@
-"""The router's examples: the same decisions, among servers instead of tools."""
+"""What a stage is shown at a decision: all tools, or the choices of one node of their hierarchy."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from dualtune_mlx.data.steps import Step
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.hierarchy import hierarchy
+from dualtune_mlx.hierarchy import Node, hierarchy
 from dualtune_mlx.tools import Tool, ToolCall, tool_called
 
 
-def server_cards(tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
-    """One choice a server, described by the names of its tools.
+@dataclass(frozen=True)
+class View:
+    """What is shown, and the step with the choice that is right among it in place of the call."""
+
+    shown: tuple[Tool, ...]
+    step: Step
+
+
+def views(step: Step, stage: str, hierarchical: bool, number: int = 0) -> Iterator[View]:
+    """What a stage learns from a decision.
+
+    A router learns a choice at every node above the tool, a hierarchical selector and argument adapter at the tool's
+    own. ``respond`` stands at every node: a router learns it at the first, a selector at that of the last call or,
+    before any, at one of all in turn, by ``number``.
+
+    A router learns nothing from tools of one server without groups.
 
     Raises:
-        DataError: when there are fewer than two servers, or a tool does not say which one it belongs to.
+        DataError: when one of several servers has no name.
     """
-    names = dict.fromkeys(tool.server for tool in tools)
-    if len(names) < 2 or "" in names:
-        raise DataError(
-            "a router has no servers to choose among",
-            got=", ".join(repr(name) for name in names),
-            expected='tools of at least two servers, each with its "server"',
-            fix="train selector and arguments only: a selector needs no router",
-        )
-    return hierarchy(tools).cards
+    if stage != "router" and not hierarchical:
+        yield View(step.tools, step)
+        return
+    tree = hierarchy(step.tools)
+    if stage == "router":
+        _check_names(step.tools)
+        yield from _routed(step, tree)
+    else:
+        yield View((_responding(step, tree, number) if step.call.is_respond else _holding(step, tree)).cards, step)
 
 
-def routed(step: Step) -> tuple[tuple[Tool, ...], Step]:
-    """The servers to choose among, and the step with the server in place of the call."""
-    cards = server_cards(step.tools)
+def _routed(step: Step, tree: Node) -> Iterator[View]:
+    if step.call.is_respond and tree.routes:
+        yield View(tree.cards, step)
     if step.call.is_respond:
-        return cards, step
-    return cards, replace(step, call=ToolCall(tool_called(step.call, step.tools).server))
+        return
+    for node, child in pairwise(tree.path(tool_called(step.call, step.tools))):
+        yield View(node.cards, replace(step, call=ToolCall(child.label)))
+
+
+def _holding(step: Step, tree: Node) -> Node:
+    return tree.holding(tool_called(step.call, step.tools))
+
+
+def _responding(step: Step, tree: Node, number: int) -> Node:
+    calls = [call for message in step.messages for call in message.tool_calls]
+    if calls:
+        return tree.holding(tool_called(calls[-1], step.tools))
+    asked = [node for node in tree.nodes if not node.routes]
+    return asked[number % len(asked)]
+
+
+def _check_names(tools: tuple[Tool, ...]) -> None:
+    servers = dict.fromkeys(tool.server for tool in tools)
+    if len(servers) > 1 and "" in servers:
+        raise DataError(
+            "a router cannot choose a server without a name",
+            got=", ".join(map(repr, servers)),
+            expected='tools each with their "server"',
+            fix="name the servers, or train selector and arguments only: a selector needs no router",
+        )

@@ -73,7 +73,8 @@ class Finished:
 class Run:
     """A job with its model, its data and its options; made before anything is trained, so that it can be checked.
 
-    ``kept`` are contexts that runs over the same data share; without it a run keeps its own.
+    ``kept`` are contexts that runs over the same data share; without it a run keeps its own. ``hierarchical``: the
+    tools that the stage is shown are those of one node of their hierarchy.
 
     Raises:
         BundleError: when the bundle belongs to another model, template or kind of tool card.
@@ -91,8 +92,9 @@ class Run:
         options: TrainOptions,
         team: Team = ALONE,
         kept: ContextCache | None = None,
+        hierarchical: bool = False,
     ) -> None:
-        self.kept = kept
+        self.kept, self.hierarchical = kept, hierarchical
         self.job, self.base, self.prompt, self.options, self.team = job, base, prompt, options, team
         self.bundle = open_or_new(bundle, base, prompt)
         self.folder = Path(bundle) / "runs" / adapter_path(job.stage, job.scope)
@@ -129,7 +131,9 @@ class Run:
         trained = trainer.run(state, callback, checkpoints)
         accuracy = None
         if self.job.stage != "arguments":
-            accuracy = selection_accuracy(self.base, self.prompt, self.job.stage, trained.adapter, self.valid_set)
+            accuracy = selection_accuracy(
+                self.base, self.prompt, self.job.stage, trained.adapter, self.valid_set, self.hierarchical
+            )
         self._write(trained, accuracy)
         checkpoints.clear()
         return Finished(self.job, trained, accuracy, self.notes)
@@ -157,6 +161,7 @@ class Run:
     def _write(self, trained: Trained, accuracy: tuple[int, int] | None) -> None:
         facts: dict[str, Any] = {
             **self.options.to_dict(),
+            "hierarchical": self.hierarchical,
             "run": self.key,
             "examples": len(self.train.examples),
             "best_step": trained.best_step,
@@ -192,7 +197,13 @@ class Run:
     def _examples(self, trajectories: Sequence[Trajectory]) -> Prepared:
         window = min(filter(None, (self.options.window, self.base.context_length)), default=0)
         return stage_examples(
-            trajectories, self.prompt, self.job.stage, self.options.activation, self.job.scope, window
+            trajectories,
+            self.prompt,
+            self.job.stage,
+            self.options.activation,
+            self.job.scope,
+            window,
+            self.hierarchical,
         )
 
     def _key(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import ceil, inf, isfinite
@@ -15,14 +15,12 @@ from mlx.utils import tree_map
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.errors import TrainingError
-from dualtune_mlx.kv import Snapshot
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.training.batches import (
     Batch,
     epochs,
     in_order,
     make_batch,
-    shared_prefix,
     steps_in_epoch,
     whole_contexts,
 )
@@ -30,6 +28,7 @@ from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.loss import Weights, low_rank, masked_loss
 from dualtune_mlx.training.options import TrainOptions
+from dualtune_mlx.training.prefixes import Prefixes, Tokens
 from dualtune_mlx.training.schedules import learning_rate
 from dualtune_mlx.training.state import Checkpoints, TrainState
 from dualtune_mlx.training.team import ALONE, Team
@@ -112,9 +111,12 @@ class Trainer:
     ) -> None:
         self.kept = kept
         self.base, self.examples, self.validation, self.options, self.team = base, examples, validation, options, team
-        self.prefix = base_prefix(base, [*examples, *validation])
-        self._prefix_length = len(self.prefix.tokens) if self.prefix else 0
-        self._whole = whole_contexts(examples, self._prefix_length) if kept else None
+        self.prefixes = Prefixes([*examples, *validation], options.batch_size)
+        self.snapshots = {tokens: base.snapshot(tokens) for tokens in self.prefixes.all}
+        self._whole: Mapping[Tokens, Mapping[int, Tokens]] = {}
+        if kept:
+            split = self.prefixes.split(examples)
+            self._whole = {tokens: whole_contexts(found, len(tokens)) for tokens, found in split}
         self.group = options.batch_size * options.accumulate
         self.steps = options.steps or ceil(options.epochs * steps_in_epoch(examples, self.group))
         self._new = base.bank.new_adapter(
@@ -182,9 +184,12 @@ class Trainer:
     def validation_loss(self, weights: Weights) -> float:
         """Mean loss over the target tokens of all validation examples, in nats."""
         work = _Work()
-        for group in self.team.share(list(in_order(self.validation, self.options.batch_size))):
-            batch = make_batch(group, self._prefix_length)
-            loss = masked_loss(weights, self.base, self.prefix, batch, self.options, None, self.kept)
+        size = self.options.batch_size
+        split = self.prefixes.split(self.validation)
+        for prefix, group in self.team.share([(tokens, group) for tokens, f in split for group in in_order(f, size)]):
+            batch = make_batch(group, len(prefix))
+            snapshot = self.snapshots.get(prefix)
+            loss = masked_loss(weights, self.base, snapshot, batch, self.options, None, self.kept)
             _add(work, batch, float(loss.item()))  # type: ignore[arg-type]
         total, targets = self.team.total([mx.array(work.loss), mx.array(work.targets)])
         return float(total.item()) / float(targets.item())
@@ -239,17 +244,24 @@ class Trainer:
         """The summed gradient of this process's share of a step's examples, a batch at a time."""
         work = _Work()
         total: Any = None
-        size = self.options.batch_size
         keys = mx.random.split(mx.random.key(self.options.seed + step), self.group * self.team.size)
-        for start in range(0, len(share), size):
-            batch = make_batch(share[start : start + size], self._prefix_length, self._whole)
-            key = keys[self.team.rank * self.group + start]
-            loss, gradients = self._loss(weights, self.base, self.prefix, batch, self.options, key, self.kept)
+        for number, (prefix, group) in enumerate(self._batches(share)):
+            batch = make_batch(group, len(prefix), self._whole.get(prefix))
+            key = keys[self.team.rank * self.group + number]
+            snapshot = self.snapshots.get(prefix)
+            loss, gradients = self._loss(weights, self.base, snapshot, batch, self.options, key, self.kept)
             total = gradients if total is None else tree_map(mx.add, total, gradients)
             mx.eval(loss, total)
             _add(work, batch, float(loss.item()))  # type: ignore[arg-type]
             _add(self._work, batch, 0.0)
         return total or tree_map(mx.zeros_like, weights), work
+
+    def _batches(self, share: Sequence[Example]) -> Iterator[tuple[Tokens, list[Example]]]:
+        """Examples by their prefix, at most a batch at once."""
+        size = self.options.batch_size
+        for tokens, found in self.prefixes.split(share):
+            for start in range(0, len(found), size):
+                yield tokens, found[start : start + size]
 
     def _why_over(self, state: TrainState) -> str:
         """Why no step follows this state; empty where one does."""
@@ -287,14 +299,6 @@ def train(
     """Train one adapter from the start to the end, on this machine, without files."""
     trainer = Trainer(base, examples, validation, options)
     return trainer.run(trainer.fresh(), report)
-
-
-def base_prefix(base: BaseModel, examples: Sequence[Example]) -> Snapshot | None:
-    """The base model's keys and values of what all examples begin with; nothing when that is empty."""
-    tokens = shared_prefix(examples)
-    if not tokens:
-        return None
-    return base.snapshot(tokens)
 
 
 def _judged(state: TrainState, loss: float) -> TrainState:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from dualtune_mlx.kv import Snapshot
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training.examples import Example, stage_examples
+from dualtune_mlx.training.prefixes import shared_prefix
 
 PATH = {"type": "object", "properties": {"path": {"type": "string"}}}
 TOOLS = (Tool("read", "", PATH, "fs"), Tool("list", "", PATH, "fs"), Tool("now", "", {"type": "object"}, "clock"))
@@ -20,6 +24,12 @@ def trajectories(count: int = 12) -> list[Trajectory]:
         call = Message("assistant", "", (ToolCall(tool.name, arguments),))
         found.append(Trajectory((Message("user", f"{tool.name} {'please ' * (i % 5)}{i}"), call), TOOLS, f"line {i}"))
     return found
+
+
+def base_prefix(base: BaseModel, found: Sequence[Example]) -> Snapshot | None:
+    """The base model's keys and values of what all these examples begin with."""
+    tokens = shared_prefix(found)
+    return base.snapshot(tokens) if tokens else None
 
 
 def examples(base: BaseModel, count: int = 12, stage: str = "selector", activation: str = "turn") -> list[Example]:

@@ -12,8 +12,9 @@ from dualtune_mlx.training.batches import make_batch
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import stage_examples
 from dualtune_mlx.training.loss import masked_loss
-from dualtune_mlx.training.trainer import Trainer, base_prefix
+from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
+from tests.training.data import base_prefix
 from tests.training.test_loss import TRAJECTORIES, assert_equal, options, started
 
 

@@ -10,8 +10,8 @@ from dualtune_mlx.training.batches import make_batch
 from dualtune_mlx.training.examples import example, stage_examples
 from dualtune_mlx.training.loss import masked_loss
 from dualtune_mlx.training.options import TrainOptions
-from dualtune_mlx.training.trainer import base_prefix
 from tests import tiny
+from tests.training.data import base_prefix
 
 PATH = {"type": "object", "properties": {"path": {"type": "string"}}}
 TOOLS = tuple(Tool(name, "", PATH, "fs") for name in ("read", "list", "drop"))

@@ -148,7 +148,7 @@ def test_all_trains_what_there_is_data_for(least, own):
 
 def test_a_router_needs_two_servers(base, tmp_path):
     one = [replace(trajectory, tools=TOOLS[:2]) for trajectory in trajectories(2)]
-    with pytest.raises(DataError, match="no servers to choose among"):
+    with pytest.raises(DataError, match="tools of at least two servers"):
         made(base, tmp_path, Job("router"), train=one, valid=one)
 
 
