@@ -23,7 +23,8 @@ class Entity(Slot):
 
 
 def _named(draw: Draw, category: str) -> Entity:
-    name = " ".join(word[:1].upper() + word[1:] for word in draw.phrase(f"{category}_name").split(" "))
+    """A name in capitals, unless it is spelled as in a program: ``ledger-cache``."""
+    name = re.sub(r"(?<!\S)[a-z](?![^ ]*[-_])", lambda initial: initial[0].upper(), draw.phrase(f"{category}_name"))
     if draw.chance(0.06):
         name = name.replace(" ", "_")
     return Entity(name, name, category)
@@ -48,8 +49,8 @@ def related(draw: Draw) -> Slot:
 def relation(draw: Draw) -> Slot:
     """A relation in active voice, as it stands in a sentence between ``{subject}`` and ``{object}``."""
     subject = _category(draw, "subject")
-    related = _category(draw, "object") if "object" in draw.slots else draw.rng.choice(RELATED[subject])
-    return copied(draw.phrase(f"{subject}_to_{related}"))
+    target = _category(draw, "object") if "object" in draw.slots else draw.rng.choice(RELATED[subject])
+    return copied(draw.phrase(f"{subject}_to_{target}"))
 
 
 def link(draw: Draw) -> Slot:
