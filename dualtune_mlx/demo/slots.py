@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dualtune_mlx.demo import clock, paths, revisions, texts
+from dualtune_mlx.demo import clock, graph, paths, revisions, texts
 from dualtune_mlx.demo.draw import SLOT, Draw, Slot
 
 QUOTES = ('"', "'", "`")
@@ -56,6 +56,17 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "context": _number(0, 40, (0, 1, 5, 8, 10)),
     "count": _number(2, 100, (3, 5, 10, 20)),
     "number": _number(2, 999, (7, 12, 144)),
+    "entity": graph.entity,
+    "subject": graph.entity,
+    "object": graph.related,
+    "relation": graph.relation,
+    "link": graph.link,
+    "kind": graph.kind,
+    "a_kind": graph.a_kind,
+    "trait": graph.trait,
+    "fact": graph.fact,
+    "other_fact": graph.fact,
+    "topic": graph.topic,
     "noun": lambda draw: Slot(word := draw.word("nouns"), word),
     "tech": lambda draw: Slot(word := draw.word("tech"), word),
     "name": lambda draw: Slot(word := draw.word("first_names"), word),

@@ -36,7 +36,7 @@ def without_pinned(tool: Tool) -> Tool:
     return replace(tool, parameters={**tool.parameters, "properties": properties, "required": required})
 
 
-SERVERS = ("filesystem", "git", "time")
+SERVERS = ("filesystem", "git", "time", "memory")
 FULL = {tool.name: tool for server in SERVERS for tool in server_tools(server)}
 VISIBLE = [without_pinned(tool) for tool in FULL.values()]
 
@@ -102,7 +102,7 @@ def test_a_slot_is_never_glued_to_a_full_stop() -> None:
 
 
 def test_free_text_ends_the_message_or_is_quoted() -> None:
-    free = re.compile(r"(?<![\"'`])\{(?:content|note|message|sentence|old|new)\d?\}(?!$)")
+    free = re.compile(r"(?<![\"'`])\{(?:content|note|message|sentence|old|new|trait|fact|other_fact)\d?\}(?!$)")
     assert [text for text in all_wordings() if free.search(text)] == []
 
 
