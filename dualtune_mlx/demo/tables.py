@@ -38,21 +38,32 @@ TYPES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def _no_keyword(draw: Draw, name: Callable[[Draw], str]) -> str:
+    """A name that SQLite takes without quotes."""
+    while (drawn := name(draw)) in WORDS["sql_keywords"]:
+        pass
+    return drawn
+
+
 def _name(draw: Draw, usual: str) -> str:
-    """A name as databases have them: a usual one, alone or after a noun, or a new one; never a keyword."""
+    """A name as databases have them: a usual one, alone or after a noun, or a new one."""
     word, other = draw.word(usual), draw.word("nouns", "tech")
     kinds = (word, word, word, word, f"{other}_{word}", f"{other}_{word}", draw.invented(), other + word.capitalize())
-    name = draw.rng.choice(kinds)
-    return _name(draw, usual) if name in WORDS["sql_keywords"] else name
+    return draw.rng.choice(kinds)
 
 
-def table(draw: Draw) -> Slot:
+def _table(draw: Draw) -> str:
     if draw.chance(0.2):
-        return copied(f"{draw.word('nouns', 'tech')}s")
+        return f"{draw.word('nouns', 'tech')}s"
     name = _name(draw, "tables")
     style = draw.rng.choice(("plain",) * 9 + ("capital", "year", "old"))
     styled = {"capital": name[0].upper() + name[1:], "year": f"{name}_{draw.digits(2015, 2028)}", "old": f"old_{name}"}
-    return copied(styled.get(style, name))
+    return styled.get(style, name)
+
+
+def table(draw: Draw) -> Slot:
+    """A table, usually named by a plural."""
+    return copied(_no_keyword(draw, _table))
 
 
 def key(draw: Draw) -> Slot:
@@ -62,12 +73,12 @@ def key(draw: Draw) -> Slot:
 
 def column(draw: Draw) -> Slot:
     """A column that holds text."""
-    return copied(_name(draw, "columns"))
+    return copied(_no_keyword(draw, lambda draw: _name(draw, "columns")))
 
 
 def numeric(draw: Draw) -> Slot:
     """A column that holds numbers."""
-    return copied(_name(draw, "numeric_columns"))
+    return copied(_no_keyword(draw, lambda draw: _name(draw, "numeric_columns")))
 
 
 def _different(draw: Draw, counts: Sequence[int], *kinds: Callable[[Draw], Slot]) -> list[str]:
