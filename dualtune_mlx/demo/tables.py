@@ -48,13 +48,13 @@ def _no_keyword(draw: Draw, name: Callable[[Draw], str]) -> str:
 def _name(draw: Draw, usual: str) -> str:
     """A name as databases have them: a usual one, alone or after a noun, or a new one."""
     word, other = draw.word(usual), draw.word("nouns", "tech")
-    kinds = (word, word, word, word, f"{other}_{word}", f"{other}_{word}", draw.invented(), other + word.capitalize())
-    return draw.rng.choice(kinds)
+    new = draw.rng.choice((f"{other}_{word}", f"{other}_{word}", other + word.capitalize(), draw.invented()))
+    return word if draw.chance(0.6) else new
 
 
 def _table(draw: Draw) -> str:
     if draw.chance(0.2):
-        return f"{draw.word('nouns', 'tech')}s"
+        return draw.word("nouns", "tech") + draw.rng.choice(("", "s", "s", "_data", "_list", "_log"))
     name = _name(draw, "tables")
     style = draw.rng.choice(("plain",) * 9 + ("capital", "year", "old"))
     styled = {"capital": name[0].upper() + name[1:], "year": f"{name}_{draw.digits(2015, 2028)}", "old": f"old_{name}"}
@@ -186,12 +186,14 @@ def _bare(draw: Draw) -> Slot:
 
 def _pairs(draw: Draw, counts: Sequence[int], *styles: str) -> tuple[str, list[str], list[str]]:
     """Columns with a value each: as people write them in one of the styles, the columns, and the literals."""
-    names = _different(draw, counts, column, column, numeric)
+    wanted, style = draw.rng.choice(counts), draw.rng.choice(styles)
     text = _bare if draw.chance(0.25) else _in_quotes
-    values = [amount(draw) if draw.chance(0.35) else text(draw) for _ in names]
-    style = draw.rng.choice(styles)
-    texts = [style.format(name, value.surface) for name, value in zip(names, values, strict=True)]
-    return draw.rng.choice((" and ", ", ")).join(texts), names, [value.value for value in values]
+    values: dict[str, Slot] = {}
+    while len(values) < wanted:
+        name, value = (numeric, amount) if draw.chance(0.35) else (column, text)
+        values[name(draw).surface] = value(draw)
+    texts = [style.format(name, value.surface) for name, value in values.items()]
+    return draw.rng.choice((" and ", ", ")).join(texts), list(values), [value.value for value in values.values()]
 
 
 def row(draw: Draw) -> Slot:
