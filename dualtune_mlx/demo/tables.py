@@ -12,7 +12,7 @@ from dualtune_mlx.demo.draw import PHRASES, SLOT, WORDS, Draw, Slot, copied
 from dualtune_mlx.demo.paths import joined
 
 COMPARISONS: Mapping[str, tuple[str, ...]] = {
-    ">": ("above", "over", "greater than", "more than", "higher than", "larger than", ">"),
+    ">": ("above", "over", "greater than", "more than", "higher than", "larger than", "bigger than", ">"),
     "<": ("below", "under", "less than", "lower than", "smaller than", "<"),
     ">=": ("at least", "no less than", ">="),
     "<=": ("at most", "no more than", "<="),

@@ -22,10 +22,10 @@ STATEMENTS = {
     "create_table": "CREATE TABLE ",
 }
 SAID = {
-    " > ": r"above|over|greater than|more than|higher than|larger than|after|later than|>",
-    " < ": r"below|under|less than|lower than|smaller than|before|earlier than|older than|<",
-    " >= ": r"at least|no less than|>=",
-    " <= ": r"at most|no more than|<=",
+    " > ": r"above|over|(great|high|larg|bigg)er than|more than|exceed|beyond|excess|after|later than|>",
+    " < ": r"below|under|less than|(low|small|earli|old)er than|before|<",
+    " >= ": r"at least|no less than|or more|upwards|>=",
+    " <= ": r"at most|no more than|or less|up to|<=",
     "AVG(": r"average|mean",
     "SUM(": r"total|summed|sum|add|altogether",
     "MAX(": r"max|highest|largest",
@@ -43,7 +43,7 @@ SAID = {
     " LIMIT ": r"\d",
     " GROUP BY ": r"\b(per|for (each|every)|by)\b",
     " AND ": r"\band\b|both",
-    " ORDER BY ": r"sort|order|\bby\b|alphabetical|est\b|least|top|most|from",
+    " ORDER BY ": r"sort|order|scending|\bby\b|alphabetical|est\b|least|top|most|from",
 }
 """What a request says for a piece of SQL."""
 
