@@ -113,7 +113,7 @@ def destination(draw: Draw) -> Slot:
     return copied(_file_path(draw))
 
 
-def _joined(draw: Draw, items: list[str]) -> Slot:
+def joined(draw: Draw, items: list[str]) -> Slot:
     """Items as a person enumerates them."""
     last = draw.rng.choice((" and ", " and ", ", ", " ", " & " if len(items) == 2 else ", and "))
     inner = " " if last == " " else ", "
@@ -126,7 +126,7 @@ def _several(draw: Draw, one: Callable[[Draw], str]) -> Slot:
     found: dict[str, None] = {}
     while len(found) < wanted:
         found[one(draw)] = None
-    return _joined(draw, list(found))
+    return joined(draw, list(found))
 
 
 def files(draw: Draw) -> Slot:
@@ -171,4 +171,4 @@ def _excluded(draw: Draw) -> str:
 def excluded(draw: Draw) -> Slot:
     """One to three patterns to leave out."""
     found = dict.fromkeys(_excluded(draw) for _ in range(draw.rng.choice((1, 1, 2, 2, 3))))
-    return _joined(draw, list(found))
+    return joined(draw, list(found))

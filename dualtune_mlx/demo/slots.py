@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dualtune_mlx.demo import clock, graph, paths, revisions, texts
+from dualtune_mlx.demo import clock, graph, paths, revisions, tables, texts
 from dualtune_mlx.demo.draw import SLOT, Draw, Slot
 
 QUOTES = ('"', "'", "`")
@@ -67,6 +67,27 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "fact": graph.fact,
     "other_fact": graph.fact,
     "topic": graph.topic,
+    "table": tables.table,
+    "key": tables.key,
+    "column": tables.column,
+    "columns": tables.columns,
+    "numeric": tables.numeric,
+    "cell": tables.cell,
+    "tag": tables.tag,
+    "amount": tables.amount,
+    "day": tables.day,
+    "comparison": tables.comparison,
+    "aggregate": tables.aggregate,
+    "direction": tables.direction,
+    "extreme": tables.extreme,
+    "row": tables.row,
+    "changes": tables.changes,
+    "fields": tables.fields,
+    "text_fields": tables.text_fields,
+    "select_sql": tables.select_sql,
+    "write_sql": tables.write_sql,
+    "create_sql": tables.create_sql,
+    "insight": texts.insight,
     "noun": lambda draw: Slot(word := draw.word("nouns"), word),
     "tech": lambda draw: Slot(word := draw.word("tech"), word),
     "name": lambda draw: Slot(word := draw.word("first_names"), word),

@@ -31,6 +31,11 @@ def note(draw: Draw) -> Slot:
     return copied(draw.phrase("sentence"))
 
 
+def insight(draw: Draw) -> Slot:
+    """A finding about a business."""
+    return copied(draw.phrase("insight"))
+
+
 def message(draw: Draw) -> Slot:
     """A commit message."""
     text = draw.phrase("commit")
