@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dualtune_mlx.demo import clock, paths, revisions, texts
+from dualtune_mlx.demo import clock, paths, revisions, samples, texts
 from dualtune_mlx.demo.draw import SLOT, Draw, Slot
 
 QUOTES = ('"', "'", "`")
@@ -56,6 +56,18 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "context": _number(0, 40, (0, 1, 5, 8, 10)),
     "count": _number(2, 100, (3, 5, 10, 20)),
     "number": _number(2, 999, (7, 12, 144)),
+    "few": _number(1, 10, (2, 3, 5)),
+    "id": _number(1, 500, (1, 2, 3, 5, 7, 10, 42)),
+    "amount": samples.amount,
+    "term": samples.term,
+    "town": samples.town,
+    "severity": samples.severity,
+    "resource_kind": samples.resource_kind,
+    "url": samples.url,
+    "data_uri": samples.data_uri,
+    "archive": samples.archive,
+    "saying": samples.saying,
+    "topic": samples.topic,
     "noun": lambda draw: Slot(word := draw.word("nouns"), word),
     "tech": lambda draw: Slot(word := draw.word("tech"), word),
     "name": lambda draw: Slot(word := draw.word("first_names"), word),
