@@ -31,21 +31,21 @@ severity = _one_of({kind: (kind, kind, kind, kind.upper()) for kind in ("error",
 resource_kind = _one_of({"Text": ("text", "text", "Text", "plain text"), "Blob": ("blob", "blob", "Blob", "binary")})
 
 
-def _amount(draw: Draw, most: int) -> float:
+def _quantity(draw: Draw, most: int) -> float:
     if draw.chance(0.3):
         return draw.rng.randint(1, 9999) / draw.rng.choice((10, 100))
     return draw.rng.randint(0, most)
 
 
-def amount(draw: Draw) -> Slot:
+def quantity(draw: Draw) -> Slot:
     """A price, a distance, a count: whole or with one or two decimals, never negative."""
-    value = _amount(draw, draw.rng.choice((20, 100, 1000)))
+    value = _quantity(draw, draw.rng.choice((20, 100, 1000)))
     return Slot(str(value), value)
 
 
 def term(draw: Draw) -> Slot:
     """Any number to add, large ones and now and then a negative one among them."""
-    value = _amount(draw, draw.rng.choice((20, 100, 1000, 10_000, 1_000_000)))
+    value = _quantity(draw, draw.rng.choice((20, 100, 1000, 10_000, 1_000_000)))
     value = -value if draw.chance(0.15) else value
     return Slot(str(value), value)
 
@@ -86,6 +86,6 @@ def saying(draw: Draw) -> Slot:
     return copied(draw.phrase(draw.rng.choice(kinds)))
 
 
-def topic(draw: Draw) -> Slot:
+def theme(draw: Draw) -> Slot:
     """What someone would like to know more about."""
-    return copied(draw.phrase("topic"))
+    return copied(draw.phrase("theme"))

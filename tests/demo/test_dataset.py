@@ -123,7 +123,7 @@ def test_a_slot_is_never_glued_to_a_full_stop() -> None:
 
 
 def test_free_text_ends_the_message_or_is_quoted() -> None:
-    free = re.compile(r"(?<![\"'`])\{(?:content|note|message|sentence|old|new|saying|topic)\d?\}(?!$)")
+    free = re.compile(r"(?<![\"'`])\{(?:content|note|message|sentence|old|new|saying|theme)\d?\}(?!$)")
     assert [text for text in all_wordings() if free.search(text)] == []
 
 
