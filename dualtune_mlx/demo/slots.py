@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dualtune_mlx.demo import clock, graph, paths, revisions, tables, texts
+from dualtune_mlx.demo import clock, graph, paths, revisions, samples, tables, texts
 from dualtune_mlx.demo.draw import SLOT, Draw, Slot
 
 QUOTES = ('"', "'", "`")
@@ -88,6 +88,18 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "write_sql": tables.write_sql,
     "create_sql": tables.create_sql,
     "insight": texts.insight,
+    "few": _number(1, 10, (2, 3, 5)),
+    "id": _number(1, 500, (1, 2, 3, 5, 7, 10, 42)),
+    "quantity": samples.quantity,
+    "term": samples.term,
+    "town": samples.town,
+    "severity": samples.severity,
+    "resource_kind": samples.resource_kind,
+    "url": samples.url,
+    "data_uri": samples.data_uri,
+    "archive": samples.archive,
+    "saying": samples.saying,
+    "theme": samples.theme,
     "noun": lambda draw: Slot(word := draw.word("nouns"), word),
     "tech": lambda draw: Slot(word := draw.word("tech"), word),
     "name": lambda draw: Slot(word := draw.word("first_names"), word),

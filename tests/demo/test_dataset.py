@@ -25,6 +25,27 @@ MAPPED = {"timezone", "source_timezone", "target_timezone", "time"}
 WRITTEN = {"query"}
 """SQL, which test_tables.py reads."""
 FIXED = {"", ".", "local", "remote", "all", "name", "size"}
+CHOSEN: dict[str, dict[Any, str]] = {
+    "location": {"New York": r"new york|nyc", "Chicago": r"chicago", "Los Angeles": r"los angeles|\bla\b"},
+    "messageType": {"error": r"error", "success": r"success", "debug": r"debug"},
+    "includeImage": {
+        True: r"^(?!.*\b(no|without|leave|skip|off|don't)\b)",
+        False: r"\b(no|without|leave|skip|off|don't)\b",
+    },
+    "resourceType": {"Text": r"text", "Blob": r"blob|binary"},
+    "outputType": {
+        "resourceLink": r"(?<!no )(?<!not a )(?<!t want a )(?<!of a )(?<!than a )\b(link\b|resourcelink)",
+        "resource": r"\b(full|whole|complete|actual|inline|embed(ded)?|type resource|the resource(?! link))\b",
+    },
+}
+"""Values of a closed set, and how a request names them: exactly one of them."""
+OPTIONAL = {
+    ("get-annotated-message", "includeImage"): r"image|picture",
+    ("get-resource-reference", "resourceType"): r"text|blob|binary",
+    ("trigger-long-running-operation", "duration"): r"\d ?-?s(ec|econds?)?\b|duration",
+    ("simulate-research-query", "ambiguous"): r"ambiguous|clari",
+}
+"""Arguments that are there exactly where the request says so."""
 
 
 def server_tools(server: str) -> list[Tool]:
@@ -38,8 +59,7 @@ def without_pinned(tool: Tool) -> Tool:
     return replace(tool, parameters={**tool.parameters, "properties": properties, "required": required})
 
 
-SERVERS = ("filesystem", "git", "time", "memory")
-SERVERS = ("filesystem", "git", "time", "sqlite")
+SERVERS = ("filesystem", "git", "time", "memory", "sqlite", "everything")
 FULL = {tool.name: tool for server in SERVERS for tool in server_tools(server)}
 VISIBLE = [without_pinned(tool) for tool in FULL.values()]
 
@@ -100,13 +120,13 @@ def test_every_tool_has_enough_different_wordings(split: str, per_tool: int, res
 
 
 def test_a_slot_is_never_glued_to_a_full_stop() -> None:
-    glued = re.compile(r"\{(?!place|time|number|name|noun|tech|count|lines|context)\w+\}[.\w/]")
+    glued = re.compile(r"\{(?!place|town|time|number|name|noun|tech|count|lines|context)\w+\}[.\w/]")
     assert [text for text in all_wordings() if glued.search(text)] == []
 
 
 def test_free_text_ends_the_message_or_is_quoted() -> None:
-    free = re.compile(r"(?<![\"'`])\{(?:content|note|message|sentence|old|new|trait|fact|other_fact)\d?\}(?!$)")
-    free = re.compile(r"(?<![\"'`])\{(?:content|note|message|sentence|old|new|cell|insight)\d?\}(?!$)")
+    kinds = "content|note|message|sentence|old|new|trait|fact|other_fact|cell|insight|saying|theme"
+    free = re.compile(rf"(?<![\"'`])\{{(?:{kinds})\d?\}}(?!$)")
     assert [text for text in all_wordings() if free.search(text)] == []
 
 
@@ -125,12 +145,12 @@ def test_every_call_fits_the_servers_own_schema(examples: dict[str, list[Traject
 def test_every_copied_value_stands_in_the_request(examples: dict[str, list[Trajectory]], split: str) -> None:
     for request, call in requests_and_calls(examples[split]):
         for name, value in call.arguments.items():
-            if name in MAPPED | WRITTEN:
+            if name in MAPPED | WRITTEN | set(CHOSEN):
                 continue
             parts = value.split(":", 1) if name == "revision" else strings(value)
             assert all(part in request or part in FIXED for part in parts), (request, call.arguments)
-            if type(value) is int:
-                assert re.search(rf"(?<!\d){value}(?!\d)", request), (request, value)
+            if type(value) in (int, float):
+                assert re.search(rf"(?<!\d){re.escape(str(value))}(?!\d)", request), (request, value)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -143,6 +163,25 @@ def test_times_and_zones_follow_from_the_request(examples: dict[str, list[Trajec
                 assert readings(request) == {value}, request
             else:
                 assert value in request or any(city in request for city, zone in CITIES.items() if zone == value)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_chosen_values_are_the_only_ones_that_the_request_names(
+    examples: dict[str, list[Trajectory]], split: str
+) -> None:
+    for request, call in requests_and_calls(examples[split]):
+        said = re.sub(r"\S*[:/.]\w\S*", "", request)
+        for name in set(CHOSEN) & set(call.arguments):
+            named = [value for value, words in CHOSEN[name].items() if re.search(words, said, re.IGNORECASE)]
+            assert named == [call.arguments[name]], (request, name)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_optional_arguments_are_there_if_the_request_says_so(examples: dict[str, list[Trajectory]], split: str) -> None:
+    for request, call in requests_and_calls(examples[split]):
+        for (tool, name), words in OPTIONAL.items():
+            if call.name == tool:
+                assert (name in call.arguments) == bool(re.search(words, request, re.IGNORECASE)), (request, name)
 
 
 def readings(request: str) -> set[str]:
