@@ -206,8 +206,9 @@ def run_tasks(dualtune: DualTune, out: Console) -> list[dict[str, Any]]:
 def run_task(task: Task, dualtune: DualTune, playground: Playground) -> dict[str, Any]:
     """Do a task as ``dualtune agent --approve auto`` does it where nobody can be asked.
 
-    The row has ``task``, ``reached``, ``outside_unchanged``, ``calls`` (server, name, arguments), how it ended
-    (``reason``, ``message``), ``steps``, ``seconds`` (without the servers' start) and ``tokens``.
+    The row has ``task``, ``reached``, ``outside_unchanged``, ``calls`` (server, name, arguments of those that were made
+    or refused, not of one that ended the run), how it ended (``reason``, ``message``), ``steps``, ``seconds`` (without
+    the servers' start) and ``tokens``.
     """
     before, configs = playground.outside(), read_config(playground.config)
     transcripts = playground.folder.with_name("transcripts")
@@ -220,7 +221,7 @@ def run_task(task: Task, dualtune: DualTune, playground: Playground) -> dict[str
         "task": task.name,
         "reached": task.reached(playground),
         "outside_unchanged": playground.outside() == before,
-        "calls": _made(events),
+        "calls": _written(events)[: ended.steps],
         "reason": ended.reason,
         "message": ended.message,
         "steps": ended.steps,
@@ -229,6 +230,6 @@ def run_task(task: Task, dualtune: DualTune, playground: Playground) -> dict[str
     }
 
 
-def _made(events: list[AgentEvent]) -> list[dict[str, Any]]:
+def _written(events: list[AgentEvent]) -> list[dict[str, Any]]:
     calls = (event.call for event in events if isinstance(event, Called) and not event.call.is_respond)
     return [{"server": call.server, "name": call.name, "arguments": dict(call.arguments)} for call in calls]
