@@ -70,9 +70,7 @@ def _joined(
 ) -> Iterator[Plan]:
     """Independent orders in one message; one that ends in free text stands last."""
     last = _requests(forms, split, visible, rng, is_order)
-    inner = (
-        asked for asked in _requests(forms, split, visible, rng, is_order, without_stop) if not asked.open_ended
-    )
+    inner = (asked for asked in _requests(forms, split, visible, rng, is_order, without_stop) if not asked.open_ended)
     for joint in shuffled_forever(JOINTS[split], rng):
         *before, end = places(joint)
         asked = {number: next(inner) for number in before} | {end: next(last)}

@@ -46,9 +46,7 @@ class Chain:
         told = [str(call.get("result", "")) for call in self.calls]
         derived = [f"{{{name}}}" for call in self.calls for name in sorted(slot_names(call["arguments"]))]
         slots = draw_slots("\n".join([wording, *told, *derived]), rng)
-        calls = [
-            checked_call(visible[call["tool"]], values(call["arguments"], slots), wording) for call in self.calls
-        ]
+        calls = [checked_call(visible[call["tool"]], values(call["arguments"], slots), wording) for call in self.calls]
         answers = (
             results.with_arguments(surface(said, slots), call, rng) if said else results.said(call, rng)
             for call, said in zip(calls, told, strict=True)

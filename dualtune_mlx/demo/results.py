@@ -19,6 +19,9 @@ RESULTS: Mapping[str, Mapping[str, list[str]]] = read_toml("results.toml")
 
 ARGUMENT = re.compile(r"\{([=@])(\w+)(?:\|([^}]*))?\}")
 
+TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE) (\w+)")
+"""The table that a query is about."""
+
 
 def said(call: ToolCall, rng: random.Random) -> str:
     """What the tool says of a call that worked.
@@ -37,8 +40,9 @@ def said(call: ToolCall, rng: random.Random) -> str:
 
 
 def failed(call: ToolCall, rng: random.Random) -> str:
-    """What the tool says of a call that failed; what the host says where the tool never fails."""
-    return _filled(rng.choice(RESULTS[call.name].get("failed", ["Error: the user did not allow this call."])), call, rng)
+    """What the tool says of a call that failed; what the host says of it where the tool never fails."""
+    texts = RESULTS[call.name].get("failed", ["Error: the user did not allow this call."])
+    return _filled(rng.choice(texts), call, rng)
 
 
 def _filled(template: str, call: ToolCall, rng: random.Random) -> str:
@@ -50,6 +54,8 @@ def with_arguments(text: str, call: ToolCall, rng: random.Random) -> str:
     facts = _facts(call.arguments)
     if call.name == "get-sum":
         facts["sum"] = plain(call.arguments["a"] + call.arguments["b"])
+    if table := TABLE.search(facts.get("query", "")):
+        facts["table"] = table[1]
     start = f"/{rng.choice(('home', 'Users', 'srv'))}/{rng.choice(WORDS['nouns'])}/" if rng.random() < 0.5 else ""
 
     def shown(match: re.Match[str]) -> str:

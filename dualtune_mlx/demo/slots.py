@@ -115,9 +115,7 @@ def _draw(match: re.Match[str], slots: Mapping[str, Slot], rng: random.Random) -
     while True:
         slot = SLOTS[kind](draw)
         below = f"{str(slot.value).rstrip('/')}/"
-        distinct = not any(
-            slot.value == other.value or str(other.value).startswith(below) for other in slots.values()
-        )
+        distinct = not any(slot.value == other.value or str(other.value).startswith(below) for other in slots.values())
         if distinct and not (quote and quote in slot.surface):
             return slot
 
