@@ -14,9 +14,9 @@ ORDERS = frozenset(_TABLES["orders"].split())
 """Verbs that begin an order."""
 
 JOINTS: Mapping[str, list[str]] = _TABLES["joints"]
-"""How two or three orders are joined, by split: ``"{1}, then {2}"``. The numbers say what is to be done first."""
+"""How two to four orders are joined, by split: ``"{1}, then {2}"``. The numbers say what is to be done first."""
 
-PLACE = re.compile(r"\{([123])\}")
+PLACE = re.compile(r"\{([1-4])\}")
 
 
 def places(joint: str) -> list[int]:

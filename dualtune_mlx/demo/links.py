@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dualtune_mlx.demo.draw import Draw, Slot, copied
+from dualtune_mlx.demo.paths import file
 
 
 def inside(draw: Draw) -> Slot:
-    """The path that ``{file}`` has once it is in ``{folder}``."""
-    name = str(draw.slots["file"].value).rpartition("/")[2]
+    """The path that ``{file}``, or a new file, has once it is in ``{folder}``."""
+    name = str((draw.slots.get("file") or file(draw)).value).rpartition("/")[2]
     return copied(f"{str(draw.slots['folder'].value).rstrip('/')}/{name}")
 
 
