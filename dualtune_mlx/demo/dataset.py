@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from jsonschema.validators import validator_for
 
@@ -15,6 +15,8 @@ from dualtune_mlx.demo.forms import FOLDER, SPLITS, Form, load_forms, visible_fo
 from dualtune_mlx.demo.slots import fill
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
+
+Item = TypeVar("Item")
 
 RESPOND_WEIGHT = 1.5
 """How much more often ``respond`` is the answer than any one tool: its border is with all of them."""
@@ -26,7 +28,7 @@ ALREADY_POLITE = re.compile(r"\b(please|pls|plz|thanks?|thx|hi|hey|hello|ok|so|n
 
 def wordings(split: str, folder: Traversable = FOLDER) -> dict[str, list[str]]:
     """All wordings of a split, by tool."""
-    _check_split(split)
+    check_split(split)
     return {
         tool: [wording for form in forms for wording in form.wordings[split]]
         for tool, forms in load_forms(folder).items()
@@ -48,12 +50,12 @@ def generate(
     Raises:
         DataError: when a tool is missing, or a call does not fit its tool's schema.
     """
-    _check_split(split)
+    check_split(split)
     rng = random.Random(f"{seed} {split}")
     visible = {tool.name: tool for tool in tools}
     forms = visible_forms(visible, folder)
-    _check_tools(forms, visible, split)
-    shares = _spread([RESPOND_WEIGHT if name == RESPOND.name else 1 for name in forms], count, rng)
+    check_tools(forms, visible, split)
+    shares = spread([RESPOND_WEIGHT if name == RESPOND.name else 1 for name in forms], count, rng)
     result = []
     for tool, share in zip(forms, shares, strict=True):
         for form, wording in _wordings(forms[tool], split, share, rng):
@@ -62,12 +64,12 @@ def generate(
     return result
 
 
-def _check_split(split: str) -> None:
+def check_split(split: str) -> None:
     if split not in SPLITS:
         raise DataError("there is no such split of the wordings", got=split, expected=", ".join(SPLITS))
 
 
-def _check_tools(forms: Mapping[str, list[Form]], visible: Mapping[str, Tool], split: str) -> None:
+def check_tools(forms: Mapping[str, list[Form]], visible: Mapping[str, Tool], split: str) -> None:
     if missing := set(forms) - set(visible) - {RESPOND.name}:
         raise DataError(
             "the wordings need tools that are not visible",
@@ -85,7 +87,7 @@ def _check_tools(forms: Mapping[str, list[Form]], visible: Mapping[str, Tool], s
         )
 
 
-def _spread(weights: Sequence[float], count: int, rng: random.Random) -> list[int]:
+def spread(weights: Sequence[float], count: int, rng: random.Random) -> list[int]:
     """``count`` shared out in proportion to the weights; the largest remainders are rounded up, ties at random."""
     exact = [weight * count / sum(weights) for weight in weights]
     shares = [int(share) for share in exact]
@@ -98,12 +100,13 @@ def _spread(weights: Sequence[float], count: int, rng: random.Random) -> list[in
 def _wordings(forms: Sequence[Form], split: str, count: int, rng: random.Random) -> Iterator[tuple[Form, str]]:
     """``count`` wordings of one tool: every wording of a form is used before any repeats."""
     usable = [form for form in forms if form.wordings[split]]
-    for form, share in zip(usable, _spread([form.weight for form in usable], count, rng), strict=True):
-        for wording in islice(_shuffled_forever(form.wordings[split], rng), share):
+    for form, share in zip(usable, spread([form.weight for form in usable], count, rng), strict=True):
+        for wording in islice(shuffled_forever(form.wordings[split], rng), share):
             yield form, wording
 
 
-def _shuffled_forever(items: Sequence[str], rng: random.Random) -> Iterator[str]:
+def shuffled_forever(items: Sequence[Item], rng: random.Random) -> Iterator[Item]:
+    """All items in random order, again and again."""
     while True:
         yield from rng.sample(items, len(items))
 
@@ -111,14 +114,14 @@ def _shuffled_forever(items: Sequence[str], rng: random.Random) -> Iterator[str]
 def _messages(
     form: Form, wording: str, split: str, visible: Mapping[str, Tool], rng: random.Random
 ) -> tuple[Message, Message]:
-    text, arguments = fill(_noisy(wording, rng) if split == "train" else wording, form.arguments, rng)
+    text, arguments = fill(noisy(wording, rng) if split == "train" else wording, form.arguments, rng)
     if form.tool == RESPOND.name:
         return Message("user", text), Message("assistant", form.answer)
-    call = _call(visible[form.tool], arguments, wording)
+    call = checked_call(visible[form.tool], arguments, wording)
     return Message("user", text), Message("assistant", "", (call,))
 
 
-def _call(tool: Tool, arguments: Mapping[str, Any], wording: str) -> ToolCall:
+def checked_call(tool: Tool, arguments: Mapping[str, Any], wording: str) -> ToolCall:
     """The call, checked, with its arguments in the order of the schema."""
     properties = tool.parameters.get("properties", {})
     unknown = set(arguments) - set(properties)
@@ -135,7 +138,7 @@ def _call(tool: Tool, arguments: Mapping[str, Any], wording: str) -> ToolCall:
     return ToolCall(tool.name, ordered, tool.server)
 
 
-def _noisy(wording: str, rng: random.Random) -> str:
+def noisy(wording: str, rng: random.Random) -> str:
     """The wording as a hasty or a polite person types it; slots stay as they are."""
     if rng.random() < 0.15 and re.search(r"[^}][.?!]$", wording):
         wording = wording[:-1]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dualtune_mlx.demo import clock, graph, paths, revisions, samples, tables, texts
+from dualtune_mlx.demo import clock, graph, links, paths, revisions, samples, tables, texts
 from dualtune_mlx.demo.draw import SLOT, Draw, Slot
 
 QUOTES = ('"', "'", "`")
@@ -55,6 +55,20 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "lines": _number(2, 500, (5, 10, 20, 25, 50, 100)),
     "context": _number(0, 40, (0, 1, 5, 8, 10)),
     "count": _number(2, 100, (3, 5, 10, 20)),
+    "inside": links.inside,
+    "moment": links.moment,
+    "digest": links.digest,
+    "someone": links.subject,
+    "sort": links.sort,
+    "bond": links.bond,
+    "remark": links.remark,
+    "records": links.records,
+    "field": links.field,
+    "entry": links.entry,
+    "augend": links.addend,
+    "addend": links.addend,
+    "total": links.total,
+    "tally": links.tally,
     "number": _number(2, 999, (7, 12, 144)),
     "entity": graph.entity,
     "subject": graph.entity,
@@ -118,27 +132,39 @@ def slot_names(pattern: Any) -> set[str]:
 
 def fill(wording: str, arguments: Any, rng: random.Random) -> tuple[str, Any]:
     """Fill the slots of a wording, and those of its arguments with the values they stand for."""
+    slots = draw_slots(wording, rng)
+    return surface(wording, slots), values(arguments, slots)
+
+
+def draw_slots(text: str, rng: random.Random) -> dict[str, Slot]:
+    """What the slots of a text stand for, by name and digit."""
     slots: dict[str, Slot] = {}
-    for match in sorted(SLOT.finditer(wording), key=lambda match: list(SLOTS).index(match[1])):
-        slots[match[1] + match[2]] = _draw(match, slots, rng)
-    text = SLOT.sub(lambda match: slots[match[1] + match[2]].surface, wording)
-    return text, _values(arguments, slots)
+    for match in sorted(SLOT.finditer(text), key=lambda match: list(SLOTS).index(match[1])):
+        if match[1] + match[2] not in slots:
+            slots[match[1] + match[2]] = _draw(match, slots, rng)
+    return slots
+
+
+def surface(text: str, slots: Mapping[str, Slot]) -> str:
+    """A text with its slots as the user writes them."""
+    return SLOT.sub(lambda match: slots[match[1] + match[2]].surface, text)
 
 
 def _draw(match: re.Match[str], slots: Mapping[str, Slot], rng: random.Random) -> Slot:
-    """A value that no other slot of the example has, and that does not break out of its quotes."""
+    """A value that no other slot of the example has or lies in, and that does not break out of its quotes."""
     kind, digit = match.groups()
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     quote = before if before == after and before in QUOTES else None
-    draw = Draw(rng, {name: slots[name + digit] for name in SLOTS if name + digit in slots})
+    draw = Draw(rng, {name: slots[key] for name in SLOTS for key in (name, name + digit) if key in slots})
     while True:
         slot = SLOTS[kind](draw)
-        distinct = all(slot.value != other.value for other in slots.values())
+        below = f"{str(slot.value).rstrip('/')}/"
+        distinct = not any(slot.value == other.value or str(other.value).startswith(below) for other in slots.values())
         if distinct and not (quote and quote in slot.surface):
             return slot
 
 
-def _values(pattern: Any, slots: Mapping[str, Slot]) -> Any:
+def values(pattern: Any, slots: Mapping[str, Slot]) -> Any:
     """An arguments pattern with its slots replaced; ``"{slot}"`` alone keeps the value's type."""
     if isinstance(pattern, str):
         whole = SLOT.fullmatch(pattern)
@@ -146,5 +172,5 @@ def _values(pattern: Any, slots: Mapping[str, Slot]) -> Any:
             return slots[whole[1] + whole[2]].value
         return SLOT.sub(lambda match: str(slots[match[1] + match[2]].value), pattern)
     if isinstance(pattern, Mapping):
-        return {key: _values(value, slots) for key, value in pattern.items()}
-    return [_values(value, slots) for value in pattern] if isinstance(pattern, list) else pattern
+        return {key: values(value, slots) for key, value in pattern.items()}
+    return [values(value, slots) for value in pattern] if isinstance(pattern, list) else pattern

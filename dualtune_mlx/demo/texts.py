@@ -9,7 +9,8 @@ from dualtune_mlx.demo.draw import WORDS, Draw, Slot, copied
 
 def _kind(draw: Draw) -> str:
     """The kind of text that suits the example's file."""
-    extension = str(draw.slots["file"].value).rpartition(".")[2] if "file" in draw.slots else ""
+    path = draw.slots.get("file") or draw.slots.get("tracked")
+    extension = str(path.value).rpartition(".")[2] if path else ""
     if draw.chance(0.25):
         return draw.rng.choice(("sentence", "code", "data"))
     if extension in WORDS["code_extensions"]:

@@ -1,0 +1,112 @@
+"""Training data of several steps: requests that need one call or more, what the tools said, and then an answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from itertools import islice
+
+from dualtune_mlx.demo import results
+from dualtune_mlx.demo.dataset import check_split, check_tools, checked_call, noisy, shuffled_forever, spread
+from dualtune_mlx.demo.draw import SLOT
+from dualtune_mlx.demo.forms import FOLDER, Form, visible_forms
+from dualtune_mlx.demo.joints import JOINTS, is_order, join, places, without_stop
+from dualtune_mlx.demo.linked import linked, usable
+from dualtune_mlx.demo.plans import Plan
+from dualtune_mlx.demo.slots import draw_slots, surface, values
+from dualtune_mlx.tools import RESPOND, Tool, ToolCall, Trajectory
+
+SHARES = {"single": 0.30, "joined": 0.35, "linked": 0.30, "failed": 0.05}
+"""How the trajectories are shared out over the kinds."""
+
+
+def generate_chains(
+    split: str, count: int, seed: int, tools: Sequence[Tool], folder: Traversable = FOLDER
+) -> list[Trajectory]:
+    """Generate ``count`` requests with all calls they need, the calls' results, and an answer in words at the end.
+
+    The kinds, by ``SHARES``: one call; independent requests in one message; calls that belong together
+    (``chains.toml``, as far as the tools are visible and there are wordings in this split); a call that fails.
+
+    Args:
+        split: ``train``, ``valid`` or ``test``: which wordings are used. Only ``train`` adds surface noise.
+        count: how many trajectories.
+        seed: the same seed gives the same data.
+        tools: the visible tools; their schemas must not ask for arguments that the host pins.
+        folder: where the TOML files with the wordings of single requests are.
+
+    Raises:
+        DataError: when a tool is missing, its answers are not known, or a call does not fit its tool's schema.
+    """
+    check_split(split)
+    rng = random.Random(f"{seed} {split} chains")
+    visible = {tool.name: tool for tool in tools}
+    forms = visible_forms(visible, folder)
+    check_tools(forms, visible, split)
+    forms.pop(RESPOND.name, None)
+    kinds = {"single": _singles(forms, split, visible, rng), "joined": _joined(forms, split, visible, rng)}
+    if usable(split, visible):
+        kinds["linked"] = linked(split, visible, rng)
+    kinds["failed"] = (next(kind).failing(rng) for kind in shuffled_forever(list(kinds.values()), rng))
+    shares = spread([SHARES[kind] for kind in kinds], count, rng)
+    plans = [plan for kind, share in zip(kinds.values(), shares, strict=True) for plan in islice(kind, share)]
+    rng.shuffle(plans)
+    return [plan.trajectory(tuple(tools), rng) for plan in plans]
+
+
+def _singles(
+    forms: Mapping[str, list[Form]], split: str, visible: Mapping[str, Tool], rng: random.Random
+) -> Iterator[Plan]:
+    """Requests that one call answers."""
+    rough = (lambda wording: noisy(wording, rng)) if split == "train" else str
+    for asked in _requests(forms, split, visible, rng, lambda wording: True, rough):
+        yield Plan(asked.text, (asked.call,), (results.said(asked.call, rng),))
+
+
+def _joined(
+    forms: Mapping[str, list[Form]], split: str, visible: Mapping[str, Tool], rng: random.Random
+) -> Iterator[Plan]:
+    """Independent orders in one message; one that ends in free text stands last."""
+    last = _requests(forms, split, visible, rng, is_order)
+    inner = (asked for asked in _requests(forms, split, visible, rng, is_order, without_stop) if not asked.open_ended)
+    for joint in shuffled_forever(JOINTS[split], rng):
+        *before, end = places(joint)
+        asked = {number: next(inner) for number in before} | {end: next(last)}
+        in_order = [asked[number] for number in sorted(asked)]
+        calls = tuple(one.call for one in in_order)
+        said = tuple(results.said(call, rng) for call in calls)
+        yield Plan(join(joint, [one.text for one in in_order]), calls, said)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request and its call; ``open_ended`` where it ends in bare words that nothing may follow."""
+
+    text: str
+    call: ToolCall
+    open_ended: bool
+
+
+def _requests(
+    forms: Mapping[str, list[Form]],
+    split: str,
+    visible: Mapping[str, Tool],
+    rng: random.Random,
+    wanted: Callable[[str], bool],
+    changed: Callable[[str], str] = str,
+) -> Iterator[Asked]:
+    """Requests without end in the wanted wordings: every tool as often as any other, every wording before any twice."""
+    wordings = {
+        tool: [(form, wording) for form in listed for wording in form.wordings[split] if wanted(wording)]
+        for tool, listed in forms.items()
+    }
+    endless = {tool: shuffled_forever(found, rng) for tool, found in wordings.items() if found}
+    for tool in shuffled_forever(list(endless), rng):
+        form, wording = next(endless[tool])
+        wording = changed(wording)
+        slots = draw_slots(wording, rng)
+        call = checked_call(visible[tool], values(form.arguments, slots), wording)
+        end = SLOT.fullmatch(wording, wording.rfind("{")) if wording.endswith("}") else None
+        yield Asked(surface(wording, slots), call, end is not None and " " in slots[end[1] + end[2]].surface)

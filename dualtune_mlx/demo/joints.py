@@ -1,0 +1,47 @@
+"""Several requests in one message: the joints between them, and the orders that may stand in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dualtune_mlx.demo.dataset import ALREADY_POLITE
+from dualtune_mlx.demo.draw import read_toml
+
+_TABLES: Mapping[str, Any] = read_toml("joints.toml")
+ORDERS = frozenset(_TABLES["orders"].split())
+"""Verbs that begin an order."""
+
+JOINTS: Mapping[str, list[str]] = _TABLES["joints"]
+"""How two to four orders are joined, by split: ``"{1}, then {2}"``. The numbers say what is to be done first."""
+
+PLACE = re.compile(r"\{([1-4])\}")
+
+
+def places(joint: str) -> list[int]:
+    """The orders' numbers as they stand in a joint."""
+    return [int(number) for number in PLACE.findall(joint)]
+
+
+def is_order(wording: str) -> bool:
+    """Whether a wording is one plain order: a verb first, no question, no second sentence, no courtesies."""
+    words = wording.split()
+    plain = words[0].casefold() in ORDERS and "?" not in wording and "\n" not in wording
+    return plain and not re.search(r"[.!;:] ", wording) and not ALREADY_POLITE.search(wording)
+
+
+def without_stop(wording: str) -> str:
+    """An order without its full stop."""
+    return re.sub(r"(?<=[^.}])[.!]$", "", wording)
+
+
+def join(joint: str, orders: Sequence[str]) -> str:
+    """The orders in their places: with a capital letter, if they have one, only where a sentence begins."""
+
+    def put(place: re.Match[str]) -> str:
+        order = orders[int(place[1]) - 1]
+        begins = re.search(r"(^|[.!:)\n-]\s*)$", joint[: place.start()])
+        return order if begins or order[:2].isupper() else order[0].lower() + order[1:]
+
+    return PLACE.sub(put, joint)

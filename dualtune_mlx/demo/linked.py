@@ -1,0 +1,74 @@
+"""Requests whose calls belong together: a folder is made and a file moved into it, a result is written down."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dualtune_mlx.demo import results
+from dualtune_mlx.demo.dataset import checked_call, noisy, shuffled_forever
+from dualtune_mlx.demo.draw import read_toml
+from dualtune_mlx.demo.joints import JOINTS, join, places
+from dualtune_mlx.demo.plans import Plan
+from dualtune_mlx.demo.slots import draw_slots, slot_names, surface, values
+from dualtune_mlx.tools import Tool
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Some calls in their order, and how people ask for them all.
+
+    A call has a ``tool`` and a pattern of ``arguments``; with a ``result``, the slots in it are those that later
+    arguments need. ``steps`` are orders for each call, which the joints of training put together.
+    """
+
+    calls: tuple[Mapping[str, Any], ...]
+    wordings: Mapping[str, tuple[str, ...]]
+    steps: tuple[tuple[str, ...], ...]
+
+    @property
+    def tools(self) -> list[str]:
+        return [call["tool"] for call in self.calls]
+
+    def wording(self, split: str, rng: random.Random) -> str:
+        """One of the wordings; in training as often one that is put together."""
+        if split != "train" or rng.random() < 0.5:
+            return rng.choice(self.wordings[split])
+        in_order = [joint for joint in JOINTS[split] if places(joint) == list(range(1, len(self.steps) + 1))]
+        return join(rng.choice(in_order), [rng.choice(orders) for orders in self.steps])
+
+    def plan(self, split: str, visible: Mapping[str, Tool], rng: random.Random) -> Plan:
+        """The chain with values in its slots."""
+        wording = self.wording(split, rng)
+        wording = noisy(wording, rng) if split == "train" else wording
+        told = [str(call.get("result", "")) for call in self.calls]
+        derived = [f"{{{name}}}" for call in self.calls for name in sorted(slot_names(call["arguments"]))]
+        slots = draw_slots("\n".join([wording, *told, *derived]), rng)
+        calls = [checked_call(visible[call["tool"]], values(call["arguments"], slots), wording) for call in self.calls]
+        answers = (
+            results.with_arguments(surface(said, slots), call, rng) if said else results.said(call, rng)
+            for call, said in zip(calls, told, strict=True)
+        )
+        return Plan(surface(wording, slots), tuple(calls), tuple(answers))
+
+
+def _chain(table: Mapping[str, Any]) -> Chain:
+    splits = ("train", "valid", "test")
+    wordings = {split: tuple(table.get(split, ())) for split in splits}
+    return Chain(tuple(table["calls"]), wordings, tuple(map(tuple, table["steps"])))
+
+
+CHAINS: tuple[Chain, ...] = tuple(map(_chain, read_toml("chains.toml")["chain"]))
+
+
+def usable(split: str, visible: Collection[str]) -> list[Chain]:
+    """The chains that have wordings in a split, all of whose tools are visible."""
+    return [chain for chain in CHAINS if chain.wordings[split] and set(chain.tools) <= set(visible)]
+
+
+def linked(split: str, visible: Mapping[str, Tool], rng: random.Random) -> Iterator[Plan]:
+    """Plans without end, every usable chain as often as any other."""
+    for chain in shuffled_forever(usable(split, visible), rng):
+        yield chain.plan(split, visible, rng)

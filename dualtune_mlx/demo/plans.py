@@ -1,0 +1,36 @@
+"""A request with its calls and their results, and the conversation that they make."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from dualtune_mlx.demo import results
+from dualtune_mlx.demo.draw import read_toml
+from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
+
+_ANSWERS = read_toml("answers.toml")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request, the calls that it needs, and what the tools say to each; ``failed`` where the last call failed."""
+
+    request: str
+    calls: tuple[ToolCall, ...]
+    results: tuple[str, ...]
+    failed: bool = False
+
+    def failing(self, rng: random.Random) -> Plan:
+        """The same request, one of whose first two calls fails, so that nothing comes after it."""
+        last = rng.randrange(min(2, len(self.calls)))
+        told = (*self.results[:last], results.failed(self.calls[last], rng))
+        return replace(self, calls=self.calls[: last + 1], results=told, failed=True)
+
+    def trajectory(self, tools: tuple[Tool, ...], rng: random.Random) -> Trajectory:
+        """The conversation, which ends with an answer in words."""
+        messages = [Message("user", self.request)]
+        for call, result in zip(self.calls, self.results, strict=True):
+            messages += [Message("assistant", "", (call,)), Message("tool", result)]
+        answer = rng.choice(_ANSWERS["failed" if self.failed else "done"])
+        return Trajectory((*messages, Message("assistant", answer)), tools)
