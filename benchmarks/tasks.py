@@ -7,7 +7,7 @@ the scratch folder then is exactly as it should be: what was asked is done, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -186,14 +186,14 @@ TASKS = (
 )
 
 
-def run_tasks(dualtune: DualTune, out: Console) -> list[dict[str, Any]]:
+def run_tasks(dualtune: DualTune, out: Console, tasks: Sequence[Task] = TASKS) -> list[dict[str, Any]]:
     """Do every task in a new playground; a row each, and a line on ``out``.
 
     Raises:
         ServerError: when a server cannot be installed or started.
     """
     rows = []
-    for task in TASKS:
+    for task in tasks:
         with TemporaryDirectory() as folder:
             rows.append(run_task(task, dualtune, new_playground(Path(folder) / "playground")))
         row = rows[-1]

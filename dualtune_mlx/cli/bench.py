@@ -8,7 +8,7 @@ import click
 
 from dualtune_mlx.cli.output import console, emit_json, json_option
 
-BENCHMARKS = ("training", "switching", "calls", "scaling")
+BENCHMARKS = ("training", "switching", "calls", "scaling", "accuracy")
 
 
 @click.command("bench")

@@ -1,0 +1,312 @@
+"""How often server, tool and whole call are right among the 56 tools of six real servers, and ten tasks done by the agent.
+
+    python benchmarks/accuracy.py [--quick] [--json FILE]        is: dualtune bench accuracy [--quick] [--json FILE]
+
+It needs the embedded model, the extra ``demo``, git, node and Python's ``venv``. The servers (filesystem, git, time,
+memory, sqlite, everything) run in a playground (``playground.py``); their tools are the ones that are chosen among.
+Router, selector and argument adapter are trained here on generated requests and chains of calls, which takes more than
+an hour on two CPU cores; what is trained stays in the cache and is not trained again. ``--quick`` takes minutes: too
+few steps to be good at anything, and three of the ten tasks.
+
+``WAYS`` choose along the hierarchy or among all tools at once (``flat``), with adapters or with the base model alone.
+The flat selector saw the same data in as many steps; it shares the argument adapter. The requests' wordings are never
+trained on. ``prompt tokens`` are those that a request's stages have to read before they write, all stages together,
+whether they are cached or not; ``seconds`` is a whole call with warm prefixes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from dualtune_mlx.adapters import Adapter
+from dualtune_mlx.benchmarks import common
+from dualtune_mlx.benchmarks.playground import new_playground
+from dualtune_mlx.benchmarks.tasks import START, TASKS, run_tasks
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.data.steps import steps
+from dualtune_mlx.decoding import Decoding
+from dualtune_mlx.demo.chains import generate_chains
+from dualtune_mlx.demo.dataset import generate
+from dualtune_mlx.engine import DualTune
+from dualtune_mlx.errors import DecodingError, ToolError
+from dualtune_mlx.evaluation.calls import METRICS, Report, Scored
+from dualtune_mlx.models import EMBEDDED, BaseModel, cache_folder, load_model
+from dualtune_mlx.orchestration import connected, read_config
+from dualtune_mlx.prompts import CARDS, Prompt, Template
+from dualtune_mlx.tools import Tool, ToolCall, Trajectory
+from dualtune_mlx.training import Job, Run, TrainOptions
+from dualtune_mlx.training.examples import decisions
+from dualtune_mlx.training.routing import views
+
+TEMPLATE, CARD = "chatml", "signature"
+SEED = 1
+MAX_TOKENS = 96
+EVERY = 10
+"""Steps, or requests, between two lines that tell how far it is."""
+GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Trajectories of one request and of several calls, steps of each stage, and what is measured."""
+
+    single: int
+    chains: int
+    steps: Mapping[str, int]
+    test: int
+    tasks: int = len(TASKS)
+
+    def options(self, stage: str) -> TrainOptions:
+        # A short run wants room and a high rate, as in the demo.
+        steps = self.steps[stage]
+        return TrainOptions(steps=steps, rank=64, alpha=256.0, learning_rate=1e-3, validate_every=0, seed=SEED)
+
+
+FULL = Setting(2600, 800, {"router": 260, "selector": 320, "arguments": 400}, test=240)
+QUICK = Setting(120, 40, {"router": 6, "selector": 6, "arguments": 6}, test=30, tasks=3)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How tools are chosen: along their hierarchy or not, with adapters or without."""
+
+    name: str
+    hierarchical: bool
+    trained: bool
+
+    @property
+    def routing(self) -> str:
+        return "always" if self.hierarchical else "never"
+
+
+OURS, FLAT = Way("hierarchy", True, True), Way("flat", False, True)
+WAYS = (OURS, FLAT, Way("base hierarchy", True, False), Way("base flat", False, False))
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on, what the best adapter is chosen by, and what is measured."""
+
+    tools: tuple[Tool, ...]
+    train: Sequence[Trajectory] = field(repr=False)
+    valid: Sequence[Trajectory] = field(repr=False)
+    test: Sequence[Trajectory] = field(repr=False)
+
+
+def run(quick: bool, out: Console) -> dict[str, Any]:
+    """Train what is not trained yet, measure every way, do the tasks, and report.
+
+    Raises:
+        ServerError: when a server cannot be installed or started.
+    """
+    setting = QUICK if quick else FULL
+    data = generated(setting, served_tools())
+    base = load_model(EMBEDDED)
+    folder = cache_folder() / "benchmarks" / f"accuracy-{key(setting, data)}"
+    out.print(f"what is trained stays in {folder}", markup=False, soft_wrap=True)
+    train(base, data, setting, folder, out)
+    measured = {way.name: measure(base, way, data, folder, out) for way in WAYS}
+    with opened(base, OURS, folder) as dualtune:
+        tasks = run_tasks(dualtune, out, TASKS[: setting.tasks])
+    value = as_report(measured, tasks, prompt_tokens(base, data.test), data)
+    print_report(value, out)
+    return value
+
+
+def served_tools() -> tuple[Tool, ...]:
+    """The tools of six running servers, without what the playground pins."""
+    with TemporaryDirectory() as folder:
+        configs = read_config(new_playground(Path(folder) / "playground").config)
+        with connected(configs, START) as toolbox:
+            return tuple(tool for server in toolbox.servers for tool in server.tools)
+
+
+def generated(setting: Setting, tools: tuple[Tool, ...]) -> Data:
+    """Single requests and chains; the test has single requests, all kinds of tools equally often."""
+    train = [*generate("train", setting.single, SEED, tools), *generate_chains("train", setting.chains, SEED, tools)]
+    valid = [*generate("valid", 64, SEED, tools), *generate_chains("valid", 16, SEED, tools)]
+    return Data(tools, train, valid, generate("test", setting.test, SEED, tools))
+
+
+def key(setting: Setting, data: Data) -> str:
+    """Changes when anything changes that is trained on."""
+    digest = hashlib.sha256(repr((setting.single, setting.chains, setting.steps, data.tools)).encode())
+    for trajectory in (*data.train, *data.valid):
+        digest.update(json.dumps([asdict(message) for message in trajectory.messages], default=str).encode())
+    return digest.hexdigest()[:12]
+
+
+def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Console) -> None:
+    """Three adapters for the hierarchy; a flat selector beside the same argument adapter."""
+    prompt = Prompt(Template(TEMPLATE), base.tokenizer, CARD)
+    for way, stages in ((OURS, ("router", "selector", "arguments")), (FLAT, ("selector",))):
+        for stage in stages:
+            job, options = Job(stage), setting.options(stage)
+            bundle = folder / way.name
+            run = Run(job, base, prompt, data.train, data.valid, bundle, options, hierarchical=way.hierarchical)
+            if not run.is_finished:
+                began = time.perf_counter()
+                run(lambda state, title=f"{way.name} {stage}": told(out, title, state.step, state.steps), resume=True)
+                out.print(f"{way.name} {stage}: {time.perf_counter() - began:.0f} s", markup=False)
+    share_arguments(folder, data.tools)
+
+
+def share_arguments(folder: Path, tools: Sequence[Tool]) -> None:
+    """Give the flat bundle the argument adapter of the other one."""
+    ours, flat = (Bundle.open(folder / way.name) for way in (OURS, FLAT))
+    slot = ours.stages["arguments", ""]
+    if ("arguments", "") not in flat.stages:
+        adapter = Adapter.load(ours.folder / slot.path)
+        flat.with_adapter("arguments", "", adapter, slot.training, tools, slot.grounding)
+
+
+@contextmanager
+def opened(base: BaseModel, way: Way, folder: Path) -> Iterator[DualTune]:
+    """The engine that goes a way."""
+    decoding = Decoding(MAX_TOKENS, grounding="data")
+    if way.trained:
+        with DualTune.load(folder / way.name, base, decoding=decoding, routing=way.routing) as dualtune:
+            yield dualtune
+    else:
+        with DualTune.without_adapters(base, TEMPLATE, CARD, way.routing) as dualtune:
+            yield dualtune
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A way's answers, and the seconds of each call."""
+
+    report: Report
+    seconds: tuple[float, ...]
+
+
+def measure(base: BaseModel, way: Way, data: Data, folder: Path, out: Console) -> Measured:
+    """Ask for every call of the test data."""
+    scored, seconds = [], []
+    with opened(base, way, folder) as dualtune:
+        dualtune.select(data.test[0].messages[:1], data.tools)  # the first call computes prefixes
+        for number, trajectory in enumerate(data.test, 1):
+            began = time.perf_counter()
+            scored.append(answered(dualtune, trajectory))
+            seconds.append(time.perf_counter() - began)
+            told(out, way.name, number, len(data.test))
+    return Measured(Report(tuple(scored)), tuple(seconds))
+
+
+def answered(dualtune: DualTune, trajectory: Trajectory) -> Scored:
+    """A whole call against the right one."""
+    (step,) = steps(trajectory)
+    request = step.messages[-1].content
+    try:
+        call = dualtune.call(step.messages, step.tools, max_tokens=MAX_TOKENS)
+    except (DecodingError, ToolError) as error:
+        (tool, confidence), *_ = dualtune.select(step.messages, step.tools, top_k=1)
+        return Scored(request, step.call, ToolCall(tool.name, {}, tool.server, confidence), error.what)
+    return Scored(request, step.call, call)
+
+
+def prompt_tokens(base: BaseModel, test: Sequence[Trajectory]) -> dict[str, dict[str, float]]:
+    """Tokens that the stages of a call read, by kind of tool card: mean over all requests, for both ways."""
+    found = {}
+    for cards in CARDS:
+        prompt = Prompt(Template(TEMPLATE), base.tokenizer, cards)
+        found[cards] = {way.name: mean(read(prompt, one, way.hierarchical) for one in test) for way in (OURS, FLAT)}
+    return found
+
+
+def read(prompt: Prompt, trajectory: Trajectory, hierarchical: bool) -> int:
+    """Tokens before what the stages of a request's call write."""
+    total = 0
+    for stage in ("router", "selector", "arguments") if hierarchical else ("selector", "arguments"):
+        for _, step in decisions(trajectory, stage):
+            for view in views(step, stage, hierarchical):
+                stream = prompt.stream(step.messages, step.tools, view.step.call, view.shown)
+                total += stream.last("arguments" if stage == "arguments" else "selector").start
+    return total
+
+
+def as_report(
+    measured: Mapping[str, Measured],
+    tasks: Sequence[Mapping[str, Any]],
+    tokens: Mapping[str, Mapping[str, float]],
+    data: Data,
+) -> dict[str, Any]:
+    """The benchmark's value: a row for each way with its wrong calls, and one for each task."""
+    rows: list[dict[str, Any]] = []
+    for name, found in measured.items():
+        value = found.report.to_dict()
+        value["wrong"] = [
+            shown
+            for shown, one in zip(value.pop("examples"), found.report.scored, strict=True)
+            if not one.right("call")
+        ]
+        counted = OURS.name if "hierarchy" in name else FLAT.name
+        rows.append(
+            {"way": name, **value, "prompt_tokens": tokens[CARD][counted], "seconds": common.spread(found.seconds)}
+        )
+    ours, flat = measured[OURS.name], measured[FLAT.name]
+    ratios = {
+        f"prompt_tokens_{cards}_vs_flat": common.ratio([of[OURS.name]], [of[FLAT.name]]) for cards, of in tokens.items()
+    }
+    for metric in METRICS:
+        pair = ([way.report.accuracy(metric)] for way in (ours, flat))
+        ratios[f"{metric}_vs_flat"] = common.ratio(*pair)
+    ratios["seconds_vs_flat"] = common.ratio(ours.seconds, flat.seconds)
+    counters = {
+        "tools": len(data.tools),
+        "train": len(data.train),
+        "test": len(data.test),
+        "prompt_tokens": tokens,
+        "tasks_reached": sum(row["reached"] for row in tasks),
+        "tasks": len(tasks),
+        "outside_changed": sum(not row["outside_unchanged"] for row in tasks),
+    }
+    return common.report("accuracy", [*rows, *tasks], ratios, counters)
+
+
+def print_report(value: Mapping[str, Any], out: Console) -> None:
+    """A table of the ways, the goals, and the tasks."""
+    rows = [row for row in value["rows"] if "way" in row]
+    lines = [
+        [
+            row["way"],
+            *(f"{row[m]:.1%}" for m in METRICS),
+            f"{row['prompt_tokens']:.0f}",
+            f"{row['seconds']['median']:.2f}",
+        ]
+        for row in rows
+    ]
+    common.print_table(out, f"{rows[0]['n']} requests", ["", *METRICS, "prompt tokens", "seconds"], lines)
+    for metric, goal in GOALS.items():
+        word = "reached" if rows[0][metric] >= goal else "NOT reached"
+        out.print(f"goal {metric} at least {goal:.0%}: {word}", markup=False)
+    counters = value["counters"]
+    for cards, of in counters["prompt_tokens"].items():
+        part = of[OURS.name] / of[FLAT.name]
+        out.print(f"prompt tokens with {cards} cards: {part:.2f} of flat", markup=False)
+    out.print(
+        f"tasks reached: {counters['tasks_reached']} of {counters['tasks']}; "
+        f"with a change outside: {counters['outside_changed']}",
+        markup=False,
+    )
+
+
+def told(out: Console, title: str, done: int, total: int) -> None:
+    """A line now and then."""
+    if done % EVERY == 0 or done == total:
+        out.print(f"{title}: {done} of {total}", markup=False)
+
+
+if __name__ == "__main__":
+    common.main(__file__)
