@@ -55,6 +55,11 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "lines": _number(2, 500, (5, 10, 20, 25, 50, 100)),
     "context": _number(0, 40, (0, 1, 5, 8, 10)),
     "count": _number(2, 100, (3, 5, 10, 20)),
+    "number": _number(2, 999, (7, 12, 144)),
+    "noun": lambda draw: Slot(word := draw.word("nouns"), word),
+    "tech": lambda draw: Slot(word := draw.word("tech"), word),
+    "name": lambda draw: Slot(word := draw.word("first_names"), word),
+    "sentence": texts.note,
     "inside": links.inside,
     "moment": links.moment,
     "digest": links.digest,
@@ -69,11 +74,6 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "addend": links.addend,
     "total": links.total,
     "tally": links.tally,
-    "number": _number(2, 999, (7, 12, 144)),
-    "noun": lambda draw: Slot(word := draw.word("nouns"), word),
-    "tech": lambda draw: Slot(word := draw.word("tech"), word),
-    "name": lambda draw: Slot(word := draw.word("first_names"), word),
-    "sentence": texts.note,
 }
 
 
