@@ -48,7 +48,7 @@ def plain(number: float) -> str:
     return str(int(number)) if number == int(number) else str(number)
 
 
-def subject(draw: Draw) -> Slot:
+def figure(draw: Draw) -> Slot:
     """What a node of a graph is called: a person, a company, a project, a place."""
     invented = draw.invented().capitalize()
     person = f"{draw.word('first_names')} {draw.word('last_names')}"
@@ -73,21 +73,20 @@ def bond(draw: Draw) -> Slot:
 
 def remark(draw: Draw) -> Slot:
     """Something worth knowing about somebody."""
-    return copied(draw.phrase("remark"))
+    return copied(draw.phrase("trivia"))
 
 
 def records(draw: Draw) -> Slot:
-    """The name of a table."""
+    """The name of a table: a plural, so that it is no keyword of SQL."""
     plural = f"{draw.word('nouns')}s"
-    names = (plural, plural, draw.word("tech"), f"{draw.word('nouns')}_{plural}", f"{draw.invented()}s")
+    names = (plural, plural, f"{draw.word('nouns', 'tech')}_{plural}", f"{draw.invented()}s")
     return copied(draw.rng.choice(names))
 
 
 def field(draw: Draw) -> Slot:
     """The name of a column."""
-    word = draw.word("nouns", "tech")
-    names = (draw.word("columns"), draw.word("columns"), word, f"{word}_{draw.word('columns')}", draw.invented())
-    return copied(draw.rng.choice(names))
+    name = draw.word("column_names")
+    return copied(draw.rng.choice((name, name, f"{draw.word('nouns', 'tech')}_{name}", draw.invented())))
 
 
 def entry(draw: Draw) -> Slot:

@@ -63,7 +63,7 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "inside": links.inside,
     "moment": links.moment,
     "digest": links.digest,
-    "subject": links.subject,
+    "figure": links.figure,
     "sort": links.sort,
     "bond": links.bond,
     "remark": links.remark,
