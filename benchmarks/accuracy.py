@@ -74,7 +74,7 @@ class Setting:
         return TrainOptions(steps=steps, rank=64, alpha=256.0, learning_rate=1e-3, validate_every=0, seed=SEED)
 
 
-FULL = Setting(3600, 800, {"router": 380, "selector": 640, "arguments": 560}, test=240)
+FULL = Setting(3000, 700, {"router": 290, "selector": 460, "arguments": 430}, test=240)
 QUICK = Setting(120, 40, {"router": 6, "selector": 6, "arguments": 6}, test=30, tasks=3)
 
 

@@ -1,4 +1,4 @@
-"""Slots for requests of several steps: paths that follow from others, sums, rows of tables, nodes of a graph."""
+"""Slots for requests of several steps: paths that follow from others, sums, and what servers print."""
 
 from __future__ import annotations
 
@@ -46,52 +46,3 @@ def tally(draw: Draw) -> Slot:
 def plain(number: float) -> str:
     """A number without a fraction that is nought."""
     return str(int(number)) if number == int(number) else str(number)
-
-
-def subject(draw: Draw) -> Slot:
-    """What a node of a graph is called: a person, a company, a project, a place."""
-    invented = draw.invented().capitalize()
-    person = f"{draw.word('first_names')} {draw.word('last_names')}"
-    company = f"{draw.rng.choice((invented, draw.word('last_names')))} {draw.rng.choice(COMPANIES)}"
-    project = f"{draw.word('adjectives')} {draw.word('nouns')}".title()
-    kinds = (draw.word("first_names"), person, person, company, project, invented, draw.invented())
-    return copied(draw.rng.choice(kinds))
-
-
-COMPANIES = ("Ltd", "GmbH", "Labs", "Studio", "Inc", "Bakery", "Motors", "& Sons", "Press", "Energy")
-
-
-def sort(draw: Draw) -> Slot:
-    """The type of a node."""
-    return copied(draw.word("nouns") if draw.chance(0.15) else draw.word("sorts"))
-
-
-def bond(draw: Draw) -> Slot:
-    """The type of a relation, in active voice."""
-    return copied(draw.phrase("bond"))
-
-
-def remark(draw: Draw) -> Slot:
-    """Something worth knowing about somebody."""
-    return copied(draw.phrase("remark"))
-
-
-def records(draw: Draw) -> Slot:
-    """The name of a table."""
-    plural = f"{draw.word('nouns')}s"
-    names = (plural, plural, draw.word("tech"), f"{draw.word('nouns')}_{plural}", f"{draw.invented()}s")
-    return copied(draw.rng.choice(names))
-
-
-def field(draw: Draw) -> Slot:
-    """The name of a column."""
-    word = draw.word("nouns", "tech")
-    names = (draw.word("columns"), draw.word("columns"), word, f"{word}_{draw.word('columns')}", draw.invented())
-    return copied(draw.rng.choice(names))
-
-
-def entry(draw: Draw) -> Slot:
-    """A short text in a row."""
-    words = (draw.word("nouns"), draw.word("first_names"), draw.invented(), draw.word("food"))
-    pairs = (f"{draw.word('adjectives')} {draw.word('nouns')}", f"{draw.word('first_names')} {draw.word('last_names')}")
-    return copied(draw.rng.choice((*words, *pairs)))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from dualtune_mlx.demo import dataset
 from dualtune_mlx.demo.chains import SHARES, generate_chains
 from dualtune_mlx.demo.clock import CITIES
 from dualtune_mlx.demo.draw import SLOT, read_toml
@@ -100,6 +101,11 @@ def test_no_wording_and_no_joint_is_in_two_splits() -> None:
         assert len(set.union(*splits)) == sum(map(len, splits)), chain.tools
     joints = [set(JOINTS[split]) for split in SPLITS]
     assert len(set.union(*joints)) == sum(map(len, joints))
+
+
+def test_no_wording_stands_for_one_call_and_for_a_chain() -> None:
+    single = {normalised(text) for split in SPLITS for texts in dataset.wordings(split).values() for text in texts}
+    assert [text for chain in CHAINS for text in wordings(chain) if normalised(text) in single] == []
 
 
 def test_there_are_many_chains_with_many_wordings_over_all_servers() -> None:
