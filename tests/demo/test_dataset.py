@@ -66,7 +66,7 @@ VISIBLE = [without_pinned(tool) for tool in FULL.values()]
 
 @pytest.fixture(scope="module")
 def examples() -> dict[str, list[Trajectory]]:
-    return {split: generate(split, 600, seed=7, tools=VISIBLE) for split in SPLITS}
+    return {split: generate(split, 1200, seed=7, tools=VISIBLE) for split in SPLITS}
 
 
 def requests_and_calls(trajectories: list[Trajectory]) -> Iterator[tuple[str, ToolCall]]:

@@ -35,7 +35,7 @@ SAID = {
     " DESC": r"descending|highest|largest|high to low|biggest|greatest|top|most|best",
     " NOT NULL": r"not null",
     " IS NULL": r"\bnull",
-    "IF NOT EXISTS": r"exist|if there is no|isn't there",
+    "IF NOT EXISTS": r"exist|if there(.s| is) no|isn.t there",
     "PRIMARY KEY": r"primary key",
     " INTEGER": r"\bint|whole number",
     " REAL": r"\breal\b|\bfloat\b",
