@@ -6,6 +6,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -33,9 +34,9 @@ SQL = re.compile(
 )
 
 
-@pytest.fixture(scope="module")
-def data() -> dict[str, list[Trajectory]]:
-    return {split: generate_chains(split, 600, 7, list(VISIBLE.values())) for split in SPLITS}
+@cache
+def data(split: str) -> list[Trajectory]:
+    return generate_chains(split, 600, 7, list(VISIBLE.values()))
 
 
 def calls(trajectory: Trajectory) -> list[ToolCall]:
@@ -47,8 +48,8 @@ def chain_name(chain: Chain) -> str:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_calls_and_results_take_turns_until_an_answer_in_words(data: dict[str, list[Trajectory]], split: str) -> None:
-    for trajectory in data[split]:
+def test_calls_and_results_take_turns_until_an_answer_in_words(split: str) -> None:
+    for trajectory in data(split):
         user, *between, answer = trajectory.messages
         assert (user.role, answer.role, answer.tool_calls) == ("user", "assistant", ())
         assert answer.content
@@ -58,8 +59,8 @@ def test_calls_and_results_take_turns_until_an_answer_in_words(data: dict[str, l
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_call_fits_its_schema(data: dict[str, list[Trajectory]], split: str) -> None:
-    for trajectory in data[split]:
+def test_every_call_fits_its_schema(split: str) -> None:
+    for trajectory in data(split):
         for call in calls(trajectory):
             tool = VISIBLE[call.name]
             assert not list(Draft202012Validator(tool.parameters).iter_errors(dict(call.arguments)))
@@ -67,16 +68,16 @@ def test_every_call_fits_its_schema(data: dict[str, list[Trajectory]], split: st
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_no_placeholder_is_left_over(data: dict[str, list[Trajectory]], split: str) -> None:
-    for trajectory in data[split]:
+def test_no_placeholder_is_left_over(split: str) -> None:
+    for trajectory in data(split):
         texts = [message.content for message in trajectory.messages]
         texts += [text for call in calls(trajectory) for text in strings(dict(call.arguments))]
         for text in texts:
             assert not any(pattern.search(text) for pattern in (SLOT, ARGUMENT, PLACE)), text
 
 
-def test_the_kinds_have_their_shares(data: dict[str, list[Trajectory]]) -> None:
-    trajectories = data["train"]
+def test_the_kinds_have_their_shares() -> None:
+    trajectories = data("train")
     failures = set(read_toml("answers.toml")["failed"])
     failed = [one for one in trajectories if one.messages[-1].content in failures]
     assert len(failed) == round(SHARES["failed"] * len(trajectories))
@@ -85,8 +86,9 @@ def test_the_kinds_have_their_shares(data: dict[str, list[Trajectory]]) -> None:
 
 
 def test_every_chain_is_used() -> None:
-    data = generate_chains("train", 600, 3, list(VISIBLE.values()))
-    assert {tuple(chain.tools) for chain in CHAINS} <= {tuple(call.name for call in calls(one)) for one in data}
+    assert {tuple(chain.tools) for chain in CHAINS} <= {
+        tuple(call.name for call in calls(one)) for one in data("train")
+    }
 
 
 def test_the_same_seed_gives_the_same_data_and_another_seed_does_not() -> None:
