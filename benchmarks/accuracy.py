@@ -74,7 +74,7 @@ class Setting:
         return TrainOptions(steps=steps, rank=64, alpha=256.0, learning_rate=1e-3, validate_every=0, seed=SEED)
 
 
-FULL = Setting(3000, 700, {"router": 290, "selector": 460, "arguments": 430}, test=240)
+FULL = Setting(3000, 700, {"router": 290, "selector": 460, "arguments": 430}, test=172)
 QUICK = Setting(120, 40, {"router": 6, "selector": 6, "arguments": 6}, test=30, tasks=3)
 
 
@@ -264,8 +264,9 @@ def as_report(
         f"prompt_tokens_{cards}_vs_flat": common.ratio([of[OURS.name]], [of[FLAT.name]]) for cards, of in tokens.items()
     }
     for metric in METRICS:
-        pair = ([way.report.accuracy(metric)] for way in (ours, flat))
-        ratios[f"{metric}_vs_flat"] = common.ratio(*pair)
+        right, flat_right = (way.report.accuracy(metric) for way in (ours, flat))
+        if flat_right:
+            ratios[f"{metric}_vs_flat"] = common.ratio([right], [flat_right])
     ratios["seconds_vs_flat"] = common.ratio(ours.seconds, flat.seconds)
     counters = {
         "tools": len(data.tools),

@@ -86,10 +86,9 @@ def test_the_gold_calls_reach_it_and_not_without_the_last(running: Playground, t
     assert row["tokens"] > 0 and 0 < row["seconds"] < 60
 
 
-def test_every_task_has_servers_and_a_playground_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "TASKS", TASKS[:2])
+def test_every_task_has_servers_and_a_playground_of_its_own() -> None:
     written = io.StringIO()
-    first, second = run_tasks(Engine(*TASKS[0].gold), Console(file=written, width=80))
+    first, second = run_tasks(Engine(*TASKS[0].gold), Console(file=written, width=80), TASKS[:2])
     assert first["reached"] and first["outside_unchanged"]
     assert not second["reached"] and second["outside_unchanged"] and second["calls"] == []
     assert [line.partition(" calls")[0] for line in written.getvalue().splitlines()] == [

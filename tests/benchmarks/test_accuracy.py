@@ -1,0 +1,111 @@
+"""That every way is trained once and measured on the same requests, and what is made of the figures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from dualtune_mlx.benchmarks import accuracy
+from dualtune_mlx.benchmarks.accuracy import FLAT, FULL, OURS, WAYS, Measured, Setting
+from dualtune_mlx.benchmarks.tasks import TASKS
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.evaluation.calls import Report, Scored
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
+from tests import tiny
+from tests.demo.test_dataset import VISIBLE
+
+SETTING = Setting(60, 8, dict.fromkeys(("router", "selector", "arguments"), 1), test=6, tasks=1)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], list[str], Path]:
+    """Two runs with a tiny model, without servers: their values, what they said, and the cache."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DUALTUNE_CACHE", str(cache))
+        patch.setattr(accuracy, "EMBEDDED", str(tiny.save(cache / "model")))
+        patch.setattr(accuracy, "QUICK", SETTING)
+        patch.setattr(accuracy, "CARD", "name")
+        patch.setattr(accuracy, "MAX_TOKENS", 4)
+        patch.setattr(accuracy, "served_tools", lambda: tuple(VISIBLE))
+        patch.setattr(accuracy, "run_tasks", lambda dualtune, out, tasks: [done(task.name) for task in tasks])
+        values, said = [], []
+        for _ in range(2):
+            written = io.StringIO()
+            values.append(accuracy.run(True, Console(file=written, width=100)))
+            said.append(written.getvalue())
+    return values, said, cache
+
+
+def done(name: str) -> dict:
+    return {"task": name, "reached": True, "outside_unchanged": True}
+
+
+def test_every_way_answers_the_same_requests(ran):
+    (value, _), _, _ = ran
+    ways, tasks = value["rows"][: len(WAYS)], value["rows"][len(WAYS) :]
+    assert [row["way"] for row in ways] == [way.name for way in WAYS]
+    assert {row["n"] for row in ways} == {6}
+    assert all(row["seconds"]["n"] == 6 and len(row["wrong"]) == round(6 * (1 - row["call"])) for row in ways)
+    assert tasks == [done(TASKS[0].name)]
+    assert value["counters"]["tools"] == len(VISIBLE) and value["counters"]["tasks_reached"] == 1
+
+
+def test_each_way_has_its_own_selector_and_both_the_same_arguments(ran):
+    bundles = {way: Bundle.open(next(ran[2].glob(f"benchmarks/accuracy-*/{way.name}"))) for way in (OURS, FLAT)}
+    assert {stage for stage, _ in bundles[OURS].stages} == {"router", "selector", "arguments"}
+    assert {stage for stage, _ in bundles[FLAT].stages} == {"selector", "arguments"}
+    ours, flat = bundles[OURS].stages, bundles[FLAT].stages
+    assert ours["arguments", ""].content == flat["arguments", ""].content
+    assert ours["arguments", ""].grounding == flat["arguments", ""].grounding
+    assert ours["selector", ""].content != flat["selector", ""].content
+    assert (bundles[OURS].hierarchical, bundles[FLAT].hierarchical) == (True, False)
+
+
+def test_what_is_trained_is_not_trained_again(ran):
+    (first, second), said, _ = ran
+    assert [text.count("loss") for text in said] == [4, 0]
+    assert [row["call"] for row in first["rows"][:4]] == [row["call"] for row in second["rows"][:4]]
+
+
+def test_prompt_tokens_are_those_of_all_stages():
+    base = tiny.model()
+    tools = tuple(Tool(f"{server}_{n}", "", {"type": "object"}, server) for server in "ab" for n in range(3))
+    asked = Trajectory((Message("user", "go"), Message("assistant", "", (ToolCall("a_1", {}, "a"),))), tools)
+    prompt = Prompt(Template("chatml"), base.tokenizer, "name")
+
+    def before_the_name(shown, call):
+        return prompt.stream(asked.messages[:1], tools, call, shown).last("selector").start
+
+    servers = tuple(Tool(server) for server in "ab")
+    flat = before_the_name(tools, ToolCall("a_1", {}, "a"))
+    both = before_the_name(servers, ToolCall("a")) + before_the_name(tools[:3], ToolCall("a_1", {}, "a"))
+    assert accuracy.read(prompt, asked, False) == flat  # a tool without parameters has no third stage
+    assert accuracy.read(prompt, asked, True) == both
+
+
+def test_figures_are_right_over_right_and_goals_are_named():
+    right, wrong = (Scored("x", ToolCall("a"), ToolCall(name)) for name in ("a", RESPOND.name))
+    measured = {way.name: Measured(Report((right, right, wrong, right)), (1.0, 1.0, 2.0, 1.0)) for way in WAYS}
+    measured[FLAT.name] = Measured(Report((right, wrong, wrong, wrong)), (2.0, 2.0, 2.0, 2.0))
+    tokens = {"signature": {OURS.name: 30.0, FLAT.name: 120.0}}
+    data = accuracy.Data((), (), (), ())
+    changed = {**done("b"), "outside_unchanged": False}
+    value = accuracy.as_report(measured, [done("a"), changed], tokens, data)
+    assert value["ratios"]["tool_vs_flat"]["median"] == 3.0
+    assert value["ratios"]["prompt_tokens_signature_vs_flat"]["median"] == 0.25
+    assert value["ratios"]["seconds_vs_flat"]["median"] == 0.5
+    assert value["counters"]["outside_changed"] == 1
+    assert len(value["rows"][1]["wrong"]) == 3
+    written = io.StringIO()
+    accuracy.print_report(value, Console(file=written, width=80))
+    assert "goal tool at least 93%: NOT reached" in written.getvalue()
+    assert "tasks reached: 2 of 2; with a change outside: 1" in written.getvalue()
+
+
+def test_the_full_run_is_what_is_claimed():
+    assert FULL.test >= 120 and FULL.tasks == len(TASKS) == 10
