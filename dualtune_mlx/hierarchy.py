@@ -60,8 +60,8 @@ class Node:
 
 
 def card_of(node: Node) -> Tool:
-    """A node as a choice: its label, described by the names of its tools."""
-    return Tool(node.label, f"Tools: {', '.join(tool.name for tool in node.tools)}.")
+    """A node as a choice, which takes no arguments: its label, described by the names of its tools."""
+    return Tool(node.label, f"Tools: {', '.join(tool.name for tool in node.tools)}.", {})
 
 
 def hierarchy(tools: Iterable[Tool], group: int = GROUP) -> Node:

@@ -2,7 +2,8 @@
 
 ``name``: its name alone; the shortest prefix, for adapters that know the tools.
 ``signature``: ``move_file(source, destination): Move or rename files.``; tools never seen can be chosen.
-``schema``: a JSON object with the whole description and schema.
+``schema``: a JSON object with the whole description and schema; what has no schema, as a server that is chosen
+before its tools, is written as with ``signature``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def card(tool: Tool, label: str, kind: str) -> str:
     """One tool as text, under the name it has in the prompt."""
     if kind == "name":
         return label
-    if kind == "signature":
+    if kind == "signature" or (kind == "schema" and not tool.parameters):
         return f"{label}({_parameters(tool.parameters)}): {_first_sentence(tool.description)}".rstrip(": ")
     if kind == "schema":
         return json.dumps(function(tool, label), ensure_ascii=False)

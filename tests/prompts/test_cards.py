@@ -46,6 +46,10 @@ def test_a_signature_shows_the_first_sentence(description, shown):
     assert card(Tool("t", description), "t", "signature") == shown
 
 
+def test_a_server_is_no_function_and_has_no_schema():
+    assert card(Tool("git", "Tools: git_log.", {}), "git", "schema") == "git(): Tools: git_log."
+
+
 def test_an_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(PromptError, match="long(?s:.*)name, signature, schema"):
         card(MOVE, "move", "long")
