@@ -60,12 +60,16 @@ GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
 
 @dataclass(frozen=True)
 class Setting:
-    """Trajectories of one request and of several calls, steps of each stage, and what is measured."""
+    """Trajectories of one request and of several calls, steps of each stage, and what is measured.
+
+    ``valid`` single requests, and a quarter as many chains, decide which state of an adapter is the best one.
+    """
 
     single: int
     chains: int
     steps: Mapping[str, int]
     test: int
+    valid: int = 64
     tasks: int = len(TASKS)
 
     def options(self, stage: str) -> TrainOptions:
@@ -136,7 +140,10 @@ def served_tools() -> tuple[Tool, ...]:
 def generated(setting: Setting, tools: tuple[Tool, ...]) -> Data:
     """Single requests and chains; the test has single requests, all kinds of tools equally often."""
     train = [*generate("train", setting.single, SEED, tools), *generate_chains("train", setting.chains, SEED, tools)]
-    valid = [*generate("valid", 64, SEED, tools), *generate_chains("valid", 16, SEED, tools)]
+    valid = [
+        *generate("valid", setting.valid, SEED, tools),
+        *generate_chains("valid", setting.valid // 4, SEED, tools),
+    ]
     return Data(tools, train, valid, generate("test", setting.test, SEED, tools))
 
 
