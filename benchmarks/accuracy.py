@@ -8,10 +8,10 @@ Router, selector and argument adapter are trained here on generated requests and
 an hour on two CPU cores; what is trained stays in the cache and is not trained again. ``--quick`` takes minutes: too
 few steps to be good at anything, and three of the ten tasks.
 
-``WAYS`` choose along the hierarchy or among all tools at once (``flat``), with adapters or with the base model alone.
-The flat selector saw the same data in as many steps; it shares the argument adapter. The requests' wordings are never
-trained on. ``prompt tokens`` are those that a request's stages have to read before they write, all stages together,
-whether they are cached or not; ``seconds`` is a whole call with warm prefixes.
+``WAYS`` choose along the hierarchy or among all tools at once (``flat``), with the same adapters, which learned along
+the hierarchy, or with the base model alone. The requests' wordings are never trained on. ``prompt tokens`` are those
+that a request's stages have to read before they write, all stages together, whether they are cached or not;
+``seconds`` is a whole call with warm prefixes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,9 @@ from typing import Any
 
 from rich.console import Console
 
-from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.playground import new_playground
 from dualtune_mlx.benchmarks.tasks import START, TASKS, run_tasks
-from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.data.steps import steps
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.demo.chains import generate_chains
@@ -47,12 +45,14 @@ from dualtune_mlx.orchestration import connected, read_config
 from dualtune_mlx.prompts import CARDS, Prompt, Template
 from dualtune_mlx.tools import Tool, ToolCall, Trajectory
 from dualtune_mlx.training import Job, Progress, Run, TrainOptions
-from dualtune_mlx.training.examples import decisions
+from dualtune_mlx.training.examples import STAGES, decisions
 from dualtune_mlx.training.routing import views
 
 TEMPLATE, CARD = "chatml", "signature"
 SEED = 1
 MAX_TOKENS = 96
+SHORT = 350
+"""Characters of a chain that is trained on."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
 GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
@@ -60,26 +60,29 @@ GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
 
 @dataclass(frozen=True)
 class Setting:
-    """Trajectories of one request and of several calls, steps of each stage, and what is measured.
+    """Trajectories of one request and of several calls, and what is measured.
 
-    ``valid`` single requests, and a quarter as many chains, decide which state of an adapter is the best one.
+    ``valid`` single requests, and a quarter as many chains, decide which state of an adapter is the best one. A run
+    goes once over all examples, or takes ``steps``.
     """
 
     single: int
     chains: int
-    steps: Mapping[str, int]
     test: int
     valid: int = 64
     tasks: int = len(TASKS)
+    steps: int = 0
 
-    def options(self, stage: str) -> TrainOptions:
+    @property
+    def options(self) -> TrainOptions:
         # A short run wants room and a high rate, as in the demo.
-        steps = self.steps[stage]
-        return TrainOptions(steps=steps, rank=64, alpha=256.0, learning_rate=1e-3, validate_every=0, seed=SEED)
+        epochs = 0.0 if self.steps else 1.0
+        length: dict[str, Any] = {"steps": self.steps, "epochs": epochs, "validate_every": 0}
+        return TrainOptions(rank=64, alpha=256.0, learning_rate=1e-3, seed=SEED, **length)
 
 
-FULL = Setting(3000, 700, {"router": 290, "selector": 460, "arguments": 430}, test=172)
-QUICK = Setting(120, 40, {"router": 6, "selector": 6, "arguments": 6}, test=30, tasks=3)
+FULL = Setting(3500, 700, test=172)
+QUICK = Setting(120, 40, test=30, tasks=3, steps=6)
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,11 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
     setting = QUICK if quick else FULL
     data = generated(setting, served_tools())
     base = load_model(EMBEDDED)
-    folder = cache_folder() / "benchmarks" / f"accuracy-{key(data)}"
-    out.print(f"what is trained stays in {folder}", markup=False, soft_wrap=True)
-    train(base, data, setting, folder, out)
-    measured = {way.name: measure(base, way, data, folder, out) for way in WAYS}
-    with opened(base, OURS, folder) as dualtune:
+    bundle = cache_folder() / "benchmarks" / f"accuracy-{key(data)}"
+    out.print(f"what is trained stays in {bundle}", markup=False, soft_wrap=True)
+    train(base, data, setting, bundle, out)
+    measured = {way.name: measure(base, way, data, bundle, out) for way in WAYS}
+    with opened(base, OURS, bundle) as dualtune:
         tasks = run_tasks(dualtune, out, TASKS[: setting.tasks])
     value = as_report(measured, tasks, prompt_tokens(base, data.test), data)
     print_report(value, out)
@@ -139,12 +142,20 @@ def served_tools() -> tuple[Tool, ...]:
 
 def generated(setting: Setting, tools: tuple[Tool, ...]) -> Data:
     """Single requests and chains; the test has single requests, all kinds of tools equally often."""
-    train = [*generate("train", setting.single, SEED, tools), *generate_chains("train", setting.chains, SEED, tools)]
+    chains = filter(is_short, generate_chains("train", setting.chains, SEED, tools))
+    train = [*generate("train", setting.single, SEED, tools), *chains]
     valid = [
         *generate("valid", setting.valid, SEED, tools),
         *generate_chains("valid", setting.valid // 4, SEED, tools),
     ]
     return Data(tools, train, valid, generate("test", setting.test, SEED, tools))
+
+
+def is_short(trajectory: Trajectory) -> bool:
+    """Whether what is said and called takes few characters: long results take most of the time of training."""
+    calls = [call for message in trajectory.messages for call in message.tool_calls]
+    texts = [message.content for message in trajectory.messages] + [json.dumps(dict(call.arguments)) for call in calls]
+    return sum(map(len, texts)) <= SHORT
 
 
 def key(data: Data) -> str:
@@ -155,17 +166,13 @@ def key(data: Data) -> str:
     return digest.hexdigest()[:12]
 
 
-def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Console) -> None:
-    """Three adapters for the hierarchy; a flat selector beside the same argument adapter."""
+def train(base: BaseModel, data: Data, setting: Setting, bundle: Path, out: Console) -> None:
+    """Router, selector and argument adapter, each once over all examples."""
     prompt = Prompt(Template(TEMPLATE), base.tokenizer, CARD)
-    for way, stages in ((OURS, ("router", "selector", "arguments")), (FLAT, ("selector",))):
-        for stage in stages:
-            job, options = Job(stage), setting.options(stage)
-            bundle = folder / way.name
-            run = Run(job, base, prompt, data.train, data.valid, bundle, options, hierarchical=way.hierarchical)
-            if not run.is_finished:
-                run(partial(trained, out, f"{way.name} {stage}"), resume=True)
-    share_arguments(folder, data.tools)
+    for stage in STAGES:
+        run = Run(Job(stage), base, prompt, data.train, data.valid, bundle, setting.options, hierarchical=True)
+        if not run.is_finished:
+            run(partial(trained, out, stage), resume=True)
 
 
 def trained(out: Console, title: str, state: Progress) -> None:
@@ -173,21 +180,12 @@ def trained(out: Console, title: str, state: Progress) -> None:
     told(out, f"{title}, loss {state.loss:.3f}, {state.tokens_per_second:.0f} tokens/s", state.step, state.steps)
 
 
-def share_arguments(folder: Path, tools: Sequence[Tool]) -> None:
-    """Give the flat bundle the argument adapter of the other one."""
-    ours, flat = (Bundle.open(folder / way.name) for way in (OURS, FLAT))
-    slot = ours.stages["arguments", ""]
-    if ("arguments", "") not in flat.stages:
-        adapter = Adapter.load(ours.folder / slot.path)
-        flat.with_adapter("arguments", "", adapter, slot.training, tools, slot.grounding)
-
-
 @contextmanager
-def opened(base: BaseModel, way: Way, folder: Path) -> Iterator[DualTune]:
+def opened(base: BaseModel, way: Way, bundle: Path) -> Iterator[DualTune]:
     """The engine that goes a way."""
     decoding = Decoding(MAX_TOKENS, grounding="data")
     if way.trained:
-        with DualTune.load(folder / way.name, base, decoding=decoding, routing=way.routing) as dualtune:
+        with DualTune.load(bundle, base, decoding=decoding, routing=way.routing) as dualtune:
             yield dualtune
     else:
         with DualTune.without_adapters(base, TEMPLATE, CARD, way.routing) as dualtune:
@@ -202,10 +200,10 @@ class Measured:
     seconds: tuple[float, ...]
 
 
-def measure(base: BaseModel, way: Way, data: Data, folder: Path, out: Console) -> Measured:
+def measure(base: BaseModel, way: Way, data: Data, bundle: Path, out: Console) -> Measured:
     """Ask for every call of the test data."""
     scored, seconds = [], []
-    with opened(base, way, folder) as dualtune:
+    with opened(base, way, bundle) as dualtune:
         dualtune.select(data.test[0].messages[:1], data.tools)  # the first call computes prefixes
         for number, trajectory in enumerate(data.test, 1):
             began = time.perf_counter()
@@ -239,7 +237,7 @@ def prompt_tokens(base: BaseModel, test: Sequence[Trajectory]) -> dict[str, dict
 def read(prompt: Prompt, trajectory: Trajectory, hierarchical: bool) -> int:
     """Tokens before what the stages of a request's call write."""
     total = 0
-    for stage in ("router", "selector", "arguments") if hierarchical else ("selector", "arguments"):
+    for stage in STAGES if hierarchical else STAGES[1:]:
         for _, step in decisions(trajectory, stage):
             for view in views(step, stage, hierarchical):
                 stream = prompt.stream(step.messages, step.tools, view.step.call, view.shown)

@@ -18,8 +18,8 @@ from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
 
 Item = TypeVar("Item")
 
-RESPOND_WEIGHT = 1.5
-"""How much more often ``respond`` is the answer than any one tool: its border is with all of them."""
+RESPOND_SHARE = 1.5 / 28
+"""How often ``respond`` is the answer, to once for every tool: its border is with all of them."""
 
 PREFIXES = ("please ", "hey, ", "ok, ", "now ", "hi, ", "so, ")
 SUFFIXES = (" please", " thanks", ", thanks", ", please", " pls")
@@ -55,7 +55,8 @@ def generate(
     visible = {tool.name: tool for tool in tools}
     forms = visible_forms(visible, folder)
     check_tools(forms, visible, split)
-    shares = spread([RESPOND_WEIGHT if name == RESPOND.name else 1 for name in forms], count, rng)
+    respond = RESPOND_SHARE * max(len(forms) - 1, 1)
+    shares = spread([respond if name == RESPOND.name else 1 for name in forms], count, rng)
     result = []
     for tool, share in zip(forms, shares, strict=True):
         for form, wording in _wordings(forms[tool], split, share, rng):

@@ -16,6 +16,8 @@ from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, tool_called
 
 PREFIXES = 64
 """How many rendered prefixes are kept."""
+REMINDER = 400
+"""Characters of a request that are repeated behind a result."""
 _CONTENT = "…"
 
 
@@ -56,8 +58,10 @@ class Prompt:
         writes = self.template.writes_functions
         functions = [function(tool, label) for label, tool in names.items()] if writes else []
         stream = self._prefix(system, cards, functions)
+        request = ""
         for number, message in enumerate(rest):
-            stream += self._message(message, tools, is_first=number == 0)
+            request = message.content if message.role == "user" else request
+            stream += self._message(message, tools, number == 0, _reminder(request))
         return stream
 
     def _prefix(self, system: str, cards: list[str], functions: list[dict[str, Any]]) -> Stream:
@@ -70,12 +74,13 @@ class Prompt:
             self._prefixes[key] = self._span("prefix", "system", **values)
         return self._prefixes[key]
 
-    def _message(self, message: Message, tools: Sequence[Tool], is_first: bool) -> Stream:
+    def _message(self, message: Message, tools: Sequence[Tool], is_first: bool, request: str) -> Stream:
         if message.role == "system":
             raise PromptError("a system message stands inside the conversation", expected="at most one, at the start")
         stream = Stream()
         if message.content or not message.tool_calls:
-            values = {"content": message.content, "is_first": is_first, "calls": bool(message.tool_calls)}
+            calls = bool(message.tool_calls)
+            values = {"content": message.content, "is_first": is_first, "calls": calls, "request": request}
             stream += self._span(message.role, message.role, **values)
         for call in message.tool_calls:
             past = self.call(call, tools)
@@ -190,6 +195,12 @@ class Prompt:
             return self.encoder.joined(run)
         encode = {"text": self.encoder.text, "data": self.encoder.data}
         return [token for piece in run for token in encode[piece.kind](piece.value)]
+
+
+def _reminder(request: str) -> str:
+    """A request as a template may repeat it: whole, or its first and last 200 characters."""
+    half = REMINDER // 2
+    return request if len(request) <= REMINDER else f"{request[:half]} … {request[-half:]}"
 
 
 def in_schema_order(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

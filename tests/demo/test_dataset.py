@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from dualtune_mlx.demo.clock import CITIES, ZONES
-from dualtune_mlx.demo.dataset import RESPOND_WEIGHT, generate, wordings
+from dualtune_mlx.demo.dataset import RESPOND_SHARE, generate, wordings
 from dualtune_mlx.demo.draw import SLOT, WORDS
 from dualtune_mlx.demo.forms import SPLITS
 from dualtune_mlx.errors import DataError
@@ -228,7 +228,7 @@ def test_no_placeholder_is_left_over(examples: dict[str, list[Trajectory]], spli
 
 
 def test_tools_are_equally_frequent_and_respond_a_little_more() -> None:
-    weights = dict.fromkeys(FULL, 1.0) | {"respond": RESPOND_WEIGHT}
+    weights = dict.fromkeys(FULL, 1.0) | {"respond": RESPOND_SHARE * len(FULL)}
     calls = Counter(
         trajectory.messages[1].tool_calls[0].name if trajectory.messages[1].tool_calls else "respond"
         for trajectory in generate("train", round(40 * sum(weights.values())), 3, VISIBLE)
@@ -238,7 +238,7 @@ def test_tools_are_equally_frequent_and_respond_a_little_more() -> None:
 
 def test_every_wording_is_used_before_any_repeats() -> None:
     status = "git_status"
-    count = round(len(wordings("test")[status]) * (len(FULL) + RESPOND_WEIGHT))
+    count = round(len(wordings("test")[status]) * len(FULL) * (1 + RESPOND_SHARE))
     generated = requests_and_calls(generate("test", count, 5, VISIBLE))
     assert sorted(request for request, call in generated if call.name == status) == sorted(wordings("test")[status])
 
@@ -313,6 +313,6 @@ def test_wordings_of_servers_that_are_not_there_are_left_out(tmp_path: Path) -> 
         "[[respond]]\nanswer = 'Hi'\ntest = ['hi']\n[[respond]]\nanswer = '3'\nunless = ['look']\ntest = ['1 + 2']\n"
     )
     look, sing = Tool("look", parameters={"type": "object"}), Tool("sing", parameters={"type": "object"})
-    asked = {one.messages[0].content for one in generate("test", 9, 1, [look, sing], tmp_path)}
+    asked = {one.messages[0].content for one in generate("test", 60, 1, [look, sing], tmp_path)}
     assert asked == {"see", "hi"}
     assert {one.messages[0].content for one in generate("test", 9, 1, [sing], tmp_path)} == {"hi", "1 + 2"}
