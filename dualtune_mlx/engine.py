@@ -88,8 +88,8 @@ class DualTune:
             memory_budget: bytes that weights, adapters, kept prefixes and fused weights may take together: prefixes
                 at most half of what weights and adapters leave, fused weights the rest. What a call computes is beside.
             decoding: how arguments are written, where a call does not say otherwise.
-            routing: whether servers, and groups of a large server's tools, are chosen before tools: ``auto``, where
-                the bundle has a router; ``always``, if need be with the base model; ``never``.
+            routing: whether servers, and groups of a server's tools, are chosen before tools: ``auto``, where the
+                bundle has a router; ``always``, if need be with the base model; ``never``.
 
         Raises:
             UsageError: when ``routing`` is none of these.

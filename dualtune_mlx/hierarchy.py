@@ -1,4 +1,4 @@
-"""The hierarchy of tools: servers, groups of tools inside a large server, tools.
+"""The hierarchy of tools: servers, groups of tools inside a server that is large or was given some, tools.
 
 It is static: it follows from the tools alone, so every choice in it has a prefix of its own that never changes.
 """
@@ -17,7 +17,8 @@ from dualtune_mlx.tools import RESPOND, Tool
 ROUTINGS = ("auto", "always", "never")
 """When servers and groups of tools are chosen before tools: as a bundle learned it, always, never."""
 GROUP = 32
-"""A server with more tools than this has groups."""
+"""A server with more tools than this has groups, and a group with more has groups again."""
+OTHER = "other tools"
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -65,13 +66,25 @@ def card_of(node: Node) -> Tool:
 
 
 def hierarchy(tools: Iterable[Tool], group: int = GROUP) -> Node:
-    """Servers first, where there are several; a server of more than ``group`` tools has groups by stems of names."""
+    """Servers first, where there are several; then the groups that a server's tools name, the others together.
+
+    More than ``group`` tools, of a server without such groups or of one group, have groups by stems of names.
+    """
     servers: dict[str, list[Tool]] = {}
     for tool in tools:
         servers.setdefault(tool.server, []).append(tool)
     if len(servers) < 2:
-        return _node("", next(iter(servers.values()), []), group)
-    return Node("", tuple(_node(server, listed, group) for server, listed in servers.items()))
+        return _server("", next(iter(servers.values()), []), group)
+    return Node("", tuple(_server(server, listed, group) for server, listed in servers.items()))
+
+
+def _server(label: str, tools: Sequence[Tool], group: int) -> Node:
+    named: dict[str, list[Tool]] = {}
+    for tool in tools:
+        named.setdefault(tool.group or OTHER, []).append(tool)
+    if len(named) < 2:
+        return _node(label, tools, group)
+    return Node(label, tuple(_node(name, listed, group) for name, listed in named.items()))
 
 
 def _node(label: str, tools: Sequence[Tool], group: int) -> Node:
@@ -92,7 +105,7 @@ def _by_stem(tools: Sequence[Tool]) -> dict[str, list[Tool]]:
         stems.setdefault(" ".join(its_words[: shared + 1]).lower(), []).append(tool)
     groups: dict[str, list[Tool]] = {}
     for stem, listed in stems.items():
-        groups.setdefault(f"{stem if len(listed) > 1 else 'other'} tools", []).extend(listed)
+        groups.setdefault(f"{stem} tools" if len(listed) > 1 else OTHER, []).extend(listed)
     return groups
 
 

@@ -19,6 +19,7 @@ class Tool:
     ``parameters`` is the JSON Schema of the arguments; ``server`` names the MCP
     server that offers the tool ("" when there is none). ``annotations`` are MCP's hints
     (``readOnlyHint``, ``destructiveHint``, …): what the server claims, kept in memory only.
+    ``group`` names the group of the server's tools that the user put it in ("" for none).
     """
 
     name: str
@@ -26,6 +27,7 @@ class Tool:
     parameters: Mapping[str, Any] = field(default_factory=lambda: dict(NO_PARAMETERS))
     server: str = ""
     annotations: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    group: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -72,12 +74,14 @@ class Tool:
             description=str(body.get("description") or ""),
             parameters=schema,
             server=str(value.get("server") or body.get("server") or server),
+            group=str(value.get("group") or body.get("group") or ""),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The tool in OpenAI's form, with ``server`` beside ``function``."""
+        """The tool in OpenAI's form, with ``server`` and ``group`` beside ``function``."""
         function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
-        return {"type": "function", "function": function, **({"server": self.server} if self.server else {})}
+        beside = {"server": self.server, "group": self.group}
+        return {"type": "function", "function": function, **{key: value for key, value in beside.items() if value}}
 
 
 RESPOND = Tool("respond", "No tool is needed: answer the user directly.")

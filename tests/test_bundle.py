@@ -55,6 +55,12 @@ def test_a_bundle_comes_back_as_it_was_written(bundle):
     assert opened.load_template().source == Template("chatml").source
 
 
+def test_tools_keep_the_groups_that_they_were_given(base, empty):
+    tools = (replace(READ, group="reading"), NOW)
+    empty.with_adapter("selector", "", adapter_for(base.bank, 1, "turn"), FACTS, tools)
+    assert Bundle.open(empty.folder).tools == tools
+
+
 def test_the_manifest_says_what_there_is(bundle):
     manifest = json.loads((bundle.folder / "dualtune.json").read_text())
     assert manifest["format"] == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -58,6 +60,30 @@ def test_a_large_server_has_groups_by_the_first_word_in_which_names_differ():
     }
     camel = hierarchy(tools("s", "createIssue", "createPR", "listIssues", "listPRs", "getURL"), group=3)
     assert set(outline(camel)) == {"create tools", "list tools", "other tools"}
+
+
+def in_group(group: str, some: Iterable[Tool]) -> list[Tool]:
+    return [replace(tool, group=group) for tool in some]
+
+
+GROUPED = [*in_group("reading", (FILES[0], FILES[2])), FILES[1]]
+
+
+def test_groups_that_were_given_are_a_server_s_whatever_its_size():
+    groups = {"reading": ["read_file", "list_dir"], "other tools": ["write_file"]}
+    assert outline(hierarchy(GROUPED)) == groups
+    assert outline(hierarchy([*GROUPED, *tools("clock", "now")])) == {"files": groups, "clock": ["now"]}
+    assert [card.name for card in hierarchy(GROUPED).cards] == ["reading", "other tools"]
+    assert not hierarchy(in_group("all", FILES)).routes, "one group is no choice"
+
+
+def test_a_large_group_that_was_given_and_many_other_tools_are_divided_again():
+    browsing = in_group("browsing", tools("web", "tab_new", "tab_close", "page_open", "page_print"))
+    others = tools("web", "get_a", "get_b", "put_a", "put_b")
+    assert outline(hierarchy([*browsing, *others], group=3)) == {
+        "browsing": {"tab tools": ["tab_new", "tab_close"], "page tools": ["page_open", "page_print"]},
+        "other tools": {"get tools": ["get_a", "get_b"], "put tools": ["put_a", "put_b"]},
+    }
 
 
 def test_a_stem_that_is_a_label_of_ours_loses_no_tool():
@@ -247,11 +273,22 @@ def test_another_server_s_call_in_the_conversation_is_no_obstacle():
     assert engine("always").call(conversation, SERVERS, max_tokens=60).name
 
 
-def test_many_calls_go_through_the_hierarchy_too():
+def test_a_call_goes_through_a_group_that_was_given():
+    dualtune = engine("always")
+    call = dualtune.call("show a.txt", GROUPED, top_k=3, max_tokens=60)
+    assert "router" in call.usage.stages
+    assert sum(p for _, p in dualtune.select("show a.txt", GROUPED, top_k=4)) == pytest.approx(1.0, rel=1e-4)
+    everything = dualtune.prompt.conversation(as_messages("-"), GROUPED).within("prefix")
+    _, known = dualtune._caller.runner.prefixes.longest(everything)
+    assert known < len(everything), "no prefix of all tools was computed"
+
+
+@pytest.mark.parametrize("offered", [SERVERS, GROUPED], ids=["servers", "groups"])
+def test_many_calls_go_through_the_hierarchy_too(offered):
     dualtune = engine("always")
     requests = ["show a.txt", "what time is it?"]
-    together = dualtune.call_many(requests, SERVERS, max_tokens=60)
-    alone = [dualtune.call(request, SERVERS, max_tokens=60) for request in requests]
+    together = dualtune.call_many(requests, offered, max_tokens=60)
+    alone = [dualtune.call(request, offered, max_tokens=60) for request in requests]
     assert [(call.name, call.arguments) for call in together] == [(call.name, call.arguments) for call in alone]
 
 

@@ -29,7 +29,7 @@ routing = click.option(
     type=click.Choice(ROUTINGS),
     default="auto",
     show_default=True,
-    help="Choose servers, and groups of a large one's tools, before tools: as the bundle learned it, always, or never.",
+    help="Choose servers, and groups of their tools, before tools: as the bundle learned it, always, or never.",
 )
 ROUTING_HELP = "Show a stage one server's or group's tools instead of all: auto, where there is a router."
 CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or with the full schema."

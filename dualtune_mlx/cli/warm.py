@@ -107,20 +107,20 @@ def prefixes(dualtune: DualTune, given: tuple[Tool, ...]) -> Iterator[Wanted]:
     others = [slots[adapter.content] for adapter in resident if adapter.content not in acting]
     prompts = [dualtune.prompt_of(slot) for slot in others] if resident else [dualtune.prompt]
     for prompt in dict.fromkeys(prompts):
-        for name, some in _tool_sets(dualtune, tools).items():
+        for name, some in _tool_sets(dualtune, tools):
             yield Wanted(name, _prefix(dualtune.base, prompt, name, some))
     for content in acting:
         name = f"all tools under {slots[content].path}"
         yield Wanted(name, _prefix(dualtune.base, dualtune.prompt_of(slots[content]), name, tools), content)
 
 
-def _tool_sets(dualtune: DualTune, tools: tuple[Tool, ...]) -> dict[str, tuple[Tool, ...]]:
+def _tool_sets(dualtune: DualTune, tools: tuple[Tool, ...]) -> list[tuple[str, tuple[Tool, ...]]]:
     tree = dualtune.tree(tools)
     if tree.routes:
-        return {node.label or "all servers": node.cards for node in tree.nodes}
+        return [(node.label or "all servers", node.cards) for node in tree.nodes]  # groups may share a label
     servers = dict.fromkeys(tool.server for tool in tools)
-    each = {f"server {server}": tuple(t for t in tools if t.server == server) for server in servers if server}
-    return {"all tools": tools, **(each if len(servers) > 1 else {})}
+    each = [(f"server {server}", tuple(t for t in tools if t.server == server)) for server in servers if server]
+    return [("all tools", tools), *(each if len(servers) > 1 else [])]
 
 
 def _prefix(base: BaseModel, prompt: Prompt, name: str, tools: tuple[Tool, ...]) -> tuple[int, ...]:

@@ -10,8 +10,8 @@ with connected(configs) as toolbox, DualTune.load("bundle") as dt:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,22 +92,13 @@ class Agent:
 
     def stream(self, task: Messages) -> Generator[AgentEvent, None, None]:
         """``run``, event by event; the last one is ``Ended``. Close the generator to stop."""
-        watch = Watch(self.limits)
-        with self._recorder(task) as recorder, closing(self._loop(task, watch)) as steps:
-            item: AgentEvent | Need = next(steps)
-            while True:
-                if not isinstance(item, Need):
-                    yield (event := recorder.seen(item))
-                    if isinstance(event, Ended):
-                        return
-                    item = next(steps)
-                    continue
-                try:
-                    met = yield from self._met(item, watch)
-                except Exception as error:  # the loop knows which of them it can go on from
-                    item = steps.throw(error)
+        with self._run(task) as run:
+            for item in run:
+                if isinstance(item, Need):
+                    with run.meeting():
+                        yield from self._met(item, run)
                 else:
-                    item = steps.send(met)
+                    yield item
 
     async def arun(self, task: Messages) -> Ended:
         """``run``, without blocking the event loop; cancelling the task stops the model, and the call at its server."""
@@ -118,57 +109,45 @@ class Agent:
 
     async def astream(self, task: Messages) -> AsyncGenerator[AgentEvent, None]:
         """``stream`` for asynchronous code; ``ask`` is called in a thread of its own."""
-        watch = Watch(self.limits)
-        with self._recorder(task) as recorder, closing(self._loop(task, watch)) as steps:
-            item: AgentEvent | Need = next(steps)
-            while True:
-                if not isinstance(item, Need):
-                    yield (event := recorder.seen(item))
-                    if isinstance(event, Ended):
-                        return
-                    item = next(steps)
-                    continue
-                met: object = None
-                try:
-                    async with aclosing(self._amet(item, watch)) as parts:
-                        async for part in parts:
-                            if isinstance(part, _Met):
-                                met = part.value
-                            else:
-                                yield part
-                except Exception as error:
-                    item = steps.throw(error)
+        with self._run(task) as run:
+            for item in run:
+                if isinstance(item, Need):
+                    with run.meeting():
+                        async with aclosing(self._amet(item, run)) as events:
+                            async for event in events:
+                                yield event
                 else:
-                    item = steps.send(met)
+                    yield item
 
-    def _loop(self, task: Messages, watch: Watch) -> Steps:
-        planned = self.planner is not None
-        return Loop(
-            as_messages(task), self.policy, watch, self._visible, self.toolbox.whole, planned, self.dry_run
-        ).run()
+    @contextmanager
+    def _run(self, task: Messages) -> Iterator[Run]:
+        messages, watch, planned = as_messages(task), Watch(self.limits), self.planner is not None
+        loop = Loop(messages, self.policy, watch, self._visible, self.toolbox.whole, planned, self.dry_run)
+        transcript = new_transcript(self.transcripts, messages, self.dualtune, planned)
+        with transcript as recorder, closing(loop.run()) as steps:
+            yield Run(steps, recorder, watch)
 
     def _visible(self) -> tuple[Tool, ...]:
         return tuple(tool for server in self.toolbox.servers for tool in server.tools)
 
-    def _recorder(self, task: Messages) -> Recorder:
-        return new_transcript(self.transcripts, as_messages(task), self.dualtune, self.planner is not None)
-
-    def _met(self, need: Need, watch: Watch) -> Generator[AgentEvent, None, object]:
-        """Meet a need of the loop; what is seen meanwhile, and what it gave."""
+    def _met(self, need: Need, run: Run) -> Generator[AgentEvent, None, None]:
+        """Meet a need of the loop, event by event."""
+        watch = run.watch
         match need:
             case Choose(messages, tools):
                 with closing(self.dualtune.stream(messages, tools, top_k=TOP_K)) as events:
                     for event in events:
                         if isinstance(event, Done):
-                            return event.call
-                        yield event
-                        watch.check_time()
+                            run.met = event.call
+                        else:
+                            yield event
+                            watch.check_time()
             case Approve(question):
                 with watch.paused():
-                    return self.ask(question)
+                    run.met = self.ask(question)
             case Execute(call):
                 try:
-                    return self.toolbox.execute(call, True, watch.seconds_left)
+                    run.met = self.toolbox.execute(call, True, watch.seconds_left)
                 except TimeoutError as error:
                     raise late(watch, call.name) from error
             case Speak(purpose):
@@ -179,27 +158,27 @@ class Agent:
                         watch.tokens += 1
                         yield SpokenText(purpose, text)
                         watch.check_time()
-                return self._spoken(need, written)
-        raise AssertionError(need)
+                run.met = self._spoken(need, written)
 
-    async def _amet(self, need: Need, watch: Watch) -> AsyncGenerator[AgentEvent | _Met, None]:
-        """``_met`` for asynchronous code; what it gave comes last."""
+    async def _amet(self, need: Need, run: Run) -> AsyncGenerator[AgentEvent, None]:
+        """``_met`` for asynchronous code."""
+        watch = run.watch
         match need:
             case Choose(messages, tools):
                 async with aclosing(self.dualtune.astream(messages, tools, top_k=TOP_K)) as events:
                     async for event in events:
                         if isinstance(event, Done):
-                            yield _Met(event.call)
+                            run.met = event.call
                         else:
                             yield event
                             watch.check_time()
             case Approve(question):
                 with watch.paused():
-                    yield _Met(await asyncio.to_thread(self.ask, question))
+                    run.met = await asyncio.to_thread(self.ask, question)
             case Execute(call):
                 try:
                     async with asyncio.timeout(watch.seconds_left):
-                        yield _Met(await self.toolbox.aexecute(call, True))
+                        run.met = await self.toolbox.aexecute(call, True)
                 except TimeoutError as error:
                     raise late(watch, call.name) from error
             case Speak(purpose):
@@ -210,7 +189,7 @@ class Agent:
                         watch.tokens += 1
                         yield SpokenText(purpose, text)
                         watch.check_time()
-                yield _Met(self._spoken(need, written))
+                run.met = self._spoken(need, written)
 
     def _pieces(self, need: Speak) -> Generator[str, None, None]:
         if self.planner is not None:
@@ -237,11 +216,34 @@ class Agent:
         return Spoken(need.purpose, without_thoughts(text), self.planner.name, need.max_tokens)
 
 
-class _Met:
-    """What a need was met with."""
+class Run:
+    """A run on its way: its events, each written down, and its needs, each to be met before the next step.
 
-    def __init__(self, value: object) -> None:
-        self.value = value
+    ``met`` takes what a need is met with.
+    """
+
+    def __init__(self, steps: Steps, recorder: Recorder, watch: Watch) -> None:
+        self.watch = watch
+        self.met: object = None
+        self._failure: Exception | None = None
+        self._steps, self._recorder = steps, recorder
+
+    def __iter__(self) -> Run:
+        return self
+
+    def __next__(self) -> AgentEvent | Need:
+        met, failure = self.met, self._failure
+        self.met = self._failure = None
+        item = self._steps.throw(failure) if failure else self._steps.send(met)
+        return item if isinstance(item, Need) else self._recorder.seen(item)
+
+    @contextmanager
+    def meeting(self) -> Iterator[None]:
+        """What fails inside, the loop is told of: it knows which failures it can go on from."""
+        try:
+            yield
+        except Exception as failure:
+            self._failure = failure
 
 
 def late(watch: Watch, tool: str) -> Stop:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,12 +17,16 @@ from dualtune_mlx.errors import UsageError
 from dualtune_mlx.orchestration.rules import Rule, read_rules
 from dualtune_mlx.orchestration.secrets import Secrets, without_credentials
 from dualtune_mlx.orchestration.variables import Variables
+from dualtune_mlx.tools import RESPOND
 
 EXAMPLE = '{"mcpServers": {"time": {"command": "mcp-server-time", "args": []}}}'
 ROOTS = ("mcpServers", "servers")  # the second is VS Code's
 TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "streamableHttp": "url"}
 KEYS = ("command", "args", "env", "cwd", "url", "headers", "type", "disabled", "dualtune")
-OUR_KEYS = ("pinned", "exclude", "approve", "timeout", "start_timeout", "output_limit", "allow", "trust_hints", "rules")
+OUR_KEYS = (
+    *("pinned", "exclude", "approve", "timeout", "start_timeout", "output_limit"),
+    *("allow", "trust_hints", "rules", "groups"),
+)
 APPROVALS = ("auto", "ask", "never")
 OUTPUT_LIMIT = 32 * 2**20
 
@@ -37,8 +43,9 @@ class ServerConfig:
     offered at all. ``approve`` says whether its tools may be called: "auto", "ask" (only with the user's approval), or
     "never". ``timeout`` and ``start_timeout`` are in seconds, None for the toolbox's own; ``output_limit`` is the most
     bytes that the server may write for one answer. ``allow`` names tools that an agent may call without asking;
-    ``trust_hints`` says that what the server calls read-only is; ``rules`` limit arguments. ``variables`` are the
-    environment variables that the configuration named, with their values.
+    ``trust_hints`` says that what the server calls read-only is; ``rules`` limit arguments. ``groups`` are names of
+    tools by the name of the group that they are chosen in, each in one at most. ``variables`` are the environment
+    variables that the configuration named, with their values.
     """
 
     name: str
@@ -57,12 +64,17 @@ class ServerConfig:
     allow: tuple[str, ...] = ()
     trust_hints: bool = False
     rules: tuple[Rule, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def address(self) -> str:
         """What the server is reached by, without secrets."""
         return self.command or without_credentials(self.url)
+
+    def group_of(self, tool: str) -> str:
+        """The name of the group that a tool is in; nothing where it is in none."""
+        return next((name for name, tools in self.groups.items() if tool in tools), "")
 
     @property
     def secrets(self) -> Secrets:
@@ -191,10 +203,36 @@ def _shown(ours: Mapping[str, Any], where: str) -> dict[str, Any]:
         "allow": _strings(ours, "allow", where),
         "trust_hints": _get(ours, "trust_hints", bool, False, where),
         "rules": read_rules(_get(ours, "rules", list, [], where), where),
+        "groups": _groups(ours, where),
         "timeout": _positive(ours, "timeout", None, where),
         "start_timeout": _positive(ours, "start_timeout", None, where),
         "output_limit": int(_positive(ours, "output_limit", OUTPUT_LIMIT, where)),
     }
+
+
+def _groups(ours: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
+    listed: dict[str, Any] = _get(ours, "groups", dict, {}, where)
+    where = f"{where}, 'groups'"
+    groups = {name: _strings(listed, name, where) for name in listed}
+    for name, tools in groups.items():
+        if not name.strip() or not name.isprintable() or name == RESPOND.name:
+            raise UsageError(
+                "a group of tools has no name that can be used",
+                where=where,
+                got=repr(name),
+                expected=f"printable characters, and not {RESPOND.name!r}, which is a choice of its own",
+            )
+        if not tools:
+            raise UsageError("a group of tools is empty", where=f"{where}, {name!r}", fix="name its tools or remove it")
+    if twice := [tool for tool, times in Counter(chain(*groups.values())).items() if times > 1]:
+        raise UsageError(
+            "a tool is named twice in the groups",
+            where=where,
+            got=", ".join(twice),
+            expected="every tool in one group at most",
+            fix="keep it in the group in which it is to be chosen",
+        )
+    return groups
 
 
 def _checked_url(url: str, where: str) -> str:

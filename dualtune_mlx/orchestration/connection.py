@@ -121,7 +121,7 @@ class Connection:
     async def _begin(self, session: ClientSession, dispatcher: LenientDispatcher) -> None:
         with anyio.fail_after(self._start_timeout):
             await shake_hands(session)
-            tools = await list_tools(session, self.config.name)
+            tools = await list_tools(session, self.config)
         if self.failure is None:  # the first time; what is missing after a restart may come back
             check_names(self.config, tools, dispatcher.offered)
         self.tools, self.failure = tools, None
@@ -154,7 +154,7 @@ class Connection:
             await self._changed.wait()
             self._changed = anyio.Event()
             with anyio.fail_after(self._start_timeout):
-                self.tools = await list_tools(session, self.config.name)
+                self.tools = await list_tools(session, self.config)
             if not self._changed.is_set():
                 self._settled.set()
 

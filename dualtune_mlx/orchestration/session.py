@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import anyio
@@ -75,8 +76,8 @@ async def shake_hands(session: ClientSession) -> None:
         await session.discover()
 
 
-async def list_tools(session: ClientSession, server: str) -> tuple[Tool, ...]:
-    """All pages of the server's tools, without the excluded ones.
+async def list_tools(session: ClientSession, config: ServerConfig) -> tuple[Tool, ...]:
+    """All pages of the server's tools, without the excluded ones, each in its configured group.
 
     Raises:
         ToolError: when one of them cannot be used.
@@ -87,11 +88,12 @@ async def list_tools(session: ClientSession, server: str) -> tuple[Tool, ...]:
         page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
         for tool in page.tools:
             hints = tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else {}
-            tools.append(Tool(tool.name, tool.description or "", tool.input_schema, server, hints))
+            group = config.group_of(tool.name)
+            tools.append(Tool(tool.name, tool.description or "", tool.input_schema, config.name, hints, group))
         cursor = page.next_cursor
         if not cursor:
             break
-    return without_duplicates(tools, server)
+    return without_duplicates(tools, config.name)
 
 
 def check_names(config: ServerConfig, tools: tuple[Tool, ...], offered: set[str]) -> None:
@@ -103,6 +105,7 @@ def check_names(config: ServerConfig, tools: tuple[Tool, ...], offered: set[str]
     refuse_unknown("pinned arguments", config.pinned, argument_names(tools), config.name)
     refuse_unknown("excluded tools", config.exclude, sorted(offered), config.name)
     refuse_unknown("allowed tools", config.allow, sorted(offered), config.name)
+    refuse_unknown("tools of a group", chain(*config.groups.values()), sorted(offered), config.name)
     for rule in config.rules:
         refuse_unknown("tools of a rule", rule.tools, sorted(offered), config.name)
         refuse_unknown("arguments of a rule", rule.arguments, argument_names(tools), config.name)

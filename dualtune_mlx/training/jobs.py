@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dualtune_mlx.hierarchy import GROUP, hierarchy
-from dualtune_mlx.tools import Trajectory, tool_called
+from dualtune_mlx.tools import Tool, Trajectory, tool_called
 from dualtune_mlx.training.examples import decisions
 from dualtune_mlx.training.run import Job
 
@@ -15,7 +15,7 @@ def all_jobs(trajectories: Sequence[Trajectory], min_examples: int, routing: str
     """The selector; an argument adapter for each tool that is called often enough, for each server, and for all.
 
     A router comes first where servers or groups are to be chosen before tools: with ``auto``, where some
-    conversation has more tools than one group holds.
+    conversation has more tools than one group holds, or tools in groups that the user gave.
 
     With one server there is no adapter of the server's own: the one for all is that. A server's tools are in its
     shared adapter, whether they have one of their own or not: it serves tools that come later.
@@ -34,5 +34,9 @@ def all_jobs(trajectories: Sequence[Trajectory], min_examples: int, routing: str
 
 
 def _needs_router(trajectories: Sequence[Trajectory], routing: str) -> bool:
-    offered = [one.tools for one in trajectories if routing == "always" or len(one.tools) > GROUP]
+    offered = [one.tools for one in trajectories if routing == "always" or _grouped(one.tools)]
     return any(hierarchy(tools).routes for tools in offered)
+
+
+def _grouped(tools: Sequence[Tool]) -> bool:
+    return len(tools) > GROUP or any(tool.group for tool in tools)

@@ -6,12 +6,15 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from dualtune_mlx.cli.warm import store_of
+from dualtune_mlx.cli.warm import _tool_sets, store_of
+from dualtune_mlx.hierarchy import hierarchy
 from dualtune_mlx.kv import PrefixCache, PrefixWarning
 from dualtune_mlx.models import load_model
+from dualtune_mlx.tools import Tool
 from tests import tiny
 from tests.cli.conftest import SMALL, TOOLS, dualtune
 from tests.orchestration.conftest import SERVERS
@@ -78,6 +81,16 @@ def test_tools_may_be_others(warm_bundle, tmp_path):
     assert only["name"] == "all tools", "of one server: that is all of them"
     both = warmed(warm_bundle)["prefixes"]
     assert [prefix["seconds"] is None for prefix in both] == [False, True, False], "its own set is server fs there"
+
+
+def test_groups_that_share_a_label_are_warmed_each():
+    tools = tuple(
+        Tool(f"{server}_{name}", server=server, group=group)
+        for server in ("a", "b")
+        for name, group in (("read", "reading"), ("list", "reading"), ("write", ""), ("delete", ""))
+    )
+    sets = _tool_sets(SimpleNamespace(tree=hierarchy), tools)
+    assert [name for name, _ in sets] == ["all servers", "a", "reading", "other tools", "b", "reading", "other tools"]
 
 
 @pytest.mark.servers

@@ -187,7 +187,10 @@ def test_a_bad_tools_file_is_refused_with_its_name(tmp_path, text, words):
 
 
 def test_a_split_comes_back_as_it_was_written(tmp_path):
-    tools = (Tool("read", "Read.", PATH, "fs"), Tool("now", "Time.", {"type": "object", "properties": {}}))
+    tools = (
+        Tool("read", "Read.", PATH, "fs", group="reading"),
+        Tool("now", "Time.", {"type": "object", "properties": {}}),
+    )
     trajectories = [
         Trajectory(
             (

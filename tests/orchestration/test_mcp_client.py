@@ -46,6 +46,13 @@ def test_lists_all_pages_with_every_shape_of_schema(server: Make) -> None:
         assert shown["either"]["type"] == "object" and shown["fail"] == {"type": "object"}
 
 
+def test_tools_are_in_their_configured_groups(server: Make) -> None:
+    groups = {"talk": ("echo",), "ends": ("die", "silence")}
+    with connected([server("good", pinned=PINNED, exclude=("die",), groups=groups)]) as toolbox:
+        found = {tool.name: tool.group for tool in toolbox.servers[0].tools}
+    assert (found["echo"], found["silence"], found["add"]) == ("talk", "ends", "") and "die" not in found
+
+
 def test_calls(server: Make) -> None:
     with connected([server("good", pinned=PINNED), server("good", name="other")]) as toolbox:
         echo = toolbox.execute(ToolCall("echo", {"text": "héllo ✓"}, "good"))

@@ -37,6 +37,7 @@ def test_reads_what_other_hosts_write(write: Any) -> None:
             "timeout": 5,
             "start_timeout": 2.5,
             "output_limit": 1000,
+            "groups": {"looking": ["git_log", "git_diff"], "writing": ["git_commit"]},
         },
     }
     off = {"url": "http://localhost/mcp", "disabled": True}
@@ -46,6 +47,8 @@ def test_reads_what_other_hosts_write(write: Any) -> None:
     assert (git.command, git.args, git.env, git.cwd) == ("uvx", ("mcp-server-git",), {"TOKEN": "secret"}, "/tmp")
     assert (git.pinned, git.exclude, git.approve) == ({"repo_path": "/repo"}, ("git_reset",), "ask")
     assert (git.timeout, git.start_timeout, git.output_limit) == (5, 2.5, 1000)
+    assert git.groups == {"looking": ("git_log", "git_diff"), "writing": ("git_commit",)}
+    assert [git.group_of(name) for name in ("git_diff", "git_commit", "git_add")] == ["looking", "writing", ""]
     assert time == ServerConfig("time", "t") and time.approve == "auto"
 
 
@@ -93,6 +96,10 @@ def test_shows_no_secret_in_its_repr() -> None:
     assert "secret" not in repr((stdio, web)) and web.address == "https://h/mcp"
 
 
+def grouped(groups: Any) -> dict[str, Any]:
+    return {"mcpServers": {"a": {"command": "c", "dualtune": {"groups": groups}}}}
+
+
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
@@ -120,6 +127,15 @@ def test_shows_no_secret_in_its_repr() -> None:
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"approve": "yes"}}}}, ["got: yes", "auto, ask, never"]),
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"timeout": 0}}}}, ["'timeout'", "a positive number"]),
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"output_limit": "1"}}}}, ["'output_limit'", "a string"]),
+        (grouped([]), ["'groups'", "expected: an object"]),
+        (grouped({"reading": "read"}), ["'groups', 'reading'", "expected: a list"]),
+        (grouped({"reading": ["read", 1]}), ["'reading'[1]", "got: a number"]),
+        (grouped({"reading": []}), ["group of tools is empty", "'reading'"]),
+        (grouped({" ": ["read"]}), ["no name that can be used", "got: ' '"]),
+        (grouped({"a\nb": ["read"]}), ["no name that can be used", "printable"]),
+        (grouped({"respond": ["read"]}), ["no name that can be used", "a choice of its own"]),
+        (grouped({"a": ["x", "y"], "b": ["y"]}), ["named twice in the groups", "got: y"]),
+        (grouped({"a": ["x", "x"]}), ["named twice in the groups", "got: x"]),
     ],
 )
 def test_refuses(write: Any, content: Any, parts: list[str]) -> None:

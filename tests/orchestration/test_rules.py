@@ -151,6 +151,7 @@ def test_the_toolbox_holds_calls_to_them(server):
         {"rules": (Rule(("nothing",), forbidden=True),)},
         {"rules": (Rule(("a",), ("no",), forbidden=True),)},
         {"allow": ("no",)},
+        {"groups": {"sums": ("add", "no")}},
     ],
 )
 def test_names_that_the_server_does_not_have_are_refused(server, fields):

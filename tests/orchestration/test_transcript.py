@@ -14,13 +14,13 @@ from dualtune_mlx.errors import DataError, UsageError
 from dualtune_mlx.orchestration.replay import learn, replayed
 from dualtune_mlx.orchestration.transcript import read_transcript
 from dualtune_mlx.tools import Message
-from tests.orchestration.fakes import TOOLS, Engine, FakeToolbox, agent, call, error
+from tests.orchestration.fakes import TOOLS, WRITE, Engine, FakeToolbox, agent, call, error
 
 READ_A, WRITE_B = call("read", path="a"), call("write", path="b")
 
 
-def run(tmp_path, *calls, does=lambda call: "fine: é\u2028", **more):
-    return agent(Engine(*calls), FakeToolbox(does), tmp_path / "t", **more).run("do it").transcript
+def run(tmp_path, *calls, does=lambda call: "fine: é\u2028", tools=TOOLS, **more):
+    return agent(Engine(*calls), FakeToolbox(does, tools), tmp_path / "t", **more).run("do it").transcript
 
 
 def test_a_transcript_is_read_as_it_was_written(tmp_path):
@@ -131,11 +131,12 @@ def test_a_run_becomes_a_line_of_training_data_without_its_failures(tmp_path):
     def does(call):
         return error("no") if call.arguments["path"] == "a" else "fine"
 
-    read = read_transcript(run(tmp_path, READ_A, WRITE_B, does=does))
+    tools = tuple(replace(tool, group="changing") if tool == WRITE else tool for tool in TOOLS)
+    read = read_transcript(run(tmp_path, READ_A, WRITE_B, does=does, tools=tools))
     assert learn(read, tmp_path / "data")
     assert not learn(read, tmp_path / "data")
     (trajectory,) = read_trajectories(tmp_path / "data" / "train.jsonl")
-    assert trajectory.tools == TOOLS
+    assert trajectory.tools == tools, "also what groups they are in"
     assert [message.role for message in trajectory.messages] == ["user", "assistant", "tool", "assistant"]
     assert trajectory.messages[1].tool_calls == (WRITE_B,)
     assert trajectory.messages[3].content == "Done."

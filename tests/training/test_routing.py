@@ -79,17 +79,30 @@ def test_one_server_without_groups_is_no_hierarchy():
         seen(nameless, "router")
 
 
-def test_all_trains_a_router_where_there_are_many_tools_or_it_is_told_to():
+GROUPED = (replace(FILES[0], group="looking"), FILES[1])
+
+
+def test_groups_that_were_given_are_learned_in_a_small_server_too():
+    trajectory = asked(ToolCall("read", {}, "fs"), tools=(*GROUPED, *CLOCK))
+    first, last = seen(trajectory, "router")
+    assert first == [({"fs", "clock"}, "fs"), ({"looking", "other tools"}, "looking")]
+    assert last == [({"fs", "clock"}, RESPOND.name)]
+    assert seen(trajectory, "selector")[0] == [({"read"}, "read")]
+
+
+def test_all_trains_a_router_where_there_are_many_tools_or_groups_or_it_is_told_to():
     few = [asked(ToolCall("read", {}, "fs"), tools=(*FILES, *CLOCK))]
     one_server = [asked(ToolCall("read", {}, "fs"), tools=FILES)]
     many = [asked(ToolCall("read", {}, "fs"))]
+    groups = [asked(ToolCall("read", {}, "fs"), tools=GROUPED)]
     with_router = {
         (name, routing)
-        for name, data in {"few": few, "one": one_server, "many": many}.items()
+        for name, data in {"few": few, "one": one_server, "many": many, "groups": groups}.items()
         for routing in ("auto", "always", "never")
         if all_jobs(data, 50, routing)[0].stage == "router"
     }
-    assert with_router == {("few", "always"), ("many", "auto"), ("many", "always")}
+    by_itself = {(name, routing) for name in ("many", "groups") for routing in ("auto", "always")}
+    assert with_router == {("few", "always"), *by_itself}
 
 
 REQUESTS = [
