@@ -11,7 +11,7 @@ few steps to be good at anything, and three of the ten tasks.
 ``WAYS`` choose along the hierarchy or among all tools at once (``flat``), with the same adapters, which learned along
 the hierarchy, or with the base model alone. The requests' wordings are never trained on. ``prompt tokens`` are those
 that a request's stages have to read before they write, all stages together, whether they are cached or not;
-``seconds`` is a whole call with warm prefixes.
+``seconds`` is a request with warm prefixes, without the arguments of a wrong tool.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -33,17 +34,15 @@ from rich.console import Console
 from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.playground import new_playground
 from dualtune_mlx.benchmarks.tasks import START, TASKS, run_tasks
-from dualtune_mlx.data.steps import steps
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.demo.chains import generate_chains
 from dualtune_mlx.demo.dataset import generate
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.errors import DecodingError, ToolError
-from dualtune_mlx.evaluation.calls import METRICS, Report, Scored
+from dualtune_mlx.evaluation.calls import METRICS, Report, evaluate_calls
 from dualtune_mlx.models import EMBEDDED, BaseModel, cache_folder, load_model
 from dualtune_mlx.orchestration import connected, read_config
 from dualtune_mlx.prompts import CARDS, Prompt, Template
-from dualtune_mlx.tools import Tool, ToolCall, Trajectory
+from dualtune_mlx.tools import Tool, Trajectory
 from dualtune_mlx.training import Job, Progress, Run, TrainOptions
 from dualtune_mlx.training.examples import STAGES, decisions
 from dualtune_mlx.training.routing import views
@@ -201,28 +200,18 @@ class Measured:
 
 
 def measure(base: BaseModel, way: Way, data: Data, bundle: Path, out: Console) -> Measured:
-    """Ask for every call of the test data."""
-    scored, seconds = [], []
+    """Ask for every call of the test data; the arguments of a wrong tool are not written."""
+    marks = []
+
+    def mark(done: int, total: int) -> None:
+        marks.append(time.perf_counter())
+        told(out, way.name, done, total)
+
     with opened(base, way, bundle) as dualtune:
         dualtune.select(data.test[0].messages[:1], data.tools)  # the first call computes prefixes
-        for number, trajectory in enumerate(data.test, 1):
-            began = time.perf_counter()
-            scored.append(answered(dualtune, trajectory))
-            seconds.append(time.perf_counter() - began)
-            told(out, way.name, number, len(data.test))
-    return Measured(Report(tuple(scored)), tuple(seconds))
-
-
-def answered(dualtune: DualTune, trajectory: Trajectory) -> Scored:
-    """A whole call against the right one."""
-    (step,) = steps(trajectory)
-    request = step.messages[-1].content
-    try:
-        call = dualtune.call(step.messages, step.tools, max_tokens=MAX_TOKENS)
-    except (DecodingError, ToolError) as error:
-        (tool, confidence), *_ = dualtune.select(step.messages, step.tools, top_k=1)
-        return Scored(request, step.call, ToolCall(tool.name, {}, tool.server, confidence), error.what)
-    return Scored(request, step.call, call)
+        marks.append(time.perf_counter())
+        report = evaluate_calls(dualtune, data.test, MAX_TOKENS, mark)
+    return Measured(report, tuple(after - before for before, after in pairwise(marks)))
 
 
 def prompt_tokens(base: BaseModel, test: Sequence[Trajectory]) -> dict[str, dict[str, float]]:
