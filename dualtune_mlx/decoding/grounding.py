@@ -34,8 +34,9 @@ _BORDER = (
     r"\s\"'`,;:?!()\[\]{}<>¡¿«»"
     r"\u2010-\u205e\u3000-\u303f\uff01-\uff0f\uff1a-\uff20"  # typographic quotes and dashes, East Asian punctuation
 )
-_START = rf"(?:(?<=[{_BORDER}])|^)(?=\S)"
-_END = rf"(?<=\S)(?=\.*(?:[{_BORDER}]|$))"  # also before the period of a sentence, not before that of a file's ending
+_START = re.compile(rf"(?:(?<=[{_BORDER}])|^)(?=\S)")
+_END = re.compile(rf"(?<=\S)(?=\.*(?:[{_BORDER}]|$))")
+"""Also before the period of a sentence, not before that of a file's ending."""
 
 
 def learn_grounding(steps: Iterable[Step]) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -90,8 +91,8 @@ def only(grounding: Grounding, paths: Container[str]) -> Grounding:
 def spans_of(messages: Iterable[Message]) -> Iterator[str]:
     """The spans between word borders of what was said and of what earlier calls were made with; some repeat."""
     for text in _texts(messages):
-        ends = [match.start() for match in re.finditer(_END, text)]
-        for match in re.finditer(_START, text):
+        ends = [match.start() for match in _END.finditer(text)]
+        for match in _START.finditer(text):
             start = match.start()
             for end in ends[bisect_right(ends, start) :]:
                 yield text[start:end]
@@ -99,8 +100,17 @@ def spans_of(messages: Iterable[Message]) -> Iterator[str]:
 
 def is_span(value: str, messages: Iterable[Message]) -> bool:
     """Whether a value is one of ``spans_of(messages)``, however long the conversation is."""
-    pattern = re.compile(f"{_START}{re.escape(value)}{_END}")
-    return value != "" and any(pattern.search(text) for text in _texts(messages))
+    return value != "" and any(_stands_in(text, value) for text in _texts(messages))
+
+
+def _stands_in(text: str, value: str) -> bool:
+    """Whether a value stands somewhere in a text between word borders."""
+    start = text.find(value)
+    while start >= 0:
+        if _START.match(text, start) and _END.match(text, start + len(value)):
+            return True
+        start = text.find(value, start + 1)
+    return False
 
 
 def _texts(messages: Iterable[Message]) -> Iterator[str]:

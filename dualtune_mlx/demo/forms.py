@@ -18,6 +18,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -112,11 +113,21 @@ def load_forms(folder: Traversable = FOLDER) -> dict[str, list[Form]]:
     return forms
 
 
-def _load(folder: Traversable) -> Iterator[dict[str, list[Form]]]:
+def _load(folder: Traversable) -> Iterator[Mapping[str, list[Form]]]:
     """The forms of each file, by tool, in the order of the files' names."""
     sources = [item for item in folder.iterdir() if item.name.endswith(".toml")]
     for source in sorted(sources, key=lambda item: item.name):
-        yield {tool: _forms(tool, tables, source.name) for tool, tables in _read(source).items()}
+        yield _parsed(source.read_text("utf-8"), source.name)
+
+
+@lru_cache
+def _parsed(text: str, source: str) -> Mapping[str, list[Form]]:
+    """The forms of a file, by tool; every generation needs them again."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DataError("a file of wordings is not TOML", where=source, got=error) from error
+    return {tool: _forms(tool, listed, source) for tool, listed in tables.items()}
 
 
 def _forms(tool: str, tables: Any, source: str) -> list[Form]:
@@ -124,10 +135,3 @@ def _forms(tool: str, tables: Any, source: str) -> list[Form]:
     if not isinstance(tables, list):
         raise DataError("a tool's forms are not a list", where=where, expected=f"[[{tool}]] above each form")
     return [Form.from_dict(tool, table, where) for table in tables]
-
-
-def _read(source: Traversable) -> dict[str, Any]:
-    try:
-        return tomllib.loads(source.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise DataError("a file of wordings is not TOML", where=source.name, got=error) from error

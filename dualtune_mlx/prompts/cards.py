@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,10 +43,10 @@ def labels(tools: Sequence[Tool]) -> dict[str, Tool]:
     Raises:
         ToolError: when two tools of one server share a name, or a tool is called ``respond``.
     """
-    names = [tool.name for tool in tools]
+    names = Counter(tool.name for tool in tools)
     found: dict[str, Tool] = {}
     for tool in tools:
-        label = tool.name if names.count(tool.name) == 1 else f"{tool.server}/{tool.name}"
+        label = tool.name if names[tool.name] == 1 else f"{tool.server}/{tool.name}"
         if label in found or tool.name == RESPOND.name:
             raise ToolError(
                 "two tools have the same name" if label in found else "a tool has a reserved name",

@@ -89,10 +89,9 @@ class Prompt:
 
     def call(self, call: ToolCall, tools: Sequence[Tool]) -> Stream:
         """The assistant's turn that makes a call: spans ``invocation``, ``selector`` and ``arguments``."""
-        return self._encode(self._call_pieces(call, tools))
+        return self._encode(self._call_pieces(call, *_tool_of(call, tools)))
 
-    def _call_pieces(self, call: ToolCall, tools: Sequence[Tool]) -> list[Piece]:
-        tool, label = _tool_of(call, tools)
+    def _call_pieces(self, call: ToolCall, tool: Tool, label: str) -> list[Piece]:
         written = json.dumps(in_schema_order(call.arguments, tool.parameters), ensure_ascii=False)
         values = {"name": label, "arguments": written, "is_respond": call.is_respond, "schema": dict(tool.parameters)}
         return self.template.render("call", call=values)
@@ -108,8 +107,10 @@ class Prompt:
 
     def names(self, tools: Sequence[Tool]) -> dict[str, tuple[int, ...]]:
         """The tokens of every choice's name, ``respond`` among them, by its label."""
-        calls = {label: ToolCall(tool.name, {}, tool.server) for label, tool in choices(tools).items()}
-        return {label: self.call(call, tools).within("selector") for label, call in calls.items()}
+        return {
+            label: self._encode(self._call_pieces(_empty_call(tool), tool, label)).within("selector")
+            for label, tool in choices(tools).items()
+        }
 
     def frame(self, tool: Tool) -> tuple[str, str]:
         """The template's text before and after a call's arguments that is encoded as one text with them.
@@ -121,7 +122,7 @@ class Prompt:
         """
         opened: list[str] = []
         around: list[Piece] = []
-        for piece in self._call_pieces(ToolCall(tool.name, {}, tool.server), (tool,)):
+        for piece in self._call_pieces(_empty_call(tool), tool, tool.name):
             if piece.kind == "open":
                 opened.append(piece.value)
             elif piece.kind == "close":
@@ -150,7 +151,7 @@ class Prompt:
         """
         asked = Message("user", "?")
         for tool in tools:
-            call = ToolCall(tool.name, {}, tool.server)
+            call = _empty_call(tool)
             stream = self.stream([asked, Message("assistant", tool_calls=(call,)), asked], tools, call)
             stream.last("invocation")
             stream.last(stage)
@@ -166,7 +167,7 @@ class Prompt:
                 )
 
     def _joins(self, call: ToolCall, tools: Sequence[Tool]) -> bool:
-        return Piece("open", JOINED) in self._call_pieces(call, tools)
+        return Piece("open", JOINED) in self._call_pieces(call, *_tool_of(call, tools))
 
     def _span(self, name: str, block: str, **values: Any) -> Stream:
         inner = self._encode(self.template.render(block, **values))
@@ -207,6 +208,10 @@ def in_schema_order(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> 
     """The arguments in the order of the schema's properties, which is the order of constrained decoding."""
     order = [name for name in schema.get("properties", {}) if name in arguments]
     return {name: arguments[name] for name in [*order, *(n for n in arguments if n not in order)]}
+
+
+def _empty_call(tool: Tool) -> ToolCall:
+    return ToolCall(tool.name, {}, tool.server)
 
 
 def _tool_of(call: ToolCall, tools: Sequence[Tool]) -> tuple[Tool, str]:

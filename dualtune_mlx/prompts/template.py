@@ -14,8 +14,10 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from jinja2 import TemplateError, meta, nodes, pass_context
@@ -104,19 +106,12 @@ class Template:
         self.source = _source(name)
         self.hash = hashlib.sha256(self.source.encode()).hexdigest()
         self._marks = _Marks(name)
-        environment = ImmutableSandboxedEnvironment(
-            extensions=[_SpanTag],
-            # With the context, so that Jinja does not fold constants, marks and all, when it compiles.
-            finalize=pass_context(lambda _, value: self._marks.add("data", value)),
-            keep_trailing_newline=True,
-        )
-        environment.marks = self._marks  # type: ignore[attr-defined]
-        environment.filters["tojson"] = _to_json
+        environment = _environment(self._marks)
         try:
-            self._template = environment.from_string(self.source)
-            self._variables = meta.find_undeclared_variables(environment.parse(self.source))
+            code, self._variables = _compiled(self.source)
         except TemplateError as error:
             raise PromptError("a template is not valid", where=name, got=error) from error
+        self._template = environment.template_class.from_code(environment, code, environment.make_globals(None))
         missing = [block for block in BLOCKS if block not in self._template.blocks]
         if missing:
             raise PromptError(
@@ -139,6 +134,25 @@ class Template:
                 "a template cannot be rendered", where=f"{self.name}: block {block}", got=error
             ) from error
         return self._marks.split(rendered)
+
+
+def _environment(marks: _Marks) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        extensions=[_SpanTag],
+        # With the context, so that Jinja does not fold constants, marks and all, when it compiles.
+        finalize=pass_context(lambda _, value: marks.add("data", value)),
+        keep_trailing_newline=True,
+    )
+    environment.marks = marks  # type: ignore[attr-defined]
+    environment.filters["tojson"] = _to_json
+    return environment
+
+
+@lru_cache
+def _compiled(source: str) -> tuple[CodeType, set[str]]:
+    """A template's code, which serves any marks, and the variables that it takes."""
+    environment = _environment(_Marks(""))
+    return environment.compile(source), meta.find_undeclared_variables(environment.parse(source))
 
 
 def _to_json(value: object, ensure_ascii: bool = False, indent: int | None = None, sort_keys: bool = False) -> str:

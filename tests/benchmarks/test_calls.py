@@ -11,30 +11,36 @@ import pytest
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import callers, calls
-from dualtune_mlx.benchmarks.callers import SAMPLES, Cost, Peer, Timed, Work
+from dualtune_mlx.benchmarks.callers import Cost, Peer, Timed, Work
 from dualtune_mlx.benchmarks.taught import Asked
 from dualtune_mlx.benchmarks.ways import save_adapters
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.tools import ToolCall
 from tests import tiny
-from tests.benchmarks.test_taught import ASKED, TOOLS, learn
+from tests.benchmarks.conftest import ASKED, TOOLS
 
 ROUNDS = 2
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, mlx-lm's two adapters, and a bundle that knows the calls."""
+def folder(model, learned, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """mlx-lm's two adapters, and a bundle that knows the calls."""
     folder = tmp_path_factory.mktemp("calls")
-    model = str(tiny.save(folder / "model"))
     save_adapters(model, folder / "selector", folder / "arguments")
-    learn(model, folder / "bundle")
+    copytree(learned("turn"), folder / "bundle")
     return folder
 
 
 @pytest.fixture(scope="module")
-def work(folder) -> Work:
-    return Work(str(folder / "model"), "name", TOOLS, ASKED)
+def work(model) -> Work:
+    return Work(model, "name", TOOLS, ASKED)
+
+
+@pytest.fixture(autouse=True)
+def samples(monkeypatch) -> int:
+    """Three of the authors' ten: what each of them costs is all that is asked."""
+    monkeypatch.setattr(callers, "SAMPLES", 3)
+    return callers.SAMPLES
 
 
 class Counting:
@@ -109,26 +115,26 @@ def test_one_stage_costs_a_pass_a_token(work, folder, passes, adapter, compact):
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_ten_samples_cost_ten_names_and_the_arguments(work, folder, passes, batched):
+def test_all_samples_cost_their_names_and_the_arguments(work, folder, passes, samples, batched):
     found = callers.ten_samples(work, folder / "selector", folder / "arguments", batched, ROUNDS)
     name, written = len('{"name": "read"}') + 1, len('{"path": "a.txt"}') + 1
     cost = found.costs[0]
-    assert cost.decoded == SAMPLES * name + written
-    assert cost.forwards == 1 + (1 if batched else SAMPLES) * name + 1 + written
+    assert cost.decoded == samples * name + written
+    assert cost.forwards == 1 + (1 if batched else samples) * name + 1 + written
     choosing, _ = passes
-    beyond = 1 if batched else SAMPLES
+    beyond = 1 if batched else samples
     assert len(choosing.shapes) == len(ASKED) * ROUNDS * (1 + beyond * (name + 1))
     rows = {rows for rows, _ in choosing.shapes}
-    assert rows == ({1, SAMPLES} if batched else {1})
+    assert rows == ({1, samples} if batched else {1})
 
 
 @pytest.mark.parametrize("draw", [Peer.sampled_together, Peer.sampled_in_turn])
-def test_every_sample_is_drawn_and_told(work, folder, draw):
+def test_every_sample_is_drawn_and_told(work, folder, samples, draw):
     peer = Peer.load(work.model, folder / "selector")
     prompt = tuple(tiny.tokenizer().encode("say it"))
     cache = peer.warmed(prompt)
     restore = callers._restoring(cache)
-    assert draw(peer, cache, prompt, peer.spelled({"name": "read"})) == ['{"name": "read"}'] * SAMPLES
+    assert draw(peer, cache, prompt, peer.spelled({"name": "read"})) == ['{"name": "read"}'] * samples
     assert cache[0].offset == 2 * len(prompt) - 1  # the prompt, once, but for the token that every sample begins with
     restore()
     assert cache[0].offset == len(prompt)

@@ -14,7 +14,7 @@ from dualtune_mlx.benchmarks.catalogue import made_up
 from dualtune_mlx.benchmarks.scaling import Found, Measured, Setting, Size
 from dualtune_mlx.models import load_tokenizer
 from tests import tiny
-from tests.benchmarks.test_taught import ASKED, TINY, TOOLS
+from tests.benchmarks.conftest import ASKED, TINY, TOOLS
 
 CONTEXT = 2000
 SETTING = Setting({"tools": (10, 20, 300), "history": (100, 300), "adapters": (1, 3)}, rounds=2)

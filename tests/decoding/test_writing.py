@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import get_type_hints
 
 import mlx.core as mx
@@ -95,7 +96,9 @@ def test_forced_tokens_go_with_the_next_pass_and_the_last_ones_with_none():
     assert model.passes == [4]
 
 
+@cache
 def engine(seed: int = 0) -> DualTune:
+    """One for all tests: what is written leaves nothing behind but the prefix."""
     base = tiny.model(seed)
     return DualTune(base, Prompt(Template("chatml"), base.tokenizer))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import sqlite3
-from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -48,11 +48,11 @@ SAID = {
 """What a request says for a piece of SQL."""
 
 
-def queries(split: str) -> Iterator[tuple[str, ToolCall, str]]:
+@cache
+def queries(split: str) -> list[tuple[str, ToolCall, str]]:
     """Requests, calls, and the SQL of the calls that have some."""
-    for request, call in requests_and_calls(generate(split, 1500, 7, server_tools("sqlite"))):
-        if call.name in STATEMENTS:
-            yield request, call, call.arguments["query"]
+    made = requests_and_calls(generate(split, 1500, 7, server_tools("sqlite")))
+    return [(request, call, call.arguments["query"]) for request, call in made if call.name in STATEMENTS]
 
 
 def accepted(query: str) -> bool:

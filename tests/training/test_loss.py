@@ -60,9 +60,9 @@ def plain_loss(weights, base, examples, given):
         hooks = {name: updated(slot.linear, weights.get(name), given, acts) for name, slot in base.bank.slots.items()}
         logits = run_with(base, hooks, mx.array([item.tokens]))
         (target,) = item.targets
-        for position in range(target.start, target.end):
-            row = logits[0, position - 1].astype(mx.float32)
-            total = total + mx.logsumexp(row) - row[item.tokens[position]]
+        rows = logits[0, target.start - 1 : target.end - 1].astype(mx.float32)
+        chosen = mx.take_along_axis(rows, mx.array(item.tokens[target.start : target.end])[:, None], axis=1)
+        total = total + (mx.logsumexp(rows, axis=1, keepdims=True) - chosen).sum()
     return total
 
 

@@ -1,0 +1,42 @@
+"""A tiny model, and bundles that know two calls: learned once for all tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from dualtune_mlx.benchmarks import taught
+from dualtune_mlx.benchmarks.taught import Asked
+from dualtune_mlx.tools import Tool, ToolCall
+from tests import tiny
+
+SCHEMA = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
+TOOLS = tuple(Tool(name, "", SCHEMA, "files") for name in ("list", "read"))
+ASKED = (
+    Asked("show a.txt", ToolCall("read", {"path": "a.txt"})),
+    Asked("what is in b", ToolCall("list", {"path": "b"})),
+)
+TINY = {"LEARNING_RATE": 1e-2, "ENOUGH": 1.1}
+"""For the tiny model, whose loss has a floor of 1: no logit of its normed states is larger than 6."""
+
+
+def learn(model: str, folder: Path, activation: str = "turn", **changes: object) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**TINY, **changes}.items():
+            patch.setattr(taught, name, value)
+        taught.teach(model, "name", ASKED, TOOLS, activation, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny.save(tmp_path_factory.mktemp("taught") / "model"))
+
+
+@pytest.fixture(scope="session")
+def learned(model: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The bundle that knows the calls, by its activation; who would change it copies it."""
+    return cache(lambda activation: learn(model, tmp_path_factory.mktemp("learned") / "bundle", activation))
