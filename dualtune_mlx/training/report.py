@@ -11,13 +11,14 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from dualtune_mlx.files import write_text
 from dualtune_mlx.training.charts import Line, Mark, Pair, chart, fitting, linear, number, smooth, steps_axis
@@ -111,11 +112,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def render(report: Report) -> str:
     """The page as HTML."""
-    source = files("dualtune_mlx.training").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source).render(
+    return _template().render(
         report=report,
         long=LONG,
         colour="arguments" if report.title.startswith("arguments") else "selector",
@@ -128,6 +125,15 @@ def render(report: Report) -> str:
         kinds={kind: meaning for kind, (_, meaning) in KINDS.items()},
         options=list(_flat(report.options)),
     )
+
+
+@cache
+def _template() -> Template:
+    source = files("dualtune_mlx.training").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(source)
 
 
 def _figures(report: Report) -> Iterator[Figure]:
