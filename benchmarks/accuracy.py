@@ -52,6 +52,7 @@ SEED = 1
 MAX_TOKENS = 96
 SHORT = 350
 """Characters of a chain that is trained on."""
+EPOCHS = {"router": 1.0, "selector": 1.0, "arguments": 0.7}
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
 GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
@@ -62,7 +63,7 @@ class Setting:
     """Trajectories of one request and of several calls, and what is measured.
 
     ``valid`` single requests, and a quarter as many chains, decide which state of an adapter is the best one. A run
-    goes once over all examples, or takes ``steps``.
+    goes over the examples as often as ``EPOCHS`` say, or takes ``steps``.
     """
 
     single: int
@@ -72,10 +73,9 @@ class Setting:
     tasks: int = len(TASKS)
     steps: int = 0
 
-    @property
-    def options(self) -> TrainOptions:
+    def options(self, stage: str) -> TrainOptions:
         # A short run wants room and a high rate, as in the demo.
-        epochs = 0.0 if self.steps else 1.0
+        epochs = 0.0 if self.steps else EPOCHS[stage]
         length: dict[str, Any] = {"steps": self.steps, "epochs": epochs, "validate_every": 0}
         return TrainOptions(rank=64, alpha=256.0, learning_rate=1e-3, seed=SEED, **length)
 
@@ -166,10 +166,10 @@ def key(data: Data) -> str:
 
 
 def train(base: BaseModel, data: Data, setting: Setting, bundle: Path, out: Console) -> None:
-    """Router, selector and argument adapter, each once over all examples."""
+    """Router, selector and argument adapter, one after the other."""
     prompt = Prompt(Template(TEMPLATE), base.tokenizer, CARD)
     for stage in STAGES:
-        run = Run(Job(stage), base, prompt, data.train, data.valid, bundle, setting.options, hierarchical=True)
+        run = Run(Job(stage), base, prompt, data.train, data.valid, bundle, setting.options(stage), hierarchical=True)
         if not run.is_finished:
             run(partial(trained, out, stage), resume=True)
 
