@@ -240,15 +240,13 @@ def as_report(
     tokens: Mapping[str, Mapping[str, float]],
     data: Data,
 ) -> dict[str, Any]:
-    """The benchmark's value: a row for each way with its wrong calls, and one for each task."""
+    """The benchmark's value: a row for each way, one with its wrong calls, and one for each task."""
     rows: list[dict[str, Any]] = []
     for name, found in measured.items():
         value = found.report.to_dict()
-        value["wrong"] = [
-            shown
-            for shown, one in zip(value.pop("examples"), found.report.scored, strict=True)
-            if not one.right("call")
-        ]
+        examples = zip(value.pop("examples"), found.report.scored, strict=True)
+        if name == OURS.name:
+            value["wrong"] = [shown for shown, one in examples if not one.right("call")]
         counted = OURS.name if "hierarchy" in name else FLAT.name
         rows.append(
             {"way": name, **value, "prompt_tokens": tokens[CARD][counted], "seconds": common.spread(found.seconds)}

@@ -51,7 +51,8 @@ def test_every_way_answers_the_same_requests(ran):
     ways, tasks = value["rows"][: len(WAYS)], value["rows"][len(WAYS) :]
     assert [row["way"] for row in ways] == [way.name for way in WAYS]
     assert {row["n"] for row in ways} == {6}
-    assert all(row["seconds"]["n"] == 6 and len(row["wrong"]) == round(6 * (1 - row["call"])) for row in ways)
+    assert {row["seconds"]["n"] for row in ways} == {6}
+    assert [len(row["wrong"]) for row in ways if "wrong" in row] == [round(6 * (1 - ways[0]["call"]))]
     assert tasks == [done(TASKS[0].name)]
     assert value["counters"]["tools"] == len(TOOLS) and value["counters"]["tasks_reached"] == 1
 
@@ -97,7 +98,7 @@ def test_figures_are_right_over_right_and_goals_are_named():
     assert value["ratios"]["prompt_tokens_signature_vs_flat"]["median"] == 0.25
     assert value["ratios"]["seconds_vs_flat"]["median"] == 0.5
     assert value["counters"]["outside_changed"] == 1
-    assert len(value["rows"][1]["wrong"]) == 3
+    assert len(value["rows"][0]["wrong"]) == 1
     written = io.StringIO()
     accuracy.print_report(value, Console(file=written, width=80))
     assert "goal tool at least 93%: NOT reached" in written.getvalue()
