@@ -53,6 +53,7 @@ MAX_TOKENS = 96
 SHORT = 350
 """Characters of a chain that is trained on."""
 EPOCHS = {"router": 1.0, "selector": 1.0, "arguments": 0.7}
+"""Times over the examples of each stage."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
 GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}

@@ -13,9 +13,11 @@ from rich.text import Text
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.data import read_trajectories
+from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.models import load_tokenizer
 from dualtune_mlx.prompts import ACTIVATIONS, Encoder, Prompt, Template
 from dualtune_mlx.tools import Trajectory
+from dualtune_mlx.training import needs_router
 from dualtune_mlx.training.examples import STAGES, Example, stage_examples
 from dualtune_mlx.training.overview import kinds, masked
 from dualtune_mlx.training.prefixes import Prefixes
@@ -30,6 +32,7 @@ COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "b
 @options.template
 @options.cards
 @click.option("--activation", type=click.Choice(ACTIVATIONS), default="turn", show_default=True)
+@click.option("--routing", type=click.Choice(ROUTINGS), default="auto", show_default=True, help=options.ROUTING_HELP)
 @click.option("--limit", default=3, show_default=True, help="Examples shown a stage.")
 @json_option
 def command(
@@ -39,6 +42,7 @@ def command(
     template: str,
     cards: str,
     activation: str,
+    routing: str,
     limit: int,
     json_to: str | None,
 ) -> None:
@@ -46,10 +50,11 @@ def command(
     out = console(json_to)
     prompt = Prompt(Template(template), load_tokenizer(options.required_model(model)), cards)
     trajectories = read_trajectories(data)
+    hierarchical = needs_router(trajectories, routing)
     values: list[dict[str, Any]] = []
     out.print(Text.assemble("legend: ", *((f" {name} ", style) for name, style in COLOURS.items())))
     for name in [stage] if stage else stages_of(trajectories):
-        examples = stage_examples(trajectories, prompt, name, activation).examples
+        examples = stage_examples(trajectories, prompt, name, activation, hierarchical=hierarchical).examples
         prefixes = Prefixes(examples, least=1)
         for example in examples[:limit]:
             show(out, example, len(prefixes.of(example)), prompt.encoder, name)

@@ -31,7 +31,9 @@ routing = click.option(
     show_default=True,
     help="Choose servers, and groups of their tools, before tools: as the bundle learned it, always, or never.",
 )
-ROUTING_HELP = "Show a stage one server's or group's tools instead of all: auto, where there is a router."
+ROUTING_HELP = (
+    "Show a stage one server's or group's tools instead of all: auto, where there is a router or all makes one."
+)
 CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or with the full schema."
 cards = click.option("--cards", type=click.Choice(CARDS), default="signature", show_default=True, help=CARDS_HELP)
 

@@ -17,7 +17,7 @@ from dualtune_mlx.data import read_split
 from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import CARDS, Prompt, Template
-from dualtune_mlx.training import PRESETS, Job, Run
+from dualtune_mlx.training import PRESETS, Job, Run, needs_router
 from dualtune_mlx.training.config import ConfigFile, merged
 from dualtune_mlx.training.memory import GIB, Plan, plan
 
@@ -47,11 +47,11 @@ def command(file: str | None, json_to: str | None, **given: Any) -> None:
         train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
         base = load_model(config.model)
         prompt = Prompt(Template(config.template), base.tokenizer, config.cards)
+        hierarchical = needs_router(train_set, config.routing)
         values = []
         for stage in PLANNED:
             training = config.stages[stage]
             out.print(f"measuring {stage} …")
-            hierarchical = config.routing == "always"
             run = Run(Job(stage), base, prompt, train_set, valid_set, nowhere, training, hierarchical=hierarchical)
             trainer = run.trainer()
             budget = training.memory_budget * GIB or usable_memory()

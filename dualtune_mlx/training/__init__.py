@@ -1,7 +1,7 @@
 """Training: examples, batches, the masked loss, the loop of one stage, and its files."""
 
 from dualtune_mlx.training.examples import STAGES
-from dualtune_mlx.training.jobs import all_jobs
+from dualtune_mlx.training.jobs import all_jobs, needs_router
 from dualtune_mlx.training.options import PRESETS, TrainOptions
 from dualtune_mlx.training.run import Finished, Job, Run
 from dualtune_mlx.training.team import Team
@@ -20,5 +20,6 @@ __all__ = [
     "Trained",
     "Trainer",
     "all_jobs",
+    "needs_router",
     "train",
 ]

@@ -14,8 +14,7 @@ from dualtune_mlx.training.run import Job
 def all_jobs(trajectories: Sequence[Trajectory], min_examples: int, routing: str = "auto") -> list[Job]:
     """The selector; an argument adapter for each tool that is called often enough, for each server, and for all.
 
-    A router comes first where servers or groups are to be chosen before tools: with ``auto``, where some
-    conversation has more tools than one group holds, or tools in groups that the user gave.
+    A router comes first where they need one.
 
     With one server there is no adapter of the server's own: the one for all is that. A server's tools are in its
     shared adapter, whether they have one of their own or not: it serves tools that come later.
@@ -29,11 +28,15 @@ def all_jobs(trajectories: Sequence[Trajectory], min_examples: int, routing: str
     servers = sorted({tool.server for tool in called if tool.server})
     own = [Job("arguments", f"{server}/{name}") for (server, name), n in sorted(tools.items()) if n >= min_examples]
     shared = [Job("arguments", server) for server in servers] if len(servers) > 1 else []
-    router = [Job("router")] if routing != "never" and _needs_router(trajectories, routing) else []
+    router = [Job("router")] if needs_router(trajectories, routing) else []
     return [*router, Job("selector"), *own, *shared, *([Job("arguments")] if called else [])]
 
 
-def _needs_router(trajectories: Sequence[Trajectory], routing: str) -> bool:
+def needs_router(trajectories: Sequence[Trajectory], routing: str) -> bool:
+    """Whether servers or groups are to be chosen before tools: with ``auto``, where some conversation has more tools
+    than one group holds, or tools in groups that the user gave."""
+    if routing == "never":
+        return False
     offered = [one.tools for one in trajectories if routing == "always" or _grouped(one.tools)]
     return any(hierarchy(tools).routes for tools in offered)
 

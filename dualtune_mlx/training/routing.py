@@ -44,9 +44,9 @@ def views(step: Step, stage: str, hierarchical: bool, number: int = 0) -> Iterat
 
 
 def _routed(step: Step, tree: Node) -> Iterator[View]:
-    if step.call.is_respond and tree.routes:
-        yield View(tree.cards, step)
     if step.call.is_respond:
+        if tree.routes:
+            yield View(tree.cards, step)
         return
     for node, child in pairwise(tree.path(tool_called(step.call, step.tools))):
         yield View(node.cards, replace(step, call=ToolCall(child.label)))

@@ -108,6 +108,16 @@ def test_inspect_shows_only_what_was_asked_for(model, data, options, shown):
     assert len(json_of("inspect", "--model", model, "--data", data / "test.jsonl", "--json", *options)) == shown
 
 
+def test_inspect_shows_the_tools_that_a_stage_is_shown(model, data):
+    options = ("--stage", "selector", "--limit", "1")
+    flat, along = (
+        json_of("inspect", "--model", model, "--data", data / "test.jsonl", "--json", *options, "--routing", routing)[0]
+        for routing in ("never", "always")
+    )
+    assert len(along["ids"]) < len(flat["ids"])
+    assert learned(along) == learned(flat)
+
+
 def test_inspect_shows_where_each_activation_begins(model, data):
     active = {}
     for kind in ("invocation", "turn", "all"):

@@ -52,6 +52,15 @@ def test_it_takes_the_file_that_training_takes(workplace):
 
 
 @pytest.mark.usefixtures("workplace")
+def test_along_the_hierarchy_a_prefix_has_fewer_tools():
+    command = ["plan", "--model", "model", "--data", "data", "--json"]
+    flat, along = (
+        json.loads(CliRunner().invoke(main, [*command, "--routing", routing]).stdout) for routing in ("auto", "always")
+    )
+    assert all(one["prefix_tokens"] < other["prefix_tokens"] for one, other in zip(along, flat, strict=True))
+
+
+@pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
