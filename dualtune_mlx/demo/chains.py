@@ -12,13 +12,13 @@ from dualtune_mlx.demo import results
 from dualtune_mlx.demo.dataset import check_split, check_tools, checked_call, noisy, shuffled_forever, spread
 from dualtune_mlx.demo.draw import SLOT
 from dualtune_mlx.demo.forms import FOLDER, Form, visible_forms
-from dualtune_mlx.demo.joints import JOINTS, is_order, join, places, without_stop
+from dualtune_mlx.demo.joints import JOINTS, SENTENCES, is_order, is_sentence, join, places, without_stop
 from dualtune_mlx.demo.linked import linked, usable
 from dualtune_mlx.demo.plans import Plan
 from dualtune_mlx.demo.slots import draw_slots, surface, values
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall, Trajectory
 
-SHARES = {"single": 0.30, "joined": 0.35, "linked": 0.30, "failed": 0.05}
+SHARES = {"single": 0.20, "joined": 0.40, "linked": 0.35, "failed": 0.05}
 """How the trajectories are shared out over the kinds."""
 
 
@@ -68,16 +68,32 @@ def _singles(
 def _joined(
     forms: Mapping[str, list[Form]], split: str, visible: Mapping[str, Tool], rng: random.Random
 ) -> Iterator[Plan]:
-    """Independent orders in one message; one that ends in free text stands last."""
-    last = _requests(forms, split, visible, rng, is_order)
-    inner = (asked for asked in _requests(forms, split, visible, rng, is_order, without_stop) if not asked.open_ended)
-    for joint in shuffled_forever(JOINTS[split], rng):
+    """Independent orders, or sentences of any form, in one message; one that ends in free text stands last."""
+    orders, sentences = (_Parts(forms, split, visible, rng, wanted) for wanted in (is_order, is_sentence))
+    kinds = [(joint, orders) for joint in JOINTS[split]] + [(joint, sentences) for joint in SENTENCES[split]]
+    for joint, parts in shuffled_forever(kinds, rng):
         *before, end = places(joint)
-        asked = {number: next(inner) for number in before} | {end: next(last)}
+        asked = {number: next(parts.inner) for number in before} | {end: next(parts.last)}
         in_order = [asked[number] for number in sorted(asked)]
         calls = tuple(one.call for one in in_order)
         said = tuple(results.said(call, rng) for call in calls)
         yield Plan(join(joint, [one.text for one in in_order]), calls, said)
+
+
+class _Parts:
+    """Endless requests that can stand anywhere (``inner``) or only at the end (``last``) of a message."""
+
+    def __init__(
+        self,
+        forms: Mapping[str, list[Form]],
+        split: str,
+        visible: Mapping[str, Tool],
+        rng: random.Random,
+        wanted: Callable[[str], bool],
+    ) -> None:
+        self.last = _requests(forms, split, visible, rng, wanted)
+        inner = _requests(forms, split, visible, rng, wanted, without_stop)
+        self.inner = (asked for asked in inner if not asked.open_ended)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ ORDERS = frozenset(_TABLES["orders"].split())
 JOINTS: Mapping[str, list[str]] = _TABLES["joints"]
 """How two to four orders are joined, by split: ``"{1}, then {2}"``. The numbers say what is to be done first."""
 
+SENTENCES: Mapping[str, list[str]] = _TABLES["sentences"]
+"""How two or three whole sentences are joined, by split."""
+
 PLACE = re.compile(r"\{([1-4])\}")
 
 
@@ -31,17 +34,25 @@ def is_order(wording: str) -> bool:
     return plain and not re.search(r"[.!;:] ", wording) and not ALREADY_POLITE.search(wording)
 
 
+def is_sentence(wording: str) -> bool:
+    """Whether a wording, of any form, is a single sentence."""
+    return "\n" not in wording and not re.search(r"[.!?] ", wording)
+
+
 def without_stop(wording: str) -> str:
-    """An order without its full stop."""
+    """An order or a sentence without its full stop."""
     return re.sub(r"(?<=[^.}])[.!]$", "", wording)
 
 
 def join(joint: str, orders: Sequence[str]) -> str:
-    """The orders in their places: with a capital letter, if they have one, only where a sentence begins."""
+    """The orders in their places: with a capital letter, if they have one, only where a sentence begins.
+
+    A question keeps its own mark in place of the joint's.
+    """
 
     def put(place: re.Match[str]) -> str:
         order = orders[int(place[1]) - 1]
         begins = re.search(r"(^|[.!:)\n-]\s*)$", joint[: place.start()])
         return order if begins or order[:2].isupper() else order[0].lower() + order[1:]
 
-    return PLACE.sub(put, joint)
+    return re.sub(r"\?[.,;]", "?", PLACE.sub(put, joint))
