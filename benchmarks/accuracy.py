@@ -52,7 +52,7 @@ SEED = 1
 MAX_TOKENS = 96
 SHORT = 600
 """Characters of a chain that is trained on."""
-EPOCHS = {"router": 1.0, "selector": 1.0, "arguments": 1.0}
+EPOCHS = {"router": 0.65, "selector": 0.65, "arguments": 1.0}
 """Times over the examples of each stage."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
@@ -81,7 +81,7 @@ class Setting:
         return TrainOptions(rank=64, alpha=256.0, learning_rate=1e-3, seed=SEED, **length)
 
 
-FULL = Setting(4000, 2000, test=172)
+FULL = Setting(6400, 3200, test=172)
 QUICK = Setting(120, 40, test=30, tasks=3, steps=6)
 
 
