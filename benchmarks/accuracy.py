@@ -4,20 +4,22 @@
 
 It needs the embedded model, the extra ``demo``, git, node and Python's ``venv``. The servers (filesystem, git, time,
 memory, sqlite, everything) run in a playground (``playground.py``); their tools are the ones that are chosen among.
-Router, selector and argument adapter are trained here on generated requests and chains of calls, which takes more than
-an hour on two CPU cores; what is trained stays in the cache and is not trained again. ``--quick`` takes minutes: too
-few steps to be good at anything, and three of the ten tasks.
+Router, selector and argument adapter are trained here on generated requests and chains of calls, which takes hours on
+two CPU cores; what is trained stays in the cache and is not trained again. ``--quick`` takes minutes: too few steps to
+be good at anything, and three of the ten tasks.
 
-``WAYS`` choose along the hierarchy or among all tools at once (``flat``), with the same adapters, which learned along
-the hierarchy, or with the base model alone. The requests' wordings are never trained on. ``prompt tokens`` are those
-that a request's stages have to read before they write, all stages together, whether they are cached or not;
-``seconds`` is a request with warm prefixes, without the arguments of a wrong tool.
+``WAYS`` choose along the hierarchy or among all tools at once (``flat``), each with a selector that learned exactly
+that, or with the base model alone. The flat selector learns from the same single requests, without the chains: the test
+has single requests only. The argument adapter is the same for both. The test's wordings are never trained on.
+``prompt tokens`` are those that a request's stages have to read before they write, all stages together, whether they
+are cached or not; ``seconds`` is a request with warm prefixes, without the arguments of a wrong tool.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,7 +54,7 @@ SEED = 1
 MAX_TOKENS = 96
 SHORT = 600
 """Characters of a chain that is trained on."""
-EPOCHS = {"router": 0.65, "selector": 0.65, "arguments": 1.0}
+EPOCHS = {"router": 0.65, "selector": 0.5, "arguments": 1.0}
 """Times over the examples of each stage."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
@@ -97,6 +99,10 @@ class Way:
     def routing(self) -> str:
         return "always" if self.hierarchical else "never"
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return STAGES if self.hierarchical else STAGES[1:]
+
 
 OURS, FLAT = Way("hierarchy", True, True), Way("flat", False, True)
 WAYS = (OURS, FLAT, Way("base hierarchy", True, False), Way("base flat", False, False))
@@ -121,11 +127,11 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
     setting = QUICK if quick else FULL
     data = generated(setting, served_tools())
     base = load_model(EMBEDDED)
-    bundle = cache_folder() / "benchmarks" / f"accuracy-{key(data)}"
-    out.print(f"what is trained stays in {bundle}", markup=False, soft_wrap=True)
-    train(base, data, setting, bundle, out)
-    measured = {way.name: measure(base, way, data, bundle, out) for way in WAYS}
-    with opened(base, OURS, bundle) as dualtune:
+    folder = cache_folder() / "benchmarks" / f"accuracy-{key(data)}"
+    out.print(f"what is trained stays in {folder}", markup=False, soft_wrap=True)
+    train(base, data, setting, folder, out)
+    measured = {way.name: measure(base, way, data, folder, out) for way in WAYS}
+    with opened(base, OURS, folder) as dualtune:
         tasks = run_tasks(dualtune, out, TASKS[: setting.tasks])
     value = as_report(measured, tasks, prompt_tokens(base, data.test), data)
     print_report(value, out)
@@ -166,13 +172,26 @@ def key(data: Data) -> str:
     return digest.hexdigest()[:12]
 
 
-def train(base: BaseModel, data: Data, setting: Setting, bundle: Path, out: Console) -> None:
-    """Router, selector and argument adapter, one after the other."""
+def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Console) -> None:
+    """Router, selector and argument adapter, one after the other; then a copy of the bundle gets the flat selector."""
     prompt = Prompt(Template(TEMPLATE), base.tokenizer, CARD)
-    for stage in STAGES:
-        run = Run(Job(stage), base, prompt, data.train, data.valid, bundle, setting.options(stage), hierarchical=True)
+
+    def learn(way: Way, stage: str, examples: Sequence[Trajectory], held_out: Sequence[Trajectory]) -> None:
+        options, bundle = setting.options(stage), folder / way.name
+        run = Run(Job(stage), base, prompt, examples, held_out, bundle, options, hierarchical=way.hierarchical)
         if not run.is_finished:
-            run(partial(trained, out, stage), resume=True)
+            run(partial(trained, out, f"{way.name}, {stage}"), resume=True)
+
+    for stage in STAGES:
+        learn(OURS, stage, data.train, data.valid)
+    if not (folder / FLAT.name).exists():
+        shutil.copytree(folder / OURS.name, folder / FLAT.name, ignore=shutil.ignore_patterns("runs"))
+    learn(FLAT, "selector", single(data.train), single(data.valid))
+
+
+def single(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """The requests that are answered with one call, without its result, or in words."""
+    return [one for one in trajectories if len(one.messages) == 2]
 
 
 def trained(out: Console, title: str, state: Progress) -> None:
@@ -181,11 +200,11 @@ def trained(out: Console, title: str, state: Progress) -> None:
 
 
 @contextmanager
-def opened(base: BaseModel, way: Way, bundle: Path) -> Iterator[DualTune]:
+def opened(base: BaseModel, way: Way, folder: Path) -> Iterator[DualTune]:
     """The engine that goes a way."""
     decoding = Decoding(MAX_TOKENS, grounding="data")
     if way.trained:
-        with DualTune.load(bundle, base, decoding=decoding, routing=way.routing) as dualtune:
+        with DualTune.load(folder / way.name, base, decoding=decoding, routing=way.routing) as dualtune:
             yield dualtune
     else:
         with DualTune.without_adapters(base, TEMPLATE, CARD, way.routing) as dualtune:
@@ -200,7 +219,7 @@ class Measured:
     seconds: tuple[float, ...]
 
 
-def measure(base: BaseModel, way: Way, data: Data, bundle: Path, out: Console) -> Measured:
+def measure(base: BaseModel, way: Way, data: Data, folder: Path, out: Console) -> Measured:
     """Ask for every call of the test data; the arguments of a wrong tool are not written."""
     marks = []
 
@@ -208,7 +227,7 @@ def measure(base: BaseModel, way: Way, data: Data, bundle: Path, out: Console) -
         marks.append(time.perf_counter())
         told(out, way.name, done, total)
 
-    with opened(base, way, bundle) as dualtune:
+    with opened(base, way, folder) as dualtune:
         dualtune.select(data.test[0].messages[:1], data.tools)  # the first call computes prefixes
         marks.append(time.perf_counter())
         report = evaluate_calls(dualtune, data.test, MAX_TOKENS, mark)
@@ -220,16 +239,16 @@ def prompt_tokens(base: BaseModel, test: Sequence[Trajectory]) -> dict[str, dict
     found = {}
     for cards in CARDS:
         prompt = Prompt(Template(TEMPLATE), base.tokenizer, cards)
-        found[cards] = {way.name: mean(read(prompt, one, way.hierarchical) for one in test) for way in (OURS, FLAT)}
+        found[cards] = {way.name: mean(read(prompt, one, way) for one in test) for way in (OURS, FLAT)}
     return found
 
 
-def read(prompt: Prompt, trajectory: Trajectory, hierarchical: bool) -> int:
+def read(prompt: Prompt, trajectory: Trajectory, way: Way) -> int:
     """Tokens before what the stages of a request's call write."""
     total = 0
-    for stage in STAGES if hierarchical else STAGES[1:]:
+    for stage in way.stages:
         for _, step in decisions(trajectory, stage):
-            for view in views(step, stage, hierarchical):
+            for view in views(step, stage, way.hierarchical):
                 stream = prompt.stream(step.messages, step.tools, view.step.call, view.shown)
                 total += stream.last("arguments" if stage == "arguments" else "selector").start
     return total

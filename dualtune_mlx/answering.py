@@ -14,6 +14,8 @@ from dualtune_mlx.tools import Message, Tool
 
 LONGEST = 512
 """Tokens of an answer, where a call does not say otherwise."""
+WANTED = Message("user", "Now tell me the answer in a sentence or two.")
+"""Said behind a tool's result: without it small models go on with calls, as the conversation has them."""
 
 
 def answering(
@@ -28,6 +30,8 @@ def answering(
     """
     if max_tokens < 1:
         raise UsageError("the length of an answer is out of range", got=max_tokens, expected="at least 1 token")
+    if messages[-1].role == "tool":
+        messages += (WANTED,)
     opener, closer = caller.prompt.answer()
     stream = caller.prompt.conversation(messages, tools, caller.tree(tools).cards) + opener
     control, tokenizer = caller.prompt.encoder.control_ids, caller.base.tokenizer

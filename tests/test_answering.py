@@ -8,6 +8,7 @@ import mlx.core as mx
 import pytest
 
 from dualtune_mlx import Tool
+from dualtune_mlx.answering import WANTED
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import Message, ToolCall, as_messages
@@ -37,11 +38,12 @@ def plain(dualtune, tokens, count, never):
     return tokens[-count:]
 
 
-def test_an_answer_is_the_base_models_greedy_text_behind_the_same_conversation(dualtune):
+@pytest.mark.parametrize("talk, asked", [(TALK, (WANTED,)), (TALK[:1], ())], ids=["behind a result", "at once"])
+def test_an_answer_is_the_base_models_greedy_text_behind_the_same_conversation(dualtune, talk, asked):
     dualtune.call(TALK, TOOLS)  # an adapter was active
-    text = "".join(piece.text for piece in dualtune.answer(TALK, TOOLS, max_tokens=12))
+    text = "".join(piece.text for piece in dualtune.answer(talk, TOOLS, max_tokens=12))
     opener = dualtune.prompt.encoder.text("<|im_start|>assistant\n")
-    stream = dualtune.prompt.conversation(as_messages(TALK), TOOLS)
+    stream = dualtune.prompt.conversation(as_messages((*talk, *asked)), TOOLS)
     never = sorted(dualtune.prompt.encoder.control_ids)
     written = plain(dualtune, (*stream.tokens, *opener), 12, never)
     assert text == dualtune.base.tokenizer.decode(written)
@@ -52,7 +54,8 @@ def test_it_shares_the_prefix_with_the_calls(dualtune, monkeypatch):
     prefilled = []
     monkeypatch.setattr(type(dualtune.base), "prefill", lambda self, tokens, cache: prefilled.append(len(tokens)))
     list(dualtune.answer(TALK, TOOLS, max_tokens=1))
-    assert prefilled == []
+    before, all_of_it = (dualtune.prompt.conversation((*TALK, *more), TOOLS) for more in ((), (WANTED,)))
+    assert prefilled == [len(all_of_it) - len(before)]
 
 
 @pytest.mark.parametrize("end", ["<|im_end|>", "eos"])

@@ -57,16 +57,20 @@ def test_every_way_answers_the_same_requests(ran):
     assert value["counters"]["tools"] == len(TOOLS) and value["counters"]["tasks_reached"] == 1
 
 
-def test_all_stages_learn_along_the_hierarchy(ran):
-    bundle = Bundle.open(next(ran[2].glob("benchmarks/accuracy-*")))
-    assert {stage: slot.training["hierarchical"] for (stage, _), slot in bundle.stages.items()} == dict.fromkeys(
+def test_all_stages_learn_along_the_hierarchy_and_the_flat_way_has_a_selector_of_its_own(ran):
+    (folder,) = ran[2].glob("benchmarks/accuracy-*")
+    ours, flat = (Bundle.open(folder / way.name).stages for way in (OURS, FLAT))
+    assert {stage: slot.training["hierarchical"] for (stage, _), slot in ours.items()} == dict.fromkeys(
         ("router", "selector", "arguments"), True
     )
+    assert {stage for (stage, _), slot in flat.items() if slot != ours[stage, ""]} == {"selector"}
+    assert flat["selector", ""].training["hierarchical"] is False
+    assert flat["selector", ""].training["examples"] == 60
 
 
 def test_what_is_trained_is_not_trained_again(ran):
     (first, second), said, _ = ran
-    assert [text.count("loss") for text in said] == [3, 0]
+    assert [text.count("loss") for text in said] == [4, 0]
     assert [row["call"] for row in first["rows"][:4]] == [row["call"] for row in second["rows"][:4]]
 
 
@@ -82,8 +86,8 @@ def test_prompt_tokens_are_those_of_all_stages():
     servers = tuple(Tool(server) for server in "ab")
     flat = before_the_name(tools, ToolCall("a_1", {}, "a"))
     both = before_the_name(servers, ToolCall("a")) + before_the_name(tools[:3], ToolCall("a_1", {}, "a"))
-    assert accuracy.read(prompt, asked, False) == flat  # a tool without parameters has no third stage
-    assert accuracy.read(prompt, asked, True) == both
+    assert accuracy.read(prompt, asked, FLAT) == flat  # a tool without parameters has no third stage
+    assert accuracy.read(prompt, asked, OURS) == both
 
 
 def test_figures_are_right_over_right_and_goals_are_named():
