@@ -18,7 +18,7 @@ from dualtune_mlx.demo.chains import SHARES, generate_chains
 from dualtune_mlx.demo.clock import CITIES
 from dualtune_mlx.demo.draw import SLOT, read_toml
 from dualtune_mlx.demo.forms import SPLITS
-from dualtune_mlx.demo.joints import JOINTS, PLACE, is_order, join, places
+from dualtune_mlx.demo.joints import JOINTS, PLACE, SENTENCES, is_order, is_sentence, join, places
 from dualtune_mlx.demo.linked import CHAINS, Chain, usable
 from dualtune_mlx.demo.results import ARGUMENT, RESULTS
 from dualtune_mlx.demo.slots import slot_names
@@ -101,7 +101,7 @@ def test_no_wording_and_no_joint_is_in_two_splits() -> None:
     for chain in CHAINS:
         splits = [{normalised(wording) for wording in chain.wordings[split]} for split in SPLITS]
         assert len(set.union(*splits)) == sum(map(len, splits)), chain.tools
-    joints = [set(JOINTS[split]) for split in SPLITS]
+    joints = [{*JOINTS[split], *SENTENCES[split]} for split in SPLITS]
     assert len(set.union(*joints)) == sum(map(len, joints))
 
 
@@ -183,6 +183,30 @@ def test_a_chain_without_its_tools_is_left_out() -> None:
 )
 def test_only_plain_orders_are_joined(wording: str, whether: bool) -> None:
     assert is_order(wording) is whether
+
+
+@pytest.mark.parametrize(
+    ("wording", "whether"),
+    [
+        ("What is in {file}?", True),
+        ("{file}, show it", True),
+        ("I lost it. Show {file}", False),
+        ("Here it is:\n{content}", False),
+    ],
+)
+def test_sentences_of_any_form_are_joined(wording: str, whether: bool) -> None:
+    assert is_sentence(wording) is whether
+
+
+def test_questions_and_statements_are_among_the_joined(own: Path) -> None:
+    tools = [VISIBLE["read_file"], VISIBLE["append_insight"]]
+    asked = [one.messages[0].content for one in generate_chains("train", 300, 1, tools, own) if len(calls(one)) > 1]
+    assert any("What is in" in request for request in asked)
+    assert not any("?." in request or "?," in request for request in asked)
+
+
+def test_a_question_keeps_its_mark_in_place_of_the_joints() -> None:
+    assert join("{1}. {2}. {3}", ["What is it?", "Is it on?", "Go"]) == "What is it? Is it on? Go"
 
 
 def test_orders_begin_with_a_capital_letter_only_where_a_sentence_begins() -> None:
