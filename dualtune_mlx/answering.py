@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import mlx.core as mx
 
@@ -14,14 +14,17 @@ from dualtune_mlx.tools import Message, Tool
 
 LONGEST = 512
 """Tokens of an answer, where a call does not say otherwise."""
-WANTED = Message("user", "Now tell me the answer in a sentence or two.")
+WANTED = Message("user", "Now tell me the answer in a sentence.")
 """Said behind a tool's result: without it small models go on with calls, as the conversation has them."""
+PERIOD, REPEATED = 32, 24
+"""Of a text that only repeats itself: its longest period, and the least that is repeated, in tokens."""
 
 
 def answering(
     caller: Caller, messages: tuple[Message, ...], tools: tuple[Tool, ...], max_tokens: int
 ) -> Generator[AnswerText, None, None]:
-    """The most probable answer, token by token, until the turn ends or ``max_tokens`` are written.
+    """The most probable answer, token by token, until the turn ends, it only repeats itself, or ``max_tokens`` are
+    written.
 
     An answer is text: of the control tokens only those that end the turn can be chosen.
 
@@ -42,12 +45,14 @@ def answering(
     stage = Stage("answer")
     with caller.runner.running(stage, stream) as forward:
         tokens = stream.active(stage.name, stage.border)
+        written: list[int] = []
         for _ in range(max_tokens):
             logits = forward.extend(tokens)[-1]
             if never.size:
                 logits[never] = -mx.inf
             token = int(mx.argmax(logits))
-            if token in ends:
+            written.append(token)
+            if token in ends or repeats_itself(written):
                 break
             text.add_token(token)
             if piece := text.last_segment:
@@ -56,3 +61,9 @@ def answering(
     text.finalize()
     if piece := text.last_segment:
         yield AnswerText(piece)
+
+
+def repeats_itself(tokens: Sequence[int]) -> bool:
+    """Whether the last tokens are the same few again and again: three times, and ``REPEATED`` tokens, at least."""
+    lengths = ((period, max(3 * period, REPEATED)) for period in range(1, PERIOD + 1))
+    return any(len(tokens) >= n and tokens[-n:-period] == tokens[period - n :] for period, n in lengths)

@@ -8,7 +8,7 @@ import mlx.core as mx
 import pytest
 
 from dualtune_mlx import Tool
-from dualtune_mlx.answering import WANTED
+from dualtune_mlx.answering import WANTED, repeats_itself
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import Message, ToolCall, as_messages
@@ -69,6 +69,27 @@ def test_the_end_of_the_turn_ends_it(dualtune, monkeypatch, end):
 
     monkeypatch.setattr(type(dualtune.base), "head", head)
     assert "".join(piece.text for piece in dualtune.answer("hi", TOOLS)) == tokenizer.decode([65, 65])
+
+
+def test_an_answer_that_only_repeats_itself_ends(dualtune, monkeypatch):
+    monkeypatch.setattr(type(dualtune.base), "head", lambda *_: mx.where(mx.arange(272) == 65, 1.0, 0.0)[None])
+    assert len("".join(piece.text for piece in dualtune.answer("hi", TOOLS))) < 24
+
+
+@pytest.mark.parametrize(
+    ("tokens", "whether"),
+    [
+        ([1, 2, 3, 4, 5] * 4 + [1, 2, 3, 4], True),
+        ([9, *[1, 2, 3, 4, 5] * 4, 1, 2, 3], False),
+        ([*range(32)] * 3, True),
+        ([*range(32), *range(32)], False),
+        ([*range(33)] * 3, False),
+        ([7] * 23, False),
+        ([5] * 24, True),
+    ],
+)
+def test_what_only_repeats_itself_is_seen(tokens, whether):
+    assert repeats_itself(tokens) is whether
 
 
 @pytest.mark.parametrize("template", ["chatml", "hermes", "llama3", "gemma"])
