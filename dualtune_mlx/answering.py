@@ -1,8 +1,9 @@
-"""An answer in words: the base model goes on from the conversation, with no adapter."""
+"""An answer in words: the base model's, with no adapter, from the requests and the results."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import mlx.core as mx
 
@@ -10,19 +11,18 @@ from dualtune_mlx.calling import Caller
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.events import AnswerText
 from dualtune_mlx.stage import Stage
-from dualtune_mlx.tools import Message, Tool
+from dualtune_mlx.tools import Message
 
 LONGEST = 512
 """Tokens of an answer, where a call does not say otherwise."""
-WANTED = Message("user", "Now tell me the answer in a sentence.")
-"""Said behind a tool's result: without it small models go on with calls, as the conversation has them."""
+RESULTS = "Results:"
+WANTED = "Answer in one sentence, from these results."
+"""What stands before a request's results, and behind the last ones."""
 PERIOD, REPEATED = 32, 24
 """Of a text that only repeats itself: its longest period, and the least that is repeated, in tokens."""
 
 
-def answering(
-    caller: Caller, messages: tuple[Message, ...], tools: tuple[Tool, ...], max_tokens: int
-) -> Generator[AnswerText, None, None]:
+def answering(caller: Caller, messages: tuple[Message, ...], max_tokens: int) -> Generator[AnswerText, None, None]:
     """The most probable answer, token by token, until the turn ends, it only repeats itself, or ``max_tokens`` are
     written.
 
@@ -33,10 +33,8 @@ def answering(
     """
     if max_tokens < 1:
         raise UsageError("the length of an answer is out of range", got=max_tokens, expected="at least 1 token")
-    if messages[-1].role == "tool":
-        messages += (WANTED,)
     opener, closer = caller.prompt.answer()
-    stream = caller.prompt.conversation(messages, tools, caller.tree(tools).cards) + opener
+    stream = caller.prompt.conversation(without_calls(messages), ()) + opener
     control, tokenizer = caller.prompt.encoder.control_ids, caller.base.tokenizer
     ends = {*tokenizer.eos_token_ids, *[token for token in closer[:1] if token in control]}
     never = mx.array(sorted(control - ends), dtype=mx.int32)
@@ -61,6 +59,24 @@ def answering(
     text.finalize()
     if piece := text.last_segment:
         yield AnswerText(piece)
+
+
+def without_calls(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The conversation as one without tools: results stand behind the request that they are for.
+
+    A small model that is shown tools and calls goes on with a call in place of an answer.
+    """
+    turns: list[Message] = []
+    for message in messages:
+        if message.role == "tool":
+            before = turns.pop().content if turns[-1].role == "user" else ""
+            heading = "" if RESULTS in before.splitlines() else f"\n\n{RESULTS}"
+            turns.append(Message("user", f"{before}{heading}\n{message.content}".strip()))
+        elif message.content:
+            turns.append(replace(message, tool_calls=()))
+    if messages[-1].role == "tool":
+        turns.append(Message("user", f"{turns.pop().content}\n\n{WANTED}"))
+    return tuple(turns)
 
 
 def repeats_itself(tokens: Sequence[int]) -> bool:

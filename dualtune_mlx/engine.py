@@ -281,24 +281,20 @@ class DualTune:
             task = self._caller.task(as_messages(messages), as_tools(tools) or (tool,), tool)
             return returned(self._caller.writing(task, decoding)).value
 
-    def answer(
-        self, messages: Messages, tools: Tools, *, max_tokens: int = LONGEST
-    ) -> Generator[AnswerText, None, None]:
+    def answer(self, messages: Messages, *, max_tokens: int = LONGEST) -> Generator[AnswerText, None, None]:
         """The base model's own answer in words, without adapters, piece by piece; greedy, ``max_tokens`` at most.
 
-        It takes its turn as ``stream`` does. ``tools`` are the visible ones, whose keys and values it shares.
+        It is shown the requests and the results, neither tools nor calls. It takes its turn as ``stream`` does.
 
         Raises:
             PromptError: when the conversation cannot be used.
             UsageError: when ``max_tokens`` is below 1, or the engine is closed.
         """
-        return self._answer(as_messages(messages), as_tools(tools), max_tokens)
+        return self._answer(as_messages(messages), max_tokens)
 
-    async def aanswer(
-        self, messages: Messages, tools: Tools, *, max_tokens: int = LONGEST
-    ) -> AsyncGenerator[AnswerText, None]:
+    async def aanswer(self, messages: Messages, *, max_tokens: int = LONGEST) -> AsyncGenerator[AnswerText, None]:
         """``answer`` on a thread of the engine; cancelling the task stops before the next forward pass."""
-        work = partial(self._answer, as_messages(messages), as_tools(tools), max_tokens)
+        work = partial(self._answer, as_messages(messages), max_tokens)
         async with aclosing(self._worker.iterate(self.base.line, work)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -327,10 +323,10 @@ class DualTune:
             yield from self._caller.events(asked)
 
     def _answer(
-        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], max_tokens: int, place: Place | None = None
+        self, messages: tuple[Message, ...], max_tokens: int, place: Place | None = None
     ) -> Generator[AnswerText, None, None]:
         with self._turn(place):
-            yield from answering(self._caller, messages, tools, max_tokens)
+            yield from answering(self._caller, messages, max_tokens)
 
     def _keep_within(self, budget: int) -> None:
         weights: dict[str, mx.array] = tree_flatten(self.base.model.parameters(), destination={})  # type: ignore[assignment]

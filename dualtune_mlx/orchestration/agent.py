@@ -195,7 +195,7 @@ class Agent:
         if self.planner is not None:
             yield from self.planner.speak(need)
             return
-        with closing(self.dualtune.answer(need.messages, need.tools, max_tokens=need.max_tokens)) as pieces:
+        with closing(self.dualtune.answer(need.messages, max_tokens=need.max_tokens)) as pieces:
             for piece in pieces:
                 yield piece.text
 
@@ -205,7 +205,7 @@ class Agent:
                 async for text in texts:
                     yield text
             return
-        async with aclosing(self.dualtune.aanswer(need.messages, need.tools, max_tokens=need.max_tokens)) as pieces:
+        async with aclosing(self.dualtune.aanswer(need.messages, max_tokens=need.max_tokens)) as pieces:
             async for piece in pieces:
                 yield piece.text
 

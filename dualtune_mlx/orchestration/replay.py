@@ -52,7 +52,7 @@ def replayed(transcript: Transcript, dualtune: DualTune) -> Iterator[Compared]:
         yield Compared(f"call {number}", _shown(step.call), _shown(now), _drift(step.call, now))
     last, answer = transcript.steps[-1], transcript.answer
     if answer is not None and answer.by == BASE:
-        pieces = dualtune.answer(last.messages, last.tools, max_tokens=answer.max_tokens)
+        pieces = dualtune.answer(last.messages, max_tokens=answer.max_tokens)
         yield Compared("answer", answer.text, "".join(piece.text for piece in pieces).strip())
 
 

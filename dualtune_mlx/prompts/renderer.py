@@ -98,9 +98,21 @@ class Prompt:
 
     def answer(self) -> tuple[Stream, tuple[int, ...]]:
         """What stands around an answer in words: its opener (spans ``invocation`` and, empty, ``answer``), and
-        the tokens behind it."""
-        pieces = self.template.render("assistant", content=_CONTENT)
-        place = pieces.index(Piece("data", _CONTENT))
+        the tokens behind it.
+
+        Raises:
+            PromptError: when the template has none.
+        """
+        rendered = self.template.render("assistant", content=_CONTENT)
+        pieces = [piece for piece in rendered if piece.kind in ("text", "data")]
+        content = Piece("data", _CONTENT)
+        if content not in pieces:
+            raise PromptError(
+                "the template has no answers in words",
+                where=self.template.name,
+                fix="let a planner answer, or use another template",
+            )
+        place = pieces.index(content)
         before, after = self._encode(pieces[:place]), self._encode(pieces[place + 1 :])
         end = len(before)
         return Stream(before.tokens, (Span("invocation", 0, end), Span("answer", end, end))), after.tokens

@@ -53,10 +53,12 @@ def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
 @pytest.fixture
 def is_alive() -> Callable[[int], bool]:
     def check(pid: int) -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
+        for _ in range(50):  # what was killed is there until its parent has heard of it
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return False
+            time.sleep(0.01)
         return True
 
     return check

@@ -60,7 +60,7 @@ class Engine:
         for event in self.stream(*args, **options):
             yield event
 
-    def answer(self, messages: Any, tools: Any, max_tokens: int) -> Generator[AnswerText, None, None]:
+    def answer(self, messages: Any, max_tokens: int) -> Generator[AnswerText, None, None]:
         self.asked.append(messages)
         for word in self.words.split(" ")[:max_tokens]:
             yield AnswerText(word + " ")
