@@ -133,6 +133,12 @@ class Bundle:
         selector = self.stages.get(("selector", ""))
         return ("router", "") in self.stages or bool(selector and selector.training.get("hierarchical"))
 
+    def regrouped(self, tools: Iterable[Tool]) -> Iterator[tuple[Tool, Tool]]:
+        """The tools that are in another group of their server than when they were trained on, each as it is and was."""
+        known = {(tool.server, tool.name): tool for tool in self.tools}
+        pairs = ((tool, known.get((tool.server, tool.name), tool)) for tool in tools)
+        return ((now, then) for now, then in pairs if now.group != then.group)
+
     def adapter_for(self, stage: str, tool: Tool | None = None) -> tuple[Slot, Adapter] | None:
         """A stage's adapter and its slot: the tool's own, else its server's, else the shared one, else none.
 

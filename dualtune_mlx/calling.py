@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,7 @@ from dualtune_mlx.decoding import (
     only,
     unsure_strings,
 )
-from dualtune_mlx.errors import UsageError
+from dualtune_mlx.errors import BundleError, DualTuneWarning, UsageError
 from dualtune_mlx.events import Candidates, Done, Event, StageBegins, texts
 from dualtune_mlx.hierarchy import Node, hierarchy, search_tree
 from dualtune_mlx.models import BaseModel
@@ -34,6 +35,10 @@ BRANCHES = 3
 """How many branches of a node are kept in view."""
 LIKELY = 0.5
 """From this probability on, a tool's adapter is prepared before the choice is done."""
+
+
+class GroupWarning(DualTuneWarning):
+    """Tools are in other groups of their server than those that the bundle learned to choose in."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +179,15 @@ class Caller:
                 return Chosen(tuple(end.value), usage)
 
     def tree(self, tools: tuple[Tool, ...]) -> Node:
-        """How the tools are chosen among: in a hierarchy, or all at once."""
-        return hierarchy(tools) if self.hierarchical else Node("", tools)
+        """How the tools are chosen among: in a hierarchy, or all at once.
+
+        A ``GroupWarning`` tells of tools that are in other groups than the bundle learned.
+        """
+        if not self.hierarchical:
+            return Node("", tools)
+        if self.bundle is not None and self.bundle.hierarchical:
+            warn_of_groups(self.bundle, tools)
+        return hierarchy(tools)
 
     @property
     def batches(self) -> bool:
@@ -253,6 +265,25 @@ class Caller:
         """Write under a grammar, as text."""
         steps = self.runner.writing(task.stage, task.stream, grammar, decoding)
         return (yield from texts(steps, grammar.spelled, watch, task.frame))
+
+
+def warn_of_groups(bundle: Bundle, tools: Sequence[Tool]) -> None:
+    """Warn where tools are in other groups than a bundle learned: its router was never asked about these."""
+    if not (pairs := list(bundle.regrouped(tools))):
+        return
+    now, then = pairs[0]
+    told = BundleError(
+        f"{len(pairs)} of {len(tools)} tools are in other groups than those that the bundle learned",
+        where=bundle.folder,
+        got=f"{now.name!r} of {now.server or 'no server'} in {_group_of(now)}",
+        expected=_group_of(then),
+        fix="configure the groups as in training, or train router and selector again",
+    )
+    warnings.warn(str(told), GroupWarning, stacklevel=2)
+
+
+def _group_of(tool: Tool) -> str:
+    return f"group {tool.group!r}" if tool.group else "no group"
 
 
 def checked_top_k(top_k: int) -> int:

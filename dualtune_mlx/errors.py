@@ -1,4 +1,4 @@
-"""The errors of the package: every message says what, where, got, expected, and the fix."""
+"""The errors and warnings of the package: every message says what, where, got, expected, and the fix."""
 
 from __future__ import annotations
 
@@ -41,6 +41,10 @@ class DualTuneError(Exception):
         }
         lines = [f"  {key}: {value}" for key, value in details.items() if value is not None]
         return "\n".join([self.what, *lines])
+
+
+class DualTuneWarning(UserWarning):
+    """Something is other than the user will think, and the work goes on; told as an error is."""
 
 
 class UsageError(DualTuneError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.bundle import Bundle, adapter_path
+from dualtune_mlx.calling import GroupWarning
 from dualtune_mlx.errors import AdapterError, BundleError, ModelError
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Template
@@ -59,6 +61,22 @@ def test_tools_keep_the_groups_that_they_were_given(base, empty):
     tools = (replace(READ, group="reading"), NOW)
     empty.with_adapter("selector", "", adapter_for(base.bank, 1, "turn"), FACTS, tools)
     assert Bundle.open(empty.folder).tools == tools
+
+
+def test_groups_that_the_bundle_did_not_learn_are_told(base, empty):
+    learned = (replace(READ, group="files"), replace(LIST, group="files"), NOW)
+    facts = {**FACTS, "hierarchical": True}
+    empty.with_adapter("selector", "", adapter_for(base.bank, 1, "turn"), facts, learned)
+    new = Tool("write", "Write.", PATH, "fs", group="new")
+    with DualTune.load(empty.folder, base) as dualtune:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dualtune.tree((*learned, new))
+        with pytest.warns(GroupWarning, match="(?s)^2 of 3 tools.*'read' of fs in no group.*expected: group 'files'"):
+            dualtune.tree((READ, LIST, NOW))
+    with DualTune.load(empty.folder, base, routing="never") as flat, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        flat.tree((READ, LIST, NOW))
 
 
 def test_the_manifest_says_what_there_is(bundle):

@@ -1,15 +1,19 @@
-"""The command group; errors of ours become messages here, and only here."""
+"""The command group; errors and warnings of ours become messages here, and only here."""
 
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
+from typing import TextIO
 
 import click
 
 from dualtune_mlx import linux
-from dualtune_mlx.errors import DualTuneError, UsageError
+from dualtune_mlx.errors import DualTuneError, DualTuneWarning, UsageError
 
 COMMANDS = {
     "demo": "Train and use two adapters on the embedded example, start to end.",
@@ -46,7 +50,8 @@ class _Lazy(click.Group):
 
     def invoke(self, context: click.Context) -> object:
         try:
-            return super().invoke(context)
+            with _warnings_as_messages():
+                return super().invoke(context)
         except DualTuneError as error:
             click.echo(f"Error: {error}", err=True)
             context.exit(error.exit_code)
@@ -57,6 +62,28 @@ class _Lazy(click.Group):
         if args and args[0] not in COMMANDS:
             raise UsageError("there is no such command", got=args[0], expected=", ".join(COMMANDS))
         return super().resolve_command(context, args)
+
+
+@contextmanager
+def _warnings_as_messages() -> Iterator[None]:
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def told(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, DualTuneWarning):
+                click.echo(f"Warning: {message}", err=True)
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = told
+        yield
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

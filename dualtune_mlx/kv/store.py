@@ -23,7 +23,7 @@ import mlx.nn as nn
 import mlx_lm
 from safetensors import SafetensorError, safe_open
 
-from dualtune_mlx.errors import DualTuneError, UsageError
+from dualtune_mlx.errors import DualTuneError, DualTuneWarning, UsageError
 from dualtune_mlx.files import new_file
 from dualtune_mlx.kv.snapshot import Layers, Snapshot, owned
 
@@ -45,7 +45,7 @@ Probe = Callable[[tuple[int, ...], str], Snapshot]
 T = TypeVar("T")
 
 
-class PrefixWarning(UserWarning):
+class PrefixWarning(DualTuneWarning):
     """A prefix file was ignored."""
 
 

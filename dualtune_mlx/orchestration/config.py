@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dualtune_mlx.errors import UsageError
+from dualtune_mlx.errors import DualTuneWarning, UsageError
 from dualtune_mlx.orchestration.rules import Rule, read_rules
 from dualtune_mlx.orchestration.secrets import Secrets, without_credentials
 from dualtune_mlx.orchestration.variables import Variables
@@ -31,7 +31,7 @@ APPROVALS = ("auto", "ask", "never")
 OUTPUT_LIMIT = 32 * 2**20
 
 
-class ConfigWarning(UserWarning):
+class ConfigWarning(DualTuneWarning):
     """A configuration file says something that has no effect here."""
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import string
+import warnings
 
+import click
 import pytest
 
-from dualtune_mlx.cli.main import COMMANDS
+from dualtune_mlx.cli.main import COMMANDS, main
+from dualtune_mlx.errors import DualTuneWarning
 from tests.cli.conftest import SMALL, dualtune
 
 
@@ -28,6 +31,17 @@ def test_help_lists_every_command():
     for name, text in COMMANDS.items():
         assert name in result.stdout
         assert text.split()[0] in result.stdout
+
+
+def test_warnings_of_ours_are_told_as_errors_are_and_others_as_python_does(monkeypatch):
+    def warn() -> None:
+        warnings.warn("groups differ\n  fix: that", DualTuneWarning, stacklevel=1)
+        warnings.warn("other", FutureWarning, stacklevel=1)
+
+    monkeypatch.setattr(main, "get_command", lambda *asked: click.Command("doctor", callback=warn))
+    with pytest.warns(FutureWarning, match="other"):
+        result = dualtune("doctor")
+    assert result.stderr == "Warning: groups differ\n  fix: that\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
