@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import mlx.core as mx
 import mlx_lm
 
+from dualtune_mlx.answering import repeats_itself
 from dualtune_mlx.errors import ModelError, ServerError, UsageError
 from dualtune_mlx.models import resolve
 from dualtune_mlx.orchestration.steps import Speak
@@ -100,9 +101,14 @@ class LocalPlanner:
             raise ModelError("the planner has no chat template", where=folder, fix="use an instruction-tuned model")
 
     def speak(self, need: Speak) -> Generator[str, None, None]:
+        """It ends where it only repeats itself, as small models do."""
         tokens = encoded(self._tokenizer, chat(need))
+        written: list[int] = []
         with closing(mlx_lm.stream_generate(self._model, self._tokenizer, tokens, need.max_tokens)) as parts:
             for part in parts:
+                written.append(part.token)
+                if repeats_itself(written):
+                    return
                 if part.text:
                     yield part.text
 

@@ -6,9 +6,11 @@ import asyncio
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
+from dualtune_mlx.answering import REPEATED
 from dualtune_mlx.errors import ModelError, ServerError, UsageError
 from dualtune_mlx.orchestration import planner as module
 from dualtune_mlx.orchestration.planner import chat, encoded, open_planner, without_thoughts, worked
@@ -67,6 +69,15 @@ def test_a_local_planner_writes_and_stops(tmp_path):
         return "".join([piece async for piece in worked(planner, ANSWER)])
 
     assert asyncio.run(gathered()) == text
+
+
+def test_a_local_planner_that_only_repeats_itself_ends(tmp_path, monkeypatch):
+    folder = tiny.save(tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(CHATML)
+    planner = open_planner(str(folder))
+    again = (SimpleNamespace(token=number % 2, text="ab"[number % 2]) for number in range(1000))
+    monkeypatch.setattr(module.mlx_lm, "stream_generate", lambda *asked: again)
+    assert len("".join(planner.speak(ANSWER))) == REPEATED - 1
 
 
 class Handler(BaseHTTPRequestHandler):
