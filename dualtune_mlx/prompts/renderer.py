@@ -17,7 +17,7 @@ from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, tool_called
 PREFIXES = 64
 """How many rendered prefixes are kept."""
 REMINDER = 400
-"""Characters of a request that are repeated behind a result."""
+"""Characters of a request, and of the calls made for it, that are repeated with a result."""
 _CONTENT = "…"
 
 
@@ -58,10 +58,13 @@ class Prompt:
         writes = self.template.writes_functions
         functions = [function(tool, label) for label, tool in names.items()] if writes else []
         stream = self._prefix(system, cards, functions)
-        request = ""
+        request, called = "", list[str]()
         for number, message in enumerate(rest):
-            request = message.content if message.role == "user" else request
-            stream += self._message(message, tools, number == 0, _reminder(request))
+            if message.role == "user":
+                request, called = message.content, []
+            called += [self._written(call, tools) for call in message.tool_calls]
+            values = {"is_first": number == 0, "request": _reminder(request), "called": _reminder("; ".join(called))}
+            stream += self._message(message, tools, values)
         return stream
 
     def _prefix(self, system: str, cards: list[str], functions: list[dict[str, Any]]) -> Stream:
@@ -74,26 +77,30 @@ class Prompt:
             self._prefixes[key] = self._span("prefix", "system", **values)
         return self._prefixes[key]
 
-    def _message(self, message: Message, tools: Sequence[Tool], is_first: bool, request: str) -> Stream:
+    def _message(self, message: Message, tools: Sequence[Tool], values: Mapping[str, Any]) -> Stream:
         if message.role == "system":
             raise PromptError("a system message stands inside the conversation", expected="at most one, at the start")
         stream = Stream()
         if message.content or not message.tool_calls:
             calls = bool(message.tool_calls)
-            values = {"content": message.content, "is_first": is_first, "calls": calls, "request": request}
-            stream += self._span(message.role, message.role, **values)
+            stream += self._span(message.role, message.role, content=message.content, calls=calls, **values)
         for call in message.tool_calls:
             past = self.call(call, tools)
             stream += Stream(past.tokens, (Span("assistant", 0, len(past)),))
         return stream
+
+    @staticmethod
+    def _written(call: ToolCall, tools: Sequence[Tool]) -> str:
+        """A call in a line: its label and its arguments."""
+        tool, label = _tool_of(call, tools)
+        return f"{label} {_json(call, tool)}"
 
     def call(self, call: ToolCall, tools: Sequence[Tool]) -> Stream:
         """The assistant's turn that makes a call: spans ``invocation``, ``selector`` and ``arguments``."""
         return self._encode(self._call_pieces(call, *_tool_of(call, tools)))
 
     def _call_pieces(self, call: ToolCall, tool: Tool, label: str) -> list[Piece]:
-        written = json.dumps(in_schema_order(call.arguments, tool.parameters), ensure_ascii=False)
-        values = {"name": label, "arguments": written, "is_respond": call.is_respond, "schema": dict(tool.parameters)}
+        values = {"name": label, "arguments": _json(call, tool), "is_respond": call.is_respond, "schema": dict(tool.parameters)}
         return self.template.render("call", call=values)
 
     def answer(self) -> tuple[Stream, tuple[int, ...]]:
@@ -210,10 +217,14 @@ class Prompt:
         return [token for piece in run for token in encode[piece.kind](piece.value)]
 
 
-def _reminder(request: str) -> str:
-    """A request as a template may repeat it: whole, or its first and last 200 characters."""
+def _reminder(text: str) -> str:
+    """A text as a template may repeat it: whole, or its first and last 200 characters."""
     half = REMINDER // 2
-    return request if len(request) <= REMINDER else f"{request[:half]} … {request[-half:]}"
+    return text if len(text) <= REMINDER else f"{text[:half]} … {text[-half:]}"
+
+
+def _json(call: ToolCall, tool: Tool) -> str:
+    return json.dumps(in_schema_order(call.arguments, tool.parameters), ensure_ascii=False)
 
 
 def in_schema_order(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
