@@ -19,6 +19,11 @@ def moment(draw: Draw) -> Slot:
     return copied(f"{day}T{clock}{draw.rng.choice('+-')}{draw.rng.randint(0, 9):02}:{draw.rng.choice(('00', '30'))}")
 
 
+def hour(draw: Draw) -> Slot:
+    """The time of day of ``{moment}``, as HH:MM."""
+    return copied(str(draw.slots["moment"].value)[11:16])
+
+
 def digest(draw: Draw) -> Slot:
     """A whole commit hash: 40 hex digits."""
     return copied("".join(draw.rng.choices("0123456789abcdef", k=40)))

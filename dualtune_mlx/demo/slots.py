@@ -57,6 +57,7 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "count": _number(2, 100, (3, 5, 10, 20)),
     "inside": links.inside,
     "moment": links.moment,
+    "hour": links.hour,
     "digest": links.digest,
     "augend": links.addend,
     "addend": links.addend,
