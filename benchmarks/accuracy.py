@@ -54,7 +54,7 @@ SEED = 1
 MAX_TOKENS = 96
 SHORT = 600
 """Characters of a chain that is trained on."""
-EPOCHS = {"router": 1.0, "selector": 1.0, "arguments": 1.5}
+EPOCHS = {"router": 0.8, "selector": 1.0, "arguments": 1.2}
 """Times over the examples of each stage."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""

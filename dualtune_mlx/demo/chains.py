@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources.abc import Traversable
 from itertools import islice
 
@@ -20,6 +21,8 @@ from dualtune_mlx.tools import RESPOND, Tool, ToolCall, Trajectory
 
 SHARES = {"single": 0.20, "joined": 0.40, "linked": 0.35, "failed": 0.05}
 """How the trajectories are shared out over the kinds."""
+RELATED = 0.5
+"""How many of the joined messages ask one server alone: what people ask for together mostly belongs together."""
 
 
 def generate_chains(
@@ -69,15 +72,28 @@ def _joined(
     forms: Mapping[str, list[Form]], split: str, visible: Mapping[str, Tool], rng: random.Random
 ) -> Iterator[Plan]:
     """Independent orders, or sentences of any form, in one message; one that ends in free text stands last."""
-    orders, sentences = (_Parts(forms, split, visible, rng, wanted) for wanted in (is_order, is_sentence))
-    kinds = [(joint, orders) for joint in JOINTS[split]] + [(joint, sentences) for joint in SENTENCES[split]]
-    for joint, parts in shuffled_forever(kinds, rng):
+    servers = [visible[tool].server for tool, listed in forms.items() if any(_can_go_on(form, split) for form in listed)]
+
+    @cache
+    def parts_of(server: str | None, wanted: Callable[[str], bool]) -> _Parts:
+        asked = {tool: listed for tool, listed in forms.items() if server in (None, visible[tool].server)}
+        return _Parts(asked, split, visible, rng, wanted)
+
+    kinds = [(joint, is_order) for joint in JOINTS[split]] + [(joint, is_sentence) for joint in SENTENCES[split]]
+    for joint, wanted in shuffled_forever(kinds, rng):
+        related = bool(servers) and rng.random() < RELATED
+        parts = parts_of(rng.choice(servers) if related else None, wanted)
         *before, end = places(joint)
         asked = {number: next(parts.inner) for number in before} | {end: next(parts.last)}
         in_order = [asked[number] for number in sorted(asked)]
         calls = tuple(one.call for one in in_order)
         said = tuple(results.said(call, rng) for call in calls)
         yield Plan(join(joint, [one.text for one in in_order]), calls, said)
+
+
+def _can_go_on(form: Form, split: str) -> bool:
+    """Whether something may follow one of the form's wordings in a message, whatever stands in its slots."""
+    return any(is_order(wording) and not wording.endswith("}") for wording in form.wordings[split])
 
 
 class _Parts:

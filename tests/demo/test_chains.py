@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from dualtune_mlx.demo import dataset
+from dualtune_mlx.demo import chains, dataset
 from dualtune_mlx.demo.chains import SHARES, generate_chains
 from dualtune_mlx.demo.clock import CITIES
 from dualtune_mlx.demo.draw import SLOT, read_toml
@@ -28,7 +28,7 @@ from tests.demo.test_dataset import normalised, server_tools, strings, without_p
 
 SERVERS = ("filesystem", "git", "time", "memory", "sqlite", "everything")
 VISIBLE = {tool.name: without_pinned(tool) for server in SERVERS for tool in server_tools(server)}
-DERIVED = {"inside": {"file", "folder"}, "total": {"augend", "addend"}}
+DERIVED = {"inside": {"file", "folder"}, "total": {"augend", "addend"}, "hour": {"moment"}}
 SQL = re.compile(
     r"\b(SELECT|FROM|WHERE|INSERT|INTO|VALUES|UPDATE|SET|DELETE|CREATE|TABLE|COUNT|INTEGER|PRIMARY|KEY|TEXT|id)\b"
 )
@@ -151,12 +151,19 @@ def test_every_value_of_a_chain_stands_in_the_request_or_in_an_earlier_result(ch
 
 
 def follows(text: str, read: str) -> bool:
-    """Whether a value is copied, a path put together, a place's time zone, or SQL whose words are all there."""
+    """Whether a value is copied, a path put together, a place's time zone, a time, or SQL whose words are all there."""
     folder, _, name = text.rpartition("/")
     zones = {zone for city, zone in CITIES.items() if city in read}
     words = re.findall(r"\w+", SQL.sub("", text)) if SQL.match(text) else [text]
     made_up = all(word in read for word in words) or (folder in read and name in read)
-    return text in read or text in {*zones, "local"} or made_up
+    return text in read or text in {*zones, "local"} or made_up or is_clock_time(text, read)
+
+
+def is_clock_time(text: str, read: str) -> bool:
+    """Whether a time of day was said, on the 12-hour clock or in a word."""
+    word = {"00:00": "midnight", "12:00": "noon"}.get(text, text)
+    hour = re.fullmatch(r"(\d\d):\d\d", text)
+    return hour is not None and (str(int(hour[1]) % 12 or 12) in read or word in read)
 
 
 def test_what_all_tools_answer_is_known() -> None:
@@ -203,6 +210,13 @@ def test_questions_and_statements_are_among_the_joined(own: Path) -> None:
     asked = [one.messages[0].content for one in generate_chains("train", 300, 1, tools, own) if len(calls(one)) > 1]
     assert any("What is in" in request for request in asked)
     assert not any("?." in request or "?," in request for request in asked)
+
+
+def test_what_is_asked_together_mostly_belongs_to_one_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "SHARES", {"single": 0, "joined": 1, "linked": 0, "failed": 0})
+    asked = [{call.server for call in calls(one)} for one in generate_chains("train", 400, 1, list(VISIBLE.values()))]
+    assert 0.5 < sum(len(servers) == 1 for servers in asked) / len(asked) < 0.75
+    assert set.union(*asked) == set(SERVERS)
 
 
 def test_a_question_keeps_its_mark_in_place_of_the_joints() -> None:
