@@ -72,7 +72,7 @@ def _joined(
     forms: Mapping[str, list[Form]], split: str, visible: Mapping[str, Tool], rng: random.Random
 ) -> Iterator[Plan]:
     """Independent orders, or sentences of any form, in one message; one that ends in free text stands last."""
-    servers = [visible[tool].server for tool, listed in forms.items() if any(_can_go_on(form, split) for form in listed)]
+    servers = [visible[tool].server for tool in forms if any(_can_go_on(form, split) for form in forms[tool])]
 
     @cache
     def parts_of(server: str | None, wanted: Callable[[str], bool]) -> _Parts:

@@ -100,8 +100,8 @@ class Prompt:
         return self._encode(self._call_pieces(call, *_tool_of(call, tools)))
 
     def _call_pieces(self, call: ToolCall, tool: Tool, label: str) -> list[Piece]:
-        values = {"name": label, "arguments": _json(call, tool), "is_respond": call.is_respond, "schema": dict(tool.parameters)}
-        return self.template.render("call", call=values)
+        values = {"name": label, "arguments": _json(call, tool), "is_respond": call.is_respond}
+        return self.template.render("call", call={**values, "schema": dict(tool.parameters)})
 
     def answer(self) -> tuple[Stream, tuple[int, ...]]:
         """What stands around an answer in words: its opener (spans ``invocation`` and, empty, ``answer``), and
