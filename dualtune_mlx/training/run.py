@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
 from dualtune_mlx.data.steps import steps
 from dualtune_mlx.decoding import learn_grounding
@@ -74,7 +75,8 @@ class Run:
     """A job with its model, its data and its options; made before anything is trained, so that it can be checked.
 
     ``kept`` are contexts that runs over the same data share; without it a run keeps its own. ``hierarchical``: the
-    tools that the stage is shown are those of one node of their hierarchy.
+    tools that the stage is shown are those of one node of their hierarchy. ``start`` is the adapter that the run goes
+    on from, of the form that the options describe; without it, it begins with a new one.
 
     Raises:
         BundleError: when the bundle belongs to another model, template or kind of tool card.
@@ -93,8 +95,9 @@ class Run:
         team: Team = ALONE,
         kept: ContextCache | None = None,
         hierarchical: bool = False,
+        start: Adapter | None = None,
     ) -> None:
-        self.kept, self.hierarchical = kept, hierarchical
+        self.kept, self.hierarchical, self.start = kept, hierarchical, start
         self.job, self.base, self.prompt, self.options, self.team = job, base, prompt, options, team
         self.bundle = open_or_new(bundle, base, prompt)
         self.folder = Path(bundle) / "runs" / adapter_path(job.stage, job.scope)
@@ -142,7 +145,8 @@ class Run:
         """What trains this run's adapter, nothing done yet."""
         budget = self.options.keep_contexts * GIB
         kept = self.kept or (ContextCache(budget) if budget else None)
-        return Trainer(self.base, self.train.examples, self.validation.examples, self.options, self.team, kept)
+        examples = self.train.examples, self.validation.examples
+        return Trainer(self.base, *examples, self.options, self.team, kept, self.start)
 
     def _started(
         self, checkpoints: Checkpoints, state: TrainState, report: Callback, config: Mapping[str, Any]
@@ -163,6 +167,7 @@ class Run:
             **self.options.to_dict(),
             "hierarchical": self.hierarchical,
             "run": self.key,
+            "start": self.start.content if self.start else "",
             "examples": len(self.train.examples),
             "best_step": trained.best_step,
             "validation_loss": trained.validation_loss,
@@ -213,6 +218,8 @@ class Run:
         for example in (*self.train.examples, *self.validation.examples):
             spans = [(target.start, target.end) for target in example.targets]
             digest.update(repr((example.tokens, example.active, spans)).encode())
+        if self.start:
+            digest.update(self.start.content.encode())
         return digest.hexdigest()
 
 

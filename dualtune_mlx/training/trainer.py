@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from math import ceil, inf, isfinite
 from typing import Any
@@ -14,7 +14,7 @@ import mlx.optimizers as optim
 from mlx.utils import tree_map
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.errors import TrainingError
+from dualtune_mlx.errors import TrainingError, UsageError
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.training.batches import (
     Batch,
@@ -97,7 +97,11 @@ class _Work:
 class Trainer:
     """Trains one adapter; deterministic for a seed.
 
-    ``kept`` may hold contexts from before, and keeps those that this run meets.
+    ``kept`` may hold contexts from before, and keeps those that this run meets. ``start`` is the adapter that the
+    run goes on from, instead of a new one.
+
+    Raises:
+        UsageError: when ``start`` is not what the options say: another rank, scale, activation or other layers.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class Trainer:
         options: TrainOptions,
         team: Team = ALONE,
         kept: ContextCache | None = None,
+        start: Adapter | None = None,
     ) -> None:
         self.kept = kept
         self.base, self.examples, self.validation, self.options, self.team = base, examples, validation, options, team
@@ -129,6 +134,7 @@ class Trainer:
             options.dora,
             options.dropout,
         )
+        self._start = like(self._new, start) if start else self._new
         rate = learning_rate(options.schedule, options.learning_rate, options.warmup, self.steps)
         # Without the correction, mlx's AdamW takes steps 3 to 6 times too long in a run of some hundred steps.
         self._optimizer = optim.AdamW(rate, betas=BETAS, weight_decay=options.weight_decay, bias_correction=True)
@@ -137,7 +143,7 @@ class Trainer:
 
     def fresh(self) -> TrainState:
         """The state before the first step."""
-        weights: Weights = {name: update.parts for name, update in sorted(self._new.layers.items())}
+        weights: Weights = {name: update.parts for name, update in sorted(self._start.layers.items())}
         self._optimizer.init(weights)
         return TrainState(0, weights, _copied(self._optimizer.state), 0, inf, weights)
 
@@ -287,6 +293,36 @@ class Trainer:
             state = _judged(state, self.validation_loss(state.weights))
         adapter = Adapter.from_layers(self._new.config, low_rank(state.best_weights, self.options))
         return Trained(adapter, state.best_step, state.best_loss, ended, history)
+
+
+def like(new: Adapter, start: Adapter) -> Adapter:
+    """The adapter ``start``, after it has been checked that a run which begins with ``new`` can begin with it.
+
+    Raises:
+        UsageError: when its configuration, or a layer's shape, is another one.
+    """
+    got, expected = _form(start), _form(new)
+    if got != expected:
+        at = next(name for name in (*expected, *got) if got.get(name) != expected.get(name))
+        raise UsageError(
+            "the adapter to go on from is not what the options describe",
+            where=at,
+            got=got.get(at),
+            expected=expected.get(at),
+            fix="train with the options that it was trained with, or from a new adapter",
+        )
+    return start
+
+
+def _form(adapter: Adapter) -> dict[str, Any]:
+    """What has to agree: the configuration but for the dropout, and every tensor's shape and type."""
+    config = asdict(replace(adapter.config, dropout=0.0))
+    arrays = {
+        f"{name}.{part}": f"{tuple(array.shape)} {array.dtype}"
+        for name, update in adapter.updates.items()
+        for part, array in update.parts.items()
+    }
+    return {**config, **arrays}
 
 
 def train(
