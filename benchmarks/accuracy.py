@@ -96,7 +96,7 @@ class Setting:
 
 
 FIRST = Round("first", 6400, 3200, SEED, 1e-3, {"router": 0.8, "selector": 1.0, "arguments": 1.2})
-SECOND = Round("second", 1400, 4000, SEED + 1, 7e-4, {"router": 0.9, "selector": 1.0, "arguments": 1.3})
+SECOND = Round("second", 1400, 4000, SEED + 1, 7e-4, {"router": 0.65, "selector": 0.75, "arguments": 1.1})
 FULL = Setting((FIRST, SECOND), test=172)
 QUICK = Setting(
     (replace(FIRST, single=120, chains=40), replace(SECOND, single=40, chains=40)), test=30, tasks=3, steps=6

@@ -145,11 +145,18 @@ class Bundle:
         Raises:
             AdapterError, BundleError: when it cannot be read, or is not the one that was written.
         """
-        scopes = [f"{tool.server}/{tool.name}", tool.server, ""] if tool else [""]
-        for scope in scopes:
-            slot = self.stages.get((stage, scope))
+        return self.adapter_in(stage, f"{tool.server}/{tool.name}" if tool else "")
+
+    def adapter_in(self, stage: str, scope: str) -> tuple[Slot, Adapter] | None:
+        """The adapter of a scope (``server/tool``, ``server`` or "") and its slot, or that of the next wider scope.
+
+        Raises:
+            AdapterError, BundleError: when it cannot be read, or is not the one that was written.
+        """
+        for wider in (scope, scope.partition("/")[0], ""):
+            slot = self.stages.get((stage, wider))
             if slot is not None:
-                return slot, self.load(stage, scope, slot)
+                return slot, self.load(stage, wider, slot)
         return None
 
     def adapters(self) -> Iterator[tuple[Slot, Adapter]]:

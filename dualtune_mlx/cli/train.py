@@ -11,12 +11,13 @@ import mlx.core as mx
 from rich.table import Table
 from rich.text import Text
 
+from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, progress
 from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.data import read_split
-from dualtune_mlx.errors import TrainingError
+from dualtune_mlx.errors import TrainingError, UsageError
 from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import CARDS, Prompt, Template
@@ -24,6 +25,7 @@ from dualtune_mlx.training import PRESETS, STAGES, Finished, Job, Progress, Run,
 from dualtune_mlx.training.config import SHARDS, ConfigFile, TrainConfig, merged
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.memory import GIB
+from dualtune_mlx.training.run import open_for
 from dualtune_mlx.training.team import ALONE
 
 ALL = "all"
@@ -37,6 +39,7 @@ ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 @options.model
 @click.option("--data", metavar="DIR", help="Folder with train.jsonl and valid.jsonl.")
 @click.option("--bundle", metavar="DIR", help="Bundle folder; made when missing.")
+@click.option("--start", metavar="DIR", help="Bundle whose adapters are gone on from, instead of new ones.")
 @click.option("--config", "file", metavar="FILE", help="YAML file with these options, for all stages or for one each.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="What all else is laid over; paper: DualTune's.")
 @click.option("--template", metavar="T", help=f"{options.TEMPLATE_HELP}  [default: {TrainConfig.template}]")
@@ -96,6 +99,7 @@ class Training:
         self.train_set, self.valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
         self.base = load_model(config.model)
         self.prompt = Prompt(Template(config.template), self.base.tokenizer, config.cards)
+        self.start = open_for(config.start, self.base, self.prompt) if config.start else None
         self.kept: dict[float, ContextCache] = {}
         self.hierarchical = config.routing == "always" or (config.routing == "auto" and has_router(config.bundle))
 
@@ -128,13 +132,29 @@ class Training:
         options = config.stages[job.stage]
         data = self.train_set, self.valid_set
         kept = self._kept(options.keep_contexts)
-        run = Run(job, self.base, self.prompt, *data, config.bundle, options, team, kept, self.hierarchical)
+        start = self._start(job)
+        run = Run(job, self.base, self.prompt, *data, config.bundle, options, team, kept, self.hierarchical, start)
         if skip and run.is_finished:
             self.out.print(f"{job.title}: finished before, skipped", markup=False, soft_wrap=True)
             return
         with progress(self.out, f"train {job.title}") as bar:
             finished = run(lambda state: bar(state.step, state.steps, words(state)), resume, config.to_dict())
         self._show(finished, config.bundle, run.folder / "report.html")
+
+    def _start(self, job: Job) -> Adapter | None:
+        """The adapter that serves the job's calls in the bundle that is gone on from."""
+        if self.start is None:
+            return None
+        found = self.start.adapter_in(job.stage, job.scope)
+        if found is None:
+            raise UsageError(
+                "the bundle to go on from has no adapter for this",
+                where=self.start.folder,
+                got=", ".join(stage for stage, _ in self.start.stages),
+                expected=job.title,
+                fix="train this stage without --start",
+            )
+        return found[1]
 
     def _kept(self, gib: float) -> ContextCache | None:
         """The contexts that all stages with this budget share."""

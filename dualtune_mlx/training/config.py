@@ -32,6 +32,7 @@ OPTIONS: Mapping[str, type] = {field.name: type(field.default) for field in fiel
 REQUIRED = ("model", "data", "bundle")
 SETTINGS: Mapping[str, type] = {
     **dict.fromkeys(REQUIRED, str),
+    "start": str,
     "template": str,
     "cards": str,
     "routing": str,
@@ -54,7 +55,8 @@ WRITTEN = {
 class TrainConfig:
     """All that ``dualtune train`` is told but which stage; ``stages`` has the options of each.
 
-    ``data`` and ``bundle`` are folders, as seen from where the command runs.
+    ``data``, ``bundle`` and ``start``, the bundle whose adapters are gone on from, are folders as seen from where the
+    command runs.
     """
 
     model: str
@@ -66,6 +68,7 @@ class TrainConfig:
     routing: str = "auto"
     min_examples: int = 50
     shard: str = "examples"
+    start: str = ""
 
     def __post_init__(self) -> None:
         for name, choices in (("cards", CARDS), ("routing", ROUTINGS), ("shard", SHARDS)):
@@ -73,6 +76,13 @@ class TrainConfig:
         if self.min_examples < 1:
             raise UsageError(
                 "a training setting is out of range", where="min_examples", got=self.min_examples, expected="1 or more"
+            )
+        if self.start and Path(self.start).resolve() == Path(self.bundle).resolve():
+            raise UsageError(
+                "training cannot write into the bundle that it goes on from",
+                where="start",
+                got=self.start,
+                expected="another folder than the bundle's",
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -234,11 +234,17 @@ def hold_out(prepared: Prepared) -> tuple[Prepared, Prepared]:
 
 def open_or_new(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
     """The bundle in a folder, checked against the model and the prompt, or the start of a new one."""
-    template = prompt.template
-    wanted = Bundle(Path(folder), base.name, base.fingerprint, template.name, template.hash, prompt.cards)
-    if not (Path(folder) / MANIFEST).exists():
-        return wanted
-    opened = Bundle.open(folder)
+    there = (Path(folder) / MANIFEST).exists()
+    return open_for(folder, base, prompt) if there else _new(folder, base, prompt)
+
+
+def open_for(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
+    """The bundle in a folder, checked against the model and the prompt.
+
+    Raises:
+        BundleError: when it is missing or damaged, or was made with another model, template or kind of tool card.
+    """
+    opened, wanted = Bundle.open(folder), _new(folder, base, prompt)
     for name in ("fingerprint", "template_hash", "cards"):
         got, expected = getattr(wanted, name), getattr(opened, name)
         if got != expected:
@@ -250,3 +256,8 @@ def open_or_new(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
                 fix="train into a new bundle folder, or with the bundle's own model, template and cards",
             )
     return opened
+
+
+def _new(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
+    template = prompt.template
+    return Bundle(Path(folder), base.name, base.fingerprint, template.name, template.hash, prompt.cards)

@@ -185,6 +185,22 @@ def test_ctrl_c_in_one_of_its_commands_ends_the_demo(tmp_path):
     assert caught.value.exit_code == 130
 
 
+def test_training_goes_on_from_another_bundle(where, tmp_path):
+    good(dualtune("train", "arguments", *where, *SMALL))
+    old = tmp_path / "bundle"
+    where[-1] = newer = tmp_path / "newer"
+    good(dualtune("train", "arguments", "--scope", "fs/read_file", *where, *SMALL, "--start", old))
+    before = stages(old)["arguments"][""]["content"]
+    assert stages(newer)["arguments"]["fs/read_file"]["training"]["start"] == before
+    lacking = dualtune("train", "selector", *where, *SMALL, "--start", old)
+    assert lacking.exit_code == 2
+    assert "no adapter for this" in lacking.stderr and "selector" in lacking.stderr
+    missing = dualtune("train", "selector", *where, *SMALL, "--start", tmp_path / "nowhere")
+    assert missing.exit_code == 1 and "nowhere" in missing.stderr
+    itself = dualtune("train", "arguments", *where, *SMALL, "--start", newer)
+    assert itself.exit_code == 2 and "goes on from" in itself.stderr
+
+
 def test_notes_are_warnings_and_not_endless(model, data, tmp_path, monkeypatch):
     lonely = tmp_path / "data"
     shutil.copytree(data, lonely)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import mlx.core as mx
 import pytest
 import yaml
 
@@ -32,10 +33,10 @@ def base():
 LONG = Trajectory((Message("user", "x" * 500), trajectories(1)[0].messages[1]), TOOLS)
 
 
-def made(base, bundle, job=SELECTOR, options=OPTIONS, train=None, valid=None):
+def made(base, bundle, job=SELECTOR, options=OPTIONS, train=None, valid=None, start=None):
     prompt = Prompt(Template("chatml"), base.tokenizer, "name")
     train = trajectories(20) if train is None else train
-    return Run(job, base, prompt, train, trajectories(6) if valid is None else valid, bundle, options)
+    return Run(job, base, prompt, train, trajectories(6) if valid is None else valid, bundle, options, start=start)
 
 
 @pytest.mark.parametrize("stage", ["router", "selector", "arguments"])
@@ -54,6 +55,25 @@ def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
     assert not base.bank.resident
     assert made(base, tmp_path, Job(stage)).is_finished
     assert not made(base, tmp_path, Job(stage), replace(OPTIONS, seed=1)).is_finished
+
+
+def test_a_run_goes_on_from_an_adapter(base, tmp_path):
+    first = made(base, tmp_path / "first")().trained.adapter
+    run = made(base, tmp_path / "second", start=first)
+    began = run.trainer().fresh().weights
+    assert all(mx.array_equal(began[name]["b"], layer.b) for name, layer in first.layers.items())
+    assert not mx.array_equal(next(iter(began.values()))["b"], 0)
+    new = made(base, tmp_path / "new")()
+    gone_on = run()
+    assert gone_on.trained.history[0].loss < new.trained.history[0].loss
+    assert Bundle.open(tmp_path / "second").stages["selector", ""].training["start"] == first.content
+    assert made(base, tmp_path / "second", start=first).is_finished
+    assert not made(base, tmp_path / "second").is_finished
+    other = made(base, tmp_path / "other", options=replace(OPTIONS, rank=8), start=first)
+    with pytest.raises(UsageError, match="not what the options describe") as raised:
+        other()
+    assert (raised.value.where, raised.value.got, raised.value.expected) == ("rank", 4, 8)
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_accuracy_is_what_the_engine_chooses(base, tmp_path):
