@@ -196,10 +196,16 @@ def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Cons
     prompt = Prompt(Template(TEMPLATE), base.tokenizer, CARD)
 
     def learn(
-        way: Way, stage: str, part: Round, sets: Sequence[Sequence[Trajectory]], bundle: Path, start: Adapter | None
+        way: Way,
+        stage: str,
+        part: Round,
+        examples: Sequence[Trajectory],
+        held_out: Sequence[Trajectory],
+        bundle: Path,
+        start: Adapter | None = None,
     ) -> None:
         options, job = setting.options(stage, part), Job(stage)
-        run = Run(job, base, prompt, *sets, bundle, options, hierarchical=way.hierarchical, start=start)
+        run = Run(job, base, prompt, examples, held_out, bundle, options, hierarchical=way.hierarchical, start=start)
         if not run.is_finished:
             run(partial(trained, out, f"{way.name}, {part.name} round, {stage}"), resume=True)
 
@@ -207,12 +213,11 @@ def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Cons
     for stage in STAGES:
         start = None
         for part, examples, bundle in zip(setting.rounds, data.train, bundles, strict=True):
-            learn(OURS, stage, part, (examples, data.valid), bundle, start)
+            learn(OURS, stage, part, examples, data.valid, bundle, start)
             start = adapter(bundle, stage)
     if not (folder / FLAT.name).exists():
         shutil.copytree(folder / OURS.name, folder / FLAT.name, ignore=shutil.ignore_patterns("runs"))
-    flat = single(data.train[0]), single(data.valid)
-    learn(FLAT, "selector", setting.rounds[0], flat, folder / FLAT.name, None)
+    learn(FLAT, "selector", setting.rounds[0], single(data.train[0]), single(data.valid), folder / FLAT.name)
 
 
 def adapter(bundle: Path, stage: str) -> Adapter:
