@@ -5,13 +5,12 @@
 It needs the embedded model, the extra ``demo``, git, node and Python's ``venv``. The servers (filesystem, git, time,
 memory, sqlite, everything) run in a playground (``playground.py``); their tools are the ones that are chosen among.
 Router, selector and argument adapter are trained here on generated requests and chains of calls, which takes hours on
-two CPU cores; what is trained stays in the cache and is not trained again. They learn in two rounds: from many single
-requests, then, each going on from its own adapter, from new data that is mostly chains. ``--quick`` takes minutes: too
-few steps to be good at anything, and three of the ten tasks.
+two CPU cores; what is trained stays in the cache and is not trained again. ``--quick`` takes minutes: too few steps to
+be good at anything, and three of the ten tasks.
 
 ``WAYS`` choose along the hierarchy or among all tools at once (``flat``), each with a selector that learned exactly
-that, or with the base model alone. The flat selector learns from the first round's single requests, without the chains:
-the test has single requests only. The argument adapter is the same for both. The test's wordings are never trained on.
+that, or with the base model alone. The flat selector learns from the same single requests, without the chains: the test
+has single requests only. The argument adapter is the same for both. The test's wordings are never trained on.
 ``prompt tokens`` are those that a request's stages have to read before they write, all stages together, whether they
 are cached or not; ``seconds`` is a request with warm prefixes, without the arguments of a wrong tool.
 """
@@ -24,9 +23,9 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -34,11 +33,9 @@ from typing import Any
 
 from rich.console import Console
 
-from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.playground import new_playground
 from dualtune_mlx.benchmarks.tasks import START, TASKS, run_tasks
-from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.demo.chains import generate_chains
 from dualtune_mlx.demo.dataset import generate
@@ -57,50 +54,37 @@ SEED = 1
 MAX_TOKENS = 96
 SHORT = 600
 """Characters of a chain that is trained on."""
+EPOCHS = {"router": 0.8, "selector": 1.0, "arguments": 1.2}
+"""Times over the examples of each stage."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
 GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
 
 
 @dataclass(frozen=True)
-class Round:
-    """Trajectories of one request and of several calls, and how often a stage's run goes over its examples."""
-
-    name: str
-    single: int
-    chains: int
-    seed: int
-    learning_rate: float
-    epochs: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Setting:
-    """What is trained on, and what is measured.
+    """Trajectories of one request and of several calls, and what is measured.
 
-    ``valid`` single requests, and a quarter as many chains, decide which state of an adapter is the best one. With
-    ``steps``, every run takes so many.
+    ``valid`` single requests, and a quarter as many chains, decide which state of an adapter is the best one. A run
+    goes over the examples as often as ``EPOCHS`` say, or takes ``steps``.
     """
 
-    rounds: tuple[Round, ...]
+    single: int
+    chains: int
     test: int
     valid: int = 64
     tasks: int = len(TASKS)
     steps: int = 0
 
-    def options(self, stage: str, part: Round) -> TrainOptions:
+    def options(self, stage: str) -> TrainOptions:
         # A short run wants room and a high rate, as in the demo.
-        epochs = 0.0 if self.steps else part.epochs[stage]
+        epochs = 0.0 if self.steps else EPOCHS[stage]
         length: dict[str, Any] = {"steps": self.steps, "epochs": epochs, "validate_every": 0}
-        return TrainOptions(rank=64, alpha=256.0, learning_rate=part.learning_rate, seed=part.seed, **length)
+        return TrainOptions(rank=64, alpha=256.0, learning_rate=1e-3, seed=SEED, **length)
 
 
-FIRST = Round("first", 6400, 3200, SEED, 1e-3, {"router": 0.8, "selector": 1.0, "arguments": 1.2})
-SECOND = Round("second", 1400, 4000, SEED + 1, 7e-4, {"router": 0.65, "selector": 0.75, "arguments": 1.1})
-FULL = Setting((FIRST, SECOND), test=172)
-QUICK = Setting(
-    (replace(FIRST, single=120, chains=40), replace(SECOND, single=40, chains=40)), test=30, tasks=3, steps=6
-)
+FULL = Setting(6400, 3200, test=172)
+QUICK = Setting(120, 40, test=30, tasks=3, steps=6)
 
 
 @dataclass(frozen=True)
@@ -126,10 +110,10 @@ WAYS = (OURS, FLAT, Way("base hierarchy", True, False), Way("base flat", False, 
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on in each round, what the best adapter is chosen by, and what is measured."""
+    """What is trained on, what the best adapter is chosen by, and what is measured."""
 
     tools: tuple[Tool, ...]
-    train: tuple[Sequence[Trajectory], ...] = field(repr=False)
+    train: Sequence[Trajectory] = field(repr=False)
     valid: Sequence[Trajectory] = field(repr=False)
     test: Sequence[Trajectory] = field(repr=False)
 
@@ -164,16 +148,13 @@ def served_tools() -> tuple[Tool, ...]:
 
 def generated(setting: Setting, tools: tuple[Tool, ...]) -> Data:
     """Single requests and chains; the test has single requests, all kinds of tools equally often."""
-
-    def learned(part: Round) -> list[Trajectory]:
-        chains = filter(is_short, generate_chains("train", part.chains, part.seed, tools))
-        return [*generate("train", part.single, part.seed, tools), *chains]
-
+    chains = filter(is_short, generate_chains("train", setting.chains, SEED, tools))
+    train = [*generate("train", setting.single, SEED, tools), *chains]
     valid = [
         *generate("valid", setting.valid, SEED, tools),
         *generate_chains("valid", setting.valid // 4, SEED, tools),
     ]
-    return Data(tools, tuple(map(learned, setting.rounds)), valid, generate("test", setting.test, SEED, tools))
+    return Data(tools, train, valid, generate("test", setting.test, SEED, tools))
 
 
 def is_short(trajectory: Trajectory) -> bool:
@@ -186,44 +167,26 @@ def is_short(trajectory: Trajectory) -> bool:
 def key(data: Data) -> str:
     """Changes when anything changes that is trained on."""
     digest = hashlib.sha256(repr(data.tools).encode())
-    for trajectory in chain(*data.train, data.valid):
+    for trajectory in (*data.train, *data.valid):
         digest.update(json.dumps([asdict(message) for message in trajectory.messages], default=str).encode())
     return digest.hexdigest()[:12]
 
 
 def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Console) -> None:
-    """Router, selector and argument adapter, round by round; then a copy of the bundle gets the flat selector."""
+    """Router, selector and argument adapter, one after the other; then a copy of the bundle gets the flat selector."""
     prompt = Prompt(Template(TEMPLATE), base.tokenizer, CARD)
 
-    def learn(
-        way: Way,
-        stage: str,
-        part: Round,
-        examples: Sequence[Trajectory],
-        held_out: Sequence[Trajectory],
-        bundle: Path,
-        start: Adapter | None = None,
-    ) -> None:
-        options, job = setting.options(stage, part), Job(stage)
-        run = Run(job, base, prompt, examples, held_out, bundle, options, hierarchical=way.hierarchical, start=start)
+    def learn(way: Way, stage: str, examples: Sequence[Trajectory], held_out: Sequence[Trajectory]) -> None:
+        options, bundle = setting.options(stage), folder / way.name
+        run = Run(Job(stage), base, prompt, examples, held_out, bundle, options, hierarchical=way.hierarchical)
         if not run.is_finished:
-            run(partial(trained, out, f"{way.name}, {part.name} round, {stage}"), resume=True)
+            run(partial(trained, out, f"{way.name}, {stage}"), resume=True)
 
-    bundles = [*(folder / part.name for part in setting.rounds[:-1]), folder / OURS.name]
     for stage in STAGES:
-        start = None
-        for part, examples, bundle in zip(setting.rounds, data.train, bundles, strict=True):
-            learn(OURS, stage, part, examples, data.valid, bundle, start)
-            start = adapter(bundle, stage)
+        learn(OURS, stage, data.train, data.valid)
     if not (folder / FLAT.name).exists():
         shutil.copytree(folder / OURS.name, folder / FLAT.name, ignore=shutil.ignore_patterns("runs"))
-    learn(FLAT, "selector", setting.rounds[0], single(data.train[0]), single(data.valid), folder / FLAT.name)
-
-
-def adapter(bundle: Path, stage: str) -> Adapter:
-    """A stage's adapter in a bundle that has it."""
-    opened = Bundle.open(bundle)
-    return opened.load(stage, "", opened.stages[stage, ""])
+    learn(FLAT, "selector", single(data.train), single(data.valid))
 
 
 def single(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
@@ -319,7 +282,7 @@ def as_report(
     ratios["seconds_vs_flat"] = common.ratio(ours.seconds, flat.seconds)
     counters = {
         "tools": len(data.tools),
-        "train": sum(map(len, data.train)),
+        "train": len(data.train),
         "test": len(data.test),
         "prompt_tokens": tokens,
         "tasks_reached": sum(row["reached"] for row in tasks),
