@@ -101,7 +101,8 @@ class Training:
         self.prompt = Prompt(Template(config.template), self.base.tokenizer, config.cards)
         self.start = open_for(config.start, self.base, self.prompt) if config.start else None
         self.kept: dict[float, ContextCache] = {}
-        self.hierarchical = config.routing == "always" or (config.routing == "auto" and has_router(config.bundle))
+        routed = any(has_router(folder) for folder in (config.bundle, config.start) if folder)
+        self.hierarchical = config.routing == "always" or (config.routing == "auto" and routed)
 
     def all(self, resume: bool) -> None:
         """Train every adapter that the data is good for."""

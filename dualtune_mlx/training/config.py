@@ -83,6 +83,7 @@ class TrainConfig:
                 where="start",
                 got=self.start,
                 expected="another folder than the bundle's",
+                fix="name a new folder with --bundle",
             )
 
     def to_dict(self) -> dict[str, Any]:

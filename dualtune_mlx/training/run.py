@@ -253,7 +253,7 @@ def open_for(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
                 where=folder,
                 got=got,
                 expected=expected,
-                fix="train into a new bundle folder, or with the bundle's own model, template and cards",
+                fix="use another bundle folder, or the bundle's own model, template and cards",
             )
     return opened
 

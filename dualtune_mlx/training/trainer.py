@@ -134,7 +134,7 @@ class Trainer:
             options.dora,
             options.dropout,
         )
-        self._start = like(self._new, start) if start else self._new
+        self._start = _fitting(self._new, start) if start else self._new
         rate = learning_rate(options.schedule, options.learning_rate, options.warmup, self.steps)
         # Without the correction, mlx's AdamW takes steps 3 to 6 times too long in a run of some hundred steps.
         self._optimizer = optim.AdamW(rate, betas=BETAS, weight_decay=options.weight_decay, bias_correction=True)
@@ -295,7 +295,7 @@ class Trainer:
         return Trained(adapter, state.best_step, state.best_loss, ended, history)
 
 
-def like(new: Adapter, start: Adapter) -> Adapter:
+def _fitting(new: Adapter, start: Adapter) -> Adapter:
     """The adapter ``start``, after it has been checked that a run which begins with ``new`` can begin with it.
 
     Raises:

@@ -201,6 +201,13 @@ def test_training_goes_on_from_another_bundle(where, tmp_path):
     assert itself.exit_code == 2 and "goes on from" in itself.stderr
 
 
+def test_what_learned_along_a_hierarchy_goes_on_along_it(where, tmp_path):
+    for stage in ("router", "selector"):
+        good(dualtune("train", stage, *where, *SMALL, "--routing", "always"))
+    good(dualtune("train", "selector", *where[:-1], tmp_path / "newer", *SMALL, "--start", tmp_path / "bundle"))
+    assert stages(tmp_path / "newer")["selector"][""]["training"]["hierarchical"] is True
+
+
 def test_notes_are_warnings_and_not_endless(model, data, tmp_path, monkeypatch):
     lonely = tmp_path / "data"
     shutil.copytree(data, lonely)
