@@ -4,9 +4,9 @@
 
 It needs the embedded model, the extra ``demo``, git, node and Python's ``venv``. The servers (filesystem, git, time,
 memory, sqlite, everything) run in a playground (``playground.py``); their tools are the ones that are chosen among.
-Router, selector and argument adapter are trained here on generated requests and chains of calls, which takes hours on
-two CPU cores; what is trained stays in the cache and is not trained again. ``--quick`` takes minutes: too few steps to
-be good at anything, and three of the ten tasks.
+Planner, router, selector and argument adapter are trained here on generated requests and chains of calls, which takes
+hours on two CPU cores; what is trained stays in the cache and is not trained again. ``--quick`` takes minutes: too few
+steps to be good at anything, and three of the ten tasks.
 
 ``WAYS`` choose along the hierarchy or among all tools at once (``flat``), each with a selector that learned exactly
 that, or with the base model alone. The flat selector learns from the same single requests, without the chains: the test
@@ -43,7 +43,7 @@ from dualtune_mlx.engine import DualTune
 from dualtune_mlx.evaluation.calls import METRICS, Report, evaluate_calls
 from dualtune_mlx.models import EMBEDDED, BaseModel, cache_folder, load_model
 from dualtune_mlx.orchestration import connected, read_config
-from dualtune_mlx.prompts import CARDS, Prompt, Template
+from dualtune_mlx.prompts import CARDS, Prompt, Template, span_of
 from dualtune_mlx.tools import Tool, Trajectory
 from dualtune_mlx.training import Job, Progress, Run, TrainOptions
 from dualtune_mlx.training.examples import STAGES, decisions
@@ -54,8 +54,8 @@ SEED = 1
 MAX_TOKENS = 96
 SHORT = 600
 """Characters of a chain that is trained on."""
-EPOCHS = {"router": 0.8, "selector": 1.0, "arguments": 1.2}
-"""Times over the examples of each stage."""
+EPOCHS = {"planner": 0.85, "router": 0.45, "selector": 0.65, "arguments": 1.05, "flat selector": 1.0}
+"""Times over the examples of each stage; the flat selector has fewer."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
 GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
@@ -76,14 +76,15 @@ class Setting:
     tasks: int = len(TASKS)
     steps: int = 0
 
-    def options(self, stage: str) -> TrainOptions:
+    def options(self, name: str) -> TrainOptions:
+        """How the adapter of a name in ``EPOCHS`` is trained."""
         # A short run wants room and a high rate, as in the demo.
-        epochs = 0.0 if self.steps else EPOCHS[stage]
+        epochs = 0.0 if self.steps else EPOCHS[name]
         length: dict[str, Any] = {"steps": self.steps, "epochs": epochs, "validate_every": 0}
         return TrainOptions(rank=64, alpha=256.0, learning_rate=1e-3, seed=SEED, **length)
 
 
-FULL = Setting(6400, 3200, test=172)
+FULL = Setting(5200, 3800, test=172)
 QUICK = Setting(120, 40, test=30, tasks=3, steps=6)
 
 
@@ -101,7 +102,8 @@ class Way:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        return STAGES if self.hierarchical else STAGES[1:]
+        """The stages of a call."""
+        return ("router", "selector", "arguments") if self.hierarchical else ("selector", "arguments")
 
 
 OURS, FLAT = Way("hierarchy", True, True), Way("flat", False, True)
@@ -173,11 +175,12 @@ def key(data: Data) -> str:
 
 
 def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Console) -> None:
-    """Router, selector and argument adapter, one after the other; then a copy of the bundle gets the flat selector."""
+    """All stages, one after the other; then a copy of the bundle gets the flat selector."""
     prompt = Prompt(Template(TEMPLATE), base.tokenizer, CARD)
 
     def learn(way: Way, stage: str, examples: Sequence[Trajectory], held_out: Sequence[Trajectory]) -> None:
-        options, bundle = setting.options(stage), folder / way.name
+        options = setting.options(stage if way.hierarchical else f"{way.name} {stage}")
+        bundle = folder / way.name
         run = Run(Job(stage), base, prompt, examples, held_out, bundle, options, hierarchical=way.hierarchical)
         if not run.is_finished:
             run(partial(trained, out, f"{way.name}, {stage}"), resume=True)
@@ -249,8 +252,8 @@ def read(prompt: Prompt, trajectory: Trajectory, way: Way) -> int:
     for stage in way.stages:
         for _, step in decisions(trajectory, stage):
             for view in views(step, stage, way.hierarchical):
-                stream = prompt.stream(step.messages, step.tools, view.step.call, view.shown)
-                total += stream.last("arguments" if stage == "arguments" else "selector").start
+                stream = prompt.stream(step.messages, step.tools, view.step.call, view.shown, view.step.part)
+                total += stream.last(span_of(stage)).start
     return total
 
 

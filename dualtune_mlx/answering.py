@@ -73,7 +73,7 @@ def without_calls(messages: Sequence[Message]) -> tuple[Message, ...]:
             heading = "" if RESULTS in before.splitlines() else f"\n\n{RESULTS}"
             turns.append(Message("user", f"{before}{heading}\n{message.content}".strip()))
         elif message.content:
-            turns.append(replace(message, tool_calls=()))
+            turns.append(replace(message, tool_calls=(), part=""))
     if messages[-1].role == "tool":
         turns.append(Message("user", f"{turns.pop().content}\n\n{WANTED}"))
     return tuple(turns)

@@ -21,14 +21,14 @@ from dualtune_mlx.decoding import (
     unsure_strings,
 )
 from dualtune_mlx.errors import BundleError, DualTuneWarning, UsageError
-from dualtune_mlx.events import Candidates, Done, Event, StageBegins, texts
+from dualtune_mlx.events import Candidates, Done, Event, Planned, StageBegins, texts
 from dualtune_mlx.hierarchy import Node, hierarchy, search_tree
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import Prompt, Stream
+from dualtune_mlx.prompts import Prompt, Stream, span_of
 from dualtune_mlx.prompts.cards import labels
 from dualtune_mlx.schemas import check_arguments
 from dualtune_mlx.stage import Ran, Stage, StageRunner
-from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall
+from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall
 from dualtune_mlx.usage import StageUsage, Usage
 
 BRANCHES = 3
@@ -54,6 +54,7 @@ class Asked:
     top_k: int
     abstain: float
     decoding: Decoding
+    part: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.abstain <= 1:
@@ -116,7 +117,7 @@ class Caller:
         key = (name, f"{tool.server}/{tool.name}" if tool else "")
         if key not in self.stages:
             found = self.bundle.adapter_for(name, tool) if self.bundle else None
-            span = "selector" if name == "router" else name  # a router writes its choice where a selector does
+            span = span_of(name)
             stage = Stage(span)
             if found:
                 slot, adapter = found
@@ -142,16 +143,16 @@ class Caller:
 
     def events(self, asked: Asked) -> Generator[Event, None, None]:
         """A call, event by event."""
-        chosen = yield from self.choosing(asked.messages, asked.tools, asked.top_k)
+        chosen = yield from self.choosing(asked.messages, asked.tools, asked.top_k, asked.part)
         call = begun(asked, chosen)
         yield Candidates(call.candidates)
         if tool := to_be_written(call):
-            ran = yield from self.writing(self.task(asked.messages, asked.tools, tool), asked.decoding)
+            ran = yield from self.writing(self.task(asked.messages, asked.tools, tool, asked.part), asked.decoding)
             call = with_arguments(call, ran)
         yield Done(call)
 
     def choosing(
-        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], top_k: int
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], top_k: int, part: str = ""
     ) -> Generator[Event, None, Chosen]:
         """The most probable tools, event by event.
 
@@ -168,7 +169,8 @@ class Caller:
             # Among nodes some more than asked for: another branch may lead to the best tool.
             wanted = max(top_k, BRANCHES) if node.routes else top_k
             stage = self.stage(name)
-            names, stream = self.prompt_of(stage).names(shown), self.stream(stage, messages, tools, RESPOND, node)
+            names = self.prompt_of(stage).names(shown)
+            stream = self.stream(stage, messages, tools, RESPOND, shown, part)
             by_label: dict[str, Tool | Node] = dict(zip(labels(shown), node.choices, strict=True))
             by_label[RESPOND.name] = RESPOND
             ran = self.runner.choose(stage, stream, names, wanted, partial(self._expect, by_label))
@@ -202,6 +204,22 @@ class Caller:
             return self.bundle is not None and self.bundle.hierarchical
         return self.routing == "always"
 
+    @property
+    def divides(self) -> bool:
+        """Whether requests are divided into parts: where the bundle has a planner."""
+        return self.bundle is not None and ("planner", "") in self.bundle.stages
+
+    def planning(
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding
+    ) -> Generator[Event, None, None]:
+        """The parts of the last request, event by event; none where it is one as a whole."""
+        stage = self.stage("planner")
+        yield StageBegins("planner")
+        stream = self.stream(stage, messages, tools, PLAN, (PLAN,))
+        task = Task(messages, PLAN, stage, stream, self.prompt_of(stage).frame(PLAN))
+        ran = yield from self._texts(task, self.grammar(task, task.schema(decoding)), decoding)
+        yield Planned(tuple(ran.value["parts"]), Usage({"planner": ran.usage}))
+
     def writing(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
         """One tool's arguments, event by event."""
         yield StageBegins(task.stage.name, task.tool)
@@ -212,17 +230,24 @@ class Caller:
         check_arguments(written.value, task.tool)
         return written
 
-    def task(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool) -> Task:
+    def task(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, part: str = "") -> Task:
         """What is to be written for one tool, among those that it was chosen among."""
         stage = self.stage("arguments", tool)
-        stream = self.stream(stage, messages, tools, tool, self.tree(tools).holding(tool))
+        stream = self.stream(stage, messages, tools, tool, self.tree(tools).holding(tool).cards, part)
         return Task(messages, tool, stage, stream, self.prompt_of(stage).frame(tool))
 
     def stream(
-        self, stage: Stage, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, node: Node
+        self,
+        stage: Stage,
+        messages: tuple[Message, ...],
+        tools: tuple[Tool, ...],
+        tool: Tool,
+        shown: tuple[Tool, ...],
+        part: str = "",
     ) -> Stream:
-        """The tokens up to and with the choice of a node's tool, or of ``respond``; ``tools`` are all there are."""
-        return self.prompt_of(stage).stream(messages, tools, ToolCall(tool.name, {}, tool.server), node.cards)
+        """The tokens up to and with the choice of one of the tools ``shown``, or of ``respond``; ``tools`` are all
+        there are, ``part`` is what of the request is due."""
+        return self.prompt_of(stage).stream(messages, tools, ToolCall(tool.name, {}, tool.server), shown, part)
 
     def grammar(self, task: Task, schema: Mapping[str, Any]) -> ArgumentGrammar:
         """What a task's arguments may be, by its tool's own schema or another one."""

@@ -20,7 +20,7 @@ def call_together(caller: Caller, asked: Sequence[Asked]) -> list[ToolCall]:
     tools, top_k, decoding = asked[0].tools, checked_top_k(asked[0].top_k), asked[0].decoding
     root = Node("", tools)
     stage = caller.stage("selector")
-    streams = [caller.stream(stage, one.messages, tools, RESPOND, root) for one in asked]
+    streams = [caller.stream(stage, one.messages, tools, RESPOND, root.cards, one.part) for one in asked]
     names = caller.prompt_of(stage).names(tools)
     chosen = choose_together(caller.runner, stage, streams, names, top_k)
     by_label = choices(tools)
@@ -29,7 +29,7 @@ def call_together(caller: Caller, asked: Sequence[Asked]) -> list[ToolCall]:
         candidates = tuple((by_label[ranked.name], ranked.probability) for ranked in ran.value)
         calls.append(begun(one, Chosen(candidates, {"selector": ran.usage})))
     tasks = {
-        number: caller.task(one.messages, tools, tool)
+        number: caller.task(one.messages, tools, tool, one.part)
         for number, one in enumerate(asked)
         if (tool := to_be_written(calls[number]))
     }

@@ -32,7 +32,7 @@ from dualtune_mlx.decoding import (
     Options,
 )
 from dualtune_mlx.errors import BundleError, ModelError, UsageError
-from dualtune_mlx.events import AnswerText, Done, Event, returned
+from dualtune_mlx.events import AnswerText, Done, Event, Planned, returned
 from dualtune_mlx.hierarchy import ROUTINGS, Node
 from dualtune_mlx.kv.store import FOLDER as PREFIXES
 from dualtune_mlx.models import BaseModel, load_model
@@ -176,7 +176,14 @@ class DualTune:
         mx.clear_cache()
 
     def call(
-        self, messages: Messages, tools: Tools, *, top_k: int = 1, abstain: float = 0.0, **options: Unpack[Options]
+        self,
+        messages: Messages,
+        tools: Tools,
+        *,
+        top_k: int = 1,
+        abstain: float = 0.0,
+        part: str = "",
+        **options: Unpack[Options],
     ) -> ToolCall:
         """Choose a tool (or ``respond``) and write its arguments.
 
@@ -186,6 +193,7 @@ class DualTune:
             top_k: how many candidates to rank.
             abstain: below this probability of the best candidate no call is made: ``call.abstained`` is true,
                 and ``call.candidates`` is all that there is.
+            part: the words of the last request that the call is to be for, as ``plan`` gives them; "": all of it.
             options: fields of ``Decoding`` that are to be others than the engine's.
 
         Raises:
@@ -193,12 +201,19 @@ class DualTune:
             PromptError, ToolError: when the conversation or a tool cannot be used.
             UsageError: when an option is out of range, or the engine is closed.
         """
-        *_, done = self.stream(messages, tools, top_k=top_k, abstain=abstain, **options)
+        *_, done = self.stream(messages, tools, top_k=top_k, abstain=abstain, part=part, **options)
         assert isinstance(done, Done)
         return done.call
 
     def stream(
-        self, messages: Messages, tools: Tools, *, top_k: int = 1, abstain: float = 0.0, **options: Unpack[Options]
+        self,
+        messages: Messages,
+        tools: Tools,
+        *,
+        top_k: int = 1,
+        abstain: float = 0.0,
+        part: str = "",
+        **options: Unpack[Options],
     ) -> Generator[Event, None, None]:
         """``call``, event by event; the last one is ``Done``.
 
@@ -206,26 +221,40 @@ class DualTune:
         all, and makes no other call meanwhile. To stop before the next token, close the generator (as the end of a
         ``for`` loop does).
         """
-        return self._events(self._asked(messages, tools, top_k, abstain, options))
+        return self._events(self._asked(messages, tools, top_k, abstain, options, part))
 
     async def acall(
-        self, messages: Messages, tools: Tools, *, top_k: int = 1, abstain: float = 0.0, **options: Unpack[Options]
+        self,
+        messages: Messages,
+        tools: Tools,
+        *,
+        top_k: int = 1,
+        abstain: float = 0.0,
+        part: str = "",
+        **options: Unpack[Options],
     ) -> ToolCall:
         """``call`` on a thread of the engine; cancelling the task stops before the next forward pass."""
-        events = self.astream(messages, tools, top_k=top_k, abstain=abstain, **options)
+        events = self.astream(messages, tools, top_k=top_k, abstain=abstain, part=part, **options)
         async with aclosing(events):
             done = [event async for event in events][-1]
         assert isinstance(done, Done)
         return done.call
 
     async def astream(
-        self, messages: Messages, tools: Tools, *, top_k: int = 1, abstain: float = 0.0, **options: Unpack[Options]
+        self,
+        messages: Messages,
+        tools: Tools,
+        *,
+        top_k: int = 1,
+        abstain: float = 0.0,
+        part: str = "",
+        **options: Unpack[Options],
     ) -> AsyncGenerator[Event, None]:
         """``stream`` on a thread of the engine, which does not wait for whoever takes the events.
 
         Cancelling the task, or closing the generator, stops before the next forward pass.
         """
-        asked = self._asked(messages, tools, top_k, abstain, options)
+        asked = self._asked(messages, tools, top_k, abstain, options, part)
         async with aclosing(self._worker.iterate(self.base.line, partial(self._events, asked))) as events:
             async for event in events:
                 yield event
@@ -258,14 +287,20 @@ class DualTune:
             groups = [asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER)]
             return [call for group in groups for call in call_together(self._caller, group)]
 
-    def select(self, messages: Messages, tools: Tools, *, top_k: int = 5) -> list[tuple[Tool, float]]:
+    def select(self, messages: Messages, tools: Tools, *, top_k: int = 5, part: str = "") -> list[tuple[Tool, float]]:
         """The ``top_k`` most probable tools, ``respond`` among them, with exact probabilities."""
         messages, tools = as_messages(messages), as_tools(tools)
         with self._turn():
-            return list(returned(self._caller.choosing(messages, tools, top_k)).candidates)
+            return list(returned(self._caller.choosing(messages, tools, top_k, part)).candidates)
 
     def arguments(
-        self, messages: Messages, tool: Tool | Mapping[str, Any], tools: Tools = (), **options: Unpack[Options]
+        self,
+        messages: Messages,
+        tool: Tool | Mapping[str, Any],
+        tools: Tools = (),
+        *,
+        part: str = "",
+        **options: Unpack[Options],
     ) -> dict[str, Any]:
         """The arguments of one tool; ``tools`` are the visible ones (the tool alone, when left out).
 
@@ -278,8 +313,47 @@ class DualTune:
         if not tool.takes_arguments:
             return {}
         with self._turn():
-            task = self._caller.task(as_messages(messages), as_tools(tools) or (tool,), tool)
+            task = self._caller.task(as_messages(messages), as_tools(tools) or (tool,), tool, part)
             return returned(self._caller.writing(task, decoding)).value
+
+    @property
+    def divides(self) -> bool:
+        """Whether the bundle has a planner, which divides requests into parts."""
+        return self._caller.divides
+
+    def plan(self, messages: Messages, tools: Tools = (), **options: Unpack[Options]) -> tuple[str, ...]:
+        """The parts of the last request, in the order in which they are to be done: words of it, one after the other.
+
+        None where the request is one as a whole, or the bundle has no planner. ``tools`` are those that earlier calls
+        of the conversation were made to.
+
+        Raises:
+            DecodingError: when the plan is not complete within ``max_tokens``.
+            PromptError, UsageError: as ``call``.
+        """
+        if not self.divides:
+            return ()
+        *_, planned = self.planning(messages, tools, **options)
+        assert isinstance(planned, Planned)
+        return planned.parts
+
+    def planning(
+        self, messages: Messages, tools: Tools = (), **options: Unpack[Options]
+    ) -> Generator[Event, None, None]:
+        """``plan``, event by event; the last one is ``Planned``. It takes its turn as ``stream`` does.
+
+        Without a planner in the bundle, the base model divides the request.
+        """
+        return self._planning(as_messages(messages), as_tools(tools), replace(self.decoding, **options))
+
+    async def aplanning(
+        self, messages: Messages, tools: Tools = (), **options: Unpack[Options]
+    ) -> AsyncGenerator[Event, None]:
+        """``planning`` on a thread of the engine; cancelling the task stops before the next forward pass."""
+        work = partial(self._planning, as_messages(messages), as_tools(tools), replace(self.decoding, **options))
+        async with aclosing(self._worker.iterate(self.base.line, work)) as events:
+            async for event in events:
+                yield event
 
     def answer(self, messages: Messages, *, max_tokens: int = LONGEST) -> Generator[AnswerText, None, None]:
         """The base model's own answer in words, without adapters, piece by piece; greedy, ``max_tokens`` at most.
@@ -315,12 +389,27 @@ class DualTune:
             finally:
                 bank.activate(None)
 
-    def _asked(self, messages: Messages, tools: Tools, top_k: int, abstain: float, options: Mapping[str, Any]) -> Asked:
-        return Asked(as_messages(messages), as_tools(tools), top_k, abstain, replace(self.decoding, **options))
+    def _asked(
+        self,
+        messages: Messages,
+        tools: Tools,
+        top_k: int,
+        abstain: float,
+        options: Mapping[str, Any],
+        part: str = "",
+    ) -> Asked:
+        decoding = replace(self.decoding, **options)
+        return Asked(as_messages(messages), as_tools(tools), top_k, abstain, decoding, part)
 
     def _events(self, asked: Asked, place: Place | None = None) -> Generator[Event, None, None]:
         with self._turn(place):
             yield from self._caller.events(asked)
+
+    def _planning(
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding, place: Place | None = None
+    ) -> Generator[Event, None, None]:
+        with self._turn(place):
+            yield from self._caller.planning(messages, tools, decoding)
 
     def _answer(
         self, messages: tuple[Message, ...], max_tokens: int, place: Place | None = None

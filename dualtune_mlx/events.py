@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 from dualtune_mlx.decoding import Step
 from dualtune_mlx.tools import Tool, ToolCall
+from dualtune_mlx.usage import Usage
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class StageBegins:
-    """A stage begins: ``selector``, or ``arguments``, then with the tool that they are for.
+    """A stage begins: ``planner``, ``router``, ``selector``, or ``arguments``, then with the tool that they are for.
 
     Where arguments are written a second time (grounding ``auto``), their stage begins a second time: the arguments
     are the text that came since the last beginning.
@@ -54,7 +55,15 @@ class Done:
     call: ToolCall
 
 
-Event = StageBegins | Candidates | ArgumentText | Done
+@dataclass(frozen=True)
+class Planned:
+    """The parts of a request, as ``DualTune.plan`` returns them, and what they cost; nothing comes after it."""
+
+    parts: tuple[str, ...]
+    usage: Usage
+
+
+Event = StageBegins | Candidates | ArgumentText | Done | Planned
 
 
 def texts(

@@ -87,6 +87,18 @@ class Tool:
 RESPOND = Tool("respond", "No tool is needed: answer the user directly.")
 """The pseudo-tool that stands for an answer in words."""
 
+PLAN = Tool(
+    "plan",
+    "Divide the request into the parts that are to be done one after the other.",
+    {
+        "type": "object",
+        "properties": {"parts": {"type": "array", "items": {"type": "string"}}},
+        "required": ["parts"],
+        "additionalProperties": False,
+    },
+)
+"""The pseudo-tool whose arguments are a plan: the parts of a request, in order; none where it is one as a whole."""
+
 
 @dataclass(frozen=True)
 class ToolServer:
@@ -169,11 +181,17 @@ ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a conversation; an assistant message may carry tool calls."""
+    """One message of a conversation; an assistant message may carry tool calls.
+
+    A user message may know its ``parts``: what of it is to be done one after the other. A message with calls may say
+    which ``part`` of the request they are for; "" is all of it.
+    """
 
     role: str
     content: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    parts: tuple[str, ...] = ()
+    part: str = ""
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -181,6 +199,15 @@ class Message:
         if not isinstance(self.content, str):
             raise DataError(
                 "a message's content is not text", where=f"role {self.role}", got=type(self.content).__name__
+            )
+        if not all(isinstance(part, str) for part in (*self.parts, self.part)):
+            raise DataError("a part of a request is not text", where=f"role {self.role}", got=(*self.parts, self.part))
+        if (self.parts and self.role != "user") or (self.part and not self.tool_calls):
+            raise DataError(
+                "a part of a request stands at the wrong message",
+                where=f"role {self.role}",
+                got=self.part or self.parts,
+                expected='"parts" at the request, "part" at a message with tool_calls',
             )
 
     @classmethod
@@ -191,11 +218,18 @@ class Message:
         if not isinstance(listed, Sequence):
             raise DataError("a message's tool_calls are not a list", got=type(listed).__name__)
         calls = tuple(ToolCall.from_dict(call) for call in listed)
-        return cls(str(value.get("role")), text_of(value.get("content")), calls)
+        parts = value.get("parts") or []
+        if not isinstance(parts, list | tuple):
+            raise DataError("a request's parts are not a list", got=type(parts).__name__)
+        return cls(str(value.get("role")), text_of(value.get("content")), calls, tuple(parts), value.get("part") or "")
 
     def to_dict(self) -> dict[str, Any]:
-        calls = {"tool_calls": [call.to_dict() for call in self.tool_calls]} if self.tool_calls else {}
-        return {"role": self.role, "content": self.content, **calls}
+        beside = {
+            "tool_calls": [call.to_dict() for call in self.tool_calls],
+            "parts": list(self.parts),
+            "part": self.part,
+        }
+        return {"role": self.role, "content": self.content, **{key: item for key, item in beside.items() if item}}
 
 
 def text_of(content: Any) -> Any:

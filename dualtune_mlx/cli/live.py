@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from dualtune_mlx.events import ArgumentText, Candidates, StageBegins
+from dualtune_mlx.events import ArgumentText, Candidates, Planned, StageBegins
 from dualtune_mlx.orchestration.approvals import Answer, Question
 from dualtune_mlx.orchestration.steps import AgentEvent, Called, Ended, Judged, Result, Spoken, SpokenText
 from dualtune_mlx.tools import Tool, ToolCall
@@ -105,6 +105,8 @@ def bar(ranked: tuple[Tool, float]) -> Text:
 def finished(event: AgentEvent) -> Text | None:
     """What stays of an event, where it is worth a line."""
     match event:
+        case Planned(parts, _) if parts:
+            return Text("\n".join(["plan:", *(f"  - {plain(part)}" for part in parts)]), style="magenta")
         case Called(step, call):
             return Text(f"{step}. {one_line(call)}", style="bold cyan") if not call.is_respond else None
         case Judged(action, by, why) if action != "run":

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
+from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall, Trajectory
 
 
 @dataclass(frozen=True)
 class Step:
-    """One decision: what was visible, and the call that followed."""
+    """One decision: what was visible, the part of the request that was due ("" for all of it), and the call."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     call: ToolCall
+    part: str = ""
 
 
 def steps(trajectory: Trajectory) -> Iterator[Step]:
-    """Every decision of a trajectory; an answer in words is the choice of ``respond``."""
+    """Every decision of a trajectory; an answer in words is the choice of ``respond``.
+
+    So is the end of a part that another part follows.
+    """
+    part = ""
     for index, message in enumerate(trajectory.messages):
+        if message.role == "user":
+            part = ""
         if message.role != "assistant":
             continue
         before = trajectory.messages[:index]
+        if part and message.tool_calls and message.part != part:
+            yield Step(before, trajectory.tools, ToolCall(RESPOND.name), part)
+        part = message.part if message.tool_calls else part
         calls = message.tool_calls or (ToolCall(RESPOND.name),)
         for number, call in enumerate(calls):
             earlier = (replace(message, tool_calls=calls[:number]),) if number else ()
-            yield Step((*before, *earlier), trajectory.tools, call)
+            yield Step((*before, *earlier), trajectory.tools, call, part)
+
+
+def plans(trajectory: Trajectory) -> Iterator[Step]:
+    """How every request of a trajectory is divided, as a call of ``PLAN``."""
+    for index, message in enumerate(trajectory.messages):
+        if message.role == "user" and _is_answered(trajectory.messages[index + 1 :]):
+            call = ToolCall(PLAN.name, {"parts": list(message.parts)})
+            yield Step(trajectory.messages[: index + 1], trajectory.tools, call)
+
+
+def _is_answered(after: Sequence[Message]) -> bool:
+    return bool(after) and after[0].role == "assistant"

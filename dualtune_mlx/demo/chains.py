@@ -15,11 +15,12 @@ from dualtune_mlx.demo.draw import SLOT
 from dualtune_mlx.demo.forms import FOLDER, Form, visible_forms
 from dualtune_mlx.demo.joints import JOINTS, SENTENCES, is_order, is_sentence, join, places, without_stop
 from dualtune_mlx.demo.linked import linked, usable
+from dualtune_mlx.demo.marks import unmarked
 from dualtune_mlx.demo.plans import Plan
 from dualtune_mlx.demo.slots import draw_slots, surface, values
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall, Trajectory
 
-SHARES = {"single": 0.20, "joined": 0.40, "linked": 0.35, "failed": 0.05}
+SHARES = {"single": 0.15, "joined": 0.35, "linked": 0.45, "failed": 0.05}
 """How the trajectories are shared out over the kinds."""
 RELATED = 0.5
 """How many of the joined messages ask one server alone: what people ask for together mostly belongs together."""
@@ -88,7 +89,8 @@ def _joined(
         in_order = [asked[number] for number in sorted(asked)]
         calls = tuple(one.call for one in in_order)
         said = tuple(results.said(call, rng) for call in calls)
-        yield Plan(join(joint, [one.text for one in in_order]), calls, said)
+        request, for_calls = unmarked(join(joint, [one.text for one in in_order]))
+        yield Plan(request, calls, said, for_calls)
 
 
 def _can_go_on(form: Form, split: str) -> bool:

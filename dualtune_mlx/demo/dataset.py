@@ -144,11 +144,16 @@ def noisy(wording: str, rng: random.Random) -> str:
     if rng.random() < 0.15 and re.search(r"[^}][.?!]$", wording):
         wording = wording[:-1]
     if rng.random() < 0.2:
-        wording = wording[0].lower() + wording[1:]
+        wording = _small(wording)
     if ALREADY_POLITE.search(wording):
         return wording
     if rng.random() < 0.06:
-        return rng.choice(PREFIXES) + wording[0].lower() + wording[1:]
-    if rng.random() < 0.1 and re.search(r"[a-z]$", wording):
+        return rng.choice(PREFIXES) + _small(wording)
+    if rng.random() < 0.1 and re.search(r"[a-z]»?$", wording):
         return wording + rng.choice(SUFFIXES)
     return wording
+
+
+def _small(wording: str) -> str:
+    """The wording with a small first letter, also within the mark of a part (``marks``)."""
+    return re.sub(r"^(«[\d*]*:?)?.", lambda begin: begin[0].lower(), wording)

@@ -8,6 +8,7 @@ from typing import Any
 
 from dualtune_mlx.demo.dataset import ALREADY_POLITE
 from dualtune_mlx.demo.draw import read_toml
+from dualtune_mlx.demo.marks import marked
 
 _TABLES: Mapping[str, Any] = read_toml("joints.toml")
 ORDERS = frozenset(_TABLES["orders"].split())
@@ -45,7 +46,7 @@ def without_stop(wording: str) -> str:
 
 
 def join(joint: str, orders: Sequence[str]) -> str:
-    """The orders in their places: with a capital letter, if they have one, only where a sentence begins.
+    """The orders in their places, marked: with a capital letter, if they have one, only where a sentence begins.
 
     A question keeps its own mark in place of the joint's.
     """
@@ -53,6 +54,6 @@ def join(joint: str, orders: Sequence[str]) -> str:
     def put(place: re.Match[str]) -> str:
         order = orders[int(place[1]) - 1]
         begins = re.search(r"(^|[.!:)\n-]\s*)$", joint[: place.start()])
-        return order if begins or order[:2].isupper() else order[0].lower() + order[1:]
+        return marked(order if begins or order[:2].isupper() else order[0].lower() + order[1:], int(place[1]))
 
-    return re.sub(r"\?[.,;]", "?", PLACE.sub(put, joint))
+    return re.sub(r"\?»[.,;]", "?»", PLACE.sub(put, joint))

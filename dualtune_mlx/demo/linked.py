@@ -11,6 +11,7 @@ from dualtune_mlx.demo import results
 from dualtune_mlx.demo.dataset import checked_call, noisy, shuffled_forever
 from dualtune_mlx.demo.draw import read_toml
 from dualtune_mlx.demo.joints import JOINTS, join, places
+from dualtune_mlx.demo.marks import unmarked
 from dualtune_mlx.demo.plans import Plan
 from dualtune_mlx.demo.slots import draw_slots, slot_names, surface, values
 from dualtune_mlx.tools import Tool
@@ -21,7 +22,8 @@ class Chain:
     """Some calls in their order, and how people ask for them all.
 
     A call has a ``tool`` and a pattern of ``arguments``; with a ``result``, the slots in it are those that later
-    arguments need. ``steps`` are orders for each call, which the joints of training put together.
+    arguments need. ``steps`` are orders for each call, which the joints of training put together; in whole sentences
+    the parts are marked (``marks``).
     """
 
     calls: tuple[Mapping[str, Any], ...]
@@ -51,7 +53,8 @@ class Chain:
             results.with_arguments(surface(said, slots), call, rng) if said else results.said(call, rng)
             for call, said in zip(calls, told, strict=True)
         )
-        return Plan(surface(wording, slots), tuple(calls), tuple(answers))
+        request, parts = unmarked(wording)
+        return Plan(surface(request, slots), tuple(calls), tuple(answers), tuple(surface(part, slots) for part in parts))
 
 
 def _chain(table: Mapping[str, Any]) -> Chain:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from dualtune_mlx.demo import results
 from dualtune_mlx.demo.draw import read_toml
+from dualtune_mlx.demo.marks import in_order
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 
 _ANSWERS = read_toml("answers.toml")
@@ -14,11 +15,15 @@ _ANSWERS = read_toml("answers.toml")
 
 @dataclass(frozen=True)
 class Plan:
-    """A request, the calls that it needs, and what the tools say to each; ``failed`` where the last call failed."""
+    """A request, the calls that it needs, and what the tools say to each; ``failed`` where the last call failed.
+
+    ``parts`` are the words of the request that each call is for; none where it is one as a whole.
+    """
 
     request: str
     calls: tuple[ToolCall, ...]
     results: tuple[str, ...]
+    parts: tuple[str, ...] = ()
     failed: bool = False
 
     def failing(self, rng: random.Random) -> Plan:
@@ -29,8 +34,10 @@ class Plan:
 
     def trajectory(self, tools: tuple[Tool, ...], rng: random.Random) -> Trajectory:
         """The conversation, which ends with an answer in words."""
-        messages = [Message("user", self.request)]
-        for call, result in zip(self.calls, self.results, strict=True):
-            messages += [Message("assistant", "", (call,)), Message("tool", result)]
+        parts = in_order(self.parts)
+        messages = [Message("user", self.request, parts=parts)]
+        for_calls = self.parts[: len(self.calls)] if parts else [""] * len(self.calls)  # fewer where one failed
+        for call, result, part in zip(self.calls, self.results, for_calls, strict=True):
+            messages += [Message("assistant", "", (call,), part=part), Message("tool", result)]
         answer = rng.choice(_ANSWERS["failed" if self.failed else "done"])
         return Trajectory((*messages, Message("assistant", answer)), tools)

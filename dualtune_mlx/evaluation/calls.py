@@ -83,14 +83,14 @@ def evaluate_calls(
 def _score(dualtune: DualTune, step: Step, max_tokens: int) -> Scored:
     request = next(message.content for message in reversed(step.messages) if message.role == "user")
     gold = step.call if step.call.is_respond else replace(step.call, server=tool_called(step.call, step.tools).server)
-    ((tool, confidence),) = dualtune.select(step.messages, step.tools, top_k=1)
+    ((tool, confidence),) = dualtune.select(step.messages, step.tools, top_k=1, part=step.part)
     scored = Scored(request, gold, ToolCall(tool.name, {}, tool.server, confidence))
     if not scored.right("tool"):
         return replace(scored, failure="another tool: its arguments were not written")
     if step.call.is_respond:
         return scored
     try:
-        arguments = dualtune.arguments(step.messages, tool, step.tools, max_tokens=max_tokens)
+        arguments = dualtune.arguments(step.messages, tool, step.tools, part=step.part, max_tokens=max_tokens)
     except (DecodingError, ToolError) as error:
         return replace(scored, failure=error.what)
     return replace(scored, predicted=replace(scored.predicted, arguments=arguments))

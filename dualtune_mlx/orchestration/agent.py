@@ -15,7 +15,7 @@ from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualtune_mlx.events import Done
+from dualtune_mlx.events import Done, Event, Planned
 from dualtune_mlx.models import cache_folder
 from dualtune_mlx.orchestration.approvals import Answer, Ask, Policy, Question
 from dualtune_mlx.orchestration.client import Toolbox
@@ -26,6 +26,7 @@ from dualtune_mlx.orchestration.steps import (
     AgentEvent,
     Approve,
     Choose,
+    Divide,
     Ended,
     Execute,
     Need,
@@ -122,7 +123,8 @@ class Agent:
     @contextmanager
     def _run(self, task: Messages) -> Iterator[Run]:
         messages, watch, planned = as_messages(task), Watch(self.limits), self.planner is not None
-        loop = Loop(messages, self.policy, watch, self._visible, self.toolbox.whole, planned, self.dry_run)
+        divided = self.dualtune.divides and not planned
+        loop = Loop(messages, self.policy, watch, self._visible, self.toolbox.whole, planned, divided, self.dry_run)
         transcript = new_transcript(self.transcripts, messages, self.dualtune, planned)
         with transcript as recorder, closing(loop.run()) as steps:
             yield Run(steps, recorder, watch)
@@ -134,10 +136,12 @@ class Agent:
         """Meet a need of the loop, event by event."""
         watch = run.watch
         match need:
-            case Choose(messages, tools):
-                with closing(self.dualtune.stream(messages, tools, top_k=TOP_K)) as events:
+            case Divide() | Choose():
+                with closing(self._modelled(need)) as events:
                     for event in events:
-                        if isinstance(event, Done):
+                        if isinstance(event, Planned):
+                            run.met = event
+                        elif isinstance(event, Done):
                             run.met = event.call
                         else:
                             yield event
@@ -164,10 +168,12 @@ class Agent:
         """``_met`` for asynchronous code."""
         watch = run.watch
         match need:
-            case Choose(messages, tools):
-                async with aclosing(self.dualtune.astream(messages, tools, top_k=TOP_K)) as events:
+            case Divide() | Choose():
+                async with aclosing(self._amodelled(need)) as events:
                     async for event in events:
-                        if isinstance(event, Done):
+                        if isinstance(event, Planned):
+                            run.met = event
+                        elif isinstance(event, Done):
                             run.met = event.call
                         else:
                             yield event
@@ -190,6 +196,17 @@ class Agent:
                         yield SpokenText(purpose, text)
                         watch.check_time()
                 run.met = self._spoken(need, written)
+
+    def _modelled(self, need: Divide | Choose) -> Generator[Event, None, None]:
+        """A plan or a call as the function-calling model writes it, event by event."""
+        if isinstance(need, Divide):
+            return self.dualtune.planning(need.messages, need.tools)
+        return self.dualtune.stream(need.messages, need.tools, top_k=TOP_K, part=need.part)
+
+    def _amodelled(self, need: Divide | Choose) -> AsyncGenerator[Event, None]:
+        if isinstance(need, Divide):
+            return self.dualtune.aplanning(need.messages, need.tools)
+        return self.dualtune.astream(need.messages, need.tools, top_k=TOP_K, part=need.part)
 
     def _pieces(self, need: Speak) -> Generator[str, None, None]:
         if self.planner is not None:

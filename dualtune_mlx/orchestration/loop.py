@@ -1,4 +1,4 @@
-"""The agent's loop: call, execute, append, ask again, until ``respond``.
+"""The agent's loop: call, execute, append, ask again, until ``respond``; for each part of the task, if it has parts.
 
 It is a generator that does nothing itself: it yields events, and needs that whoever drives it meets. So the same loop
 runs synchronously, asynchronously, and in tests without a model.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from dualtune_mlx.errors import DualTuneError
+from dualtune_mlx.events import Planned
 from dualtune_mlx.orchestration.approvals import Policy, Question
 from dualtune_mlx.orchestration.limits import History, Stop, Watch
 from dualtune_mlx.orchestration.results import ToolResult
@@ -18,6 +19,7 @@ from dualtune_mlx.orchestration.steps import (
     Approve,
     Called,
     Choose,
+    Divide,
     Ended,
     Execute,
     Judged,
@@ -28,6 +30,7 @@ from dualtune_mlx.orchestration.steps import (
     Visible,
 )
 from dualtune_mlx.tools import Message, Tool, ToolCall, tool_called
+from dualtune_mlx.usage import Usage
 
 Steps = Generator[AgentEvent | Need, Any, None]
 DRY = "dry run"
@@ -43,7 +46,8 @@ class Loop:
         watch: the limits.
         visible: the tools of now.
         whole: a call as it would be sent, its arguments checked; raises a ``DualTuneError`` where it may not be.
-        planned: whether there is to be a plan first.
+        planned: whether there is to be a plan in words first.
+        divided: whether the task is to be divided into parts first.
         dry: end at the first call instead of making it.
     """
 
@@ -55,10 +59,11 @@ class Loop:
         visible: Callable[[], tuple[Tool, ...]],
         whole: Callable[[ToolCall], ToolCall],
         planned: bool = False,
+        divided: bool = False,
         dry: bool = False,
     ) -> None:
         self.messages, self.policy, self.watch = messages, policy, watch
-        self._visible, self._whole, self._planned, self._dry = visible, whole, planned, dry
+        self._visible, self._whole, self._planned, self._divided, self._dry = visible, whole, planned, divided, dry
         self._tools: tuple[Tool, ...] = ()
         self._history = History()
         self._always: list[tuple[Tool, Any]] = []
@@ -82,27 +87,48 @@ class Loop:
         if self._planned:
             plan = yield from self._speak("plan")
             self.messages += (Message("assistant", plan),)
+        for part in (yield from self._parts()):
+            yield from self._do(part)
+            if self._failed:  # what follows may need what could not be done
+                break
+        self.watch.check()
+        return (yield from self._speak("answer"))
+
+    def _parts(self) -> Generator[AgentEvent | Need, Any, tuple[str, ...]]:
+        """What is to be done one after the other; "" is the whole task."""
+        if not self._divided:
+            return ("",)
+        self.watch.check()
+        planned: Planned = yield Divide(self.messages, self._tools)
+        self._count(planned.usage)
+        yield planned
+        return planned.parts or ("",)
+
+    def _do(self, part: str) -> Generator[AgentEvent | Need, Any, None]:
+        """Calls for a part of the task, until the model chooses ``respond``."""
         while True:
             self.watch.check()
-            chosen: ToolCall = yield Choose(self.messages, self._tools)
-            self.watch.tokens += chosen.usage.decoded_tokens + chosen.usage.forced_tokens
-            yield Called(self.watch.steps + 1, chosen)
+            chosen: ToolCall = yield Choose(self.messages, self._tools, part)
+            self._count(chosen.usage)
+            yield Called(self.watch.steps + 1, chosen, part)
             if chosen.is_respond:
-                self.watch.check()
-                return (yield from self._speak("answer"))
+                return
             self.watch.check_steps()
             call = ToolCall(chosen.name, chosen.arguments, chosen.server)
             self._history.add(call)
             self.watch.steps += 1
             result = yield from self._made(call)
             yield result
-            self.messages += (Message("assistant", tool_calls=(call,)), Message("tool", result.text))
+            self.messages += (Message("assistant", tool_calls=(call,), part=part), Message("tool", result.text))
             if result.is_error and self._failed:
                 raise Stop(
                     "failed", f"two calls in a row failed; the last, {call.server}/{call.name}: {result.details}"
                 )
             self._failed = result.is_error
             yield from self._look()
+
+    def _count(self, usage: Usage) -> None:
+        self.watch.tokens += usage.decoded_tokens + usage.forced_tokens
 
     def _look(self) -> Generator[AgentEvent, Any, None]:
         tools = self._visible()

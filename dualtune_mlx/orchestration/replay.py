@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,8 @@ class Compared:
 
 
 def replayed(transcript: Transcript, dualtune: DualTune) -> Iterator[Compared]:
-    """Every call, each in the conversation that was recorded, and the answer where the base model wrote it.
+    """The parts of the task, every call, each in the conversation that was recorded, and the answer where the base
+    model wrote it.
 
     Raises:
         DataError: when the transcript has no step, or is another model's.
@@ -47,8 +48,11 @@ def replayed(transcript: Transcript, dualtune: DualTune) -> Iterator[Compared]:
         raise DataError(
             "the transcript is another model's", got=transcript.header.get("model"), expected=dualtune.base.name
         )
+    if transcript.parts is not None:
+        now_parts = dualtune.plan(transcript.task, transcript.steps[0].tools)
+        yield Compared("parts", list(transcript.parts), list(now_parts))
     for number, step in enumerate(transcript.steps, 1):
-        now = dualtune.call(step.messages, step.tools, top_k=TOP_K)
+        now = dualtune.call(step.messages, step.tools, top_k=TOP_K, part=step.part)
         yield Compared(f"call {number}", _shown(step.call), _shown(now), _drift(step.call, now))
     last, answer = transcript.steps[-1], transcript.answer
     if answer is not None and answer.by == BASE:
@@ -68,11 +72,12 @@ def learn(transcript: Transcript, folder: Path) -> bool:
     good = [step for step in transcript.steps if step.result is not None and not step.result.is_error]
     if not good:
         raise UsageError("the transcript has nothing to learn from", expected="at least one call that succeeded")
-    messages = list(transcript.task)
+    *before, task = transcript.task
+    messages = [*before, replace(task, parts=transcript.parts or ())]
     for step in good:
         assert step.result is not None
         call = ToolCall(step.call.name, step.call.arguments, step.call.server)
-        messages += [Message("assistant", tool_calls=(call,)), Message("tool", step.result.text)]
+        messages += [Message("assistant", tool_calls=(call,), part=step.part), Message("tool", step.result.text)]
     if transcript.answer is not None:
         messages.append(Message("assistant", transcript.answer.text))
     tools: dict[tuple[str, str], Tool] = {(t.server, t.name): t for step in good for t in step.tools}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dualtune_mlx.events import ArgumentText, Candidates, StageBegins
+from dualtune_mlx.events import ArgumentText, Candidates, Planned, StageBegins
 from dualtune_mlx.orchestration.approvals import Question
 from dualtune_mlx.tools import Message, Tool, ToolCall
 
@@ -19,10 +19,11 @@ class Visible:
 
 @dataclass(frozen=True)
 class Called:
-    """The model has written a call, or chosen ``respond``."""
+    """The model has written a call, or chosen ``respond``, for a part of the task ("" for all of it)."""
 
     step: int
     call: ToolCall
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,26 @@ class Ended:
         return self.reason in ("answered", "dry run")
 
 
-AgentEvent = StageBegins | Candidates | ArgumentText | Visible | Called | Judged | Result | SpokenText | Spoken | Ended
+AgentEvent = (
+    StageBegins | Candidates | ArgumentText | Visible | Planned | Called | Judged | Result | SpokenText | Spoken | Ended
+)
+
+
+@dataclass(frozen=True)
+class Divide:
+    """Needed: the parts of the task (``Planned``)."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
 
 
 @dataclass(frozen=True)
 class Choose:
-    """Needed: the next call (a ``ToolCall``)."""
+    """Needed: the next call (a ``ToolCall``) for a part of the task ("" for all of it)."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,4 +130,4 @@ class Speak:
     max_tokens: int
 
 
-Need = Choose | Approve | Execute | Speak
+Need = Divide | Choose | Approve | Execute | Speak

@@ -1,8 +1,9 @@
 """Transcripts: a JSON object a line, each written when it happens, so that what was interrupted can be read too.
 
 The first line has the version, the task and what the run was made with; then ``tools`` (whenever they change),
-``plan``, and for every step ``call`` (candidates with probabilities, arguments, usage), ``approval`` and ``result``
-(as the model was shown it); at the end ``answer`` and ``end``. Every line has its time.
+``plan`` (in words) or ``parts`` (of the task), and for every step ``call`` (candidates with probabilities, arguments,
+usage), ``approval`` and ``result`` (as the model was shown it); at the end ``answer`` and ``end``. Every line has its
+time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from dualtune_mlx.errors import DataError, DualTuneError, UsageError
+from dualtune_mlx.events import Planned
 from dualtune_mlx.orchestration.steps import AgentEvent, Called, Ended, Judged, Result, Spoken, Visible
 from dualtune_mlx.tools import Message, Tool, ToolCall
 
@@ -32,10 +34,13 @@ def as_json(event: AgentEvent) -> dict[str, Any] | None:
     match event:
         case Visible(tools):
             return {"event": "tools", "tools": [tool.to_dict() for tool in tools]}
-        case Called(step, call):
+        case Planned(parts, usage):
+            return {"event": "parts", "parts": list(parts), "usage": usage.to_dict()}
+        case Called(step, call, part):
             return {
                 "event": "call",
                 "step": step,
+                "part": part,
                 "server": call.server,
                 "name": call.name,
                 "arguments": dict(call.arguments),
@@ -109,20 +114,26 @@ def new_transcript(folder: Path, messages: tuple[Message, ...], dualtune: DualTu
 
 @dataclass(frozen=True)
 class Past:
-    """A step of a transcript: what was visible, the call, and the result, if it came to that."""
+    """A step of a transcript: what was visible, the call, the part of the task that it was for ("" for all of it), and
+    the result, if it came to that."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     call: ToolCall
+    part: str = ""
     result: Result | None = None
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """A transcript that was read: its header, what was asked, its steps, its answer if it has one, how it ended."""
+    """A transcript that was read: its header, what was asked, its steps, its answer if it has one, how it ended.
+
+    ``parts`` are those that the task was divided into; None where that was not asked.
+    """
 
     header: Mapping[str, Any]
     task: tuple[Message, ...]
+    parts: tuple[str, ...] | None
     steps: tuple[Past, ...]
     answer: Spoken | None
     reason: str
@@ -146,7 +157,7 @@ def read_transcript(path: str | Path) -> Transcript:
         messages = task = tuple(Message.from_dict(message) for message in header["messages"])
         tools: tuple[Tool, ...] = ()
         steps: list[Past] = []
-        answer, reason = None, "interrupted"
+        parts, answer, reason = None, None, "interrupted"
         for number, line in enumerate(lines[1:], 2):
             place = f"{path}:{number}"
             match line["event"]:
@@ -154,20 +165,23 @@ def read_transcript(path: str | Path) -> Transcript:
                     tools = tuple(Tool.from_dict(tool) for tool in line["tools"])
                 case "plan":
                     messages += (Message("assistant", line["text"]),)
+                case "parts":
+                    parts = tuple(map(str, line["parts"]))
                 case "call":
-                    steps.append(Past(messages, tools, _call(line)))
+                    steps.append(Past(messages, tools, _call(line), str(line.get("part", ""))))
                 case "result":
                     result = Result(line["text"], line["is_error"], line["seconds"], line["details"])
                     steps[-1] = replace(steps[-1], result=result)
                     asked = ToolCall(steps[-1].call.name, steps[-1].call.arguments, steps[-1].call.server)
-                    messages += (Message("assistant", tool_calls=(asked,)), Message("tool", result.text))
+                    called = Message("assistant", tool_calls=(asked,), part=steps[-1].part)
+                    messages += (called, Message("tool", result.text))
                 case "answer":
                     answer = Spoken("answer", line["text"], line["by"], line["max_tokens"])
                 case "end":
                     reason = line["reason"]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise DataError("a line is none of a transcript", where=place, got=repr(error)) from error
-    return Transcript(header, task, tuple(steps), answer, reason)
+    return Transcript(header, task, parts, tuple(steps), answer, reason)
 
 
 def _call(line: Mapping[str, Any]) -> ToolCall:

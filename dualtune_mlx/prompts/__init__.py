@@ -3,7 +3,7 @@
 from dualtune_mlx.prompts.cards import CARDS
 from dualtune_mlx.prompts.encoder import Encoder
 from dualtune_mlx.prompts.renderer import Prompt
-from dualtune_mlx.prompts.stream import ACTIVATIONS, Span, Stream
+from dualtune_mlx.prompts.stream import ACTIVATIONS, Span, Stream, span_of
 from dualtune_mlx.prompts.template import BUILT_IN, OF_ONE_STAGE, TEMPLATES, Template
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "Span",
     "Stream",
     "Template",
+    "span_of",
 ]

@@ -31,22 +31,29 @@ class Prompt:
         self._prefixes: dict[str, Stream] = {}
 
     def stream(
-        self, messages: Sequence[Message], tools: Sequence[Tool], call: ToolCall, shown: Sequence[Tool] | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        call: ToolCall,
+        shown: Sequence[Tool] | None = None,
+        part: str = "",
     ) -> Stream:
         """The whole stream of one step: tools, conversation, and the call that follows it.
 
         ``shown`` are the choices that the prefix describes and the call is one of, where these are not the
-        ``tools`` that the conversation's earlier calls were made to.
+        ``tools`` that the conversation's earlier calls were made to. ``part`` is what of the request is due now.
         """
-        return self.conversation(messages, tools, shown) + self.call(call, tools if shown is None else shown)
+        return self.conversation(messages, tools, shown, part) + self.call(call, tools if shown is None else shown)
 
     def conversation(
-        self, messages: Sequence[Message], tools: Sequence[Tool], shown: Sequence[Tool] | None = None
+        self, messages: Sequence[Message], tools: Sequence[Tool], shown: Sequence[Tool] | None = None, part: str = ""
     ) -> Stream:
         """The prefix (system message and the cards of what is ``shown``) and one span a message.
 
+        The last message tells the ``part`` of the request that is due, earlier ones those of the calls behind them.
+
         Raises:
-            PromptError: when a system message is not the first, or nobody asked anything.
+            PromptError: when a system message is not the first, nobody asked anything, or the template tells no parts.
         """
         system = messages[0].content if messages and messages[0].role == "system" else ""
         rest = messages[1:] if messages and messages[0].role == "system" else messages
@@ -59,12 +66,16 @@ class Prompt:
         functions = [function(tool, label) for label, tool in names.items()] if writes else []
         stream = self._prefix(system, cards, functions)
         request, called = "", list[str]()
+        due = [*(message.part for message in rest[1:]), part]
         for number, message in enumerate(rest):
             if message.role == "user":
                 request, called = message.content, []
             called += [self._written(call, tools) for call in message.tool_calls]
-            values = {"is_first": number == 0, "request": _reminder(request), "called": _reminder("; ".join(called))}
-            stream += self._message(message, tools, values)
+            repeated = {"request": _reminder(request), "called": _reminder("; ".join(called))}
+            if due[number] and message.role in ("user", "tool"):
+                self._check_parts()
+                repeated["part"] = due[number]
+            stream += self._message(message, tools, {"is_first": number == 0, **repeated})
         return stream
 
     def _prefix(self, system: str, cards: list[str], functions: list[dict[str, Any]]) -> Stream:
@@ -76,6 +87,15 @@ class Prompt:
             values = {"system": system, "tools": cards, "functions": functions}
             self._prefixes[key] = self._span("prefix", "system", **values)
         return self._prefixes[key]
+
+    def _check_parts(self) -> None:
+        if not self.template.tells_parts:
+            raise PromptError(
+                "the template does not tell which part of a request is due",
+                where=self.template.name,
+                expected="{{ part }} in the blocks user and tool",
+                fix="use another template, or data and bundles without a planner",
+            )
 
     def _message(self, message: Message, tools: Sequence[Tool], values: Mapping[str, Any]) -> Stream:
         if message.role == "system":

@@ -8,6 +8,13 @@ from dualtune_mlx.errors import PromptError
 
 ACTIVATIONS = ("invocation", "turn", "all")
 MESSAGES = ("user", "assistant", "tool")
+WRITES = {"router": "selector", "planner": "arguments"}
+"""The spans of stages without one of their own: a router chooses as a selector does, a plan is a call's arguments."""
+
+
+def span_of(stage: str) -> str:
+    """The name of the span that a stage writes."""
+    return WRITES.get(stage, stage)
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,11 @@ class Template:
         """Whether it writes tools itself, from ``functions``, instead of their cards, ``tools``."""
         return "functions" in self._variables
 
+    @property
+    def tells_parts(self) -> bool:
+        """Whether it says which ``part`` of the request is due."""
+        return "part" in self._variables
+
     def render(self, block: str, **values: Any) -> list[Piece]:
         """The pieces of one block."""
         self._marks.clear()

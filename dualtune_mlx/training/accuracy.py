@@ -45,7 +45,7 @@ def selection_accuracy(
 def _is_right(runner: StageRunner, chooser: Stage, prompt: Prompt, view: View) -> bool | None:
     step = view.step
     names = prompt.names(view.shown)
-    stream = prompt.stream(step.messages, step.tools, step.call, view.shown)
+    stream = prompt.stream(step.messages, step.tools, step.call, view.shown, step.part)
     limit = runner.base.context_length
     if limit is not None and len(stream) > limit:
         return None

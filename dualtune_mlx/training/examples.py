@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dualtune_mlx.data.steps import Step, steps
+from dualtune_mlx.data.steps import Step, plans, steps
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.prompts import Prompt, Stream
+from dualtune_mlx.prompts import Prompt, Stream, span_of
 from dualtune_mlx.tools import Trajectory, tool_called
 from dualtune_mlx.training.routing import View, views
 from dualtune_mlx.training.window import cut_to
 
-STAGES = ("router", "selector", "arguments")
-EXPECTED = {"router": "tools of at least two servers, or of one that is large enough for groups"}
+STAGES = ("planner", "router", "selector", "arguments")
+EXPECTED = {
+    "planner": 'requests with "parts"',
+    "router": "tools of at least two servers, or of one that is large enough for groups",
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ def stage_examples(
     examples: list[Example] = []
     dropped: list[str] = []
     cut = 0
-    for number, trajectory in enumerate(trajectories):
+    # Where no request is divided, nothing is to be learned of whole ones.
+    usable = () if stage == "planner" and not any(map(is_divided, trajectories)) else trajectories
+    for number, trajectory in enumerate(usable):
         found = []
         for count, step in decisions(trajectory, stage, scope):
             name = f"{trajectory.name or f'trajectory {number + 1}'}, decision {count}"
@@ -97,7 +102,7 @@ def stage_examples(
                     dropped.append(f"{name}: {len(stream)} tokens, its last request alone exceeds {window}")
                     continue
                 cut += fitted is not stream
-                made = example(fitted, stage, activation, name, _tool_name(step))
+                made = example(fitted, stage, activation, name, _tool_name(stage, step))
                 found.append(replace(made, conversation=number))
         examples += _merged(found)
     if not examples:
@@ -112,7 +117,7 @@ def stage_examples(
 
 def example(stream: Stream, stage: str, activation: str, name: str = "", tool: str = "") -> Example:
     """A stream as an example of one stage."""
-    span = stream.last("arguments" if stage == "arguments" else "selector")
+    span = stream.last(span_of(stage))
     return Example(
         stream.tokens[: span.end],
         stream.activation(activation),
@@ -122,7 +127,10 @@ def example(stream: Stream, stage: str, activation: str, name: str = "", tool: s
 
 
 def decisions(trajectory: Trajectory, stage: str, scope: str = "") -> Iterator[tuple[int, Step]]:
-    """The decisions of a stage and scope in a trajectory, numbered from 1 among all its decisions."""
+    """The decisions of a stage and scope in a trajectory, numbered from 1 among all its decisions (or plans)."""
+    if stage == "planner":
+        yield from enumerate(plans(trajectory), 1)
+        return
     for number, step in enumerate(steps(trajectory), 1):
         called = None if step.call.is_respond else tool_called(step.call, step.tools)
         if scope and (called is None or scope not in (called.server, f"{called.server}/{called.name}")):
@@ -131,8 +139,13 @@ def decisions(trajectory: Trajectory, stage: str, scope: str = "") -> Iterator[t
             yield number, step
 
 
-def _tool_name(step: Step) -> str:
-    if step.call.is_respond:
+def is_divided(trajectory: Trajectory) -> bool:
+    """Whether a request of the trajectory has parts."""
+    return any(message.parts for message in trajectory.messages)
+
+
+def _tool_name(stage: str, step: Step) -> str:
+    if stage == "planner" or step.call.is_respond:
         return step.call.name
     tool = tool_called(step.call, step.tools)
     return f"{tool.server}/{tool.name}" if tool.server else tool.name
@@ -140,7 +153,7 @@ def _tool_name(step: Step) -> str:
 
 def _stream(view: View, prompt: Prompt) -> Stream:
     step = view.step
-    return prompt.stream(step.messages, step.tools, step.call, view.shown)
+    return prompt.stream(step.messages, step.tools, step.call, view.shown, step.part)
 
 
 def _cut(view: View, prompt: Prompt, window: int) -> Stream | None:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from dualtune_mlx.hierarchy import GROUP, hierarchy
 from dualtune_mlx.tools import Tool, Trajectory, tool_called
-from dualtune_mlx.training.examples import decisions
+from dualtune_mlx.training.examples import decisions, is_divided
 from dualtune_mlx.training.run import Job
 
 
 def all_jobs(trajectories: Sequence[Trajectory], min_examples: int, routing: str = "auto") -> list[Job]:
     """The selector; an argument adapter for each tool that is called often enough, for each server, and for all.
 
-    A router comes first where they need one.
+    A planner comes first where requests are divided, then a router where they need one.
 
     With one server there is no adapter of the server's own: the one for all is that. A server's tools are in its
     shared adapter, whether they have one of their own or not: it serves tools that come later.
@@ -29,7 +29,8 @@ def all_jobs(trajectories: Sequence[Trajectory], min_examples: int, routing: str
     own = [Job("arguments", f"{server}/{name}") for (server, name), n in sorted(tools.items()) if n >= min_examples]
     shared = [Job("arguments", server) for server in servers] if len(servers) > 1 else []
     router = [Job("router")] if needs_router(trajectories, routing) else []
-    return [*router, Job("selector"), *own, *shared, *([Job("arguments")] if called else [])]
+    planner = [Job("planner")] if any(map(is_divided, trajectories)) else []
+    return [*planner, *router, Job("selector"), *own, *shared, *([Job("arguments")] if called else [])]
 
 
 def needs_router(trajectories: Sequence[Trajectory], routing: str) -> bool:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from dualtune_mlx.data.steps import Step
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.hierarchy import Node, hierarchy
-from dualtune_mlx.tools import Tool, ToolCall, tool_called
+from dualtune_mlx.tools import PLAN, Tool, ToolCall, tool_called
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,14 @@ def views(step: Step, stage: str, hierarchical: bool, number: int = 0) -> Iterat
     own. ``respond`` stands at every node: a router learns it at the first, a selector at that of the last call or,
     before any, at one of all in turn, by ``number``.
 
-    A router learns nothing from tools of one server without groups.
+    A planner is shown no tool but ``PLAN``. A router learns nothing from tools of one server without groups.
 
     Raises:
         DataError: when one of several servers has no name.
     """
+    if stage == "planner":
+        yield View((PLAN,), step)
+        return
     if stage != "router" and not hierarchical:
         yield View(step.tools, step)
         return

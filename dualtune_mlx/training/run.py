@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ import yaml
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
-from dualtune_mlx.data.steps import steps
+from dualtune_mlx.data.steps import Step, plans, steps
 from dualtune_mlx.decoding import learn_grounding
 from dualtune_mlx.errors import BundleError, UsageError
 from dualtune_mlx.files import write_text
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import Prompt
-from dualtune_mlx.tools import Trajectory
+from dualtune_mlx.prompts import Prompt, span_of
+from dualtune_mlx.tools import PLAN, Trajectory
 from dualtune_mlx.training.accuracy import selection_accuracy
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import Prepared, decisions, stage_examples
@@ -133,7 +133,7 @@ class Run:
         callback = self._started(checkpoints, state, report, config or self.options.to_dict())
         trained = trainer.run(state, callback, checkpoints)
         accuracy = None
-        if self.job.stage != "arguments":
+        if span_of(self.job.stage) == "selector":
             accuracy = selection_accuracy(
                 self.base, self.prompt, self.job.stage, trained.adapter, self.valid_set, self.hierarchical
             )
@@ -176,8 +176,7 @@ class Run:
         if accuracy:
             facts["validation_right"], facts["validation_asked"] = accuracy
         tools = [tool for trajectory in self.train_set for tool in trajectory.tools]
-        called = (step for trajectory in self.train_set for step in steps(trajectory))
-        grounding = learn_grounding(called) if self.job.stage == "arguments" else {}
+        grounding = learn_grounding(_written(self.job.stage, self.train_set))
         self.bundle.with_adapter(self.job.stage, self.job.scope, trained.adapter, facts, tools, grounding)
         history = read_log(self.folder / "log.jsonl")
         write_report(self.folder / "report.html", overview(self, trained, accuracy, history))
@@ -221,6 +220,15 @@ class Run:
         if self.start:
             digest.update(self.start.content.encode())
         return digest.hexdigest()
+
+
+def _written(stage: str, trajectories: Sequence[Trajectory]) -> Iterator[Step]:
+    """The decisions of a stage that writes arguments, each among the tools that its call is one of."""
+    for trajectory in trajectories:
+        if stage == "planner":
+            yield from (replace(step, tools=(PLAN,)) for step in plans(trajectory))
+        elif stage == "arguments":
+            yield from steps(trajectory)
 
 
 def hold_out(prepared: Prepared) -> tuple[Prepared, Prepared]:

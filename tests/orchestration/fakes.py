@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from dualtune_mlx.decoding import Decoding
-from dualtune_mlx.events import AnswerText, ArgumentText, Candidates, Done, StageBegins
+from dualtune_mlx.events import AnswerText, ArgumentText, Candidates, Done, Planned, StageBegins
 from dualtune_mlx.orchestration import ServerConfig, ToolResult
 from dualtune_mlx.orchestration.agent import Agent
 from dualtune_mlx.orchestration.approvals import Policy
@@ -27,18 +27,25 @@ def call(name: str, **arguments: Any) -> ToolCall:
 
 
 class Engine:
-    """Makes the scripted calls, then responds; ``asked`` are the conversations that it was given."""
+    """Makes the scripted calls, then responds; ``asked`` are the conversations that it was given.
+
+    With ``parts`` it divides every task into them.
+    """
 
     bundle, decoding, routing = None, Decoding(), "auto"
 
-    def __init__(self, *calls: ToolCall | Exception, answer: str = "Done.") -> None:
+    def __init__(
+        self, *calls: ToolCall | Exception, answer: str = "Done.", parts: tuple[str, ...] | None = None
+    ) -> None:
+        self.parts, self.divides, self.due = parts or (), parts is not None, list[str]()
         self.base = SimpleNamespace(name="fake", fingerprint="f")
         self.calls, self.words = iter(calls), answer
         self.asked: list[Any] = []
         self.closed = 0
 
-    def stream(self, messages: Any, tools: Any, **_: Any) -> Generator[Any, None, None]:
+    def stream(self, messages: Any, tools: Any, part: str = "", **_: Any) -> Generator[Any, None, None]:
         self.asked.append(messages)
+        self.due.append(part)
         made = next(self.calls, RESPONDS)
         if isinstance(made, Exception):
             raise made
@@ -51,6 +58,17 @@ class Engine:
             yield Done(ToolCall(made.name, made.arguments, made.server, 0.9, ((tool, 0.9), (RESPOND, 0.1)), usage))
         finally:
             self.closed += 1
+
+    def planning(self, messages: Any, tools: Any) -> Generator[Any, None, None]:
+        yield StageBegins("planner")
+        yield Planned(self.parts, Usage({"planner": StageUsage(decoded_tokens=5)}))
+
+    async def aplanning(self, *args: Any) -> Any:
+        for event in self.planning(*args):
+            yield event
+
+    def plan(self, messages: Any, tools: Any) -> tuple[str, ...]:
+        return self.parts
 
     def call(self, messages: Any, tools: Any, **options: Any) -> ToolCall:
         *_, done = self.stream(messages, tools, **options)
