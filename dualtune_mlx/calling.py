@@ -14,6 +14,7 @@ from dualtune_mlx.decoding import (
     ArgumentGrammar,
     Decoding,
     GrammarTokenizer,
+    Options,
     Ranked,
     Step,
     grounded,
@@ -41,6 +42,18 @@ class GroupWarning(DualTuneWarning):
     """Tools are in other groups of their server than those that the bundle learned to choose in."""
 
 
+class CallOptions(Options, total=False):
+    """What may be said of a call: how it is chosen, what of the request it is for, how its arguments are written."""
+
+    top_k: int
+    abstain: float
+    part: str
+
+
+OF_CALLS = ("top_k", "abstain", "part")
+"""Those of a call's options that are not how its arguments are written."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a call was asked, checked.
@@ -51,9 +64,9 @@ class Asked:
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
-    top_k: int
-    abstain: float
     decoding: Decoding
+    top_k: int = 1
+    abstain: float = 0.0
     part: str = ""
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ from mlx.utils import tree_flatten
 
 from dualtune_mlx.answering import LONGEST, answering
 from dualtune_mlx.bundle import Bundle, Slot
-from dualtune_mlx.calling import Asked, Caller
+from dualtune_mlx.calling import OF_CALLS, Asked, Caller, CallOptions
 from dualtune_mlx.calling_together import call_together
 from dualtune_mlx.decoding import (
     Decoding,
@@ -175,23 +175,14 @@ class DualTune:
         gc.collect()
         mx.clear_cache()
 
-    def call(
-        self,
-        messages: Messages,
-        tools: Tools,
-        *,
-        top_k: int = 1,
-        abstain: float = 0.0,
-        part: str = "",
-        **options: Unpack[Options],
-    ) -> ToolCall:
+    def call(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> ToolCall:
         """Choose a tool (or ``respond``) and write its arguments.
 
         Args:
             messages: the conversation, OpenAI-style, or one request as text.
             tools: the visible tools, as objects or dictionaries.
-            top_k: how many candidates to rank.
-            abstain: below this probability of the best candidate no call is made: ``call.abstained`` is true,
+            top_k: how many candidates to rank (1).
+            abstain: below this probability of the best candidate (0) no call is made: ``call.abstained`` is true,
                 and ``call.candidates`` is all that there is.
             part: the words of the last request that the call is to be for, as ``plan`` gives them; "": all of it.
             options: fields of ``Decoding`` that are to be others than the engine's.
@@ -201,73 +192,40 @@ class DualTune:
             PromptError, ToolError: when the conversation or a tool cannot be used.
             UsageError: when an option is out of range, or the engine is closed.
         """
-        *_, done = self.stream(messages, tools, top_k=top_k, abstain=abstain, part=part, **options)
+        *_, done = self.stream(messages, tools, **options)
         assert isinstance(done, Done)
         return done.call
 
-    def stream(
-        self,
-        messages: Messages,
-        tools: Tools,
-        *,
-        top_k: int = 1,
-        abstain: float = 0.0,
-        part: str = "",
-        **options: Unpack[Options],
-    ) -> Generator[Event, None, None]:
+    def stream(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> Generator[Event, None, None]:
         """``call``, event by event; the last one is ``Done``.
 
         The first event waits for the engine's turn, which then lasts until the last event; so one thread takes them
         all, and makes no other call meanwhile. To stop before the next token, close the generator (as the end of a
         ``for`` loop does).
         """
-        return self._events(self._asked(messages, tools, top_k, abstain, options, part))
+        return self._events(self._asked(messages, tools, options))
 
-    async def acall(
-        self,
-        messages: Messages,
-        tools: Tools,
-        *,
-        top_k: int = 1,
-        abstain: float = 0.0,
-        part: str = "",
-        **options: Unpack[Options],
-    ) -> ToolCall:
+    async def acall(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> ToolCall:
         """``call`` on a thread of the engine; cancelling the task stops before the next forward pass."""
-        events = self.astream(messages, tools, top_k=top_k, abstain=abstain, part=part, **options)
+        events = self.astream(messages, tools, **options)
         async with aclosing(events):
             done = [event async for event in events][-1]
         assert isinstance(done, Done)
         return done.call
 
     async def astream(
-        self,
-        messages: Messages,
-        tools: Tools,
-        *,
-        top_k: int = 1,
-        abstain: float = 0.0,
-        part: str = "",
-        **options: Unpack[Options],
+        self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]
     ) -> AsyncGenerator[Event, None]:
         """``stream`` on a thread of the engine, which does not wait for whoever takes the events.
 
         Cancelling the task, or closing the generator, stops before the next forward pass.
         """
-        asked = self._asked(messages, tools, top_k, abstain, options, part)
+        asked = self._asked(messages, tools, options)
         async with aclosing(self._worker.iterate(self.base.line, partial(self._events, asked))) as events:
             async for event in events:
                 yield event
 
-    def call_many(
-        self,
-        requests: Iterable[Messages],
-        tools: Tools,
-        *,
-        top_k: int = 1,
-        abstain: float = 0.0,
-        **options: Unpack[Options],
-    ) -> list[ToolCall]:
+    def call_many(self, requests: Iterable[Messages], tools: Tools, **options: Unpack[CallOptions]) -> list[ToolCall]:
         """``call`` for many requests over the same tools: up to 16 at a time in the same forward passes.
 
         One by one through a hierarchy, where the choices depend on the request, and with adapters that change more than
@@ -280,7 +238,7 @@ class DualTune:
             As ``call``, for the first request that cannot be answered; then there are no calls.
         """
         tools = as_tools(tools)
-        asked = [self._asked(messages, tools, top_k, abstain, options) for messages in requests]
+        asked = [self._asked(messages, tools, options) for messages in requests]
         with self._turn():
             if not self._caller.batches:
                 return [done.call for one in asked for done in self._caller.events(one) if isinstance(done, Done)]
@@ -389,17 +347,10 @@ class DualTune:
             finally:
                 bank.activate(None)
 
-    def _asked(
-        self,
-        messages: Messages,
-        tools: Tools,
-        top_k: int,
-        abstain: float,
-        options: Mapping[str, Any],
-        part: str = "",
-    ) -> Asked:
-        decoding = replace(self.decoding, **options)
-        return Asked(as_messages(messages), as_tools(tools), top_k, abstain, decoding, part)
+    def _asked(self, messages: Messages, tools: Tools, options: CallOptions) -> Asked:
+        written: dict[str, Any] = {**options}
+        of_call = {name: written.pop(name) for name in OF_CALLS if name in written}
+        return Asked(as_messages(messages), as_tools(tools), replace(self.decoding, **written), **of_call)
 
     def _events(self, asked: Asked, place: Place | None = None) -> Generator[Event, None, None]:
         with self._turn(place):

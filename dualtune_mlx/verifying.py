@@ -14,7 +14,8 @@ from dualtune_mlx.conversion.peft_base import Base
 from dualtune_mlx.errors import BundleError, DualTuneError
 from dualtune_mlx.exchange import base_for
 from dualtune_mlx.models import check_supported, load_tokenizer
-from dualtune_mlx.prompts import Prompt
+from dualtune_mlx.prompts import Prompt, span_of
+from dualtune_mlx.tools import PLAN
 
 Key = tuple[str, str]
 """A stage and the scope of its adapter."""
@@ -101,5 +102,5 @@ def _check_template(bundle: Bundle, key: Key, tokenizer: Any) -> None:
     template = bundle.load_template(bundle.stages[key].template)
     if tokenizer is None:
         return
-    tools = served(scope, bundle.tools) if stage == "arguments" else bundle.tools
-    Prompt(template, tokenizer, bundle.cards).check("arguments" if stage == "arguments" else "selector", tools)
+    tools = {"planner": (PLAN,), "arguments": served(scope, bundle.tools)}.get(stage, bundle.tools)
+    Prompt(template, tokenizer, bundle.cards).check(span_of(stage), tools)

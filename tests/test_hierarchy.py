@@ -237,7 +237,7 @@ def test_probabilities_multiply_along_the_path():
 
     def at(node: Node) -> dict[str, float]:
         stage = Stage("selector")
-        stream = caller.stream(stage, as_messages("show a.txt"), tuple(SERVERS), RESPOND, node)
+        stream = caller.stream(stage, as_messages("show a.txt"), tuple(SERVERS), RESPOND, node.cards)
         ran = caller.runner.choose(stage, stream, dualtune.prompt.names(node.cards), 9)
         return {one.name: one.probability for one in ran.value}
 

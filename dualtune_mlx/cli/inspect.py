@@ -18,7 +18,7 @@ from dualtune_mlx.models import load_tokenizer
 from dualtune_mlx.prompts import ACTIVATIONS, Encoder, Prompt, Template
 from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.training import needs_router
-from dualtune_mlx.training.examples import STAGES, Example, stage_examples
+from dualtune_mlx.training.examples import STAGES, Example, is_divided, stage_examples
 from dualtune_mlx.training.overview import kinds, masked
 from dualtune_mlx.training.prefixes import Prefixes
 
@@ -63,9 +63,14 @@ def command(
 
 
 def stages_of(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
-    """The stages; the router is one of them where every conversation has tools of several named servers."""
+    """The stages; the planner is one of them where a request has parts, the router where every conversation has tools
+    of several named servers."""
     servers = [{tool.server for tool in trajectory.tools} for trajectory in trajectories]
-    return STAGES if all(len(names) > 1 and "" not in names for names in servers) else STAGES[1:]
+    learned = {
+        "planner": any(map(is_divided, trajectories)),
+        "router": all(len(names) > 1 and "" not in names for names in servers),
+    }
+    return tuple(stage for stage in STAGES if learned.get(stage, True))
 
 
 def show(out: Console, example: Example, prefix: int, encoder: Encoder, stage: str) -> None:

@@ -1,4 +1,4 @@
-"""``dualtune train {router,selector,arguments,all}``."""
+"""``dualtune train {planner,router,selector,arguments,all}``."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def command(
     """Train adapters on the data and put the best ones, by validation loss, into the bundle.
 
     STAGE is one stage, or all: the selector, the argument adapter for every tool, and argument adapters for each
-    server and each tool that has enough calls; before them the router, where there are many tools. What all has
-    finished before is not trained again.
+    server and each tool that has enough calls; before them the planner, where requests have parts, and the router,
+    where there are many tools. What all has finished before is not trained again.
 
     Options are laid over those of --config, and these over the preset. Ctrl-C keeps the run's state and exits with
     130; the same command with --resume goes on.

@@ -24,7 +24,7 @@ from dualtune_mlx.kv.store import FOLDER, SUFFIX, Entry
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.orchestration import connected, read_config
 from dualtune_mlx.prompts import Prompt
-from dualtune_mlx.tools import Message, Tool
+from dualtune_mlx.tools import PLAN, Message, Tool
 
 OURS = re.compile(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}")
 MIB = 2**20
@@ -61,9 +61,9 @@ class Warmed:
 def command(bundle: Path, model: str | None, tools_file: Path | None, mcp: Path | None, json_to: str | None) -> None:
     """Compute the prefixes of tool sets once, into BUNDLE/prefixes; later starts read them.
 
-    Of a bundle with a router, those of every choice in its hierarchy of tools. Of another, one of all tools and,
-    where there are several servers, one of each server's. Without --tools and --mcp the tools are those that the
-    bundle knows.
+    Of a bundle with a planner, that of plans. Of one with a router, those of every choice in its hierarchy of tools;
+    of another, one of all tools and, where there are several servers, one of each server's. Without --tools and --mcp
+    the tools are those that the bundle knows.
     """
     if tools_file and mcp:
         raise click.UsageError("Give --tools or --mcp, not both.")
@@ -116,11 +116,12 @@ def prefixes(dualtune: DualTune, given: tuple[Tool, ...]) -> Iterator[Wanted]:
 
 def _tool_sets(dualtune: DualTune, tools: tuple[Tool, ...]) -> list[tuple[str, tuple[Tool, ...]]]:
     tree = dualtune.tree(tools)
+    plan = [("plan", (PLAN,))] if dualtune.divides else []
     if tree.routes:
-        return [(node.label or "all servers", node.cards) for node in tree.nodes]  # groups may share a label
+        return [*plan, *((node.label or "all servers", node.cards) for node in tree.nodes)]  # groups may share a label
     servers = dict.fromkeys(tool.server for tool in tools)
     each = [(f"server {server}", tuple(t for t in tools if t.server == server)) for server in servers if server]
-    return [("all tools", tools), *(each if len(servers) > 1 else [])]
+    return [*plan, ("all tools", tools), *(each if len(servers) > 1 else [])]
 
 
 def _prefix(base: BaseModel, prompt: Prompt, name: str, tools: tuple[Tool, ...]) -> tuple[int, ...]:

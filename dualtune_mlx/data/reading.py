@@ -114,6 +114,14 @@ def _check(trajectory: Trajectory) -> None:
         raise DataError("a trajectory has no tools", expected='"tools" in the line, or tools.json beside the file')
     if not any(message.role == "assistant" for message in trajectory.messages):
         raise DataError("a trajectory has no assistant message", fix="add the call that should be learned")
+    parts: tuple[str, ...] = ()
     for message in trajectory.messages:
+        parts = message.parts if message.role == "user" else parts
+        if message.part and message.part not in parts:
+            raise DataError(
+                "a call is for a part that its request does not have",
+                got=repr(message.part),
+                expected=", ".join(map(repr, parts)) or 'a request with "parts"',
+            )
         for call in message.tool_calls:
             check_arguments(call.arguments, tool_called(call, trajectory.tools))

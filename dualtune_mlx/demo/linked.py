@@ -54,7 +54,9 @@ class Chain:
             for call, said in zip(calls, told, strict=True)
         )
         request, parts = unmarked(wording)
-        return Plan(surface(request, slots), tuple(calls), tuple(answers), tuple(surface(part, slots) for part in parts))
+        return Plan(
+            surface(request, slots), tuple(calls), tuple(answers), tuple(surface(part, slots) for part in parts)
+        )
 
 
 def _chain(table: Mapping[str, Any]) -> Chain:

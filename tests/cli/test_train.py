@@ -61,16 +61,42 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "words", words)
 
 
+@pytest.fixture
+def divided(model, data, tmp_path) -> list[object]:
+    """The data with a request of two parts."""
+    folder = tmp_path / "divided"
+    shutil.copytree(data, folder)
+    user = {"role": "user", "content": "list b, then show a", "parts": ["list b", "show a"]}
+    calls = [
+        {"role": "assistant", "part": part, "tool_calls": [{"function": {"name": name, "arguments": {"path": path}}}]}
+        for part, name, path in (("list b", "list_dir", "b"), ("show a", "read_file", "a"))
+    ]
+    done = {"role": "tool", "content": "ok"}
+    messages = [user, calls[0], done, calls[1], done, {"role": "assistant", "content": "Done."}]
+    for split in ("train", "valid"):
+        with (folder / f"{split}.jsonl").open("a") as file:
+            file.write(json.dumps({"messages": messages}) + "\n")
+    return ["--model", model, "--data", folder, "--bundle", tmp_path / "bundle"]
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_each_stage_trains_and_leaves_its_run(where, tmp_path, stage):
-    said = good(dualtune("train", stage, *where, *SMALL))
+def test_each_stage_trains_and_leaves_its_run(divided, tmp_path, stage):
+    said = good(dualtune("train", stage, *divided, *SMALL))
     assert f"{stage}: validation loss" in said
-    assert ("choices right" in said) == (stage != "arguments")
+    assert ("choices right" in said) == (stage in ("router", "selector"))
     (facts,) = (slot["training"] for slot in stages(tmp_path / "bundle")[stage].values())
     assert facts["steps"] == 2
     (report,) = (tmp_path / "bundle" / "runs").rglob("report.html")
     assert str(report) in said
     assert len((report.parent / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_all_begins_with_a_planner_where_requests_have_parts(divided, where, tmp_path):
+    assert "planner" in good(dualtune("train", "all", *divided, *SMALL))
+    assert next(iter(stages(tmp_path / "bundle"))) == "planner"
+    where[-1] = tmp_path / "whole"
+    good(dualtune("train", "all", *where, *SMALL))
+    assert "planner" not in stages(tmp_path / "whole")
 
 
 def test_the_saved_configuration_gives_the_same_adapter(where, tmp_path):

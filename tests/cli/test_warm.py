@@ -91,8 +91,17 @@ def test_groups_that_share_a_label_are_warmed_each():
         for server in ("a", "b")
         for name, group in (("read", "reading"), ("list", "reading"), ("write", ""), ("delete", ""))
     )
-    sets = _tool_sets(SimpleNamespace(tree=hierarchy), tools)
-    assert [name for name, _ in sets] == ["all servers", "a", "reading", "other tools", "b", "reading", "other tools"]
+    sets = _tool_sets(SimpleNamespace(tree=hierarchy, divides=True), tools)
+    assert [name for name, _ in sets] == [
+        "plan",
+        "all servers",
+        "a",
+        "reading",
+        "other tools",
+        "b",
+        "reading",
+        "other tools",
+    ]
 
 
 @pytest.mark.servers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -55,6 +56,34 @@ def test_a_line_s_own_tools_come_before_those_beside_it(write):
     other = {"name": "list", "inputSchema": PATH}
     (trajectory,) = read_trajectories(write(line(call("list"), tools=[other])))
     assert [tool.name for tool in trajectory.tools] == ["list"]
+
+
+def test_parts_of_a_request_are_kept(write):
+    calling = {**call(), "part": "show a"}
+    messages = [{"role": "user", "content": "show a, then b", "parts": ["show a", "then b"]}, calling]
+    (trajectory,) = read_trajectories(write(json.dumps({"messages": messages})))
+    assert [message.to_dict() for message in trajectory.messages] == [
+        messages[0],
+        {"role": "assistant", "content": "", "part": "show a", "tool_calls": ANY},
+    ]
+    assert Message.from_dict(trajectory.messages[1].to_dict()) == trajectory.messages[1]
+
+
+@pytest.mark.parametrize(
+    ("user", "assistant", "says"),
+    [
+        ({"parts": "show a"}, {}, "not a list"),
+        ({"parts": [1]}, {}, "not text"),
+        ({}, {"part": ["show a"]}, "not text"),
+        ({}, {"parts": ["show a"]}, "wrong message"),
+        ({"part": "show a"}, {}, "wrong message"),
+        ({"parts": ["show a", "b"]}, {"part": "c"}, "(?s)does not have.*'show a', 'b'"),
+    ],
+)
+def test_parts_that_make_no_sense_are_refused(write, user, assistant, says):
+    messages = [{"role": "user", "content": "show a", **user}, {**call(), **assistant}]
+    with pytest.raises(DataError, match=says):
+        read_trajectories(write(json.dumps({"messages": messages})))
 
 
 def test_text_parts_are_joined(write):

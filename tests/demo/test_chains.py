@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from dualtune_mlx.decoding.grounding import is_span
 from dualtune_mlx.demo import chains, dataset
 from dualtune_mlx.demo.chains import SHARES, generate_chains
 from dualtune_mlx.demo.clock import CITIES
@@ -20,6 +21,7 @@ from dualtune_mlx.demo.draw import SLOT, read_toml
 from dualtune_mlx.demo.forms import SPLITS
 from dualtune_mlx.demo.joints import JOINTS, PLACE, SENTENCES, is_order, is_sentence, join, places
 from dualtune_mlx.demo.linked import CHAINS, Chain, usable
+from dualtune_mlx.demo.marks import unmarked
 from dualtune_mlx.demo.results import ARGUMENT, RESULTS
 from dualtune_mlx.demo.slots import slot_names
 from dualtune_mlx.errors import DataError
@@ -219,13 +221,33 @@ def test_what_is_asked_together_mostly_belongs_to_one_server(monkeypatch: pytest
     assert set.union(*asked) == set(SERVERS)
 
 
+def joined(joint: str, *orders: str) -> str:
+    return unmarked(join(joint, orders))[0]
+
+
+def test_orders_are_marked_with_what_is_to_be_done_first() -> None:
+    assert unmarked(join("{2}, but first {1}", ["Look", "See it"])) == ("See it, but first look", ("look", "See it"))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_parts_of_a_request_are_words_of_it_and_each_call_is_for_one(split: str) -> None:
+    divided = [trajectory for trajectory in data(split) if trajectory.messages[0].parts]
+    assert divided
+    for trajectory in divided:
+        request, *others = trajectory.messages
+        assert len(request.parts) > 1
+        assert all(is_span(part, [request]) for part in request.parts), request
+        due = [message.part for message in others if message.tool_calls]
+        assert list(dict.fromkeys(due)) == list(request.parts)[: len(dict.fromkeys(due))]
+
+
 def test_a_question_keeps_its_mark_in_place_of_the_joints() -> None:
-    assert join("{1}. {2}. {3}", ["What is it?", "Is it on?", "Go"]) == "What is it? Is it on? Go"
+    assert joined("{1}. {2}. {3}", "What is it?", "Is it on?", "Go") == "What is it? Is it on? Go"
 
 
 def test_orders_begin_with_a_capital_letter_only_where_a_sentence_begins() -> None:
-    assert join("{1}, then {2}. {3}", ["Look", "See it", "Go"]) == "Look, then see it. Go"
-    assert join("{2}, but first {1}\n{3}", ["SQL runs", "See it", "Go"]) == "See it, but first SQL runs\nGo"
+    assert joined("{1}, then {2}. {3}", "Look", "See it", "Go") == "Look, then see it. Go"
+    assert joined("{2}, but first {1}\n{3}", "SQL runs", "See it", "Go") == "See it, but first SQL runs\nGo"
     assert places("{2}, but first {1}") == [2, 1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
 import pytest
 
@@ -88,14 +89,17 @@ class Recorder:
         self.answer = answer
         self.asked: list[tuple[Message, ...]] = []
         self.written: list[tuple[Message, ...]] = []
+        self.due: list[str] = []
 
-    def select(self, messages, tools, *, top_k):
+    def select(self, messages, tools, *, top_k, part):
         self.asked.append(messages)
+        self.due.append(part)
         assert top_k == 1
         return [(tools[0], 0.9)]
 
-    def arguments(self, messages, tool, tools, *, max_tokens):
+    def arguments(self, messages, tool, tools, *, part, max_tokens):
         del tool, tools, max_tokens
+        self.due.append(part)
         self.written.append(messages)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -122,6 +126,14 @@ def test_every_decision_is_asked_with_everything_before_it():
     assert [item.right("call") for item in report.scored] == [True, False]
     assert report.scored[0].predicted == ToolCall("read", GOLD.arguments, "fs", 0.9)
     assert [item.request for item in report.scored] == ["show a", "show a"]
+
+
+def test_a_decision_is_asked_for_its_part():
+    first, call, *rest = TRAJECTORY.messages
+    parts = replace(first, parts=("show a", "go")), replace(call, part="show a"), *rest
+    engine = Recorder(GOLD)
+    evaluate_calls(engine, [Trajectory(parts, TRAJECTORY.tools)])
+    assert engine.due == ["show a"] * 3
 
 
 def test_the_arguments_of_a_wrong_tool_are_not_written():

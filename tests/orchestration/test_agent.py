@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx.errors import DecodingError, ServerError, ToolError, UsageError
+from dualtune_mlx.events import Planned, StageBegins
 from dualtune_mlx.orchestration import Agent, Limits, Policy, connected
 from dualtune_mlx.orchestration.steps import Judged, Result, Speak, Spoken, SpokenText, Visible
 from dualtune_mlx.orchestration.transcript import read_transcript
@@ -54,6 +55,52 @@ def test_the_events_tell_all_of_it_and_are_the_same_asynchronously(tmp_path):
     assert names == ["Visible", *choice, "Judged", "Result", *choice, "SpokenText", "Spoken", "Ended"]
     assert untimed(asyncio.run(gathered())) == untimed(events)
     assert asyncio.run(made().arun("do it")).answer == "Done."
+
+
+PARTS = ("read a", "write a")
+RESPOND_NOW = ToolCall("respond")
+
+
+def test_each_part_of_a_task_is_done_until_respond(tmp_path):
+    engine = Engine(READ_A, READ_B, RESPOND_NOW, WRITE_A, parts=PARTS)
+    toolbox = FakeToolbox()
+    events = list(agent(engine, toolbox, tmp_path).stream("read a, then write a"))
+    assert engine.due == ["read a", "read a", "read a", "write a", "write a"]
+    assert toolbox.executed == [READ_A, READ_B, WRITE_A]
+    assert events[1:3] == [StageBegins("planner"), Planned(PARTS, events[2].usage)]
+    called = [message.part for message in engine.asked[-1] if message.tool_calls]
+    assert called == ["read a", "read a", "write a"]
+    assert (events[-1].reason, events[-1].steps, events[-1].tokens) == ("answered", 3, 5 + 5 * 10 + 1)
+
+
+def test_a_task_without_parts_is_one(tmp_path):
+    engine = Engine(READ_A, parts=())
+    assert agent(engine, FakeToolbox(), tmp_path).run("read a").reason == "answered"
+    assert engine.due == ["", ""]
+
+
+def test_parts_are_divided_asynchronously_too(tmp_path):
+    engine = Engine(READ_A, RESPOND_NOW, WRITE_A, parts=PARTS)
+    assert asyncio.run(agent(engine, FakeToolbox(), tmp_path).arun("read a, then write a")).steps == 2
+    assert engine.due == ["read a", "read a", "write a", "write a"]
+
+
+def test_after_a_part_that_failed_nothing_follows(tmp_path):
+    engine, toolbox = Engine(READ_A, RESPOND_NOW, WRITE_A, parts=PARTS), FakeToolbox(lambda call: error("no"))
+    ended = agent(engine, toolbox, tmp_path).run("read a, then write a")
+    assert (ended.reason, toolbox.executed) == ("answered", [READ_A])
+
+
+def test_a_planner_that_plans_in_words_takes_the_place_of_parts(tmp_path):
+    class InWords:
+        name = "wise"
+
+        def speak(self, need):
+            yield "first this"
+
+    engine = Engine(READ_A, parts=PARTS)
+    agent(engine, FakeToolbox(), tmp_path, planner=InWords()).run("read a, then write a")
+    assert engine.due == ["", ""]
 
 
 @pytest.mark.parametrize(

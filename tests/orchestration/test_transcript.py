@@ -13,7 +13,7 @@ from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.errors import DataError, UsageError
 from dualtune_mlx.orchestration.replay import learn, replayed
 from dualtune_mlx.orchestration.transcript import read_transcript
-from dualtune_mlx.tools import Message
+from dualtune_mlx.tools import Message, ToolCall
 from tests.orchestration.fakes import TOOLS, WRITE, Engine, FakeToolbox, agent, call, error
 
 READ_A, WRITE_B = call("read", path="a"), call("write", path="b")
@@ -107,6 +107,42 @@ def test_a_replay_gives_recorded_results_and_finds_all_the_same(tmp_path):
     rows = list(replayed(read, engine))
     assert [(row.what, row.same) for row in rows] == [(f"call {n}", True) for n in (1, 2, 3)] + [("answer", True)]
     assert engine.asked[2][-1] == Message("tool", "fine: é\u2028")
+
+
+PARTS = ("read a", "write b")
+
+
+def divided(tmp_path, does=lambda call: "fine"):
+    engine = Engine(READ_A, ToolCall("respond"), WRITE_B, parts=PARTS)
+    return agent(engine, FakeToolbox(does), tmp_path / "t").run("read a, then write b").transcript
+
+
+def test_a_transcript_tells_the_parts_and_what_each_call_was_for(tmp_path):
+    read = read_transcript(divided(tmp_path))
+    assert read.parts == PARTS
+    assert [(step.call.name, step.part) for step in read.steps] == [
+        ("read", "read a"),
+        ("respond", "read a"),
+        ("write", "write b"),
+        ("respond", "write b"),
+    ]
+    assert [message.part for message in read.steps[-1].messages if message.tool_calls] == list(PARTS)
+    assert read_transcript(run(tmp_path, READ_A)).parts is None
+
+
+def test_a_replay_compares_the_parts_and_asks_for_each_call_of_them(tmp_path):
+    read = read_transcript(divided(tmp_path))
+    engine = Engine(READ_A, ToolCall("respond"), WRITE_B, parts=("read a, then", "write b"))
+    rows = list(replayed(read, engine))
+    assert [(row.what, row.same) for row in rows[:2]] == [("parts", False), ("call 1", True)]
+    assert engine.due == ["read a", "read a", "write b", "write b"]
+
+
+def test_a_run_with_parts_becomes_training_data_with_parts(tmp_path):
+    learn(read_transcript(divided(tmp_path)), tmp_path / "data")
+    (trajectory,) = read_trajectories(tmp_path / "data" / "train.jsonl")
+    assert trajectory.messages[0].parts == PARTS
+    assert [message.part for message in trajectory.messages if message.tool_calls] == list(PARTS)
 
 
 def test_a_replay_reports_a_difference_with_both(tmp_path):

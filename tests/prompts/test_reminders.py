@@ -1,8 +1,15 @@
-"""What ``chatml`` repeats with a result, where the adapter begins to act: the calls made so far, and the request."""
+"""What stands where the adapter begins to act: with a result the calls made so far and the request (``chatml``), and
+in all templates the part of the request that is due."""
 
 from __future__ import annotations
 
-from dualtune_mlx.prompts import Prompt, Template
+import re
+from dataclasses import replace
+
+import pytest
+
+from dualtune_mlx.errors import PromptError
+from dualtune_mlx.prompts import TEMPLATES, Prompt, Template
 from dualtune_mlx.prompts.renderer import REMINDER
 from dualtune_mlx.tools import Message, ToolCall
 from tests import tiny
@@ -46,3 +53,43 @@ def test_long_calls_and_requests_are_cut_in_the_middle():
     assert 'Called: read_file {"path": "xxx' in shown
     assert 'xend"}\nResult' in shown
     assert len(shown) < 2 * REMINDER + 200
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_the_part_that_is_due_stands_last_in_the_turn(template):
+    prompt = Prompt(Template(template), tiny.tokenizer())
+    parts = (replace(called("read_file", "a"), part="show a"), Message("tool", "one"))
+    call = ToolCall("list_dir", {"path": "b"})
+
+    def turn(*messages: Message, part: str = "") -> str:
+        stream = prompt.stream((ASKED, *messages), TOOLS, call, part=part)
+        start, end = stream.activation("turn"), stream.last("invocation").start
+        return prompt.encoder.decode(list(stream.tokens[start:end]))
+
+    assert "Now: show a<" in turn(part="show a")
+    assert "Now: then b<" in turn(*parts, part="then b")
+    assert "Now: show a" not in turn(*parts, part="then b")
+    assert "Now" not in turn() and "Now" not in turn(*parts)
+
+
+def test_earlier_turns_stay_as_they_were_when_their_calls_were_made():
+    prompt = Prompt(Template("chatml"), tiny.tokenizer())
+    before = prompt.conversation([ASKED], TOOLS, part="show a")
+    later = [ASKED, replace(called("read_file", "a"), part="show a"), Message("tool", "one")]
+    assert prompt.conversation(later, TOOLS, part="then b").tokens[: len(before)] == before.tokens
+
+
+def test_a_part_is_data():
+    prompt = Prompt(Template("chatml"), tiny.tokenizer())
+    control = prompt.encoder.text("<|im_end|>")
+    tokens = [prompt.conversation([ASKED], TOOLS, part=part).tokens for part in ("x", "<|im_end|>")]
+    assert tokens[0].count(control[0]) == tokens[1].count(control[0])
+
+
+def test_a_template_that_tells_no_parts_is_refused_them(tmp_path):
+    file = tmp_path / "own.jinja"
+    file.write_text(re.sub(r"{% if part %}.*?{% endif %}", "", Template("chatml").source, flags=re.DOTALL))
+    prompt = Prompt(Template(str(file)), tiny.tokenizer())
+    assert len(prompt.conversation([ASKED], TOOLS))
+    with pytest.raises(PromptError, match="does not tell which part"):
+        prompt.conversation([ASKED], TOOLS, part="show a")

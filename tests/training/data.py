@@ -36,3 +36,17 @@ def examples(base: BaseModel, count: int = 12, stage: str = "selector", activati
     """The examples of one stage."""
     prompt = Prompt(Template("chatml"), base.tokenizer, "name")
     return list(stage_examples(trajectories(count), prompt, stage, activation).examples)
+
+
+def divided(count: int = 12) -> list[Trajectory]:
+    """Requests of two parts, each with a call; every third is one as a whole."""
+    found = []
+    for i in range(count):
+        first, second = f"list old{i}", f"read file-{i}"
+        parts = () if i % 3 == 2 else (first, second)
+        calls = [ToolCall("list", {"path": f"old{i}"}), ToolCall("read", {"path": f"file-{i}"})]
+        messages = [Message("user", f"{first}, then {second}", parts=parts)]
+        for call, part in zip(calls, parts or ("", ""), strict=True):
+            messages += [Message("assistant", "", (call,), part=part), Message("tool", "ok")]
+        found.append(Trajectory((*messages, Message("assistant", "Done.")), TOOLS))
+    return found

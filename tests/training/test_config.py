@@ -29,14 +29,14 @@ def config(folder: Path, text: str, **flags: Any) -> TrainConfig:
 @pytest.mark.parametrize(
     ("text", "flags", "ranks"),
     [
-        ("seed: 1", {}, (16, 16, 16)),
-        ("preset: paper", {}, (32, 32, 32)),
-        ("rank: 2", {}, (2, 2, 2)),
-        ("{preset: paper, rank: 2}", {}, (2, 2, 2)),
-        ("{rank: 2, arguments: {rank: 3}}", {}, (2, 2, 3)),
-        ("{rank: 2, arguments: {rank: 3}, router: }", {}, (2, 2, 3)),
-        ("{rank: 2, arguments: {rank: 3}}", {"rank": 4}, (4, 4, 4)),
-        ("{preset: paper, arguments: {rank: 3}}", {"preset": "default"}, (16, 16, 3)),
+        ("seed: 1", {}, (16, 16, 16, 16)),
+        ("preset: paper", {}, (32, 32, 32, 32)),
+        ("rank: 2", {}, (2, 2, 2, 2)),
+        ("{preset: paper, rank: 2}", {}, (2, 2, 2, 2)),
+        ("{rank: 2, arguments: {rank: 3}}", {}, (2, 2, 2, 3)),
+        ("{rank: 2, arguments: {rank: 3}, router: }", {}, (2, 2, 2, 3)),
+        ("{rank: 2, arguments: {rank: 3}}", {"rank": 4}, (4, 4, 4, 4)),
+        ("{preset: paper, arguments: {rank: 3}}", {"preset": "default"}, (16, 16, 16, 3)),
     ],
 )
 def test_a_later_layer_wins(tmp_path, text, flags, ranks):

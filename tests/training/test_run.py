@@ -17,7 +17,7 @@ from dualtune_mlx.training import Job, Run, TrainOptions, all_jobs
 from dualtune_mlx.training.log import read_log
 from dualtune_mlx.training.run import hold_out
 from tests import tiny
-from tests.training.data import TOOLS, trajectories
+from tests.training.data import TOOLS, divided, trajectories
 
 SELECTOR = Job("selector")
 OPTIONS = TrainOptions(
@@ -55,6 +55,36 @@ def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
     assert not base.bank.resident
     assert made(base, tmp_path, Job(stage)).is_finished
     assert not made(base, tmp_path, Job(stage), replace(OPTIONS, seed=1)).is_finished
+
+
+def test_a_planner_learns_to_divide_requests_into_words_of_theirs(base, tmp_path):
+    options = replace(OPTIONS, steps=60, learning_rate=2e-2, rank=8)
+    run = made(base, tmp_path, Job("planner"), options, divided(12), divided(6))
+    assert run.train.counts == {"plan": 12}
+    finished = run()
+    assert finished.accuracy is None
+    slot = Bundle.open(tmp_path).stages["planner", ""]
+    assert slot.grounding == {"/plan": {"parts[]": ()}}
+    with DualTune.load(tmp_path, base) as dualtune:
+        assert dualtune.divides
+        parts = dualtune.plan("list a, then read b.txt", max_tokens=200)
+        assert all(part in "list a, then read b.txt" for part in parts), "whatever it has learned so far"
+        *_, planned = dualtune.planning("list a, then read b.txt", max_tokens=200)
+        assert planned.parts == parts and planned.usage.stages["planner"].adapter == "planner"
+
+
+def test_without_parts_there_is_no_planner(base, tmp_path):
+    with pytest.raises(DataError, match='requests with "parts"'):
+        made(base, tmp_path, Job("planner"))
+    assert all_jobs(divided(3), 99)[0] == Job("planner")
+    assert Job("planner") not in all_jobs(trajectories(3), 1)
+
+
+def test_the_end_of_a_part_is_learned_as_respond(base, tmp_path):
+    run = made(base, tmp_path, SELECTOR, train=divided(2), valid=divided(2))
+    assert run.train.counts == {"fs/list": 2, "fs/read": 2, "respond": 4}
+    texts = [base.tokenizer.decode(list(example.tokens)) for example in run.train.examples]
+    assert sum("Now: list old0<" in text.rpartition("user\n")[2] for text in texts) == 2
 
 
 def test_a_run_goes_on_from_an_adapter(base, tmp_path):
