@@ -115,6 +115,10 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
 }
 
 
+DETERMINED = frozenset(("hour", "total"))
+"""Slots whose value others decide: another draw would give no other."""
+
+
 def slot_names(pattern: Any) -> set[str]:
     """The names of all slots in a wording, or anywhere in an arguments pattern."""
     if isinstance(pattern, str):
@@ -145,7 +149,8 @@ def surface(text: str, slots: Mapping[str, Slot]) -> str:
 
 
 def _draw(match: re.Match[str], slots: Mapping[str, Slot], rng: random.Random) -> Slot:
-    """A value that no other slot of the example has or lies in, and that does not break out of its quotes."""
+    """A value that does not break out of its quotes and, where there is a choice, that no other slot of the example has
+    or lies in."""
     kind, digit = match.groups()
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     quote = before if before == after and before in QUOTES else None
@@ -154,7 +159,7 @@ def _draw(match: re.Match[str], slots: Mapping[str, Slot], rng: random.Random) -
         slot = SLOTS[kind](draw)
         below = f"{str(slot.value).rstrip('/')}/"
         distinct = not any(slot.value == other.value or str(other.value).startswith(below) for other in slots.values())
-        if distinct and not (quote and quote in slot.surface):
+        if (distinct or kind in DETERMINED) and not (quote and quote in slot.surface):
             return slot
 
 

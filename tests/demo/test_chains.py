@@ -23,7 +23,7 @@ from dualtune_mlx.demo.joints import JOINTS, PLACE, SENTENCES, is_order, is_sent
 from dualtune_mlx.demo.linked import CHAINS, Chain, usable
 from dualtune_mlx.demo.marks import unmarked
 from dualtune_mlx.demo.results import ARGUMENT, RESULTS
-from dualtune_mlx.demo.slots import slot_names
+from dualtune_mlx.demo.slots import draw_slots, slot_names
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.tools import Tool, ToolCall, Trajectory
 from tests.demo.test_dataset import normalised, server_tools, strings, without_pinned
@@ -219,6 +219,15 @@ def test_what_is_asked_together_mostly_belongs_to_one_server(monkeypatch: pytest
     asked = [{call.server for call in calls(one)} for one in generate_chains("train", 400, 1, list(VISIBLE.values()))]
     assert 0.5 < sum(len(servers) == 1 for servers in asked) / len(asked) < 0.75
     assert set.union(*asked) == set(SERVERS)
+
+
+def test_what_others_decide_may_be_what_another_slot_says() -> None:
+    class Early(random.Random):
+        def randint(self, low: int, high: int) -> int:
+            return low
+
+    slots = draw_slots("{time} {moment} {hour}", Early(1))
+    assert slots["hour"].value == slots["moment"].value[11:16] == "00:00"
 
 
 def joined(joint: str, *orders: str) -> str:
