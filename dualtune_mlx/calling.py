@@ -231,7 +231,8 @@ class Caller:
         stream = self.stream(stage, messages, tools, PLAN, (PLAN,))
         task = Task(messages, PLAN, stage, stream, self.prompt_of(stage).frame(PLAN))
         ran = yield from self._texts(task, self.grammar(task, task.schema(decoding)), decoding)
-        yield Planned(tuple(ran.value["parts"]), Usage({"planner": ran.usage}))
+        parts = dict.fromkeys(ran.value["parts"])  # a small model may write one again and again
+        yield Planned(tuple(parts), Usage({"planner": ran.usage}))
 
     def writing(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
         """One tool's arguments, event by event."""

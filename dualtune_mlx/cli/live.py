@@ -85,15 +85,19 @@ class View:
 
     def _done(self, event: AgentEvent) -> None:
         line = finished(event)
-        if isinstance(event, Called) and self._ranked and not self._live:
-            ranked = ", ".join(f"{tool.name} {share:.1%}" for tool, share in self._ranked)
-            self.out.print(Text(f"  {plain(ranked)}", style="dim"), soft_wrap=self._wrap)
-        elif isinstance(event, Called):
-            for row in map(bar, self._ranked):
-                self.out.print(row)
+        if isinstance(event, Called) and not (event.call.is_respond and event.part):  # a part's end is no news
+            self._print_candidates()
         if line is not None:
             self.out.print(line, soft_wrap=self._wrap)
         self._stage, self._text, self._ranked = "", "", ()
+
+    def _print_candidates(self) -> None:
+        if self._live:
+            for row in map(bar, self._ranked):
+                self.out.print(row)
+        elif self._ranked:
+            ranked = ", ".join(f"{tool.name} {share:.1%}" for tool, share in self._ranked)
+            self.out.print(Text(f"  {plain(ranked)}", style="dim"), soft_wrap=self._wrap)
 
 
 def bar(ranked: tuple[Tool, float]) -> Text:

@@ -180,6 +180,19 @@ def test_nothing_that_is_shown_can_steer_the_terminal():
         assert all(one.isprintable() or one == "\n" for one in text)
 
 
+def test_the_parts_of_a_task_are_shown_before_their_calls_and_their_ends_are_not(tmp_path):
+    out = Console(file=io.StringIO(), width=100)
+    engine = Engine(
+        call("read", path="a"), ToolCall("respond"), call("write", path="b"), parts=("look at a", "copy it")
+    )
+    with View(out) as view:
+        for event in agent(engine, FakeToolbox(), tmp_path).stream("look at a and copy it"):
+            view.show(event)
+    text = out.file.getvalue()
+    assert text.index("plan:") < text.index("- look at a") < text.index("- copy it") < text.index("1. fs/read")
+    assert text.count("respond 10.0%") == 2 and "respond 90.0%" not in text
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_live_view_leaves_the_steps_and_fits_the_width(width, tmp_path):
     out = Console(file=io.StringIO(), force_terminal=True, width=width)
