@@ -94,6 +94,12 @@ def test_each_stage_trains_and_leaves_its_run(divided, tmp_path, stage):
 def test_all_begins_with_a_planner_where_requests_have_parts(divided, where, tmp_path):
     assert "planner" in good(dualtune("train", "all", *divided, *SMALL))
     assert next(iter(stages(tmp_path / "bundle"))) == "planner"
+    good(dualtune("bundle", "verify", "--bundle", tmp_path / "bundle"))
+    assert "plan: " in good(dualtune("warm", "--bundle", tmp_path / "bundle"))
+    inspected = dualtune("inspect", *divided[:2], "--data", divided[3] / "train.jsonl", "--limit", 9, "--json")
+    shown = json.loads(inspected.stdout)
+    plans = ["".join(value["tokens"]) for value in shown if value["stage"] == "planner"]
+    assert '{"parts": ["list b", "show a"]}' in plans[-1] and '{"parts": []}' in plans[0]
     where[-1] = tmp_path / "whole"
     good(dualtune("train", "all", *where, *SMALL))
     assert "planner" not in stages(tmp_path / "whole")
