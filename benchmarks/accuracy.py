@@ -37,7 +37,7 @@ from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.playground import new_playground
 from dualtune_mlx.benchmarks.tasks import START, TASKS, run_tasks
 from dualtune_mlx.decoding import Decoding
-from dualtune_mlx.demo.chains import generate_chains, generate_plans
+from dualtune_mlx.demo.chains import generate_chains
 from dualtune_mlx.demo.dataset import generate
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.evaluation.calls import METRICS, Report, evaluate_calls
@@ -54,7 +54,7 @@ SEED = 1
 MAX_TOKENS = 160
 SHORT = 600
 """Characters of a chain that is trained on."""
-EPOCHS = {"planner": 0.65, "router": 0.45, "selector": 0.65, "arguments": 1.05, "flat selector": 1.0}
+EPOCHS = {"planner": 0.85, "router": 0.45, "selector": 0.65, "arguments": 1.05, "flat selector": 1.0}
 """Times over the examples of each stage; the flat selector has fewer."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
@@ -63,7 +63,7 @@ GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
 
 @dataclass(frozen=True)
 class Setting:
-    """Trajectories of one request and of several calls, requests for the planner alone, and what is measured.
+    """Trajectories of one request and of several calls, and what is measured.
 
     ``valid`` single requests, and a quarter as many chains, decide which state of an adapter is the best one. A run
     goes over the examples as often as ``EPOCHS`` say, or takes ``steps``.
@@ -71,7 +71,6 @@ class Setting:
 
     single: int
     chains: int
-    plans: int
     test: int
     valid: int = 64
     tasks: int = len(TASKS)
@@ -85,8 +84,8 @@ class Setting:
         return TrainOptions(rank=64, alpha=256.0, learning_rate=1e-3, seed=SEED, **length)
 
 
-FULL = Setting(5200, 3800, 3600, test=172)
-QUICK = Setting(120, 40, 40, test=30, tasks=3, steps=6)
+FULL = Setting(5200, 3800, test=172)
+QUICK = Setting(120, 40, test=30, tasks=3, steps=6)
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,6 @@ class Data:
 
     tools: tuple[Tool, ...]
     train: Sequence[Trajectory] = field(repr=False)
-    plans: Sequence[Trajectory] = field(repr=False)
     valid: Sequence[Trajectory] = field(repr=False)
     test: Sequence[Trajectory] = field(repr=False)
 
@@ -158,8 +156,7 @@ def generated(setting: Setting, tools: tuple[Tool, ...]) -> Data:
         *generate("valid", setting.valid, SEED, tools),
         *generate_chains("valid", setting.valid // 4, SEED, tools),
     ]
-    plans = generate_plans(setting.plans, SEED, tools)
-    return Data(tools, train, plans, valid, generate("test", setting.test, SEED, tools))
+    return Data(tools, train, valid, generate("test", setting.test, SEED, tools))
 
 
 def is_short(trajectory: Trajectory) -> bool:
@@ -172,7 +169,7 @@ def is_short(trajectory: Trajectory) -> bool:
 def key(data: Data) -> str:
     """Changes when anything changes that is trained on."""
     digest = hashlib.sha256(repr(data.tools).encode())
-    for trajectory in (*data.train, *data.plans, *data.valid):
+    for trajectory in (*data.train, *data.valid):
         digest.update(json.dumps([asdict(message) for message in trajectory.messages], default=str).encode())
     return digest.hexdigest()[:12]
 
@@ -189,8 +186,7 @@ def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Cons
             run(partial(trained, out, f"{way.name}, {stage}"), resume=True)
 
     for stage in STAGES:
-        more = data.plans if stage == "planner" else ()
-        learn(OURS, stage, [*data.train, *more], data.valid)
+        learn(OURS, stage, data.train, data.valid)
     if not (folder / FLAT.name).exists():
         shutil.copytree(folder / OURS.name, folder / FLAT.name, ignore=shutil.ignore_patterns("runs"))
     learn(FLAT, "selector", single(data.train), single(data.valid))

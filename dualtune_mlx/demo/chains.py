@@ -13,14 +13,13 @@ from dualtune_mlx.demo import results
 from dualtune_mlx.demo.dataset import check_split, check_tools, checked_call, noisy, shuffled_forever, spread
 from dualtune_mlx.demo.draw import SLOT
 from dualtune_mlx.demo.forms import FOLDER, Form, visible_forms
-from dualtune_mlx.demo.joints import DIVIDING, JOINTS, SENTENCES, is_order, is_sentence, join, places, without_stop
+from dualtune_mlx.demo.joints import JOINTS, SENTENCES, is_order, is_sentence, join, places, without_stop
 from dualtune_mlx.demo.linked import linked, usable
 from dualtune_mlx.demo.marks import unmarked
 from dualtune_mlx.demo.plans import Plan
 from dualtune_mlx.demo.slots import draw_slots, surface, values
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall, Trajectory
 
-Kind = tuple[str, Callable[[str], bool]]
 SHARES = {"single": 0.15, "joined": 0.35, "linked": 0.45, "failed": 0.05}
 """How the trajectories are shared out over the kinds."""
 RELATED = 0.5
@@ -51,10 +50,7 @@ def generate_chains(
     forms = visible_forms(visible, folder)
     check_tools(forms, visible, split)
     forms.pop(RESPOND.name, None)
-    kinds = {
-        "single": _singles(forms, split, visible, rng),
-        "joined": _joined(forms, split, visible, rng, _joints(split)),
-    }
+    kinds = {"single": _singles(forms, split, visible, rng), "joined": _joined(forms, split, visible, rng)}
     if usable(split, visible):
         kinds["linked"] = linked(split, visible, rng)
     kinds["failed"] = (next(kind).failing(rng) for kind in shuffled_forever(list(kinds.values()), rng))
@@ -62,24 +58,6 @@ def generate_chains(
     plans = [plan for kind, share in zip(kinds.values(), shares, strict=True) for plan in islice(kind, share)]
     rng.shuffle(plans)
     return [plan.trajectory(tuple(tools), rng) for plan in plans]
-
-
-def generate_plans(count: int, seed: int, tools: Sequence[Tool], folder: Traversable = FOLDER) -> list[Trajectory]:
-    """Generate ``count`` requests of several parts for a planner to learn from, in the joints that are for it alone.
-
-    They are ``train`` wordings; what they ask for needs not be called to learn how they are divided.
-
-    Raises:
-        DataError: as ``generate_chains``.
-    """
-    rng = random.Random(f"{seed} plans")
-    visible = {tool.name: tool for tool in tools}
-    forms = visible_forms(visible, folder)
-    check_tools(forms, visible, "train")
-    forms.pop(RESPOND.name, None)
-    wanted = {"orders": is_order, "sentences": is_sentence}
-    kinds: list[Kind] = [(joint, wanted[kind]) for kind, joints in DIVIDING.items() for joint in joints]
-    return [plan.trajectory(tuple(tools), rng) for plan in islice(_joined(forms, "train", visible, rng, kinds), count)]
 
 
 def _singles(
@@ -91,17 +69,8 @@ def _singles(
         yield Plan(asked.text, (asked.call,), (results.said(asked.call, rng),))
 
 
-def _joints(split: str) -> list[Kind]:
-    """The joints of a split, each with which wordings may stand in it."""
-    return [*((joint, is_order) for joint in JOINTS[split]), *((joint, is_sentence) for joint in SENTENCES[split])]
-
-
 def _joined(
-    forms: Mapping[str, list[Form]],
-    split: str,
-    visible: Mapping[str, Tool],
-    rng: random.Random,
-    kinds: Sequence[Kind],
+    forms: Mapping[str, list[Form]], split: str, visible: Mapping[str, Tool], rng: random.Random
 ) -> Iterator[Plan]:
     """Independent orders, or sentences of any form, in one message; one that ends in free text stands last."""
     servers = [visible[tool].server for tool in forms if any(_can_go_on(form, split) for form in forms[tool])]
@@ -111,6 +80,7 @@ def _joined(
         asked = {tool: listed for tool, listed in forms.items() if server in (None, visible[tool].server)}
         return _Parts(asked, split, visible, rng, wanted)
 
+    kinds = [(joint, is_order) for joint in JOINTS[split]] + [(joint, is_sentence) for joint in SENTENCES[split]]
     for joint, wanted in shuffled_forever(kinds, rng):
         related = bool(servers) and rng.random() < RELATED
         parts = parts_of(rng.choice(servers) if related else None, wanted)

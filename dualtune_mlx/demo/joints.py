@@ -20,9 +20,6 @@ JOINTS: Mapping[str, list[str]] = _TABLES["joints"]
 SENTENCES: Mapping[str, list[str]] = _TABLES["sentences"]
 """How two or three whole sentences are joined, by split."""
 
-DIVIDING: Mapping[str, list[str]] = _TABLES["dividing"]
-"""More joints, of ``orders`` and of ``sentences``, for a planner alone."""
-
 PLACE = re.compile(r"\{([1-4])\}")
 
 

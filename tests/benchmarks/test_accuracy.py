@@ -61,7 +61,7 @@ def test_all_stages_learn_along_the_hierarchy_and_the_flat_way_has_a_selector_of
     (folder,) = ran[2].glob("benchmarks/accuracy-*")
     ours, flat = (Bundle.open(folder / way.name).stages for way in (OURS, FLAT))
     assert {stage: slot.training["hierarchical"] for (stage, _), slot in ours.items()} == dict.fromkeys(
-        ("router", "selector", "arguments"), True
+        ("planner", "router", "selector", "arguments"), True
     )
     assert {stage for (stage, _), slot in flat.items() if slot != ours[stage, ""]} == {"selector"}
     assert flat["selector", ""].training["hierarchical"] is False
@@ -70,7 +70,7 @@ def test_all_stages_learn_along_the_hierarchy_and_the_flat_way_has_a_selector_of
 
 def test_what_is_trained_is_not_trained_again(ran):
     (first, second), said, _ = ran
-    assert [text.count("loss") for text in said] == [4, 0]
+    assert [text.count("loss") for text in said] == [5, 0]
     assert [row["call"] for row in first["rows"][:4]] == [row["call"] for row in second["rows"][:4]]
 
 
