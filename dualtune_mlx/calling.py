@@ -230,19 +230,22 @@ class Caller:
         yield StageBegins("planner")
         stream = self.stream(stage, messages, tools, PLAN, (PLAN,))
         task = Task(messages, PLAN, stage, stream, self.prompt_of(stage).frame(PLAN))
-        ran = yield from self._texts(task, self.grammar(task, task.schema(decoding)), decoding)
+        ran = yield from self._written(task, decoding)
         parts = dict.fromkeys(ran.value["parts"])  # a small model may write one again and again
         yield Planned(tuple(parts), Usage({"planner": ran.usage}))
 
     def writing(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
         """One tool's arguments, event by event."""
         yield StageBegins(task.stage.name, task.tool)
-        if decoding.grounding == "auto":
-            written = yield from self._writing_surely(task, decoding)
-        else:
-            written = yield from self._texts(task, self.grammar(task, task.schema(decoding)), decoding)
+        written = yield from self._written(task, decoding)
         check_arguments(written.value, task.tool)
         return written
+
+    def _written(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
+        """What is written for a task, grounded as ``decoding`` says."""
+        if decoding.grounding == "auto":
+            return (yield from self._writing_surely(task, decoding))
+        return (yield from self._texts(task, self.grammar(task, task.schema(decoding)), decoding))
 
     def task(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, part: str = "") -> Task:
         """What is to be written for one tool, among those that it was chosen among."""

@@ -11,6 +11,7 @@ import yaml
 from dualtune_mlx import DualTune
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.errors import CheckpointError, DataError, TrainingError, UsageError
+from dualtune_mlx.events import StageBegins
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import Message, Trajectory
 from dualtune_mlx.training import Job, Run, TrainOptions, all_jobs
@@ -69,6 +70,9 @@ def test_a_planner_learns_to_divide_requests_into_words_of_theirs(base, tmp_path
         assert dualtune.divides
         parts = dualtune.plan("list a, then read b.txt", max_tokens=200)
         assert all(part in "list a, then read b.txt" for part in parts), "whatever it has learned so far"
+        surely = list(dualtune.planning("list a, then read b.txt", max_tokens=200, grounding="auto"))
+        assert sum(isinstance(event, StageBegins) for event in surely) == 2, "unsure of its words, it is held to them"
+        assert surely[-1].parts == parts
         *_, planned = dualtune.planning("list a, then read b.txt", max_tokens=200)
         assert planned.parts == parts and planned.usage.stages["planner"].adapter == "planner"
 
