@@ -185,14 +185,21 @@ def _bare(draw: Draw) -> Slot:
 
 
 def _pairs(draw: Draw, counts: Sequence[int], *styles: str) -> tuple[str, list[str], list[str]]:
-    """Columns with a value each: as people write them in one of the styles, the columns, and the literals."""
+    """Columns with a value each: as people write them in one of the styles, the columns, and the literals.
+
+    A number may stand before its column, as what is counted: ``12 seats``.
+    """
     wanted, style = draw.rng.choice(counts), draw.rng.choice(styles)
     text = _bare if draw.chance(0.25) else _in_quotes
     values: dict[str, Slot] = {}
+    texts = []
     while len(values) < wanted:
-        name, value = (numeric, amount) if draw.chance(0.35) else (column, text)
-        values[name(draw).surface] = value(draw)
-    texts = [style.format(name, value.surface) for name, value in values.items()]
+        kind, value_of = (numeric, amount) if draw.chance(0.35) else (column, text)
+        name, value = kind(draw).surface, value_of(draw)
+        if name not in values:
+            values[name] = value
+            counted = kind is numeric and style == "{} {}" and draw.chance(0.5)
+            texts.append(f"{value.surface} {name}" if counted else style.format(name, value.surface))
     return draw.rng.choice((" and ", ", ")).join(texts), list(values), [value.value for value in values.values()]
 
 

@@ -118,6 +118,16 @@ def test_a_row_has_a_value_for_every_column() -> None:
         )
 
 
+def test_a_number_of_a_row_stands_behind_its_column_or_before_it() -> None:
+    rng = random.Random(1)
+    found = {
+        (slot.surface == f"{one[1]} {one[2]}", slot.surface == f"{one[2]} {one[1]}")
+        for slot in (row(Draw(rng, {})) for _ in range(500))
+        if (one := re.fullmatch(r"\((\w+)\) VALUES \(([\d.]+)\)", slot.value)) and re.search(r"\w \w", slot.surface)
+    }
+    assert found == {(True, False), (False, True)}
+
+
 def test_no_name_is_a_keyword() -> None:
     rng = random.Random(1)
     for kind in (table, column, numeric):
