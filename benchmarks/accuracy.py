@@ -54,7 +54,7 @@ SEED = 1
 MAX_TOKENS = 160
 SHORT = 600
 """Characters of a chain that is trained on."""
-EPOCHS = {"planner": 0.85, "router": 0.45, "selector": 0.65, "arguments": 1.05, "flat selector": 1.0}
+EPOCHS = {"planner": 1.0, "router": 0.5, "selector": 0.8, "arguments": 1.2, "flat selector": 1.0}
 """Times over the examples of each stage; the flat selector has fewer."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
@@ -84,7 +84,7 @@ class Setting:
         return TrainOptions(rank=64, alpha=256.0, learning_rate=1e-3, seed=SEED, **length)
 
 
-FULL = Setting(5200, 3800, test=172)
+FULL = Setting(7000, 4300, test=172)
 QUICK = Setting(120, 40, test=30, tasks=3, steps=6)
 
 

@@ -20,7 +20,7 @@ from dualtune_mlx.demo.plans import Plan
 from dualtune_mlx.demo.slots import draw_slots, surface, values
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall, Trajectory
 
-SHARES = {"single": 0.15, "joined": 0.35, "linked": 0.45, "failed": 0.05}
+SHARES = {"single": 0.1, "joined": 0.3, "linked": 0.55, "failed": 0.05}
 """How the trajectories are shared out over the kinds."""
 RELATED = 0.5
 """How many of the joined messages ask one server alone: what people ask for together mostly belongs together."""

@@ -32,7 +32,7 @@ SERVERS = ("filesystem", "git", "time", "memory", "sqlite", "everything")
 VISIBLE = {tool.name: without_pinned(tool) for server in SERVERS for tool in server_tools(server)}
 DERIVED = {"inside": {"file", "folder"}, "total": {"augend", "addend"}, "hour": {"moment"}}
 SQL = re.compile(
-    r"\b(SELECT|FROM|WHERE|INSERT|INTO|VALUES|UPDATE|SET|DELETE|CREATE|TABLE|COUNT|INTEGER|PRIMARY|KEY|TEXT|id)\b"
+    r"\b(SELECT|FROM|WHERE|INSERT|INTO|VALUES|UPDATE|SET|DELETE|CREATE|TABLE|COUNT|INTEGER|PRIMARY|KEY|TEXT|REAL|UNIQUE|NOT|NULL|id)\b"
 )
 
 
