@@ -54,7 +54,7 @@ SEED = 1
 MAX_TOKENS = 160
 SHORT = 600
 """Characters of a chain that is trained on."""
-EPOCHS = {"planner": 1.0, "router": 0.5, "selector": 0.8, "arguments": 1.2, "flat selector": 1.0}
+EPOCHS = {"planner": 1.0, "router": 0.5, "selector": 0.8, "arguments": 1.0, "flat selector": 1.0}
 """Times over the examples of each stage; the flat selector has fewer."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
