@@ -54,7 +54,7 @@ SEED = 1
 MAX_TOKENS = 160
 SHORT = 600
 """Characters of a chain that is trained on."""
-EPOCHS = {"planner": 1.0, "router": 0.5, "selector": 0.8, "arguments": 1.0, "flat selector": 1.0}
+EPOCHS = {"planner": 2.2, "router": 0.5, "selector": 0.8, "arguments": 1.0, "flat selector": 1.0}
 """Times over the examples of each stage; the flat selector has fewer."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
@@ -186,10 +186,16 @@ def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Cons
             run(partial(trained, out, f"{way.name}, {stage}"), resume=True)
 
     for stage in STAGES:
-        learn(OURS, stage, data.train, data.valid)
+        learn(OURS, stage, to_divide(data.train) if stage == "planner" else data.train, data.valid)
     if not (folder / FLAT.name).exists():
         shutil.copytree(folder / OURS.name, folder / FLAT.name, ignore=shutil.ignore_patterns("runs"))
     learn(FLAT, "selector", single(data.train), single(data.valid))
+
+
+def to_divide(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """What a planner learns from: all chains, and half as many single requests, so that most are to be divided."""
+    chains = [one for one in trajectories if len(one.messages) > 2]
+    return [*single(trajectories)[: len(chains) // 2], *chains]
 
 
 def single(trajectories: Sequence[Trajectory]) -> list[Trajectory]:

@@ -87,12 +87,15 @@ class Tool:
 RESPOND = Tool("respond", "No tool is needed: answer the user directly.")
 """The pseudo-tool that stands for an answer in words."""
 
+LONGEST_PLAN = 8
+"""Parts of a request at most: a small model that writes one again and again comes to an end."""
+
 PLAN = Tool(
     "plan",
     "Divide the request into the parts that are to be done one after the other.",
     {
         "type": "object",
-        "properties": {"parts": {"type": "array", "items": {"type": "string"}}},
+        "properties": {"parts": {"type": "array", "items": {"type": "string"}, "maxItems": LONGEST_PLAN}},
         "required": ["parts"],
         "additionalProperties": False,
     },

@@ -14,7 +14,7 @@ from typing import Any
 
 from dualtune_mlx.errors import DataError, ToolError, UsageError
 from dualtune_mlx.schemas import check_arguments, checked
-from dualtune_mlx.tools import Message, Tool, Trajectory, tool_called
+from dualtune_mlx.tools import LONGEST_PLAN, Message, Tool, Trajectory, tool_called
 
 SPLITS = ("train", "valid", "test")
 
@@ -117,6 +117,13 @@ def _check(trajectory: Trajectory) -> None:
     parts: tuple[str, ...] = ()
     for message in trajectory.messages:
         parts = message.parts if message.role == "user" else parts
+        if len(parts) > LONGEST_PLAN:
+            raise DataError(
+                "a request has too many parts",
+                got=len(parts),
+                expected=f"at most {LONGEST_PLAN}",
+                fix="let some be one part: a part may need several calls",
+            )
         if message.part and message.part not in parts:
             raise DataError(
                 "a call is for a part that its request does not have",

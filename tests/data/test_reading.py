@@ -78,6 +78,7 @@ def test_parts_of_a_request_are_kept(write):
         ({}, {"parts": ["show a"]}, "wrong message"),
         ({"part": "show a"}, {}, "wrong message"),
         ({"parts": ["show a", "b"]}, {"part": "c"}, "(?s)does not have.*'show a', 'b'"),
+        ({"parts": list("abcdefghi")}, {}, "(?s)too many parts.*at most 8"),
     ],
 )
 def test_parts_that_make_no_sense_are_refused(write, user, assistant, says):

@@ -14,6 +14,7 @@ from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer
 from dualtune_mlx.decoding.grammar import closed
 from dualtune_mlx.errors import DecodingError, ModelError, ToolError
 from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.tools import PLAN
 from tests import tiny
 
 VOCABULARY = 272
@@ -101,6 +102,15 @@ def test_random_allowed_tokens_fit_the_schema(tokenizer, name):
         assert list(value) == [key for key in parameters.get("properties", value) if key in value]
         texts.add(text)
     assert len(texts) > 1 or name in ("const", "no properties", "booleans and null", "defaults and titles")
+
+
+def test_a_plan_that_repeats_itself_ends(tokenizer):
+    def write(parts):
+        ArgumentGrammar(PLAN, tokenizer).append(tiny.tokenizer().encode(json.dumps({"parts": ["ab"] * parts})))
+
+    write(8)
+    with pytest.raises(DecodingError):
+        write(9)
 
 
 def test_the_spelling_is_that_of_the_training_data(tokenizer):
