@@ -186,13 +186,13 @@ def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Cons
             run(partial(trained, out, f"{way.name}, {stage}"), resume=True)
 
     for stage in STAGES:
-        learn(OURS, stage, to_divide(data.train) if stage == "planner" else data.train, data.valid)
+        learn(OURS, stage, for_planner(data.train) if stage == "planner" else data.train, data.valid)
     if not (folder / FLAT.name).exists():
         shutil.copytree(folder / OURS.name, folder / FLAT.name, ignore=shutil.ignore_patterns("runs"))
     learn(FLAT, "selector", single(data.train), single(data.valid))
 
 
-def to_divide(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+def for_planner(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
     """What a planner learns from: all chains, and half as many single requests, so that most are to be divided."""
     chains = [one for one in trajectories if len(one.messages) > 2]
     return [*single(trajectories)[: len(chains) // 2], *chains]

@@ -141,7 +141,7 @@ def checked_call(tool: Tool, arguments: Mapping[str, Any], wording: str) -> Tool
 
 def noisy(wording: str, rng: random.Random) -> str:
     """The wording as a hasty or a polite person types it; slots stay as they are."""
-    if rng.random() < 0.15 and re.search(r"[^}][.?!]$", wording):
+    if rng.random() < 0.15 and re.search(r"[^}\s][.?!]$", wording):
         wording = wording[:-1]
     if rng.random() < 0.2:
         wording = _small(wording)

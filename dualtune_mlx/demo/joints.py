@@ -41,8 +41,8 @@ def is_sentence(wording: str) -> bool:
 
 
 def without_stop(wording: str) -> str:
-    """An order or a sentence without its full stop."""
-    return re.sub(r"(?<=[^.}])[.!]$", "", wording)
+    """An order or a sentence without its full stop; a dot that stands alone is a value (``git add .``)."""
+    return re.sub(r"(?<=[^.}\s])[.!]$", "", wording)
 
 
 def join(joint: str, orders: Sequence[str]) -> str:

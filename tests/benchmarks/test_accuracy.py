@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import accuracy
-from dualtune_mlx.benchmarks.accuracy import FLAT, FULL, OURS, WAYS, Measured, Setting
+from dualtune_mlx.benchmarks.accuracy import FLAT, FULL, OURS, WAYS, Measured, Setting, for_planner, generated
 from dualtune_mlx.benchmarks.tasks import TASKS
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.evaluation.calls import Report, Scored
@@ -66,6 +66,13 @@ def test_all_stages_learn_along_the_hierarchy_and_the_flat_way_has_a_selector_of
     assert {stage for (stage, _), slot in flat.items() if slot != ours[stage, ""]} == {"selector"}
     assert flat["selector", ""].training["hierarchical"] is False
     assert flat["selector", ""].training["examples"] == 60
+
+
+def test_a_planner_learns_from_all_chains_and_half_as_many_single_requests():
+    data = generated(SETTING, TOOLS)
+    chains = [one for one in data.train if len(one.messages) > 2]
+    assert len(chains) > 10
+    assert for_planner(data.train) == [*data.train[: len(chains) // 2], *chains]
 
 
 def test_what_is_trained_is_not_trained_again(ran):

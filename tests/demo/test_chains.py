@@ -17,9 +17,10 @@ from dualtune_mlx.decoding.grounding import is_span
 from dualtune_mlx.demo import chains, dataset
 from dualtune_mlx.demo.chains import SHARES, generate_chains
 from dualtune_mlx.demo.clock import CITIES
+from dualtune_mlx.demo.dataset import noisy
 from dualtune_mlx.demo.draw import SLOT, read_toml
 from dualtune_mlx.demo.forms import SPLITS
-from dualtune_mlx.demo.joints import JOINTS, PLACE, SENTENCES, is_order, is_sentence, join, places
+from dualtune_mlx.demo.joints import JOINTS, PLACE, SENTENCES, is_order, is_sentence, join, places, without_stop
 from dualtune_mlx.demo.linked import CHAINS, Chain, usable
 from dualtune_mlx.demo.marks import unmarked
 from dualtune_mlx.demo.results import ARGUMENT, RESULTS
@@ -252,6 +253,12 @@ def test_the_parts_of_a_request_are_words_of_it_and_each_call_is_for_one(split: 
 
 def test_a_question_keeps_its_mark_in_place_of_the_joints() -> None:
     assert joined("{1}. {2}. {3}", "What is it?", "Is it on?", "Go") == "What is it? Is it on? Go"
+
+
+@pytest.mark.parametrize(("wording", "left"), [("Stage it.", "Stage it"), ("git add .", "git add .")])
+def test_a_dot_that_is_a_value_is_no_full_stop(wording: str, left: str) -> None:
+    assert without_stop(wording) == left
+    assert {noisy(wording, random.Random(seed)).lower().endswith("add ") for seed in range(200)} == {False}
 
 
 def test_orders_begin_with_a_capital_letter_only_where_a_sentence_begins() -> None:
