@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources.abc import Traversable
 from itertools import islice
 
 from dualtune_mlx.demo import results
 from dualtune_mlx.demo.dataset import check_split, check_tools, checked_call, noisy, shuffled_forever, spread
-from dualtune_mlx.demo.draw import SLOT
 from dualtune_mlx.demo.forms import FOLDER, Form, visible_forms
 from dualtune_mlx.demo.joints import JOINTS, SENTENCES, is_order, is_sentence, join, places, without_stop
-from dualtune_mlx.demo.linked import linked, usable
+from dualtune_mlx.demo.linked import linked, usable, whole
 from dualtune_mlx.demo.marks import unmarked
 from dualtune_mlx.demo.plans import Plan
-from dualtune_mlx.demo.slots import draw_slots, surface, values
-from dualtune_mlx.tools import RESPOND, Tool, ToolCall, Trajectory
+from dualtune_mlx.demo.slots import draw_slots, ends_open, surface, values
+from dualtune_mlx.tools import RESPOND, Tool, Trajectory
 
 SHARES = {"single": 0.1, "joined": 0.3, "linked": 0.55, "failed": 0.05}
 """How the trajectories are shared out over the kinds."""
 RELATED = 0.5
 """How many of the joined messages ask one server alone: what people ask for together mostly belongs together."""
+WHOLE = 0.25
+"""How many of the joined messages of two or three parts have a part that needs several calls."""
 
 
 def generate_chains(
@@ -65,8 +65,7 @@ def _singles(
 ) -> Iterator[Plan]:
     """Requests that one call answers."""
     rough = (lambda wording: noisy(wording, rng)) if split == "train" else str
-    for asked in _requests(forms, split, visible, rng, lambda wording: True, rough):
-        yield Plan(asked.text, (asked.call,), (results.said(asked.call, rng),))
+    yield from _requests(forms, split, visible, rng, lambda wording: True, rough)
 
 
 def _joined(
@@ -77,20 +76,30 @@ def _joined(
 
     @cache
     def parts_of(server: str | None, wanted: Callable[[str], bool]) -> _Parts:
-        asked = {tool: listed for tool, listed in forms.items() if server in (None, visible[tool].server)}
-        return _Parts(asked, split, visible, rng, wanted)
+        near = {name: tool for name, tool in visible.items() if server in (None, tool.server)}
+        asked = {tool: listed for tool, listed in forms.items() if tool in near}
+        return _Parts(asked, split, near, rng, wanted)
 
     kinds = [(joint, is_order) for joint in JOINTS[split]] + [(joint, is_sentence) for joint in SENTENCES[split]]
     for joint, wanted in shuffled_forever(kinds, rng):
         related = bool(servers) and rng.random() < RELATED
         parts = parts_of(rng.choice(servers) if related else None, wanted)
-        *before, end = places(joint)
-        asked = {number: next(parts.inner) for number in before} | {end: next(parts.last)}
-        in_order = [asked[number] for number in sorted(asked)]
-        calls = tuple(one.call for one in in_order)
-        said = tuple(results.said(call, rng) for call in calls)
-        request, for_calls = unmarked(join(joint, [one.text for one in in_order]))
-        yield Plan(request, calls, said, for_calls)
+        numbers = places(joint)
+        end = numbers[-1] if joint.endswith("}") else None
+        asked = {number: next(parts.last if number == end else parts.inner) for number in numbers}
+        if len(asked) < 4 and rng.random() < WHOLE:
+            place = rng.choice(sorted(asked))
+            fitting = (one for one in parts.whole if place == end or not one.open_ended)
+            asked[place] = next(fitting, asked[place])
+        yield _together(joint, [asked[number] for number in sorted(asked)])
+
+
+def _together(joint: str, asked: Sequence[Plan]) -> Plan:
+    """Requests in the places of a joint, each a part."""
+    request, for_calls = unmarked(join(joint, [one.request for one in asked], [len(one.calls) for one in asked]))
+    calls = tuple(call for one in asked for call in one.calls)
+    said = tuple(result for one in asked for result in one.results)
+    return Plan(request, calls, said, for_calls)
 
 
 def _can_go_on(form: Form, split: str) -> bool:
@@ -99,7 +108,10 @@ def _can_go_on(form: Form, split: str) -> bool:
 
 
 class _Parts:
-    """Endless requests that can stand anywhere (``inner``) or only at the end (``last``) of a message."""
+    """Endless requests that can stand anywhere (``inner``) or only at the end (``last``) of a message.
+
+    ``whole`` need several calls; there may be none.
+    """
 
     def __init__(
         self,
@@ -112,15 +124,7 @@ class _Parts:
         self.last = _requests(forms, split, visible, rng, wanted)
         inner = _requests(forms, split, visible, rng, wanted, without_stop)
         self.inner = (asked for asked in inner if not asked.open_ended)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request and its call; ``open_ended`` where it ends in bare words that nothing may follow."""
-
-    text: str
-    call: ToolCall
-    open_ended: bool
+        self.whole = whole(split, visible, rng, wanted)
 
 
 def _requests(
@@ -130,8 +134,8 @@ def _requests(
     rng: random.Random,
     wanted: Callable[[str], bool],
     changed: Callable[[str], str] = str,
-) -> Iterator[Asked]:
-    """Requests without end in the wanted wordings: every tool as often as any other, every wording before any twice."""
+) -> Iterator[Plan]:
+    """Endless requests of one call in the wanted wordings: every tool equally often, every wording before any twice."""
     wordings = {
         tool: [(form, wording) for form in listed for wording in form.wordings[split] if wanted(wording)]
         for tool, listed in forms.items()
@@ -142,5 +146,5 @@ def _requests(
         wording = changed(wording)
         slots = draw_slots(wording, rng)
         call = checked_call(visible[tool], values(form.arguments, slots), wording)
-        end = SLOT.fullmatch(wording, wording.rfind("{")) if wording.endswith("}") else None
-        yield Asked(surface(wording, slots), call, end is not None and " " in slots[end[1] + end[2]].surface)
+        said = (results.said(call, rng),)
+        yield Plan(surface(wording, slots), (call,), said, open_ended=ends_open(wording, slots))

@@ -45,15 +45,17 @@ def without_stop(wording: str) -> str:
     return re.sub(r"(?<=[^.}\s])[.!]$", "", wording)
 
 
-def join(joint: str, orders: Sequence[str]) -> str:
+def join(joint: str, orders: Sequence[str], calls: Sequence[int] = ()) -> str:
     """The orders in their places, marked: with a capital letter, if they have one, only where a sentence begins.
 
-    A question keeps its own mark in place of the joint's.
+    A question keeps its own mark in place of the joint's. ``calls`` are how many each order asks for, where not one.
     """
 
     def put(place: re.Match[str]) -> str:
-        order = orders[int(place[1]) - 1]
+        number = int(place[1])
+        order = orders[number - 1]
         begins = re.search(r"(^|[.!:)\n-]\s*)$", joint[: place.start()])
-        return marked(order if begins or order[:2].isupper() else order[0].lower() + order[1:], int(place[1]))
+        order = order if begins or order[:2].isupper() else order[0].lower() + order[1:]
+        return marked(order, number, calls[number - 1] if calls else 1)
 
     return re.sub(r"\?»[.,;]", "?»", PLACE.sub(put, joint))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dualtune_mlx.demo import results
 from dualtune_mlx.demo.dataset import checked_call, noisy, shuffled_forever
 from dualtune_mlx.demo.draw import read_toml
-from dualtune_mlx.demo.joints import JOINTS, join, places
-from dualtune_mlx.demo.marks import unmarked
+from dualtune_mlx.demo.joints import JOINTS, join, places, without_stop
+from dualtune_mlx.demo.marks import MARK, unmarked
 from dualtune_mlx.demo.plans import Plan
-from dualtune_mlx.demo.slots import draw_slots, slot_names, surface, values
+from dualtune_mlx.demo.slots import draw_slots, ends_open, slot_names, surface, values
 from dualtune_mlx.tools import Tool
 
 
@@ -42,9 +42,12 @@ class Chain:
         return join(rng.choice(in_order), [rng.choice(orders) for orders in self.steps])
 
     def plan(self, split: str, visible: Mapping[str, Tool], rng: random.Random) -> Plan:
-        """The chain with values in its slots."""
+        """The chain in one of its wordings."""
         wording = self.wording(split, rng)
-        wording = noisy(wording, rng) if split == "train" else wording
+        return self.asked(noisy(wording, rng) if split == "train" else wording, visible, rng)
+
+    def asked(self, wording: str, visible: Mapping[str, Tool], rng: random.Random) -> Plan:
+        """The chain in a wording, with values in its slots."""
         told = [str(call.get("result", "")) for call in self.calls]
         derived = [f"{{{name}}}" for call in self.calls for name in sorted(slot_names(call["arguments"]))]
         slots = draw_slots("\n".join([wording, *told, *derived]), rng)
@@ -54,9 +57,9 @@ class Chain:
             for call, said in zip(calls, told, strict=True)
         )
         request, parts = unmarked(wording)
-        return Plan(
-            surface(request, slots), tuple(calls), tuple(answers), tuple(surface(part, slots) for part in parts)
-        )
+        for_calls = tuple(surface(part, slots) for part in parts)
+        open_ended = ends_open(wording, slots)
+        return Plan(surface(request, slots), tuple(calls), tuple(answers), for_calls, open_ended=open_ended)
 
 
 def _chain(table: Mapping[str, Any]) -> Chain:
@@ -77,3 +80,11 @@ def linked(split: str, visible: Mapping[str, Tool], rng: random.Random) -> Itera
     """Plans without end, every usable chain as often as any other."""
     for chain in shuffled_forever(usable(split, visible), rng):
         yield chain.plan(split, visible, rng)
+
+
+def whole(split: str, visible: Mapping[str, Tool], rng: random.Random, wanted: Callable[[str], bool]) -> Iterator[Plan]:
+    """Requests of several calls in one order, in the wanted wordings, without end; none if there is no such wording."""
+    found = [(chain, without_stop(text)) for chain in usable(split, visible) for text in chain.wordings[split]]
+    undivided = [(chain, text) for chain, text in found if not MARK.search(text) and wanted(text) and text[-1] != "."]
+    for chain, text in shuffled_forever(undivided, rng) if undivided else ():
+        yield chain.asked(text, visible, rng)

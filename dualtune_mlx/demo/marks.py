@@ -14,9 +14,9 @@ MARK = re.compile(r"«(?:(?P<number>\d)?(?P<calls>\*\d)?:)?(?P<part>[^«»]+)»"
 """A part between its marks, with its number and its calls, where they are said."""
 
 
-def marked(part: str, number: int) -> str:
-    """A part that asks for the call of this number."""
-    return f"«{number}:{part}»"
+def marked(part: str, number: int, calls: int = 1) -> str:
+    """The part of this number, and how many calls it asks for."""
+    return f"«{number}*{calls}:{part}»"
 
 
 def unmarked(text: str) -> tuple[str, tuple[str, ...]]:

@@ -17,7 +17,8 @@ _ANSWERS = read_toml("answers.toml")
 class Plan:
     """A request, the calls that it needs, and what the tools say to each; ``failed`` where the last call failed.
 
-    ``parts`` are the words of the request that each call is for; none where it is one as a whole.
+    ``parts`` are the words of the request that each call is for; none where it is one as a whole. It is ``open_ended``
+    where it ends in bare words that nothing may follow.
     """
 
     request: str
@@ -25,6 +26,7 @@ class Plan:
     results: tuple[str, ...]
     parts: tuple[str, ...] = ()
     failed: bool = False
+    open_ended: bool = False
 
     def failing(self, rng: random.Random) -> Plan:
         """The same request, one of whose first two calls fails, so that nothing comes after it."""

@@ -148,6 +148,12 @@ def surface(text: str, slots: Mapping[str, Slot]) -> str:
     return SLOT.sub(lambda match: slots[match[1] + match[2]].surface, text)
 
 
+def ends_open(text: str, slots: Mapping[str, Slot]) -> bool:
+    """Whether a text ends in a slot of several bare words, which whatever follows would be taken for a part of."""
+    end = SLOT.fullmatch(text, text.rfind("{")) if text.endswith("}") else None
+    return end is not None and " " in slots[end[1] + end[2]].surface
+
+
 def _draw(match: re.Match[str], slots: Mapping[str, Slot], rng: random.Random) -> Slot:
     """A value that does not break out of its quotes and, where there is a choice, that no other slot of the example has
     or lies in."""

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from dualtune_mlx.decoding.grounding import is_span
 from dualtune_mlx.demo import chains, dataset
-from dualtune_mlx.demo.chains import SHARES, generate_chains
+from dualtune_mlx.demo.chains import SHARES, WHOLE, generate_chains
 from dualtune_mlx.demo.clock import CITIES
 from dualtune_mlx.demo.dataset import noisy
 from dualtune_mlx.demo.draw import SLOT, read_toml
@@ -23,6 +23,7 @@ from dualtune_mlx.demo.forms import SPLITS
 from dualtune_mlx.demo.joints import JOINTS, PLACE, SENTENCES, is_order, is_sentence, join, places, without_stop
 from dualtune_mlx.demo.linked import CHAINS, Chain, usable
 from dualtune_mlx.demo.marks import unmarked
+from dualtune_mlx.demo.plans import Plan
 from dualtune_mlx.demo.results import ARGUMENT, RESULTS
 from dualtune_mlx.demo.slots import draw_slots, slot_names
 from dualtune_mlx.errors import DataError
@@ -58,7 +59,7 @@ def test_calls_and_results_take_turns_until_an_answer_in_words(split: str) -> No
         assert answer.content
         assert [message.role for message in between] == ["assistant", "tool"] * (len(between) // 2)
         assert all(message.content for message in between if message.role == "tool")
-        assert 1 <= len(calls(trajectory)) <= 4
+        assert 1 <= len(calls(trajectory)) <= 5
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -235,6 +236,34 @@ def joined(joint: str, *orders: str) -> str:
     return unmarked(join(joint, orders))[0]
 
 
+def test_an_order_in_a_joint_may_ask_for_several_calls() -> None:
+    request, parts = unmarked(join("{1}, then {2}", ["Look", "Commit it"], [1, 2]))
+    assert (request, parts) == ("Look, then commit it", ("Look", "commit it", "commit it"))
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_some_joined_messages_have_a_part_that_needs_several_calls(split: str) -> None:
+    alone = {tuple(chain.tools) for chain in CHAINS}
+    found = 0
+    for one in data(split):
+        parts = Counter(message.part for message in one.messages if message.tool_calls)
+        joined = len(one.messages[0].parts) > 1 and tuple(call.name for call in calls(one)) not in alone
+        found += joined and max(parts.values()) > 1
+    assert found >= 600 * SHARES["joined"] * WHOLE / 2
+
+
+def test_what_ends_in_free_text_stands_last_also_if_it_needs_several_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "SHARES", {"single": 0, "joined": 1, "linked": 0, "failed": 0})
+    monkeypatch.setattr(chains, "WHOLE", 1)
+    two = (ToolCall("list_tables", {}, "sqlite"),) * 2
+    plans = [Plan(text, two, ("a", "b"), open_ended=text == "write on and on") for text in ("write", "write on and on")]
+    monkeypatch.setattr(chains, "whole", lambda *_: cycle(plans))
+    texts = [one.messages[0].content.lower() for one in generate_chains("train", 300, 1, list(VISIBLE.values()))]
+    open_ended = [text for text in texts if "write on and on" in text]
+    assert open_ended and all(text.endswith("write on and on") for text in open_ended)
+    assert any("write" in text and text not in open_ended for text in texts)
+
+
 def test_orders_are_marked_with_what_is_to_be_done_first() -> None:
     assert unmarked(join("{2}, but first {1}", ["Look", "See it"])) == ("See it, but first look", ("look", "See it"))
 
@@ -288,7 +317,7 @@ def test_free_text_stands_last_and_calls_keep_the_order_of_the_request(own: Path
             if " " in value and call.name == "append_insight":
                 assert request.endswith((value, value + " please", value + " thanks")), request
         places_in_request = [request.index(value) for value in values]
-        assert places_in_request == sorted(places_in_request) or re.search("[Bb]efore|first", request)
+        assert places_in_request == sorted(places_in_request) or re.search("[Bb]efore|first|in between|start with", request)
 
 
 def test_a_tool_whose_answers_are_not_known_is_named(tmp_path: Path) -> None:
