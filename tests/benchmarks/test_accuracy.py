@@ -9,9 +9,20 @@ import pytest
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import accuracy
-from dualtune_mlx.benchmarks.accuracy import FLAT, FULL, OURS, WAYS, Measured, Setting, for_planner, generated
+from dualtune_mlx.benchmarks.accuracy import (
+    FLAT,
+    FULL,
+    OURS,
+    WAYS,
+    Measured,
+    Setting,
+    few_answers,
+    for_planner,
+    generated,
+)
 from dualtune_mlx.benchmarks.tasks import TASKS
 from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.demo.chains import generate_chains
 from dualtune_mlx.evaluation.calls import Report, Scored
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
@@ -73,6 +84,17 @@ def test_a_planner_learns_from_all_chains_and_half_as_many_single_requests():
     chains = [one for one in data.train if len(one.messages) > 2]
     assert len(chains) > 10
     assert for_planner(data.train) == [*data.train[: len(chains) // 2], *chains]
+
+
+def test_every_fourth_chain_in_parts_is_trained_on_to_its_answer():
+    chains = generate_chains("train", 60, 1, TOOLS)
+    shortened = list(few_answers(chains))
+    left_out = [before != after for before, after in zip(chains, shortened, strict=True)]
+    in_parts = [bool(chain.messages[0].parts) for chain in chains]
+    assert left_out == [divided and number % 4 > 0 for number, divided in enumerate(in_parts)]
+    assert 0 < sum(left_out) < sum(in_parts) < len(chains)
+    for before, after in zip(chains, shortened, strict=True):
+        assert after.messages in (before.messages, before.messages[:-1])
 
 
 def test_what_is_trained_is_not_trained_again(ran):

@@ -34,7 +34,7 @@ SERVERS = ("filesystem", "git", "time", "memory", "sqlite", "everything")
 VISIBLE = {tool.name: without_pinned(tool) for server in SERVERS for tool in server_tools(server)}
 DERIVED = {"inside": {"file", "folder"}, "total": {"augend", "addend"}, "hour": {"moment"}}
 SQL = re.compile(
-    r"\b(SELECT|FROM|WHERE|INSERT|INTO|VALUES|UPDATE|SET|DELETE|CREATE|TABLE|COUNT|INTEGER|PRIMARY|KEY|TEXT|REAL|UNIQUE|NOT|NULL|id)\b"
+    r"\b(SELECT|FROM|WHERE|INSERT|INTO|VALUES|UPDATE|SET|DELETE|CREATE|TABLE|COUNT|SUM|INTEGER|PRIMARY|KEY|TEXT|REAL|UNIQUE|NOT|NULL|id)\b"
 )
 
 
@@ -317,7 +317,9 @@ def test_free_text_stands_last_and_calls_keep_the_order_of_the_request(own: Path
             if " " in value and call.name == "append_insight":
                 assert request.endswith((value, value + " please", value + " thanks")), request
         places_in_request = [request.index(value) for value in values]
-        assert places_in_request == sorted(places_in_request) or re.search("[Bb]efore|first|in between|start with", request)
+        assert places_in_request == sorted(places_in_request) or re.search(
+            "[Bb]efore|first|in between|start with", request
+        )
 
 
 def test_a_tool_whose_answers_are_not_known_is_named(tmp_path: Path) -> None:
