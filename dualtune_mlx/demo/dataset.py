@@ -36,7 +36,12 @@ def wordings(split: str, folder: Traversable = FOLDER) -> dict[str, list[str]]:
 
 
 def generate(
-    split: str, count: int, seed: int, tools: Sequence[Tool], folder: Traversable = FOLDER
+    split: str,
+    count: int,
+    seed: int,
+    tools: Sequence[Tool],
+    folder: Traversable = FOLDER,
+    most: int | None = None,
 ) -> list[Trajectory]:
     """Generate ``count`` requests with the calls they ask for, each tool equally often, in random order.
 
@@ -46,6 +51,7 @@ def generate(
         seed: the same seed gives the same data.
         tools: the visible tools; their schemas must not ask for arguments that the host pins.
         folder: where the TOML files with the wordings are.
+        most: how many wordings of each form are used; the first ones are the plainest.
 
     Raises:
         DataError: when a tool is missing, or a call does not fit its tool's schema.
@@ -59,7 +65,7 @@ def generate(
     shares = spread([respond if name == RESPOND.name else 1 for name in forms], count, rng)
     result = []
     for tool, share in zip(forms, shares, strict=True):
-        for form, wording in _wordings(forms[tool], split, share, rng):
+        for form, wording in _wordings(forms[tool], split, share, rng, most):
             result.append(Trajectory(_messages(form, wording, split, visible, rng), tuple(tools)))
     rng.shuffle(result)
     return result
@@ -98,11 +104,13 @@ def spread(weights: Sequence[float], count: int, rng: random.Random) -> list[int
     return shares
 
 
-def _wordings(forms: Sequence[Form], split: str, count: int, rng: random.Random) -> Iterator[tuple[Form, str]]:
-    """``count`` wordings of one tool: every wording of a form is used before any repeats."""
+def _wordings(
+    forms: Sequence[Form], split: str, count: int, rng: random.Random, most: int | None
+) -> Iterator[tuple[Form, str]]:
+    """``count`` wordings of one tool: every wording of a form, of the first ``most``, is used before any repeats."""
     usable = [form for form in forms if form.wordings[split]]
     for form, share in zip(usable, spread([form.weight for form in usable], count, rng), strict=True):
-        for wording in islice(shuffled_forever(form.wordings[split], rng), share):
+        for wording in islice(shuffled_forever(form.wordings[split][:most], rng), share):
             yield form, wording
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from dualtune_mlx.demo import recipe
 from dualtune_mlx.demo.clock import CITIES, ZONES
 from dualtune_mlx.demo.dataset import RESPOND_SHARE, generate, wordings
 from dualtune_mlx.demo.draw import SLOT, WORDS
@@ -316,3 +317,20 @@ def test_wordings_of_servers_that_are_not_there_are_left_out(tmp_path: Path) -> 
     asked = {one.messages[0].content for one in generate("test", 60, 1, [look, sing], tmp_path)}
     assert asked == {"see", "hi"}
     assert {one.messages[0].content for one in generate("test", 9, 1, [sing], tmp_path)} == {"hi", "1 + 2"}
+
+
+def test_where_few_wordings_are_wanted_they_are_the_first_of_each_form(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("[[look]]\narguments = {}\ntest = ['see', 'watch', 'view']\n")
+    look = Tool("look", parameters={"type": "object"})
+    asked = {one.messages[0].content for one in generate("test", 30, 1, [look], tmp_path, most=2)}
+    assert asked == {"see", "watch"}
+
+
+def test_the_demo_trains_on_few_wordings_and_is_measured_on_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = {}
+    monkeypatch.setattr(recipe, "generate", lambda split, *_, most: used.setdefault(split, most) and [])
+    monkeypatch.setattr(recipe, "write_split", lambda *_: None)
+    recipe.Recipe(wordings=7).write_data(tmp_path, VISIBLE)
+    assert used == {"train": 7, "valid": None, "test": None}
