@@ -30,7 +30,7 @@ from tests import tiny
 from tests.demo.test_dataset import VISIBLE
 
 TOOLS = tuple(tool for tool in VISIBLE if tool.server in ("git", "time"))
-SETTING = Setting(60, 20, test=6, valid=16, tasks=1, steps=1)
+SETTING = Setting(60, 20, test=6, valid=4, tasks=1, steps=1)
 
 
 @pytest.fixture(scope="module")
