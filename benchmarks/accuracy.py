@@ -56,7 +56,7 @@ SHORT = 600
 """Characters of a chain that is trained on."""
 ANSWERED = 4
 """Of so many chains in parts one is trained on to its answer: the end of its last part is like those before it."""
-EPOCHS = {"planner": 1.9, "router": 0.56, "selector": 0.9, "arguments": 1.05, "flat selector": 0.8}
+EPOCHS = {"planner": 2.4, "router": 0.56, "selector": 0.9, "arguments": 1.05, "flat selector": 0.8}
 """Times over the examples of each stage; the flat selector has fewer."""
 EVERY = 10
 """Steps, or requests, between two lines that tell how far it is."""
@@ -202,9 +202,9 @@ def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Cons
 
 
 def for_planner(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """What a planner learns from: all chains, and half as many single requests, so that most are to be divided."""
+    """What a planner learns from: all chains, and a quarter as many single requests, so that most are to be divided."""
     chains = [one for one in trajectories if len(one.messages) > 2]
-    return [*single(trajectories)[: len(chains) // 2], *chains]
+    return [*single(trajectories)[: len(chains) // 4], *chains]
 
 
 def single(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
