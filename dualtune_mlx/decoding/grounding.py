@@ -2,8 +2,8 @@
 
 Nearly every wrong argument of a small model is a near-miss copy. Training counts, for each string
 parameter, whether its values stand in the conversation word for word; where they always do (but for a
-few constants, such as "." for the current folder), decoding allows only spans of the conversation and
-those constants. They become an ``enum`` in the schema, so the grammar does the rest. ``Decoding.grounding``
+few constants, such as "." for the current folder, and a slip in a hundred), decoding allows only spans of
+the conversation and those constants. They become an ``enum`` in the schema, so the grammar does the rest. ``Decoding.grounding``
 says whether all of them are held, none, or those alone that the model was not sure of (see ``confidence``).
 """
 
@@ -20,6 +20,8 @@ from dualtune_mlx.tools import Message, Tool, tool_called
 
 MIN_EXAMPLES = 8
 MAX_CONSTANTS = 3
+SLIPS = 0.01
+"""How many of a parameter's values may be neither copied nor a constant: one odd value frees not all the others."""
 MAX_CHARACTERS = 1_000_000
 """All spans of all grounded parameters of a call together: about 95 words for one parameter, 55 for three."""
 
@@ -55,8 +57,9 @@ def learn_grounding(steps: Iterable[Step]) -> dict[str, dict[str, tuple[str, ...
                 others[key][value] += 1
     grounding: defaultdict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
     for key, count in copied.items():
-        constants = others[key]
-        if count >= MIN_EXAMPLES and len(constants) <= MAX_CONSTANTS and 1 not in constants.values():
+        constants = [value for value, times in others[key].items() if times > 1]
+        slips = len(others[key]) - len(constants)
+        if count >= MIN_EXAMPLES and len(constants) <= MAX_CONSTANTS and slips <= SLIPS * count:
             name, path = key
             grounding[name][path] = tuple(sorted(constants))
     return dict(grounding)
