@@ -2,9 +2,10 @@
 
 Nearly every wrong argument of a small model is a near-miss copy. Training counts, for each string
 parameter, whether its values stand in the conversation word for word; where they always do (but for a
-few constants, such as "." for the current folder, and a slip in a hundred), decoding allows only spans of
-the conversation and those constants. They become an ``enum`` in the schema, so the grammar does the rest. ``Decoding.grounding``
-says whether all of them are held, none, or those alone that the model was not sure of (see ``confidence``).
+few constants, such as "." for the current folder, and a slip in a hundred), decoding allows only spans
+of the conversation and those constants. They become an ``enum`` in the schema, so the grammar does the
+rest. ``Decoding.grounding`` says whether all of them are held, none, or those alone that the model was
+not sure of (see ``confidence``).
 """
 
 from __future__ import annotations
