@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from itertools import cycle, product
+from itertools import cycle, islice, product
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from dualtune_mlx.demo.dataset import noisy
 from dualtune_mlx.demo.draw import SLOT, read_toml
 from dualtune_mlx.demo.forms import SPLITS
 from dualtune_mlx.demo.joints import JOINTS, PLACE, SENTENCES, is_order, is_sentence, join, places, without_stop
-from dualtune_mlx.demo.linked import CHAINS, Chain, usable
+from dualtune_mlx.demo.linked import CHAINS, Chain, usable, whole
 from dualtune_mlx.demo.marks import unmarked
 from dualtune_mlx.demo.plans import Plan
 from dualtune_mlx.demo.results import ARGUMENT, RESULTS
@@ -262,6 +262,12 @@ def test_what_ends_in_free_text_stands_last_also_if_it_needs_several_calls(monke
     open_ended = [text for text in texts if "write on and on" in text]
     assert open_ended and all(text.endswith("write on and on") for text in open_ended)
     assert any("write" in text and text not in open_ended for text in texts)
+
+
+def test_what_needs_several_calls_is_put_into_a_joint_without_its_full_stop() -> None:
+    for wanted in (is_order, is_sentence):
+        plans = islice(whole("train", VISIBLE, random.Random(3), wanted), 300)
+        assert [plan.request for plan in plans if plan.request.endswith(".")] == []
 
 
 def test_orders_are_marked_with_what_is_to_be_done_first() -> None:
