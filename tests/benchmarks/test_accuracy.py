@@ -79,11 +79,11 @@ def test_all_stages_learn_along_the_hierarchy_and_the_flat_way_has_a_selector_of
     assert flat["selector", ""].training["examples"] == 60
 
 
-def test_a_planner_learns_from_all_chains_and_half_as_many_single_requests():
+def test_a_planner_learns_from_all_chains_and_a_quarter_as_many_single_requests():
     data = generated(SETTING, TOOLS)
     chains = [one for one in data.train if len(one.messages) > 2]
     assert len(chains) > 10
-    assert for_planner(data.train) == [*data.train[: len(chains) // 2], *chains]
+    assert for_planner(data.train) == [*data.train[: len(chains) // 4], *chains]
 
 
 def test_every_fourth_chain_in_parts_is_trained_on_to_its_answer():
