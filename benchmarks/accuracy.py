@@ -169,7 +169,7 @@ def is_short(trajectory: Trajectory) -> bool:
 
 
 def few_answers(chains: Iterable[Trajectory]) -> Iterator[Trajectory]:
-    """The chains, most of those in parts without their answer: such ends took half of the tokens of training."""
+    """The chains, most of those in parts without their answer: ends of parts took half of the tokens of training."""
     for number, chain in enumerate(chains):
         in_parts = bool(chain.messages[0].parts)
         yield replace(chain, messages=chain.messages[:-1]) if in_parts and number % ANSWERED else chain
