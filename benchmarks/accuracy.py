@@ -33,9 +33,11 @@ from typing import Any
 
 from rich.console import Console
 
+from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.playground import new_playground
 from dualtune_mlx.benchmarks.tasks import START, TASKS, run_tasks
+from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.demo.chains import generate_chains
 from dualtune_mlx.demo.dataset import generate
@@ -64,30 +66,39 @@ GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Trajectories of one request and of several calls, and what is measured.
-
-    ``valid`` single requests, and a quarter as many chains, decide which state of an adapter is the best one. A run
-    goes over the examples as often as ``EPOCHS`` say, or takes ``steps``.
-    """
+class Round:
+    """Trajectories of one request and of several calls, and the highest learning rate of a run over them."""
 
     single: int
     chains: int
+    learning_rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained on, round after round, and what is measured.
+
+    Each round draws new values and goes on from the adapters of the one before. ``valid`` single requests, and a
+    quarter as many chains, decide which state of an adapter is the best one. A run goes over the examples as often
+    as ``EPOCHS`` say, or takes ``steps``.
+    """
+
+    rounds: tuple[Round, ...]
     test: int
     valid: int = 64
     tasks: int = len(TASKS)
     steps: int = 0
 
-    def options(self, name: str) -> TrainOptions:
+    def options(self, name: str, learning_rate: float) -> TrainOptions:
         """How the adapter of a name in ``EPOCHS`` is trained."""
         # A short run wants room and a high rate, as in the demo.
         epochs = 0.0 if self.steps else EPOCHS[name]
         length: dict[str, Any] = {"steps": self.steps, "epochs": epochs, "validate_every": 0}
-        return TrainOptions(rank=64, alpha=256.0, learning_rate=1e-3, seed=SEED, **length)
+        return TrainOptions(rank=64, alpha=256.0, learning_rate=learning_rate, seed=SEED, **length)
 
 
-FULL = Setting(11000, 4300, test=172)
-QUICK = Setting(120, 40, test=30, tasks=3, steps=6)
+FULL = Setting((Round(11000, 4300), Round(5600, 3200, 6e-4)), test=172)
+QUICK = Setting((Round(120, 40),), test=30, tasks=3, steps=6)
 
 
 @dataclass(frozen=True)
@@ -114,10 +125,10 @@ WAYS = (OURS, FLAT, Way("base hierarchy", True, False), Way("base flat", False, 
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on, what the best adapter is chosen by, and what is measured."""
+    """What each round trains on, what the best adapter is chosen by, and what is measured."""
 
     tools: tuple[Tool, ...]
-    train: Sequence[Trajectory] = field(repr=False)
+    rounds: Sequence[Sequence[Trajectory]] = field(repr=False)
     valid: Sequence[Trajectory] = field(repr=False)
     test: Sequence[Trajectory] = field(repr=False)
 
@@ -133,7 +144,7 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
     base = load_model(EMBEDDED)
     folder = cache_folder() / "benchmarks" / f"accuracy-{key(data)}"
     out.print(f"what is trained stays in {folder}", markup=False, soft_wrap=True)
-    train(base, data, setting, folder, out)
+    folder = train(base, data, setting, folder, out)
     measured = {way.name: measure(base, way, data, folder, out) for way in WAYS}
     with opened(base, OURS, folder) as dualtune:
         tasks = run_tasks(dualtune, out, TASKS[: setting.tasks])
@@ -152,13 +163,18 @@ def served_tools() -> tuple[Tool, ...]:
 
 def generated(setting: Setting, tools: tuple[Tool, ...]) -> Data:
     """Single requests and chains; the test has single requests, all kinds of tools equally often."""
-    chains = filter(is_short, generate_chains("train", setting.chains, SEED, tools))
-    train = [*generate("train", setting.single, SEED, tools), *few_answers(chains)]
+    rounds = [drawn(one, SEED + number, tools) for number, one in enumerate(setting.rounds)]
     valid = [
         *generate("valid", setting.valid, SEED, tools),
         *generate_chains("valid", setting.valid // 4, SEED, tools),
     ]
-    return Data(tools, train, valid, generate("test", setting.test, SEED, tools))
+    return Data(tools, rounds, valid, generate("test", setting.test, SEED, tools))
+
+
+def drawn(wanted: Round, seed: int, tools: tuple[Tool, ...]) -> list[Trajectory]:
+    """What a round trains on."""
+    chains = filter(is_short, generate_chains("train", wanted.chains, seed, tools))
+    return [*generate("train", wanted.single, seed, tools), *few_answers(chains)]
 
 
 def is_short(trajectory: Trajectory) -> bool:
@@ -178,27 +194,46 @@ def few_answers(chains: Iterable[Trajectory]) -> Iterator[Trajectory]:
 def key(data: Data) -> str:
     """Changes when anything changes that is trained on."""
     digest = hashlib.sha256(repr(data.tools).encode())
-    for trajectory in (*data.train, *data.valid):
-        digest.update(json.dumps([asdict(message) for message in trajectory.messages], default=str).encode())
+    for trajectories in (*data.rounds, data.valid):
+        for trajectory in trajectories:
+            digest.update(json.dumps([asdict(message) for message in trajectory.messages], default=str).encode())
     return digest.hexdigest()[:12]
 
 
-def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Console) -> None:
-    """All stages, one after the other; then a copy of the bundle gets the flat selector."""
+def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Console) -> Path:
+    """Train all rounds, each in a folder of its own; the last one's."""
+    folders = [folder / f"round-{number}" for number, _ in enumerate(setting.rounds, start=1)]
+    for number, before in enumerate([None, *folders[:-1]]):
+        train_round(base, data, setting, number, before, folders[number], out)
+    return folders[-1]
+
+
+def train_round(
+    base: BaseModel, data: Data, setting: Setting, number: int, before: Path | None, folder: Path, out: Console
+) -> None:
+    """All stages, one after the other, from the adapters in ``before``; a copy of the bundle gets the flat selector."""
     prompt = Prompt(Template(TEMPLATE), base.tokenizer, CARD)
+    examples, rate = data.rounds[number], setting.rounds[number].learning_rate
 
     def learn(way: Way, stage: str, examples: Sequence[Trajectory], held_out: Sequence[Trajectory]) -> None:
-        options = setting.options(stage if way.hierarchical else f"{way.name} {stage}")
-        bundle = folder / way.name
-        run = Run(Job(stage), base, prompt, examples, held_out, bundle, options, hierarchical=way.hierarchical)
+        options = setting.options(stage if way.hierarchical else f"{way.name} {stage}", rate)
+        start = adapter(before / way.name, stage) if before else None
+        bundle, along = folder / way.name, way.hierarchical
+        run = Run(Job(stage), base, prompt, examples, held_out, bundle, options, hierarchical=along, start=start)
         if not run.is_finished:
-            run(partial(trained, out, f"{way.name}, {stage}"), resume=True)
+            run(partial(trained, out, f"{folder.name}, {way.name}, {stage}"), resume=True)
 
     for stage in STAGES:
-        learn(OURS, stage, for_planner(data.train) if stage == "planner" else data.train, data.valid)
+        learn(OURS, stage, for_planner(examples) if stage == "planner" else examples, data.valid)
     if not (folder / FLAT.name).exists():
         shutil.copytree(folder / OURS.name, folder / FLAT.name, ignore=shutil.ignore_patterns("runs"))
-    learn(FLAT, "selector", single(data.train), single(data.valid))
+    learn(FLAT, "selector", single(examples), single(data.valid))
+
+
+def adapter(bundle: Path, stage: str) -> Adapter:
+    """The adapter of a stage in a bundle."""
+    opened = Bundle.open(bundle)
+    return opened.load(stage, "", opened.stages[stage, ""])
 
 
 def for_planner(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
@@ -300,7 +335,7 @@ def as_report(
     ratios["seconds_vs_flat"] = common.ratio(ours.seconds, flat.seconds)
     counters = {
         "tools": len(data.tools),
-        "train": len(data.train),
+        "train": [len(one) for one in data.rounds],
         "test": len(data.test),
         "prompt_tokens": tokens,
         "tasks_reached": sum(row["reached"] for row in tasks),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,13 +17,15 @@ from dualtune_mlx.benchmarks.accuracy import (
     OURS,
     WAYS,
     Measured,
+    Round,
     Setting,
+    Way,
     few_answers,
     for_planner,
     generated,
 )
 from dualtune_mlx.benchmarks.tasks import TASKS
-from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.bundle import Bundle, Slot
 from dualtune_mlx.demo.chains import generate_chains
 from dualtune_mlx.evaluation.calls import Report, Scored
 from dualtune_mlx.prompts import Prompt, Template
@@ -30,7 +34,7 @@ from tests import tiny
 from tests.demo.test_dataset import VISIBLE
 
 TOOLS = tuple(tool for tool in VISIBLE if tool.server in ("git", "time"))
-SETTING = Setting(60, 20, test=6, valid=4, tasks=1, steps=1)
+SETTING = Setting((Round(60, 20), Round(20, 10, 5e-4)), test=6, valid=4, tasks=1, steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], list[str]
     return values, said, cache
 
 
+def stages(cache: Path, number: int, way: Way) -> Mapping[tuple[str, str], Slot]:
+    """What a way's bundle holds after a round."""
+    (folder,) = cache.glob(f"benchmarks/accuracy-*/round-{number}")
+    return Bundle.open(folder / way.name).stages
+
+
 def done(name: str) -> dict:
     return {"task": name, "reached": True, "outside_unchanged": True}
 
@@ -69,8 +79,7 @@ def test_every_way_answers_the_same_requests(ran):
 
 
 def test_all_stages_learn_along_the_hierarchy_and_the_flat_way_has_a_selector_of_its_own(ran):
-    (folder,) = ran[2].glob("benchmarks/accuracy-*")
-    ours, flat = (Bundle.open(folder / way.name).stages for way in (OURS, FLAT))
+    ours, flat = (stages(ran[2], 1, way) for way in (OURS, FLAT))
     assert {stage: slot.training["hierarchical"] for (stage, _), slot in ours.items()} == dict.fromkeys(
         ("planner", "router", "selector", "arguments"), True
     )
@@ -79,11 +88,29 @@ def test_all_stages_learn_along_the_hierarchy_and_the_flat_way_has_a_selector_of
     assert flat["selector", ""].training["examples"] == 60
 
 
+def test_a_round_goes_on_from_the_adapters_of_the_one_before_at_its_own_rate(ran):
+    for way, trained_here in ((OURS, ["planner", "router", "selector", "arguments"]), (FLAT, ["selector"])):
+        first, second = (stages(ran[2], number, way) for number in (1, 2))
+        for stage in trained_here:
+            before, after = first[stage, ""], second[stage, ""]
+            assert (before.training["start"], after.training["start"]) == ("", before.content)
+            assert (before.training["learning_rate"], after.training["learning_rate"]) == (1e-3, 5e-4)
+    assert stages(ran[2], 2, FLAT)["selector", ""].training["examples"] == 20
+
+
+def test_every_round_has_requests_of_its_own():
+    same = Round(30, 10)
+    first, second = generated(replace(SETTING, rounds=(same, same)), TOOLS).rounds
+    asked, asked_later = ({one.messages[0].content for one in several} for several in (first, second))
+    assert len(asked_later) > 30
+    assert len(asked & asked_later) < 10  # what has no values, "git status", say
+
+
 def test_a_planner_learns_from_all_chains_and_a_quarter_as_many_single_requests():
-    data = generated(SETTING, TOOLS)
-    chains = [one for one in data.train if len(one.messages) > 2]
+    train, _ = generated(SETTING, TOOLS).rounds
+    chains = [one for one in train if len(one.messages) > 2]
     assert len(chains) > 10
-    assert for_planner(data.train) == [*data.train[: len(chains) // 4], *chains]
+    assert for_planner(train) == [*train[: len(chains) // 4], *chains]
 
 
 def test_every_fourth_chain_in_parts_is_trained_on_to_its_answer():
@@ -99,7 +126,7 @@ def test_every_fourth_chain_in_parts_is_trained_on_to_its_answer():
 
 def test_what_is_trained_is_not_trained_again(ran):
     (first, second), said, _ = ran
-    assert [text.count("loss") for text in said] == [5, 0]
+    assert [text.count("loss") for text in said] == [10, 0]
     assert [row["call"] for row in first["rows"][:4]] == [row["call"] for row in second["rows"][:4]]
 
 
