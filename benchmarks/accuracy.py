@@ -5,8 +5,8 @@
 It needs the embedded model, the extra ``demo``, git, node and Python's ``venv``. The servers (filesystem, git, time,
 memory, sqlite, everything) run in a playground (``playground.py``); their tools are the ones that are chosen among.
 Planner, router, selector and argument adapter are trained here on generated requests and chains of calls, which takes
-hours on two CPU cores, in two rounds; what is trained stays in the cache and is not trained again. ``--quick`` takes minutes: too few
-steps to be good at anything, and three of the ten tasks.
+hours on two CPU cores, in two rounds; what is trained stays in the cache and is not trained again. ``--quick`` takes
+minutes: too few steps to be good at anything, and three of the ten tasks.
 
 ``WAYS`` choose along the hierarchy or among all tools at once (``flat``), each with a selector that learned exactly
 that, or with the base model alone. The flat selector learns from the same single requests, without the chains: the test
