@@ -39,13 +39,14 @@ from dualtune_mlx.benchmarks.playground import new_playground
 from dualtune_mlx.benchmarks.tasks import START, TASKS, run_tasks
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.decoding import Decoding
-from dualtune_mlx.demo.chains import generate_chains
-from dualtune_mlx.demo.dataset import generate
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.evaluation.calls import METRICS, Report, evaluate_calls
-from dualtune_mlx.models import EMBEDDED, BaseModel, cache_folder, load_model
-from dualtune_mlx.orchestration import connected, read_config
+from dualtune_mlx.mcp import connected, read_config
+from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
+from dualtune_mlx.paths import cache_folder
 from dualtune_mlx.prompts import CARDS, Prompt, Template, span_of
+from dualtune_mlx.synthesis.chains import generate_chains
+from dualtune_mlx.synthesis.requests import generate
 from dualtune_mlx.tools import Tool, Trajectory
 from dualtune_mlx.training import Job, Progress, Run, TrainOptions
 from dualtune_mlx.training.examples import STAGES, decisions

@@ -15,12 +15,13 @@ from typing import Any
 
 from rich.console import Console
 
+from dualtune_mlx.agent import Limits
+from dualtune_mlx.agent.agent import Agent
+from dualtune_mlx.agent.events import AgentEvent, Called, Ended
 from dualtune_mlx.benchmarks.playground import Playground, new_playground
 from dualtune_mlx.benchmarks.world import World
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.orchestration import Limits, Policy, connected, read_config
-from dualtune_mlx.orchestration.agent import Agent
-from dualtune_mlx.orchestration.steps import AgentEvent, Called, Ended
+from dualtune_mlx.mcp import Policy, connected, read_config
 from dualtune_mlx.tools import ToolCall
 
 LIMITS = Limits(steps=8, seconds=300)

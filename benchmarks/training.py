@@ -43,11 +43,11 @@ from dualtune_mlx.benchmarks.engines import (
     train_peer,
 )
 from dualtune_mlx.demo import Workspace
-from dualtune_mlx.demo.dataset import generate
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.evaluation.calls import wilson
+from dualtune_mlx.mcp import connected, read_config
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
-from dualtune_mlx.orchestration import connected, read_config
+from dualtune_mlx.synthesis.requests import generate
 from dualtune_mlx.tools import Tool, Trajectory
 
 SLOW = (PEER, "all")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.data import read_tools
-from dualtune_mlx.orchestration import ToolResult, connected, read_config
+from dualtune_mlx.mcp import ToolResult, connected, read_config
 
 Execute = Callable[[ToolCall], ToolResult]
 Opened = tuple[DualTune, tuple[Tool, ...], Execute | None]

@@ -17,8 +17,8 @@ from tkinter import font
 from backend import Backend, Ready, Stopped, opening
 
 from dualtune_mlx import Tool, ToolCall
-from dualtune_mlx.events import ArgumentText, Candidates, Done, StageBegins
-from dualtune_mlx.orchestration import ToolResult
+from dualtune_mlx.engine.events import ArgumentText, Candidates, Done, StageBegins
+from dualtune_mlx.mcp import ToolResult
 
 PAPER, CARD, INK, SOFT, TRACK = "#f2f2f7", "#ffffff", "#1c1c1e", "#8e8e93", "#e9e9ee"
 BLUE, GREEN, RED = "#0a6cff", "#248a3d", "#d70015"

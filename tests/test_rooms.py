@@ -1,102 +1,72 @@
-"""The import rule: a room may import only the rooms above it (docs: the list of rooms)."""
+"""The import rule: a room may import only the rooms above it in the list of ``docs/import_graph.py``."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
+import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ORDER = (
-    "errors",
-    "linux",
-    "turns",
-    "tools",
-    "files",
-    "schemas",
-    "data",
-    "hierarchy",
-    "prompts",
-    "adapters",
-    "conversion",
-    "kv",
-    "models",
-    "decoding",
-    "bundle",
-    "exchange",
-    "assembling",
-    "verifying",
-    "usage",
-    "stage",
-    "stage_batch",
-    "training",
-    "events",
-    "calling",
-    "calling_together",
-    "answering",
-    "engine",
-    "orchestration",
-    "evaluation",
-    "demo",
-    "cli",
-    "benchmarks",
-    "__main__",
-)
-NARROWER = {"errors": set(), "tools": {"errors"}, "linux": set(), "conversion": {"errors", "files", "adapters"}}
+GRAPH = runpy.run_path(str(ROOT / "docs" / "import_graph.py"))
+ORDER = [GRAPH["name_of"](room) for room in GRAPH["ROOMS"]]
+NARROWER = {
+    "errors": set(),
+    "linux": set(),
+    "tools": {"errors"},
+    "conversion": {"errors", "files", "adapters"},
+    "mcp": {"errors", "files", "tools"},
+}
 """Rooms that may import less than everything above them."""
 
 
-def modules() -> list[tuple[str, Path]]:
-    """(room, file) of every module, the package's own ``__init__`` left out: it only offers names."""
-    package = ROOT / "dualtune_mlx"
-    inside = [(p.relative_to(package).parts[0].removesuffix(".py"), p) for p in package.rglob("*.py")]
-    beside = [(room, path) for room in ("conversion", "benchmarks") for path in (ROOT / room).rglob("*.py")]
-    return sorted((room, path) for room, path in inside + beside if room != "__init__")
-
-
-def imported_rooms(source: str, inside: str = "") -> Iterator[str]:
-    """The rooms a module imports, wherever in it the import stands; ``inside`` is the module's own room."""
-    for node in ast.walk(ast.parse(source)):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            names = [f"dualtune_mlx.{inside}"]
-        elif isinstance(node, ast.ImportFrom) and node.module == "dualtune_mlx":
-            names = [f"dualtune_mlx.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        for name in names:
-            package, _, rest = name.partition(".")
-            if package == "dualtune_mlx" and rest:
-                yield rest.partition(".")[0]
-
-
-@pytest.mark.parametrize(("room", "path"), modules(), ids=lambda value: getattr(value, "stem", value))
+@pytest.mark.parametrize(("room", "path"), GRAPH["modules"](), ids=lambda value: getattr(value, "stem", value))
 def test_a_module_imports_only_rooms_above_its_own(room, path):
     allowed = NARROWER.get(room, set(ORDER[: ORDER.index(room)])) | {room}
-    source = path.read_text(encoding="utf-8")
-    imported = {"tools" if name[0].isupper() else name for name in imported_rooms(source, room)}
-    assert imported <= allowed
+    assert set(GRAPH["imported_rooms"](path.read_text(encoding="utf-8"), room)) <= allowed
 
 
 def test_every_room_stands_in_the_list():
-    assert {room for room, _ in modules()} == set(ORDER)
+    assert {room for room, _ in GRAPH["modules"]()} == set(ORDER)
 
 
-def test_the_plain_data_needs_no_model_library():
-    for room in ("errors", "tools", "files"):
-        source = (ROOT / "dualtune_mlx" / f"{room}.py").read_text(encoding="utf-8")
-        imports = {a.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for a in node.names}
-        assert not {name for name in imports if name.startswith(("mlx", "transformers", "torch"))}
+def test_contributing_has_the_list():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert GRAPH["contributing"](text) == text, "python docs/import_graph.py --write"
+
+
+def test_there_is_no_circle_and_no_upward_arrow():
+    lines = GRAPH["measured"](ROOT).splitlines()
+    assert "circles 0" in lines
+    assert "upward arrows 0" in lines
+
+
+@pytest.mark.parametrize(
+    ("graph", "rings"),
+    [
+        ({"a": {"b"}, "b": set()}, []),
+        ({"a": {"b"}, "b": {"a"}}, [{"a", "b"}]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}, [{"a", "b", "c"}]),
+    ],
+)
+def test_circles_are_found(graph, rings):
+    assert GRAPH["circles"](graph) == rings
+
+
+@pytest.mark.parametrize("room", ["tools", "errors", "files", "mcp"])
+def test_what_holds_no_model_imports_no_model_library(room):
+    code = f"import sys, dualtune_mlx.{room}; assert not {{'mlx.core', 'transformers', 'torch'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize(
     ("source", "rooms"),
     [
         ("from dualtune_mlx.engine import DualTune", ["engine"]),
+        ("from dualtune_mlx import DualTune", ["engine"]),
+        ("from dualtune_mlx import Tool", ["tools"]),
         ("import dualtune_mlx.cli.main as m", ["cli"]),
         ("from dualtune_mlx import linux", ["linux"]),
         ("def f():\n    from dualtune_mlx.data.reading import x", ["data"]),
@@ -106,4 +76,4 @@ def test_the_plain_data_needs_no_model_library():
     ],
 )
 def test_an_import_is_seen_wherever_it_stands(source, rooms):
-    assert list(imported_rooms(source, "here")) == rooms
+    assert list(GRAPH["imported_rooms"](source, "here")) == rooms

@@ -11,18 +11,18 @@ from typing import Any
 
 import click
 
+from dualtune_mlx.agent.agent import Agent, refused
+from dualtune_mlx.agent.chat_model import open_planner
+from dualtune_mlx.agent.events import Ended
+from dualtune_mlx.agent.limits import Limits
+from dualtune_mlx.agent.transcript import as_json
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.live import View
 from dualtune_mlx.cli.output import STDOUT, argument_or_file, console, emit_json, json_option
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.orchestration import connected, read_config
-from dualtune_mlx.orchestration.agent import Agent, refused
-from dualtune_mlx.orchestration.approvals import Policy
-from dualtune_mlx.orchestration.limits import Limits
-from dualtune_mlx.orchestration.planner import open_planner
-from dualtune_mlx.orchestration.steps import Ended
-from dualtune_mlx.orchestration.transcript import as_json
+from dualtune_mlx.mcp import connected, read_config
+from dualtune_mlx.mcp.approvals import Policy
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 

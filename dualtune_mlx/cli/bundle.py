@@ -9,13 +9,13 @@ from typing import Any
 import click
 from rich.table import Table
 
-from dualtune_mlx.assembling import Part, assemble
 from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.bundle.assemble import Part, assemble
+from dualtune_mlx.bundle.verify import problems
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.prompts import OF_ONE_STAGE
-from dualtune_mlx.verifying import problems
 
 folder = click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
 EVERY_TOOL = "*"

@@ -11,8 +11,8 @@ from rich.table import Column, Table
 
 from dualtune_mlx.cli.convert_peft import from_peft_command, to_peft_command
 from dualtune_mlx.cli.output import console, progress
-from dualtune_mlx.conversion.gguf import DTYPES, Plan, plan_conversion
-from dualtune_mlx.conversion.gguf_weights import Quantization
+from dualtune_mlx.conversion.gguf.convert import DTYPES, Plan, plan_conversion
+from dualtune_mlx.conversion.gguf.weights import Quantization
 
 
 @click.group("convert")

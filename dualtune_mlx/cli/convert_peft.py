@@ -11,11 +11,11 @@ from rich.table import Table
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST
+from dualtune_mlx.bundle.export import Verify, adapter_to_peft, base_for, bundle_to_peft
 from dualtune_mlx.cli.options import TEMPLATE_HELP
 from dualtune_mlx.cli.output import console, emit_json, json_option, progress
-from dualtune_mlx.conversion.from_peft import from_peft
-from dualtune_mlx.conversion.plan import plan
-from dualtune_mlx.exchange import Verify, adapter_to_peft, base_for, bundle_to_peft
+from dualtune_mlx.conversion.peft.from_peft import from_peft
+from dualtune_mlx.conversion.peft.summary import plan
 
 destination = click.argument("destination", type=click.Path(path_type=Path))
 model = click.option("--model", metavar="M", help="The adapter's base model, which it must fit: a folder or a hub id.")

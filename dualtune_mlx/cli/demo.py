@@ -19,8 +19,8 @@ from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.demo import Recipe, Workspace
 from dualtune_mlx.errors import DecodingError, ToolError
 from dualtune_mlx.files import write_text
+from dualtune_mlx.mcp import connected, read_config
 from dualtune_mlx.models import EMBEDDED, resolve
-from dualtune_mlx.orchestration import connected, read_config
 
 INTRODUCTION = """This trains two small adapters on a 135M-parameter model, here, and lets them call real tools:
   1. prepare the model, a scratch workspace and three MCP servers (filesystem, git, time: 28 tools)

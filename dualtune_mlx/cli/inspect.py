@@ -13,14 +13,14 @@ from rich.text import Text
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.data import read_trajectories
-from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.models import load_tokenizer
 from dualtune_mlx.prompts import ACTIVATIONS, Encoder, Prompt, Template
 from dualtune_mlx.tools import Trajectory
+from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import needs_router
 from dualtune_mlx.training.examples import STAGES, Example, is_divided, stage_examples
-from dualtune_mlx.training.overview import kinds, masked
 from dualtune_mlx.training.prefixes import Prefixes
+from dualtune_mlx.training.report.overview import kinds, masked
 
 COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "black on green"}
 

@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from dualtune_mlx.events import ArgumentText, Candidates, Planned, StageBegins
-from dualtune_mlx.orchestration.approvals import Answer, Question
-from dualtune_mlx.orchestration.steps import AgentEvent, Called, Ended, Judged, Result, Spoken, SpokenText
+from dualtune_mlx.agent.events import AgentEvent, Called, Ended, Judged, Result, Spoken, SpokenText
+from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
+from dualtune_mlx.mcp.approvals import Answer, Question
 from dualtune_mlx.tools import Tool, ToolCall
 
 BAR = 20

@@ -6,10 +6,10 @@ import click
 from click.core import ParameterSource
 
 from dualtune_mlx.decoding import GROUNDINGS
-from dualtune_mlx.engine import MAX_TOKENS
-from dualtune_mlx.hierarchy import ROUTINGS
+from dualtune_mlx.engine.dualtune import MAX_TOKENS
 from dualtune_mlx.models import EMBEDDED
 from dualtune_mlx.prompts import CARDS, TEMPLATES
+from dualtune_mlx.tools.hierarchy import ROUTINGS
 
 model = click.option("--model", default=None, metavar="M", help=f"A folder, a hub id, a .gguf file, or {EMBEDDED!r}.")
 TEMPLATE_HELP = f"{', '.join(TEMPLATES)}, or a file of yours."

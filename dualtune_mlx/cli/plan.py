@@ -14,9 +14,9 @@ from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.data import read_split
-from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import CARDS, Prompt, Template
+from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import PRESETS, Job, Run, needs_router
 from dualtune_mlx.training.config import ConfigFile, merged
 from dualtune_mlx.training.memory import GIB, Plan, plan

@@ -18,9 +18,9 @@ from dualtune_mlx.cli.output import console, progress
 from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.data import read_split
 from dualtune_mlx.errors import TrainingError, UsageError
-from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import CARDS, Prompt, Template
+from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import PRESETS, STAGES, Finished, Job, Progress, Run, Team, all_jobs
 from dualtune_mlx.training.config import SHARDS, ConfigFile, TrainConfig, merged
 from dualtune_mlx.training.contexts import ContextCache

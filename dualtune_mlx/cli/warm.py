@@ -21,8 +21,8 @@ from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.kv import PrefixStore, kv_fingerprint
 from dualtune_mlx.kv.store import FOLDER, SUFFIX, Entry
+from dualtune_mlx.mcp import connected, read_config
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.orchestration import connected, read_config
 from dualtune_mlx.prompts import Prompt
 from dualtune_mlx.tools import PLAN, Message, Tool
 

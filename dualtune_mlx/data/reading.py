@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.errors import DataError, ToolError, UsageError
-from dualtune_mlx.schemas import check_arguments, checked
 from dualtune_mlx.tools import LONGEST_PLAN, Message, Tool, Trajectory, tool_called
+from dualtune_mlx.tools.schemas import check_arguments, checked
 
 SPLITS = ("train", "valid", "test")
 

@@ -1,6 +1,5 @@
 """Decoding: the exact choice among names, and arguments under a JSON Schema."""
 
-from dualtune_mlx.decoding.branches import Branch, Branches, Paths
 from dualtune_mlx.decoding.choice import Answers, Fork, Ranked, best_first, search
 from dualtune_mlx.decoding.confidence import unsure_strings
 from dualtune_mlx.decoding.grammar import ArgumentGrammar, GrammarTokenizer
@@ -13,15 +12,12 @@ __all__ = [
     "GROUNDINGS",
     "Answers",
     "ArgumentGrammar",
-    "Branch",
-    "Branches",
     "Decoding",
     "Fork",
     "GrammarTokenizer",
     "Grounding",
     "Lookup",
     "Options",
-    "Paths",
     "Ranked",
     "Step",
     "Tape",

@@ -11,8 +11,8 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from dualtune_mlx.errors import DecodingError, ModelError, ToolError
-from dualtune_mlx.schemas import checked
 from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.schemas import checked
 
 # The spelling of json.dumps, which is what training data is written in.
 SPELLING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}

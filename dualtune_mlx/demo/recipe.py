@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dualtune_mlx.data import write_split, write_tools
-from dualtune_mlx.demo.dataset import generate
+from dualtune_mlx.synthesis.requests import generate
 from dualtune_mlx.tools import Tool
 
 REQUESTS = (

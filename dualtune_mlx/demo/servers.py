@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dualtune_mlx.errors import ServerError
 from dualtune_mlx.files import locked, new_folder
-from dualtune_mlx.models import cache_folder
+from dualtune_mlx.paths import cache_folder
 
 PYTHON_SERVERS = {"mcp_server_git": "mcp-server-git==2026.10.19", "mcp_server_time": "mcp-server-time==2026.10.19"}
 SCOPE = "@modelcontextprotocol/"

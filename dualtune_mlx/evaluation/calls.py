@@ -9,7 +9,8 @@ from math import sqrt
 from typing import Any
 
 from dualtune_mlx.data.steps import Step, steps
-from dualtune_mlx.engine import MAX_TOKENS, DualTune
+from dualtune_mlx.engine import DualTune
+from dualtune_mlx.engine.dualtune import MAX_TOKENS
 from dualtune_mlx.errors import DecodingError, ToolError
 from dualtune_mlx.tools import ToolCall, Trajectory, tool_called
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.data.steps import steps
+from dualtune_mlx.engine.stage import Stage, StageRunner
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Prompt
-from dualtune_mlx.stage import Stage, StageRunner
 from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.training.routing import View, views
 

@@ -21,8 +21,8 @@ from typing import Any
 import yaml
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.hierarchy import ROUTINGS
 from dualtune_mlx.prompts import CARDS
+from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training.examples import STAGES
 from dualtune_mlx.training.options import PRESETS, TrainOptions
 

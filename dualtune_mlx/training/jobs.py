@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from dualtune_mlx.hierarchy import GROUP, hierarchy
 from dualtune_mlx.tools import Tool, Trajectory, tool_called
+from dualtune_mlx.tools.hierarchy import GROUP, hierarchy
 from dualtune_mlx.training.examples import decisions, is_divided
 from dualtune_mlx.training.run import Job
 

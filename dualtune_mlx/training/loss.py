@@ -12,8 +12,8 @@ from dualtune_mlx.kv import BatchOverPrefix, Snapshot
 from dualtune_mlx.kv.batch import Pair
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.training.batches import Batch, padded
-from dualtune_mlx.training.checkpointing import recomputed
 from dualtune_mlx.training.contexts import ContextCache, layers_of
+from dualtune_mlx.training.grad_checkpoint import recomputed
 from dualtune_mlx.training.options import TrainOptions
 
 Weights = dict[str, dict[str, mx.array]]

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 from dualtune_mlx.data.steps import Step
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.hierarchy import Node, hierarchy
 from dualtune_mlx.tools import PLAN, Tool, ToolCall, tool_called
+from dualtune_mlx.tools.hierarchy import Node, hierarchy
 
 
 @dataclass(frozen=True)

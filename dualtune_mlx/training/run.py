@@ -27,14 +27,14 @@ from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Prompt, span_of
 from dualtune_mlx.tools import PLAN, Trajectory
 from dualtune_mlx.training.accuracy import selection_accuracy
+from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import Prepared, decisions, stage_examples
 from dualtune_mlx.training.log import Log, read_log
 from dualtune_mlx.training.memory import GIB, Plan, check_budget, plan
 from dualtune_mlx.training.options import TrainOptions
-from dualtune_mlx.training.overview import overview
-from dualtune_mlx.training.report import write_report
-from dualtune_mlx.training.state import Checkpoints, TrainState
+from dualtune_mlx.training.report.overview import overview
+from dualtune_mlx.training.report.report import write_report
 from dualtune_mlx.training.team import ALONE, Team
 from dualtune_mlx.training.trainer import Callback, Progress, Trained, Trainer
 

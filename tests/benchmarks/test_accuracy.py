@@ -26,12 +26,12 @@ from dualtune_mlx.benchmarks.accuracy import (
 )
 from dualtune_mlx.benchmarks.tasks import TASKS
 from dualtune_mlx.bundle import Bundle, Slot
-from dualtune_mlx.demo.chains import generate_chains
 from dualtune_mlx.evaluation.calls import Report, Scored
 from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.synthesis.chains import generate_chains
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
 from tests import tiny
-from tests.demo.test_dataset import VISIBLE
+from tests.synthesis.test_requests import VISIBLE
 
 TOOLS = tuple(tool for tool in VISIBLE if tool.server in ("git", "time"))
 SETTING = Setting((Round(60, 20), Round(20, 10, 5e-4)), test=6, valid=4, tasks=1, steps=1)

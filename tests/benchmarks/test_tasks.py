@@ -21,9 +21,9 @@ from dualtune_mlx.benchmarks.playground import Playground, new_playground
 from dualtune_mlx.benchmarks.tasks import START, TASKS, Task, run_task, run_tasks
 from dualtune_mlx.benchmarks.world import DATABASE, MEMORY, git
 from dualtune_mlx.errors import ToolError
-from dualtune_mlx.orchestration import Policy, Toolbox, connected, read_config
+from dualtune_mlx.mcp import Policy, Toolbox, connected, read_config
 from dualtune_mlx.tools import ToolCall
-from tests.orchestration.fakes import Engine
+from tests.agent.fakes import Engine
 
 pytestmark = pytest.mark.servers
 

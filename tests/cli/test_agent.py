@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from dualtune_mlx.agent.events import Ended, Result
 from dualtune_mlx.cli import agent as command
 from dualtune_mlx.cli.live import View, in_full, one_line
-from dualtune_mlx.orchestration.approvals import Question
-from dualtune_mlx.orchestration.steps import Ended, Result
+from dualtune_mlx.mcp.approvals import Question
 from dualtune_mlx.tools import Tool, ToolCall
+from tests.agent.fakes import Engine, FakeToolbox, agent, call
 from tests.cli.conftest import dualtune
-from tests.orchestration.fakes import Engine, FakeToolbox, agent, call
 
-GOOD = Path(__file__).parents[1] / "orchestration" / "servers" / "good.py"
+GOOD = Path(__file__).parents[1] / "mcp" / "servers" / "good.py"
 SAFE = ["die", "silence", "elsewhere", "refuse"]
 ECHO = ToolCall("echo", {"text": "hi", "folder": "/x"}, "good")
 PID = ToolCall("pid", {}, "good")

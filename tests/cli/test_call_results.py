@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from rich.console import Console
 
 from dualtune_mlx.cli.call import call_json, show
-from dualtune_mlx.orchestration import ToolResult
+from dualtune_mlx.mcp import ToolResult
 from dualtune_mlx.tools import ToolCall
 
 IMAGE = {"type": "image", "mimeType": "image/png", "data": "iVBORw=="}

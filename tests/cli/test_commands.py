@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from tests.cli.conftest import SMALL, dualtune, line
+from tests.conversion.gguf import writer
 
 STAGE_USAGE = {
     "prefilled_tokens",
@@ -237,21 +238,18 @@ def test_doctor_says_what_there_is():
 
 def test_convert_writes_a_model_folder(tmp_path):
     from dualtune_mlx.models import fingerprint, load_model
-    from tests.conversion import gguf_writer
 
-    path = gguf_writer.tiny_gguf(tmp_path / "m.gguf")
+    path = writer.tiny_gguf(tmp_path / "m.gguf")
     result = dualtune("convert", "from-gguf", path, tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "converting 20/20" in result.output
-    assert load_model(str(tmp_path / "out")).fingerprint == fingerprint(gguf_writer.network())
+    assert load_model(str(tmp_path / "out")).fingerprint == fingerprint(writer.network())
 
 
 def test_convert_quantises_on_the_way(tmp_path):
     import mlx_lm
 
-    from tests.conversion import gguf_writer
-
-    path = gguf_writer.tiny_gguf(tmp_path / "m.gguf", "gemma3")
+    path = writer.tiny_gguf(tmp_path / "m.gguf", "gemma3")
     result = dualtune("convert", "from-gguf", path, tmp_path / "out", "--quantize", "8:32", "--dtype", "bfloat16")
     assert result.exit_code == 0, result.output
     layer = mlx_lm.load(str(tmp_path / "out"))[0].layers[0].mlp.up_proj
@@ -259,9 +257,8 @@ def test_convert_quantises_on_the_way(tmp_path):
 
 
 def test_convert_can_say_what_it_would_write(tmp_path):
-    from tests.conversion import gguf_writer
 
-    path = gguf_writer.tiny_gguf(tmp_path / "m.gguf", "qwen3")
+    path = writer.tiny_gguf(tmp_path / "m.gguf", "qwen3")
     result = dualtune("convert", "from-gguf", path, tmp_path / "out", "--dry-run", "--quantize", "4:32")
     assert result.exit_code == 0, result.output
     (row,) = [line.split() for line in result.output.splitlines() if "ffn_up" in line]

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from dualtune_mlx.adapters import Adapter, AdapterBank
-from dualtune_mlx.conversion.from_peft import read_peft
+from dualtune_mlx.conversion.peft.from_peft import read_peft
 from tests import tiny
 from tests.adapters.adapters import adapter_for
 from tests.cli.conftest import dualtune
-from tests.conversion.peft_files import CONFIG, WEIGHTS, linear_tensors, write_adapter
+from tests.conversion.peft.files import CONFIG, WEIGHTS, linear_tensors, write_adapter
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_all_adapters_of_a_bundle_go_out_at_once(tmp_path, bundle):
 
 
 def test_a_bundle_goes_out_whole_or_not_at_all(tmp_path, bundle, monkeypatch):
-    import dualtune_mlx.exchange as exchange
+    import dualtune_mlx.bundle.export as exchange
     from dualtune_mlx.errors import ConversionError
 
     done = []

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from dualtune_mlx.data import read_tools
-from dualtune_mlx.orchestration import ToolResult
+from dualtune_mlx.mcp import ToolResult
 from tests.cli.conftest import dualtune
 
 

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from dualtune_mlx.cli.warm import _tool_sets, store_of
-from dualtune_mlx.hierarchy import hierarchy
 from dualtune_mlx.kv import PrefixCache
 from dualtune_mlx.models import load_model
 from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.hierarchy import hierarchy
 from tests import tiny
 from tests.cli.conftest import SMALL, TOOLS, dualtune
-from tests.orchestration.conftest import SERVERS
+from tests.mcp.conftest import SERVERS
 
 
 @pytest.fixture

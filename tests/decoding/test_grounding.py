@@ -13,11 +13,11 @@ from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.data.steps import Step
 from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer, grounded, grounding, learn_grounding
 from dualtune_mlx.decoding.grounding import MAX_CHARACTERS, MAX_CONSTANTS, MIN_EXAMPLES, is_span, spans_of
+from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import Prompt, Template
-from dualtune_mlx.schemas import check_arguments
-from dualtune_mlx.stage import Stage
 from dualtune_mlx.tools import Message, as_messages
+from dualtune_mlx.tools.schemas import check_arguments
 from tests import tiny
 
 STRING = {"type": "string"}

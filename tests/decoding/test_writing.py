@@ -16,11 +16,11 @@ from jsonschema import Draft202012Validator
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.decoding import ArgumentGrammar, Decoding, GrammarTokenizer, Options, Tape, Writer, written
 from dualtune_mlx.decoding.writing import Step, chosen
+from dualtune_mlx.engine.events import returned
 from dualtune_mlx.errors import DecodingError, UsageError
-from dualtune_mlx.events import returned
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import as_messages
-from dualtune_mlx.usage import StageUsage
+from dualtune_mlx.tools.usage import StageUsage
 from tests import tiny
 from tests.decoding.test_grammar import SCHEMAS, schema
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from dualtune_mlx import Tool, ToolCall
+from dualtune_mlx.engine.events import Candidates, Done, StageBegins
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.events import Candidates, Done, StageBegins
-from dualtune_mlx.orchestration import ToolResult
-from tests.test_engine import PATH, choosing_a_tool
+from dualtune_mlx.mcp import ToolResult
+from tests.engine.test_dualtune import PATH, choosing_a_tool
 
 TEXT = {"type": "object", "properties": {"text": {"type": "string", "minLength": 400}}, "required": ["text"]}
 SHORT = (Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH))

@@ -15,7 +15,7 @@ import mlx.core as mx
 
 import dualtune_mlx  # noqa: F401 (loads OpenBLAS before MLX)
 from dualtune_mlx.training import TrainOptions
-from dualtune_mlx.training.state import Checkpoints
+from dualtune_mlx.training.checkpoints import Checkpoints
 from dualtune_mlx.training.trainer import Progress, Trainer
 from tests import tiny
 from tests.training.data import examples

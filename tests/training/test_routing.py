@@ -9,9 +9,9 @@ import pytest
 
 from dualtune_mlx.data.steps import steps
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.hierarchy import GROUP
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
+from dualtune_mlx.tools.hierarchy import GROUP
 from dualtune_mlx.training.examples import stage_examples
 from dualtune_mlx.training.jobs import all_jobs
 from dualtune_mlx.training.options import TrainOptions

@@ -10,8 +10,8 @@ import yaml
 
 from dualtune_mlx import DualTune
 from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.engine.events import StageBegins
 from dualtune_mlx.errors import CheckpointError, DataError, TrainingError, UsageError
-from dualtune_mlx.events import StageBegins
 from dualtune_mlx.prompts import Prompt, Template
 from dualtune_mlx.tools import Message, Trajectory
 from dualtune_mlx.training import Job, Run, TrainOptions, all_jobs

@@ -11,7 +11,7 @@ import pytest
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.training import TrainOptions, train
 from dualtune_mlx.training.batches import epochs, in_order, make_batch, steps_in_epoch
-from dualtune_mlx.training.state import Checkpoints
+from dualtune_mlx.training.checkpoints import Checkpoints
 from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import examples

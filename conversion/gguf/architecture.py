@@ -1,0 +1,181 @@
+"""The kinds of models: what llama.cpp and mlx-lm call their parts, and what llama.cpp stores in another way.
+
+Conventions: https://github.com/ggml-org/llama.cpp/tree/master/conversion (writing), src/models (reading).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dualtune_mlx.conversion.gguf.fields import Fields
+from dualtune_mlx.conversion.gguf.file import GGUFFile
+from dualtune_mlx.conversion.gguf.rope import rope_scaling
+from dualtune_mlx.errors import ConversionError
+
+TOP_LEVEL = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+LLAMA_BLOCK = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+QWEN3_BLOCK = {**LLAMA_BLOCK, "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
+GEMMA3_BLOCK = {
+    **QWEN3_BLOCK,
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+GEMMA3_27B_BLOCKS = 62
+
+
+def _qwen2(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    if config["head_dim"] * heads != hidden:  # mlx-lm's Qwen2 would not look at it
+        raise fields.refusal(
+            "the GGUF model's heads are not their share of its states", "attention.key_length", f"{hidden} / {heads}"
+        )
+    return {}
+
+
+def _gemma3(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
+    layers, head_dim = config["num_hidden_layers"], config["head_dim"]
+    period = fields.integer("attention.sliding_window_pattern", 6)
+    if period > layers:
+        raise fields.refusal(
+            "the GGUF model has no layer without a sliding window", "block_count", f"at least {period}, its period"
+        )
+    if config["rope_scaling"] and config["rope_scaling"]["rope_type"] != "linear":
+        raise fields.refusal(
+            "the GGUF model scales its positions in a way that is not supported", "rope.scaling.type", "none or linear"
+        )
+    # 27B alone scales its scores by its states' width over its heads; llama.cpp knows it by its blocks.
+    wide = layers == GEMMA3_27B_BLOCKS
+    return {
+        "head_dim": head_dim,
+        "query_pre_attn_scalar": config["hidden_size"] // config["num_attention_heads"] if wide else head_dim,
+        "rope_local_base_freq": fields.number("rope.freq_base_swa", 10000.0),
+        "sliding_window": fields.integer("attention.sliding_window"),
+        "sliding_window_pattern": period,
+    }
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A kind of model.
+
+    ``model_type`` and ``class_name`` are mlx-lm's and transformers' names for it; ``block`` gives a layer's modules
+    by llama.cpp's names; ``own`` are its entries of ``config.json``. ``interleaved``: llama.cpp interleaves the two
+    rotary halves of a head in the rows of q and k. ``norm_offset`` is what it adds to the weights of norms.
+    """
+
+    model_type: str
+    class_name: str
+    block: Mapping[str, str] = field(default_factory=lambda: LLAMA_BLOCK)
+    own: Callable[[Fields, Mapping[str, Any]], dict[str, Any]] = lambda fields, config: {}
+    interleaved: bool = False
+    norm_offset: float = 0.0
+
+    def names(self, blocks: int) -> dict[str, str]:
+        """Every tensor that such a model may have: llama.cpp's name to mlx-lm's."""
+        modules = dict(TOP_LEVEL)
+        for block in range(blocks):
+            modules |= {f"blk.{block}.{ours}": f"model.layers.{block}.{mlx}" for ours, mlx in self.block.items()}
+        return {f"{ours}.{part}": f"{mlx}.{part}" for ours, mlx in modules.items() for part in ("weight", "bias")}
+
+
+ARCHITECTURES = {
+    "llama": Architecture("llama", "LlamaForCausalLM", interleaved=True),
+    "qwen2": Architecture("qwen2", "Qwen2ForCausalLM", own=_qwen2),
+    "qwen3": Architecture(
+        "qwen3", "Qwen3ForCausalLM", QWEN3_BLOCK, lambda fields, config: {"head_dim": config["head_dim"]}
+    ),
+    "gemma3": Architecture("gemma3_text", "Gemma3ForCausalLM", GEMMA3_BLOCK, _gemma3, norm_offset=1.0),
+}
+
+
+def architecture_of(gguf: GGUFFile) -> Architecture:
+    """The file's architecture.
+
+    Raises:
+        ConversionError: when it is another one, or the file is not a whole model.
+    """
+    meta = gguf.metadata
+    name = meta.get("general.architecture")
+    if not isinstance(name, str) or name not in ARCHITECTURES:
+        raise ConversionError(
+            "this GGUF architecture is not supported", where=gguf.path, got=name, expected=", ".join(ARCHITECTURES)
+        )
+    if meta.get("general.type", "model") != "model":
+        raise ConversionError(
+            "this GGUF file is not a model", where=gguf.path, got=meta["general.type"], expected="general.type = model"
+        )
+    if meta.get("split.count", 1) != 1:
+        raise ConversionError(
+            "this GGUF file is a part of a model",
+            where=gguf.path,
+            got=f"split.count = {meta['split.count']}",
+            fix="join the parts: llama-gguf-split --merge FIRST WHOLE",
+        )
+    return ARCHITECTURES[name]
+
+
+def model_config(gguf: GGUFFile, architecture: Architecture, tokens: int) -> dict[str, Any]:
+    """The model's part of ``config.json``, for a vocabulary of this many tokens.
+
+    Raises:
+        ConversionError: for a field that is missing, impossible, or not known.
+    """
+    fields = Fields(gguf, f"{gguf.metadata['general.architecture']}.")
+    hidden, heads = fields.integer("embedding_length"), fields.integer("attention.head_count")
+    config: dict[str, Any] = {
+        "model_type": architecture.model_type,
+        "architectures": [architecture.class_name],
+        "hidden_size": hidden,
+        "num_hidden_layers": fields.integer("block_count"),
+        "intermediate_size": fields.integer("feed_forward_length"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": fields.integer("attention.head_count_kv", heads),
+        "rms_norm_eps": fields.number("attention.layer_norm_rms_epsilon"),
+        "vocab_size": fields.integer("vocab_size", tokens),
+        "max_position_embeddings": fields.integer("context_length"),
+        "rope_theta": fields.number("rope.freq_base", 10000.0),
+        "tie_word_embeddings": "output.weight" not in gguf.tensors,
+        "attention_bias": "blk.0.attn_q.bias" in gguf.tensors,
+    }
+    width = _head_width(fields, hidden, heads, config["num_key_value_heads"])
+    if config["vocab_size"] != tokens:
+        raise fields.refusal("the GGUF tokenizer is not the model's", "vocab_size", f"{tokens}, its tokens")
+    if config["num_hidden_layers"] > len(gguf.tensors):
+        raise fields.refusal(
+            "the GGUF file lacks tensors", "block_count", f"at most {len(gguf.tensors)}, which is all there are"
+        )
+    scaling = rope_scaling(gguf, fields, config["rope_theta"], width)
+    own = architecture.own(fields, {**config, "head_dim": width, "rope_scaling": scaling})
+    fields.refuse_others()
+    if width * heads != hidden:
+        config["head_dim"] = width
+    if scaling:
+        config["rope_scaling"] = scaling
+    return config | own
+
+
+def _head_width(fields: Fields, hidden: int, heads: int, kv_heads: int) -> int:
+    width: int = fields.integer("attention.key_length", hidden // heads)
+    for name in ("attention.value_length", "rope.dimension_count"):
+        if fields.integer(name, width) != width:
+            raise fields.refusal("the GGUF model's heads have parts of unequal width", name, f"{width}, as the keys")
+    if heads % kv_heads:
+        raise fields.refusal(
+            "the GGUF model's heads cannot share their keys", "attention.head_count_kv", f"a divisor of {heads}"
+        )
+    if width < 2 or width % 2:
+        raise fields.refusal("the GGUF model's heads cannot be rotated", "attention.head_count", "heads of even width")
+    return width

@@ -1,0 +1,104 @@
+"""Metadata fields of a GGUF file: each of its type, and none left that nobody has looked at."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from dualtune_mlx.conversion.gguf.file import GGUFFile
+from dualtune_mlx.errors import ConversionError
+
+REQUIRED: Any = object()
+LARGEST = 2**31 - 1
+
+
+class Fields:
+    """The fields under a prefix (``llama.``), by the rest of their names.
+
+    A field without a default is required. All raise a ``ConversionError`` that names the field.
+    """
+
+    def __init__(self, gguf: GGUFFile, prefix: str) -> None:
+        self.prefix = prefix
+        self._path = gguf.path
+        self._values = {k.removeprefix(prefix): v for k, v in gguf.metadata.items() if k.startswith(prefix)}
+        self._read: set[str] = set()
+
+    def integer(self, name: str, default: Any = REQUIRED, least: int = 1) -> Any:
+        value = self._value(name, default)
+        if value is not default and (type(value) is not int or not least <= value <= LARGEST):
+            raise self.refusal("a GGUF field has a value that it cannot have", name, f"a whole number from {least} on")
+        return value
+
+    def number(self, name: str, default: Any = REQUIRED) -> Any:
+        value = self._value(name, default)
+        if value is not default and (type(value) not in (int, float) or not 0 < value < math.inf):
+            raise self.refusal("a GGUF field has a value that it cannot have", name, "a positive number")
+        return value
+
+    def flag(self, name: str, default: Any = REQUIRED) -> Any:
+        return self._typed(name, default, bool, "true or false")
+
+    def text(self, name: str, default: Any = REQUIRED) -> Any:
+        return self._typed(name, default, str, "a text")
+
+    def texts(self, name: str, default: Any = REQUIRED) -> Any:
+        return self._list(name, default, str, "a list of texts")
+
+    def integers(self, name: str, default: Any = REQUIRED) -> Any:
+        return self._list(name, default, int, "a list of whole numbers")
+
+    def numbers(self, name: str, default: Any = REQUIRED) -> Any:
+        values = self._list(name, default, float, "a list of numbers")
+        if values is not default and not all(map(math.isfinite, values)):
+            raise self.refusal("a GGUF field has a value that it cannot have", name, "finite numbers")
+        return values
+
+    def names(self, pattern: str) -> list[str]:
+        """The fields whose names match, in the file's order."""
+        return [name for name in self._values if re.fullmatch(pattern, name)]
+
+    def refuse_others(self) -> None:
+        """Refuse what was never asked for: it may change the model, and nothing here would know.
+
+        Raises:
+            ConversionError: with the fields' names and, where they are short, their values.
+        """
+        others = sorted(self._values.keys() - self._read)
+        if others:
+            raise ConversionError(
+                "the GGUF file has fields that are not known here, so the model might not be the same",
+                where=self._path,
+                got=", ".join(f"{self.prefix}{name} = {_short(self._values[name])}" for name in others),
+                fix="load the model's original folder instead",
+            )
+
+    def refusal(self, what: str, name: str, expected: str) -> ConversionError:
+        """An error about a field's value."""
+        value = _short(self._values[name]) if name in self._values else "nothing"
+        return ConversionError(what, where=self._path, got=f"{self.prefix}{name} = {value}", expected=expected)
+
+    def _value(self, name: str, default: Any) -> Any:
+        self._read.add(name)
+        value = self._values.get(name, default)
+        if value is REQUIRED:
+            raise ConversionError("the GGUF file lacks a field", where=self._path, expected=f"{self.prefix}{name}")
+        return value
+
+    def _typed(self, name: str, default: Any, kind: type, words: str) -> Any:
+        value = self._value(name, default)
+        if value is not default and type(value) is not kind:
+            raise self.refusal("a GGUF field has a value that it cannot have", name, words)
+        return value
+
+    def _list(self, name: str, default: Any, kind: type, words: str) -> Any:
+        value = self._typed(name, default, list, words)
+        if value is not default and not all(type(item) is kind for item in value):
+            raise self.refusal("a GGUF field has a value that it cannot have", name, words)
+        return value
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,208 @@
+"""Read a GGUF file (versions 2 and 3): metadata, and tensors as float32 NumPy arrays.
+
+The file is mapped into memory and nothing in it is believed: every count, length, offset and name is held against the
+file's size before it is used.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dualtune_mlx.conversion.gguf.types import EXTRA, PLAIN, TensorType, has_package, tensor_type, type_name
+from dualtune_mlx.errors import ConversionError
+
+SCALARS = {0: "B", 1: "b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "?", 10: "<Q", 11: "<q", 12: "<d"}
+STRING, ARRAY = 8, 9
+SMALLEST_STRING, SMALLEST_FIELD, SMALLEST_TENSOR = 8, 13, 24
+"""Bytes that a string, a metadata field and a tensor's description take at least."""
+DIMENSIONS = 4
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies: its shape (row-major), its type id and its first byte in the file."""
+
+    shape: tuple[int, ...]
+    type_id: int
+    start: int
+
+
+class _Damaged(ValueError):
+    """What is wrong with the file, in words."""
+
+
+class _Cursor:
+    """Reads values from a buffer in order."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data = data
+        self.position = 0
+
+    def bytes(self, count: int) -> bytes:
+        end = self.position + count
+        if end > len(self.data):
+            raise _Damaged(f"{count} bytes wanted at offset {self.position}, the file ends at {len(self.data)}")
+        chunk = self.data[self.position : end]
+        self.position = end
+        return chunk
+
+    def number(self, format_: str) -> Any:
+        return struct.unpack(format_, self.bytes(struct.calcsize(format_)))[0]
+
+    def count(self, what: str, smallest: int) -> int:
+        """A number of things to come, which the rest of the file must have room for."""
+        count: int = self.number("<Q")
+        if count * smallest > len(self.data) - self.position:
+            raise _Damaged(f"{count} {what} announced at offset {self.position}, the file ends at {len(self.data)}")
+        return count
+
+    def string(self) -> str:
+        start = self.position
+        try:
+            return self.bytes(self.count("characters", 1)).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _Damaged(f"the text at offset {start} is not UTF-8") from error
+
+    def value(self, type_id: int) -> Any:
+        if type_id == STRING:
+            return self.string()
+        if type_id == ARRAY:
+            return self.array(self.number("<I"))
+        if type_id not in SCALARS:
+            raise _Damaged(f"metadata of type {type_id} at offset {self.position}")
+        return self.number(SCALARS[type_id])
+
+    def array(self, item: int) -> list[Any]:
+        if item == STRING:
+            return [self.string() for _ in range(self.count("texts", SMALLEST_STRING))]
+        if item not in SCALARS:
+            raise _Damaged(f"an array of metadata of type {item} at offset {self.position}")
+        width = struct.calcsize(SCALARS[item])
+        items = np.frombuffer(self.bytes(self.count("numbers", width) * width), dtype=SCALARS[item])
+        values: list[Any] = items.tolist()
+        return values
+
+
+class GGUFFile:
+    """A GGUF file, mapped into memory: ``metadata`` and ``tensors`` (name to ``TensorInfo``).
+
+    Raises:
+        ConversionError: when the file is missing, truncated, or not GGUF.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise ConversionError("a GGUF file cannot be opened", where=path, got=error) from error
+        try:
+            self.metadata, self.tensors = self._read_header(_Cursor(self._data))
+        except _Damaged as error:
+            raise ConversionError("a GGUF file is damaged", where=path, got=error, fix="download it again") from error
+
+    def _read_header(self, cursor: _Cursor) -> tuple[dict[str, Any], dict[str, TensorInfo]]:
+        magic, version = cursor.bytes(4), cursor.number("<I")
+        if magic != b"GGUF" or version not in (2, 3):
+            raise ConversionError(
+                "this is not a GGUF file of a known version",
+                where=self.path,
+                got=f"magic {magic!r}, version {version}",
+                expected="magic b'GGUF', version 2 or 3",
+            )
+        tensor_count = cursor.count("tensors", SMALLEST_TENSOR)
+        metadata: dict[str, Any] = {}
+        for _ in range(cursor.count("metadata fields", SMALLEST_FIELD)):
+            key = cursor.string()
+            if key in metadata:
+                raise _Damaged(f"the metadata field {key!r} stands there twice")
+            metadata[key] = cursor.value(cursor.number("<I"))
+        tensors: dict[str, TensorInfo] = {}
+        for _ in range(tensor_count):
+            name = cursor.string()
+            if name in tensors:
+                raise _Damaged(f"the tensor {name!r} stands there twice")
+            tensors[name] = _tensor_info(cursor, name)
+        return metadata, _placed(tensors, cursor.position, metadata.get("general.alignment", 32))
+
+    def check_tensors(self) -> None:
+        """Refuse the file when a tensor cannot be decoded, or does not lie in it as a whole.
+
+        Raises:
+            ConversionError: with the types, or with the first such tensor.
+        """
+        bad = sorted({type_name(i.type_id) for i in self.tensors.values() if tensor_type(i.type_id) is None})
+        if bad:
+            plain = ", ".join(kind.name for kind in PLAIN.values())
+            install = f"pip install 'dualtune-mlx[{EXTRA}]'"
+            raise ConversionError(
+                "the GGUF file holds tensor types that cannot be decoded"
+                + ("" if has_package() else f" without the package {EXTRA}"),
+                where=self.path,
+                got=", ".join(bad),
+                expected=f"{plain}, or another that the package {EXTRA} decodes",
+                fix="use another export of the same model, e.g. the Q8_0 or F16 one" if has_package() else install,
+            )
+        for name in self.tensors:
+            self._stored(name)
+
+    def tensor(self, name: str) -> np.ndarray:
+        """The tensor as float32, in row-major shape (the reverse of GGUF's order of dimensions)."""
+        kind, rows = self._stored(name)
+        with np.errstate(all="ignore"):  # damaged blocks: whoever uses the values looks whether they are numbers
+            return kind.decode(rows).reshape(self.tensors[name].shape)
+
+    def _stored(self, name: str) -> tuple[TensorType, np.ndarray]:
+        """The tensor's type, and its bytes (rows, bytes a row) as a view of the file."""
+        info = self.tensors[name]
+        kind = tensor_type(info.type_id)
+        assert kind is not None, "check_tensors comes first"
+        *outer, width = info.shape
+        if width % kind.values:
+            raise ConversionError(
+                "a GGUF tensor's rows are not whole blocks",
+                where=f"{self.path}: {name}",
+                got=f"rows of {width} values",
+                expected=f"a multiple of {kind.values}, which is a block of {kind.name}",
+            )
+        row = width // kind.values * kind.size
+        size = math.prod(outer) * row
+        if info.start + size > len(self._data):
+            raise ConversionError(
+                "a GGUF tensor lies outside the file",
+                where=f"{self.path}: {name}",
+                got=f"{size} bytes at {info.start} for shape {info.shape}",
+                expected=f"at most {len(self._data)} bytes in the file",
+                fix="download the file again",
+            )
+        return kind, np.frombuffer(self._data, dtype=np.uint8, count=size, offset=info.start).reshape(-1, row)
+
+
+def _tensor_info(cursor: _Cursor, name: str) -> TensorInfo:
+    dimensions = cursor.number("<I")
+    if not 1 <= dimensions <= DIMENSIONS:
+        raise _Damaged(f"the tensor {name!r} has {dimensions} dimensions")
+    shape = tuple(cursor.number("<Q") for _ in range(dimensions))[::-1]
+    if 0 in shape:
+        raise _Damaged(f"the tensor {name!r} is empty, its shape is {shape}")
+    return TensorInfo(shape, cursor.number("<I"), cursor.number("<Q"))
+
+
+def _placed(tensors: dict[str, TensorInfo], header: int, alignment: Any) -> dict[str, TensorInfo]:
+    """The tensors with offsets in the file, instead of in its data, which begin behind the header."""
+    if type(alignment) is not int or alignment <= 0 or alignment % 8:
+        raise _Damaged(f"general.alignment is {alignment!r}, not a multiple of 8")
+    crooked = next((name for name, info in tensors.items() if info.start % alignment), None)
+    if crooked is not None:
+        raise _Damaged(f"the tensor {crooked!r} does not begin at a multiple of {alignment} bytes")
+    data = -(-header // alignment) * alignment
+    return {name: TensorInfo(i.shape, i.type_id, data + i.start) for name, i in tensors.items()}

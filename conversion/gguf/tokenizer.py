@@ -1,0 +1,140 @@
+"""The tokenizer inside a GGUF file, as a Hugging Face tokenizer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, processors
+
+from dualtune_mlx.conversion.gguf.byte_level import byte_level
+from dualtune_mlx.conversion.gguf.fields import Fields
+from dualtune_mlx.conversion.gguf.file import GGUFFile
+from dualtune_mlx.conversion.gguf.sentencepiece import SPACE, sentencepiece
+
+UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
+ENDS = ("ggml.eos_token_id", "ggml.eot_token_id", "ggml.eom_token_id")
+"""What ends an answer: a text's end, a turn's, a message's."""
+
+
+@dataclass(frozen=True)
+class ConvertedTokenizer:
+    """A tokenizer, its ``tokenizer_config.json``, and the tokens that end an answer."""
+
+    kind: str
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+    ends: list[int]
+    size: int
+
+    def write(self, folder: Path) -> None:
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer_config.json").write_text(json.dumps(self.config, indent=2) + "\n")
+
+
+def read_tokenizer(gguf: GGUFFile) -> ConvertedTokenizer:
+    """The file's tokenizer, byte-level BPE or SentencePiece.
+
+    Raises:
+        ConversionError: when it is of another kind, inconsistent, or has fields that are not known.
+    """
+    fields = Fields(gguf, "tokenizer.")
+    kind = fields.text("ggml.model")
+    tokens, types = _tokens(fields, kind)
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    kinds = dict(zip(tokens, types, strict=True))
+    if len(vocabulary) != len(tokens):
+        twice = next(token for index, token in enumerate(tokens) if vocabulary[token] != index)
+        raise fields.refusal("the GGUF tokenizer has a token twice", "ggml.tokens", f"{twice!r} once")
+    if kind == "gpt2":
+        tokenizer, begins = byte_level(fields, vocabulary)
+    elif kind == "llama":
+        tokenizer, begins = sentencepiece(fields, vocabulary, kinds, _token(fields, tokens, "unknown")), True
+    else:
+        raise fields.refusal("this GGUF tokenizer is not supported", "ggml.model", "gpt2 or llama")
+    special = [AddedToken(t, special=True, normalized=False) for t in tokens if kinds[t] in (CONTROL, UNKNOWN)]
+    tokenizer.add_special_tokens(special)
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in tokens if kinds[t] == USER_DEFINED])
+    config = _config(fields, tokens, begins)
+    _enclose(tokenizer, config)
+    ends = list(dict.fromkeys(_index(fields, name, len(tokens)) for name in ENDS if fields.names(name)))
+    for name in fields.names(r"ggml\.\w+_token_id"):
+        _index(fields, name, len(tokens))
+    for name in ("ggml.add_sep_token", "ggml.remove_extra_whitespaces"):
+        if fields.flag(name, False):
+            raise fields.refusal("this GGUF tokenizer is not supported", name, "False")
+    fields.refuse_others()
+    return ConvertedTokenizer(kind, tokenizer, config, ends, len(tokens))
+
+
+def _tokens(fields: Fields, kind: str) -> tuple[list[str], list[int]]:
+    tokens = fields.texts("ggml.tokens")
+    types = fields.integers("ggml.token_type")
+    if len(types) != len(tokens):
+        raise fields.refusal(
+            "the GGUF tokenizer's lists are not equally long", "ggml.token_type", f"{len(tokens)} types"
+        )
+    if kind == "llama":
+        # They are looked for in the text itself, where spaces are spaces.
+        tokens = [t.replace(SPACE, " ") if k == USER_DEFINED else t for t, k in zip(tokens, types, strict=True)]
+    return tokens, types
+
+
+def _index(fields: Fields, name: str, size: int) -> int:
+    index: int = fields.integer(name, least=0)
+    if index >= size:
+        raise fields.refusal("the GGUF tokenizer lacks a token", name, f"< {size}")
+    return index
+
+
+def _token(fields: Fields, tokens: list[str], role: str) -> str | None:
+    name = f"ggml.{role}_token_id"
+    return tokens[_index(fields, name, len(tokens))] if fields.names(name) else None
+
+
+def _config(fields: Fields, tokens: list[str], begins: bool) -> dict[str, Any]:
+    """``tokenizer_config.json``; ``begins``: a text begins with BOS where the file does not say."""
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": _token(fields, tokens, "bos"),
+        "eos_token": _token(fields, tokens, "eos"),
+        "unk_token": _token(fields, tokens, "unknown"),
+        "pad_token": _token(fields, tokens, "padding"),
+        "add_bos_token": fields.flag("ggml.add_bos_token", begins),
+        "clean_up_tokenization_spaces": False,
+        "chat_template": _chat_template(fields),
+    }
+    if fields.flag("ggml.add_eos_token", False):
+        config["add_eos_token"] = True
+    for role in ("eos", "bos") if config["add_bos_token"] else ("eos",):
+        fields.integer(f"ggml.{role}_token_id", least=0)
+    return config
+
+
+def _chat_template(fields: Fields) -> str | list[dict[str, str]] | None:
+    """The template, or where there are others beside it all of them by name, as transformers writes them."""
+    default: str | None = fields.text("chat_template", None)
+    templates = {name: fields.text(f"chat_template.{name}") for name in fields.texts("chat_templates", [])}
+    if not templates:
+        return default
+    if default is not None:
+        templates = {"default": default, **templates}
+    return [{"name": name, "template": template} for name, template in templates.items()]
+
+
+def _enclose(tokenizer: Tokenizer, config: dict[str, Any]) -> None:
+    """Put BOS before and EOS behind texts, as the configuration says; transformers looks for it here alone."""
+    before = ["BOS"] if config["add_bos_token"] else []
+    behind = ["EOS"] if config.get("add_eos_token") else []
+    names = {name: config[f"{name.lower()}_token"] for name in before + behind}
+    if names:  # and not the tokens themselves: a template's signs may stand in them
+        second = [f"{name}:1" for name in before] + ["$B:1"] + [f"{name}:1" for name in behind]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=[*before, "$A", *behind],
+            pair=[*before, "$A", *behind, *second],
+            special_tokens=[
+                {"id": name, "ids": [tokenizer.token_to_id(token)], "tokens": [token]} for name, token in names.items()
+            ],
+        )

@@ -1,0 +1,216 @@
+"""A GGUF file's tensors as the weights of mlx-lm's model: which becomes which, and their writing."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
+
+from dualtune_mlx.conversion.gguf.architecture import Architecture
+from dualtune_mlx.conversion.gguf.file import GGUFFile
+from dualtune_mlx.conversion.gguf.rope import FACTORS
+from dualtune_mlx.conversion.gguf.types import type_name
+from dualtune_mlx.errors import ConversionError, UsageError
+
+SHARD = 5 * 2**30
+"""Bytes of a weight file at most, as mlx-lm writes them; it is also what is in memory at a time."""
+BITS, GROUP_SIZES = (4, 8), (32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """MLX's affine quantisation: bits a weight, and weights that share a scale and a bias."""
+
+    bits: int
+    group_size: int = 64
+
+    def __post_init__(self) -> None:
+        if self.bits not in BITS or self.group_size not in GROUP_SIZES:
+            raise UsageError(
+                "there is no such quantisation",
+                got=f"{self.bits} bits in groups of {self.group_size}",
+                expected=f"{' or '.join(map(str, BITS))} bits in groups of {', '.join(map(str, GROUP_SIZES))}",
+            )
+
+    def entry(self) -> dict[str, Any]:
+        """What mlx-lm writes into ``config.json``."""
+        entry = {"group_size": self.group_size, "bits": self.bits, "mode": "affine"}
+        return {"quantization": entry, "quantization_config": entry}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor of the file and what becomes of it: mlx-lm's name, its shape, its type in the file and then."""
+
+    source: str
+    target: str
+    shape: tuple[int, ...]
+    stored: str
+    dtype: mx.Dtype
+    quantized: Quantization | None
+
+    @property
+    def becomes(self) -> str:
+        """Its type then; of a quantised one, the bits and the groups' size."""
+        if self.quantized:
+            return f"{self.quantized.bits} bits : {self.quantized.group_size}"
+        return str(self.dtype).rpartition(".")[2]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it will take."""
+        values = int(np.prod(self.shape, dtype=object))
+        if self.quantized is None:
+            return values * self.dtype.size
+        groups = values // self.quantized.group_size
+        return values * self.quantized.bits // 8 + 2 * groups * self.dtype.size
+
+
+def plan_weights(
+    gguf: GGUFFile,
+    architecture: Architecture,
+    config: dict[str, Any],
+    dtype: mx.Dtype,
+    quantization: Quantization | None,
+) -> list[Weight]:
+    """What becomes of each tensor, in the file's order; the weights are exactly those of mlx-lm's model.
+
+    Raises:
+        ConversionError: for a tensor too many, one that is missing, or one of another shape.
+    """
+    names = architecture.names(config["num_hidden_layers"])
+    model = _empty_model(gguf, config, [names[name] for name in gguf.tensors if name in names])
+    parameters: dict[str, mx.array] = tree_flatten(model.parameters(), destination={})  # type: ignore[assignment]
+    shapes = {name: array.shape for name, array in parameters.items()}
+    stranger = next((n for n in gguf.tensors if n != FACTORS and names.get(n) not in shapes), None)
+    if stranger is not None:
+        where = f"{gguf.path}: {stranger}"
+        raise ConversionError("the GGUF file holds a tensor that has no place in the model", where=where)
+    missing = next((n for n, target in names.items() if target in shapes and n not in gguf.tensors), None)
+    if missing is not None:
+        raise ConversionError("the GGUF file lacks a tensor", where=gguf.path, expected=missing)
+    quantized = _quantized_modules(model, quantization)
+    if quantization and not quantized:
+        raise UsageError(
+            "none of the model's weights can be quantised like this",
+            where=gguf.path,
+            got=f"groups of {quantization.group_size}",
+            expected="a divisor of the rows' length",
+        )
+    weights = []
+    for name, info in gguf.tensors.items():
+        if name == FACTORS:
+            continue
+        target = names[name]
+        if info.shape != shapes[target]:
+            raise ConversionError(
+                "a GGUF tensor has not the shape that its model's fields say",
+                where=f"{gguf.path}: {name}",
+                got=info.shape,
+                expected=shapes[target],
+            )
+        module, _, part = target.rpartition(".")
+        how = quantization if part == "weight" and module in quantized else None
+        weights.append(Weight(name, target, info.shape, type_name(info.type_id), dtype, how))
+    return weights
+
+
+def _empty_model(gguf: GGUFFile, config: dict[str, Any], names: Sequence[str]) -> nn.Module:
+    """mlx-lm's model of this configuration, with the names of the weights there will be; nothing is computed."""
+    module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
+    try:
+        model: nn.Module = module.Model(module.ModelArgs.from_dict(config))
+    except (OverflowError, ValueError) as error:
+        raise ConversionError(
+            "the GGUF file's fields give no model", where=gguf.path, got=f"{error}, from {config}"
+        ) from error
+    model.sanitize(dict.fromkeys(names))  # ties Gemma's head where there is none
+    return model
+
+
+def _quantized_modules(model: nn.Module, quantization: Quantization | None) -> set[str]:
+    """The modules that mlx-lm's ``quantize_model`` would quantise."""
+    if quantization is None:
+        return set()
+    return {
+        path
+        for path, module in model.named_modules()
+        if hasattr(module, "to_quantized") and module.weight.shape[-1] % quantization.group_size == 0
+    }
+
+
+def shards(weights: Sequence[Weight], most: int) -> list[list[Weight]]:
+    """The weights in their order, in as few files as bytes allow."""
+    files: list[list[Weight]] = [[]]
+    room = most
+    for weight in weights:
+        if files[-1] and weight.nbytes > room:
+            files.append([])
+            room = most
+        files[-1].append(weight)
+        room -= weight.nbytes
+    return files
+
+
+def write_weights(
+    gguf: GGUFFile, architecture: Architecture, config: Mapping[str, Any], weights: Sequence[Weight], folder: Path
+) -> Iterator[Weight]:
+    """Write the weight files, and give each weight when it is converted.
+
+    Raises:
+        ConversionError: when a value is not a finite number in the type that was asked for.
+    """
+    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    files = shards(weights, SHARD)
+    index: dict[str, str] = {}
+    for number, part in enumerate(files, 1):
+        name = f"model-{number:05d}-of-{len(files):05d}.safetensors" if len(files) > 1 else "model.safetensors"
+        arrays: dict[str, mx.array] = {}
+        for weight in part:
+            arrays |= _converted(gguf, architecture, heads, weight)
+            yield weight
+        mx.save_safetensors(str(folder / name), arrays, metadata={"format": "mlx"})
+        index |= dict.fromkeys(arrays, name)
+    if len(files) > 1:
+        total = {"total_size": sum(weight.nbytes for weight in weights)}
+        text = json.dumps({"metadata": total, "weight_map": index}, indent=2) + "\n"
+        (folder / "model.safetensors.index.json").write_text(text)
+
+
+def _converted(
+    gguf: GGUFFile, architecture: Architecture, heads: Mapping[str, int], weight: Weight
+) -> dict[str, mx.array]:
+    tensor = gguf.tensor(weight.source)
+    module = weight.target.rpartition(".")[0]
+    name = module.rpartition(".")[2]
+    if architecture.interleaved and name in heads:
+        tensor = _half_split_rows(tensor, heads[name])
+    if name.endswith("norm"):
+        tensor = tensor - np.float32(architecture.norm_offset)
+    array = mx.array(tensor).astype(weight.dtype)
+    if not mx.isfinite(array).all().item():
+        raise ConversionError(
+            "a GGUF tensor holds values that are no finite numbers",
+            where=f"{gguf.path}: {weight.source}",
+            got=f"{weight.stored}, as {str(weight.dtype).rpartition('.')[2]}",
+            fix="download the file again, or choose another --dtype",
+        )
+    if weight.quantized is None:
+        return {weight.target: array}
+    parts = mx.quantize(array, weight.quantized.group_size, weight.quantized.bits)
+    mx.eval(parts)  # the values before it need not stay
+    return {f"{module}.{part}": value for part, value in zip(("weight", "scales", "biases"), parts, strict=True)}
+
+
+def _half_split_rows(tensor: np.ndarray, heads: int) -> np.ndarray:
+    """Undo llama.cpp's interleaving of a head's two rotary halves in the rows of q and k."""
+    interleaved = tensor.reshape(heads, -1, 2, *tensor.shape[1:])
+    return interleaved.swapaxes(1, 2).reshape(tensor.shape)

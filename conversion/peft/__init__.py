@@ -1,0 +1,1 @@
+"""Hugging Face PEFT adapters to ours and back."""

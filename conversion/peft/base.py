@@ -1,0 +1,118 @@
+"""The model that a PEFT adapter goes with, and whether it is the one that the adapter was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import mlx.nn as nn
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
+from dualtune_mlx.adapters import Adapter, AdapterBank
+from dualtune_mlx.adapters.slots import inside
+from dualtune_mlx.conversion.peft.config import PeftConfig, read_json
+from dualtune_mlx.errors import ConversionError
+
+DEFINING = (
+    "model_type",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+    "tie_word_embeddings",
+)
+"""What of a model's configuration two copies of one model cannot differ in."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model as mlx-lm has it (its weights may be unread), its ``config.json``, and its weights' fingerprint.
+
+    ``name`` is its folder or hub id.
+    """
+
+    name: str
+    model: nn.Module
+    config: Mapping[str, Any]
+    fingerprint: Callable[[], str]
+
+    @cached_property
+    def modules(self) -> dict[str, nn.Module]:
+        """The model's modules by path, without the slots around them."""
+        named = {
+            path.replace(".linear.", ".").replace(".layer.", "."): module for path, module in self.model.named_modules()
+        }
+        return {path: inside(module) for path, module in named.items()}
+
+    def check(self, adapter: Adapter) -> None:
+        """Say whether an adapter fits the model.
+
+        Raises:
+            AdapterError: when it does not, naming every bad tensor.
+        """
+        AdapterBank(self.model).check(adapter)
+
+    @property
+    def kind(self) -> str:
+        text = self.config.get("text_config")
+        return str((text if isinstance(text, Mapping) else self.config).get("model_type"))
+
+
+def check_base(base: Base, config: PeftConfig, fingerprint: object) -> None:
+    """Refuse a model that cannot be the one an adapter was made for: by class, configuration or weights.
+
+    ``fingerprint`` is that of the adapter's own base, where its file has it.
+    """
+    classes = base.config.get("architectures") or []
+    if config.base_class and classes and config.base_class not in classes:
+        raise _another(base, config, ", ".join(classes), f"{config.base_class}, as auto_mapping says")
+    differing = _differences(base.config, config.base)
+    if differing:
+        raise _another(base, config, "; ".join(differing), f"the configuration of {config.base}")
+    if fingerprint is not None and fingerprint != (own := base.fingerprint()):
+        raise _another(base, config, f"weights {own[:12]}", f"weights {str(fingerprint)[:12]}")
+
+
+def _differences(config: Mapping[str, Any], named: str | None) -> list[str]:
+    """Where a configuration is not that of the base that an adapter names, if that one is on this machine."""
+    path = _configuration_of(named)
+    if path is None:
+        return []
+    try:
+        theirs = read_json(path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConversionError("the configuration of an adapter's base cannot be read", where=path, got=error) from error
+    return [
+        f"{key} {config[key]}, not {theirs[key]}"
+        for key in DEFINING
+        if isinstance(theirs, dict) and key in config and key in theirs and config[key] != theirs[key]
+    ]
+
+
+def _configuration_of(named: str | None) -> Path | None:
+    """The ``config.json`` of a model's folder, or of a hub id that was downloaded before; nothing is fetched."""
+    if not named:
+        return None
+    try:
+        path = Path(named) / "config.json" if Path(named).is_dir() else try_to_load_from_cache(named, "config.json")
+    except HFValidationError:
+        return None
+    return Path(path) if isinstance(path, str | Path) and Path(path).is_file() else None
+
+
+def _another(base: Base, config: PeftConfig, got: str, expected: str) -> ConversionError:
+    return ConversionError(
+        "the model is not the one that the adapter was made for",
+        where=f"{config.where}, with {base.name}",
+        got=got,
+        expected=expected,
+        fix=f"give the model that the adapter names: {config.base}"
+        if config.base
+        else "give the adapter's own base model",
+    )

@@ -1,0 +1,270 @@
+"""A Hugging Face PEFT LoRA adapter to one of ours, exactly or not at all.
+
+    dualtune convert from-peft ADAPTER FOLDER --model MODEL
+
+What has one rank and scale, acts everywhere and changes linear layers of the decoder only also loads in mlx-lm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import mlx.core as mx
+
+from dualtune_mlx.adapters import Adapter, AdapterConfig, LowRank, Rows, Saved
+from dualtune_mlx.adapters.config import AT_TOKENS, POINTS
+from dualtune_mlx.adapters.whole import Whole
+from dualtune_mlx.conversion.peft.base import Base, check_base
+from dualtune_mlx.conversion.peft.config import CONFIG, PeftConfig
+from dualtune_mlx.conversion.peft.experts import expert_updates, is_expert
+from dualtune_mlx.conversion.peft.files import folder_of, read_tensors
+from dualtune_mlx.conversion.peft.layout import coverage
+from dualtune_mlx.conversion.peft.names import mlx_path
+from dualtune_mlx.conversion.peft.parts import Parts, parts_of
+from dualtune_mlx.conversion.peft.verify import check_logits
+from dualtune_mlx.errors import ConversionError, UsageError
+
+HEAD, COPY = "lm_head", ".base_layer"
+Progress = Callable[[int, int, str], None]
+
+
+def from_peft(
+    source: str,
+    destination: str | Path,
+    base: Base | None = None,
+    progress: Progress = lambda *_: None,
+    verify: Callable[[float], object] | None = None,
+    dry_run: bool = False,
+) -> Adapter:
+    """Convert a PEFT adapter, a folder or a hub id, into a new folder; nothing is written unless everything converts.
+
+    Args:
+        base: the model that the adapter is checked against.
+        progress: called with the modules done, their number, and a path.
+        verify: if given, logits are compared with PEFT's before anything is written, and it is told the largest
+            difference.
+        dry_run: whether to do everything but write.
+
+    Raises:
+        ConversionError: when something cannot be converted exactly, by name.
+        AdapterError: when the adapter does not fit the model, naming every bad tensor.
+        UsageError: when the destination exists.
+    """
+    if Path(destination).exists():
+        raise UsageError("the destination exists already", where=destination, fix="choose another name or remove it")
+    adapter = read_peft(source, base, progress)
+    if verify is not None:
+        verify(check_logits(adapter, folder_of(source), base))
+    if not dry_run:
+        adapter.save(destination)
+    return adapter
+
+
+def read_peft(source: str, base: Base | None = None, progress: Progress = lambda *_: None) -> Adapter:
+    """The adapter that ``from_peft`` would write."""
+    folder = folder_of(source)
+    config = PeftConfig.read(folder / CONFIG)
+    tensors, own = read_tensors(folder)
+    if base is not None:
+        check_base(base, config, own.get("fingerprint"))
+    modules = parts_of(tensors, folder)
+    experts = {module: parts for module, parts in modules.items() if is_expert(module)}
+    others = {module: parts for module, parts in modules.items() if module not in experts}
+    others = _without_copies(others, config, base)
+    low_rank, whole = _low_rank(others, config, base), _whole(others, config, base)
+    _check_together(low_rank, whole, config, others, experts)
+    layers = {**low_rank, **expert_updates(experts, config, base)}
+    _check_finite({**layers, **whole}, config, progress)
+    adapter = Adapter.from_layers(_configuration(layers, whole, config, base, own), layers, whole)
+    if base is not None:
+        _check_head(adapter, config, base)
+        base.check(adapter)
+    return adapter
+
+
+def _low_rank(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, LowRank]:
+    """The updates of linear layers and embeddings by mlx-lm's path."""
+    updates = {}
+    for module, parts in modules.items():
+        if not parts.low_rank:
+            continue
+        # An update of a parameter that is a matrix (a router's weight) is known by the parameter's name.
+        parameter = f"{module}.weight"
+        targeted = any(f".{parameter}".endswith(f".{wanted}") for wanted in config.parameters)
+        name = parameter if targeted else module
+        rank = config.rank_of(name)
+        if rank != parts.rank:
+            raise ConversionError(
+                "a layer's rank is not the one that the configuration gives it",
+                where=f"{config.where}: {module}",
+                got=parts.rank,
+                expected=rank,
+                fix="restore rank_pattern, or the tensors",
+            )
+        if parts.embedding and config.dora:
+            raise ConversionError(
+                "DoRA of an embedding is not supported",
+                where=f"{config.where}: {module}",
+                fix="train without use_dora, or without the embedding",
+            )
+        if not parts.embedding and config.dora != ("m" in parts.tensors):
+            raise ConversionError(
+                "use_dora and the tensors contradict each other",
+                where=f"{config.where}: {module}",
+                got=f"use_dora {config.dora}, tensors {', '.join(sorted(parts.tensors))}",
+                expected="a lora_magnitude_vector for each layer with use_dora, and only then",
+            )
+        ours = {part: mx.contiguous(tensor.T) for part, tensor in parts.tensors.items()}
+        updates[mlx_path(module, base.modules if base else None)] = LowRank.of(ours, config.scale_of(name, rank))
+    return updates
+
+
+def _whole(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, Whole]:
+    """The modules that bring rows or weights of their own, by mlx-lm's path."""
+    whole: dict[str, Whole] = {}
+    for module, parts in modules.items():
+        path = mlx_path(module, base.modules if base else None)
+        if "rows" in parts.tensors:
+            whole[path] = Rows(mx.array(_row_ids(module, parts, config), mx.int32), parts.tensors["rows"])
+        elif not parts.low_rank:
+            whole[path] = Saved(parts.tensors)
+    rows = [module for module, parts in modules.items() if "rows" in parts.tensors]
+    saved = [module for module, parts in modules.items() if "weight" in parts.tensors]
+    missing = [name for name in config.saved if not any(module.endswith(name) for module in saved)]
+    missing += [name for name in config.rows if not any(module.endswith(name) for module in rows)]
+    if missing:
+        raise ConversionError(
+            "modules that the configuration names have no weights",
+            where=config.where,
+            got="none for " + ", ".join(name or "trainable_token_indices" for name in missing),
+            expected="weights of all modules_to_save, rows of all trainable_token_indices",
+        )
+    return whole
+
+
+def _row_ids(module: str, parts: Parts, config: PeftConfig) -> list[int]:
+    ids = next((list(ids) for name, ids in config.rows.items() if module.endswith(name)), [])
+    rows = parts.tensors["rows"].shape[0]
+    if len(set(ids)) != len(ids) or len(ids) != rows:
+        raise ConversionError(
+            "the trained rows do not go with trainable_token_indices",
+            where=f"{config.where}: {module}",
+            got=f"{rows} rows, {len(ids)} token ids, {len(set(ids))} different",
+            expected="as many different token ids as rows",
+        )
+    return ids
+
+
+def _without_copies(modules: dict[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, Parts]:
+    """The modules but for those that are only copies of the base's weights, which PEFT saves with embeddings."""
+    kept = {}
+    for module, parts in modules.items():
+        copied = module.endswith(COPY) or not any(module.endswith(name) for name in config.saved)
+        if "weight" not in parts.tensors or not copied:
+            kept[module] = parts
+        elif not _is_copy(module.removesuffix(COPY), parts, base):
+            raise ConversionError(
+                "the adapter holds weights of the base model, which it cannot change",
+                where=f"{config.where}: {module}",
+                got="other weights than the model's" if base else "weights that only the model can be compared with",
+                expected="weights that are the base's, bit for bit, or modules_to_save",
+                fix="convert with the unquantised base model that the adapter was trained on"
+                if base
+                else "give the base model: --model",
+            )
+    return kept
+
+
+def _is_copy(module: str, parts: Parts, base: Base | None) -> bool:
+    if base is None:
+        return False
+    path = mlx_path(module, base.modules)
+    if path.endswith(HEAD) and path not in base.modules:  # a tied head is the embedding, and saved all the same
+        path = mlx_path("model.embed_tokens", base.modules)
+    own = base.modules.get(path, {})
+    return all(name in own and bool(mx.array_equal(own[name], tensor).item()) for name, tensor in parts.tensors.items())
+
+
+def _check_together(
+    layers: Mapping[str, LowRank],
+    whole: Mapping[str, Whole],
+    config: PeftConfig,
+    others: Mapping[str, Parts],
+    experts: Mapping[str, Parts],
+) -> None:
+    """Refuse what no one runtime does as PEFT does: a module changed twice, or changed where it should not act yet."""
+    both = layers.keys() & whole.keys()
+    if both or len(layers) + len(whole) < len(others):
+        raise ConversionError(
+            "a module is changed in two ways",
+            where=config.where,
+            got=", ".join(sorted(both)) or "two of the adapter's modules are one in the model",
+            expected="an update, or rows, or weights of its own",
+        )
+    always = [*whole, *experts, *(module for module, parts in others.items() if parts.embedding)]
+    if config.tokens and (always or config.dora):
+        raise ConversionError(
+            "an activated adapter changes more than linear layers by low-rank updates",
+            where=config.where,
+            got=", ".join(sorted(always)) or "use_dora",
+            expected="linear layers: PEFT lets all else act before the invocation too",
+            fix="train it without alora_invocation_tokens, or without these",
+        )
+
+
+def _check_finite(updates: Mapping[str, LowRank | Whole], config: PeftConfig, progress: Progress) -> None:
+    bad = []
+    for done, (path, update) in enumerate(updates.items(), 1):
+        bad += [f"{path} ({part})" for part, array in update.parts.items() if not mx.isfinite(array).all().item()]
+        progress(done, len(updates), path)
+    if bad:
+        raise ConversionError(
+            "an adapter has tensors with NaN or infinite values",
+            where=config.where.parent,
+            got=", ".join(bad),
+            expected="finite numbers",
+            fix="take a checkpoint from before the training went wrong",
+        )
+
+
+def _check_head(adapter: Adapter, config: PeftConfig, base: Base) -> None:
+    heads = [path for path in adapter.updates if path.endswith(HEAD) and path not in base.modules]
+    if heads:
+        raise ConversionError(
+            "the adapter changes the head, which this model shares with its embedding",
+            where=config.where,
+            got=", ".join(heads),
+            fix="train it without the head, or on a model whose head is its own",
+        )
+
+
+def _configuration(
+    layers: Mapping[str, LowRank],
+    whole: Mapping[str, Whole],
+    config: PeftConfig,
+    base: Base | None,
+    own: Mapping[str, object],
+) -> AdapterConfig:
+    """Our configuration; ``own`` is what ``to_peft`` noted of an adapter that was ours before."""
+    kind = "dora" if config.dora else "lora"
+    activation = AT_TOKENS if config.tokens else "all"
+    if config.tokens and own.get("activation") in POINTS:
+        activation = str(own["activation"])
+    tokens = config.tokens if activation == AT_TOKENS else ()
+    common = None if whole else coverage(layers, len(base.model.layers) if base else None)
+    if common is not None:
+        where, keys, rank, scale = common
+        return AdapterConfig(rank, scale, activation, where, keys, kind, config.dropout, tokens=tokens)
+    return AdapterConfig(
+        rank=0,
+        scale=0.0,
+        activation=activation,
+        layers=(0, None),
+        keys=(),
+        kind=kind,
+        dropout=config.dropout,
+        scales={path: layers[path].scale for path in sorted(layers)},
+        whole=tuple(sorted(whole)),
+        tokens=tokens,
+    )

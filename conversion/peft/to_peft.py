@@ -1,0 +1,228 @@
+"""One of our adapters to a folder that ``PeftModel.from_pretrained`` loads, exactly or not at all.
+
+dualtune convert to-peft ADAPTER FOLDER --model MODEL
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from dualtune_mlx.adapters import Adapter, LowRank, Rows
+from dualtune_mlx.adapters.config import AT_TOKENS
+from dualtune_mlx.conversion.peft.base import Base
+from dualtune_mlx.conversion.peft.config import CONFIG, FIELDS
+from dualtune_mlx.conversion.peft.experts import PARAMETERS, stacked_experts
+from dualtune_mlx.conversion.peft.files import METADATA, WEIGHTS
+from dualtune_mlx.conversion.peft.names import PREFIX, peft_path
+from dualtune_mlx.conversion.peft.verify import check_logits
+from dualtune_mlx.errors import ConversionError
+from dualtune_mlx.files import new_folder
+
+EXPERTS = re.compile(r".+\.switch_mlp\.\w+")
+ROUTER = re.compile(r".+\.(mlp|block_sparse_moe)\.gate")
+"""In transformers 5 no linear layer, but a parameter of a module of its own."""
+LOADED_ONLY = ("runtime_config",)
+"""Fields that PEFT does not write."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """A low-rank update under PEFT's name, with its rank; ``inner`` is what stands between a stack of experts' name
+    and the tensors', ``parameter`` the name of its parameter."""
+
+    module: str
+    update: LowRank
+    rank: int
+    parameter: str = ""
+    inner: str = ""
+
+    @property
+    def name(self) -> str:
+        """What PEFT's patterns are matched with."""
+        return f"{self.module}.{self.parameter}" if self.parameter else self.module
+
+    @property
+    def embedding(self) -> bool:
+        return self.module.endswith("embed_tokens")
+
+    def tensors(self) -> Iterator[tuple[str, mx.array]]:
+        a, b = ("lora_embedding_A", "lora_embedding_B") if self.embedding else ("lora_A.weight", "lora_B.weight")
+        names = {"a": a, "b": b, "m": "lora_magnitude_vector"}
+        for part, array in self.update.parts.items():
+            yield f"{PREFIX}{self.module}{self.inner}.{names[part]}", mx.contiguous(array.T)
+
+
+def to_peft(
+    adapter: Adapter,
+    destination: str | Path,
+    model: str | None = None,
+    invocation: Sequence[int] = (),
+    fingerprint: str | None = None,
+    where: object = None,
+    base: Base | None = None,
+    verify: Callable[[float], object] | None = None,
+) -> None:
+    """Write an adapter as PEFT's; nothing is written unless everything converts.
+
+    Args:
+        model: what PEFT is told the base model is: a hub id or a folder.
+        invocation: the token ids at which an adapter of the activation "invocation" or "turn" begins to act.
+        fingerprint: of the base's weights, noted beside the tensors.
+        where: what errors call the adapter.
+        base: the model, to compare logits over.
+        verify: if given, PEFT's logits are compared with ours before the folder takes its name, and it is told the
+            largest difference.
+
+    Raises:
+        ConversionError: for what PEFT cannot express, by name.
+        UsageError: when the destination exists.
+    """
+    tokens = _invocation(adapter, tuple(invocation), where)
+    updates = list(_updates(adapter, where))
+    if not updates:
+        raise ConversionError("PEFT knows no LoRA adapter without a low-rank update", where=where)
+    _check_kinds(adapter, updates, tokens, where)
+    fields = _fields(adapter, updates, tokens, model, where)
+    own = {"activation": adapter.config.activation, "fingerprint": fingerprint}
+    tensors = dict(tensor for update in updates for tensor in update.tensors()) | dict(_whole_tensors(adapter))
+    with new_folder(Path(destination)) as folder:
+        metadata = {"format": "pt", METADATA: json.dumps(own)}
+        mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata=metadata)
+        (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+        if verify is not None:
+            config = replace(adapter.config, activation=AT_TOKENS, tokens=tokens) if tokens else adapter.config
+            verify(check_logits(replace(adapter, config=config), folder, base))
+
+
+def _fields(
+    adapter: Adapter, updates: list[Update], tokens: tuple[int, ...], model: str | None, where: object
+) -> dict[str, Any]:
+    """PEFT's ``adapter_config.json``."""
+    return {
+        **{key: field.default for key, field in FIELDS.items() if key not in LOADED_ONLY},
+        **_ranks_and_alphas(updates, where),
+        **_whole_fields(adapter),
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": model,
+        "inference_mode": True,
+        # PEFT takes no dropout beside parameters, not even one that does nothing any more.
+        "lora_dropout": 0.0 if any(update.parameter for update in updates) else adapter.config.dropout,
+        "use_dora": adapter.config.kind == "dora",
+        "target_modules": sorted(update.module for update in updates if not update.parameter),
+        "target_parameters": sorted(update.name for update in updates if update.parameter) or None,
+        "alora_invocation_tokens": list(tokens) or None,
+    }
+
+
+def _updates(adapter: Adapter, where: object) -> Iterator[Update]:
+    experts = {path: update for path, update in adapter.layers.items() if EXPERTS.fullmatch(path)}
+    for path, update in adapter.layers.items():
+        if path not in experts:
+            parameter = "weight" if ROUTER.fullmatch(path) else ""
+            yield Update(peft_path(path), update, update.a.shape[1], parameter)
+    for path, parameters in stacked_experts(experts, where).items():
+        for name, update in parameters.items():
+            # PEFT wraps the parameters one around the other, and the last one has the outermost place.
+            inner = ".base_layer" if name == PARAMETERS[0] and len(parameters) == 2 else ""
+            count = next(one.a.shape[0] for one in experts.values())
+            yield Update(peft_path(path), update, update.a.shape[1] // count, name, inner)
+
+
+def _invocation(adapter: Adapter, given: tuple[int, ...], where: object) -> tuple[int, ...]:
+    """PEFT's invocation tokens of an adapter; none where it acts everywhere."""
+    if adapter.config.activation == "all":
+        return ()
+    tokens = adapter.config.tokens or given
+    if not tokens:
+        raise ConversionError(
+            "where an activated adapter begins to act can only be said to PEFT in tokens",
+            where=where,
+            got=f"activation {adapter.config.activation}, no tokens",
+            expected="the token ids of the opener",
+            fix="convert its bundle, which knows the template, or give --model and --template",
+        )
+    return tokens
+
+
+def _check_kinds(adapter: Adapter, updates: list[Update], tokens: tuple[int, ...], where: object) -> None:
+    """Refuse kinds of updates that PEFT has, but not together."""
+    wrapped = [update.name for update in updates if update.embedding or update.parameter]
+    if adapter.config.kind == "dora" and wrapped:
+        raise ConversionError(
+            "DoRA of embeddings and parameters is not PEFT's",
+            where=where,
+            got=", ".join(wrapped),
+            fix="train it without DoRA, or without these",
+        )
+    odd = [*wrapped, *adapter.whole, *(["DoRA"] if adapter.config.kind == "dora" else [])]
+    if tokens and odd:
+        raise ConversionError(
+            "PEFT activates only plain low-rank updates of linear layers",
+            where=where,
+            got=f"activation {adapter.config.activation}, and {', '.join(odd)}",
+            fix="train it with activation all, or without these",
+        )
+
+
+def _ranks_and_alphas(updates: list[Update], where: object) -> dict[str, Any]:
+    """Fields from which PEFT computes each update's very scale: the commonest rank and alpha, others by name."""
+    choices = [(rslora, _alphas(updates, rslora)) for rslora in (False, True)]
+    # Whole alphas tell which of the two formulas the scales were made with.
+    rslora, exact = max(choices, key=lambda choice: (len(choice[1]), all(map(float.is_integer, choice[1].values()))))
+    missing = [f"{update.name}: {update.update.scale}" for update in updates if update.name not in exact]
+    if missing:
+        raise ConversionError("no alpha gives a layer's scale exactly", where=where, got="; ".join(missing))
+    # PEFT warns of patterns that name parameters, although it follows them.
+    common = [update for update in updates if update.parameter] or updates
+    rank = Counter(update.rank for update in common).most_common(1)[0][0]
+    alpha = Counter(exact[update.name] for update in common).most_common(1)[0][0]
+    return {
+        "r": rank,
+        "lora_alpha": _whole_number(alpha),
+        "use_rslora": rslora,
+        "rank_pattern": {re.escape(one.name): one.rank for one in updates if one.rank != rank},
+        "alpha_pattern": {re.escape(name): _whole_number(own) for name, own in exact.items() if own != alpha},
+    }
+
+
+def _alphas(updates: list[Update], rslora: bool) -> dict[str, float]:
+    """The alphas by name, of those updates that have one."""
+    alphas = {update.name: _alpha(update.update.scale, update.rank, rslora) for update in updates}
+    return {name: alpha for name, alpha in alphas.items() if alpha is not None}
+
+
+def _alpha(scale: float, rank: int, rslora: bool) -> float | None:
+    """The alpha that PEFT divides by the rank, or its root, to get a scale, bit for bit; whole numbers first."""
+    divisor = math.sqrt(rank) if rslora else rank
+    product = scale * divisor
+    if not math.isfinite(product):
+        return None
+    near = (round(product), product, math.nextafter(product, math.inf), math.nextafter(product, -math.inf))
+    return next((float(alpha) for alpha in near if alpha / divisor == scale), None)
+
+
+def _whole_number(value: float) -> float:
+    return int(value) if value.is_integer() else value
+
+
+def _whole_fields(adapter: Adapter) -> dict[str, Any]:
+    rows = {peft_path(path): own.ids.tolist() for path, own in adapter.whole.items() if isinstance(own, Rows)}
+    saved = [peft_path(path) for path, own in adapter.whole.items() if not isinstance(own, Rows)]
+    return {"trainable_token_indices": rows or None, "modules_to_save": saved or None}
+
+
+def _whole_tensors(adapter: Adapter) -> Iterator[tuple[str, mx.array]]:
+    for path, own in adapter.whole.items():
+        if isinstance(own, Rows):
+            yield f"{PREFIX}{peft_path(path)}.token_adapter.trainable_tokens_delta", own.rows
+        else:
+            yield from ((f"{PREFIX}{peft_path(path)}.{name}", array) for name, array in own.parts.items())

@@ -1,0 +1,95 @@
+"""A transcript again, without servers: what was recorded is given, and every choice must come out the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dualtune_mlx.agent.agent import BASE, TOP_K
+from dualtune_mlx.agent.transcript import Transcript
+from dualtune_mlx.data.writing import add_trajectory
+from dualtune_mlx.errors import DataError, UsageError
+from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
+
+if TYPE_CHECKING:
+    from dualtune_mlx.engine import DualTune
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was recorded (``before``) and what comes out now.
+
+    ``drift`` is the largest difference between the probabilities of a candidate; a call is the same whatever it is.
+    """
+
+    what: str
+    before: Any
+    now: Any
+    drift: float = 0.0
+
+    @property
+    def same(self) -> bool:
+        return bool(self.before == self.now)
+
+
+def replayed(transcript: Transcript, dualtune: DualTune) -> Iterator[Compared]:
+    """The parts of the task, every call, each in the conversation that was recorded, and the answer where the base
+    model wrote it.
+
+    Raises:
+        DataError: when the transcript has no step, or is another model's.
+    """
+    if not transcript.steps:
+        raise DataError("the transcript has no step to repeat", fix="it was interrupted before the first call")
+    if transcript.header.get("fingerprint") != dualtune.base.fingerprint:
+        raise DataError(
+            "the transcript is another model's", got=transcript.header.get("model"), expected=dualtune.base.name
+        )
+    if transcript.parts is not None:
+        now_parts = dualtune.plan(transcript.task, transcript.steps[0].tools)
+        yield Compared("parts", list(transcript.parts), list(now_parts))
+    for number, step in enumerate(transcript.steps, 1):
+        now = dualtune.call(step.messages, step.tools, top_k=TOP_K, part=step.part)
+        yield Compared(f"call {number}", _shown(step.call), _shown(now), _drift(step.call, now))
+    last, answer = transcript.steps[-1], transcript.answer
+    if answer is not None and answer.by == BASE:
+        pieces = dualtune.answer(last.messages, max_tokens=answer.max_tokens)
+        yield Compared("answer", answer.text, "".join(piece.text for piece in pieces).strip())
+
+
+def learn(transcript: Transcript, folder: Path) -> bool:
+    """Add the run to a data folder's ``train.jsonl``: its calls that succeeded, and its answer if it has one.
+
+    Returns:
+        False where it is there already.
+
+    Raises:
+        UsageError: when no call succeeded, so that there is nothing to learn.
+    """
+    good = [step for step in transcript.steps if step.result is not None and not step.result.is_error]
+    if not good:
+        raise UsageError("the transcript has nothing to learn from", expected="at least one call that succeeded")
+    *before, task = transcript.task
+    messages = [*before, replace(task, parts=transcript.parts or ())]
+    for step in good:
+        assert step.result is not None
+        call = ToolCall(step.call.name, step.call.arguments, step.call.server)
+        messages += [Message("assistant", tool_calls=(call,), part=step.part), Message("tool", step.result.text)]
+    if transcript.answer is not None:
+        messages.append(Message("assistant", transcript.answer.text))
+    tools: dict[tuple[str, str], Tool] = {(t.server, t.name): t for step in good for t in step.tools}
+    return add_trajectory(folder, "train", Trajectory(tuple(messages), tuple(tools.values())))
+
+
+def _shown(call: ToolCall) -> dict[str, Any]:
+    # As JSON has it: what was recorded went through it.
+    return {"server": call.server, "name": call.name, "arguments": json.loads(json.dumps(dict(call.arguments)))}
+
+
+def _drift(before: ToolCall, now: ToolCall) -> float:
+    was = {(tool.server, tool.name): share for tool, share in before.candidates}
+    new = {(tool.server, tool.name): share for tool, share in now.candidates}
+    return max((abs(was.get(key, 0.0) - new.get(key, 0.0)) for key in was | new), default=0.0)

@@ -1,0 +1,210 @@
+"""Transcripts: a JSON object a line, each written when it happens, so that what was interrupted can be read too.
+
+The first line has the version, the task and what the run was made with; then ``tools`` (whenever they change),
+``plan`` (in words) or ``parts`` (of the task), and for every step ``call`` (candidates with probabilities, arguments,
+usage), ``approval`` and ``result`` (as the model was shown it); at the end ``answer`` and ``end``. Every line has its
+time.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from dualtune_mlx.agent.events import AgentEvent, Called, Ended, Judged, Result, Spoken, Visible
+from dualtune_mlx.engine.events import Planned
+from dualtune_mlx.errors import DataError, DualTuneError, UsageError
+from dualtune_mlx.tools import Message, Tool, ToolCall
+
+if TYPE_CHECKING:
+    from dualtune_mlx.engine import DualTune
+
+VERSION = 1
+LARGEST = 256 * 2**20
+
+
+def as_json(event: AgentEvent) -> dict[str, Any] | None:
+    """An event as a transcript has it; none where it is only a part of a later one."""
+    match event:
+        case Visible(tools):
+            return {"event": "tools", "tools": [tool.to_dict() for tool in tools]}
+        case Planned(parts, usage):
+            return {"event": "parts", "parts": list(parts), "usage": usage.to_dict()}
+        case Called(step, call, part):
+            return {
+                "event": "call",
+                "step": step,
+                "part": part,
+                "server": call.server,
+                "name": call.name,
+                "arguments": dict(call.arguments),
+                "confidence": call.confidence,
+                "candidates": [{"server": t.server, "name": t.name, "probability": p} for t, p in call.candidates],
+                "usage": call.usage.to_dict() if call.usage else None,
+            }
+        case Judged():
+            return {"event": "approval", **asdict(event)}
+        case Result():
+            return {"event": "result", **asdict(event)}
+        case Spoken():
+            return {"event": event.purpose, "text": event.text, "by": event.by, "max_tokens": event.max_tokens}
+        case Ended():
+            return {"event": "end", **asdict(event)}
+    return None
+
+
+class Recorder:
+    """Writes a transcript; the file is the user's alone to read."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(0o600, exist_ok=False)
+            self._file = path.open("ab", buffering=0)  # a line is one write: whole, or the last one
+        except OSError as error:
+            raise UsageError("the transcript cannot be written", where=path, got=error.strerror) from error
+        self._ended = False
+        self._write({"event": "begin", "version": VERSION, **header})
+
+    def seen(self, event: AgentEvent) -> AgentEvent:
+        """Write an event down; the end learns where."""
+        if isinstance(event, Ended):
+            event, self._ended = replace(event, transcript=str(self.path)), True
+        if (value := as_json(event)) is not None:
+            self._write(value)
+        return event
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._ended:
+            why = error if isinstance(error, DualTuneError) else ""
+            self._write({"event": "end", "reason": "interrupted" if not why else "failed", "message": str(why)})
+        self._file.close()
+
+    def _write(self, value: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps({**value, "time": time.time()}, ensure_ascii=False).encode() + b"\n")
+
+
+def new_transcript(folder: Path, messages: tuple[Message, ...], dualtune: DualTune, planned: bool) -> Recorder:
+    """The transcript of a run that begins now, in a new file."""
+    bundle = dualtune.bundle
+    header = {
+        "messages": [message.to_dict() for message in messages],
+        "bundle": str(bundle.folder.resolve()) if bundle else None,
+        "model": dualtune.base.name,
+        "fingerprint": dualtune.base.fingerprint,
+        "decoding": asdict(dualtune.decoding),
+        "routing": dualtune.routing,
+        "planned": planned,
+    }
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}.jsonl"
+    return Recorder(folder / name, header)
+
+
+@dataclass(frozen=True)
+class Past:
+    """A step of a transcript: what was visible, the call, the part of the task that it was for ("" for all of it), and
+    the result, if it came to that."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...]
+    call: ToolCall
+    part: str = ""
+    result: Result | None = None
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A transcript that was read: its header, what was asked, its steps, its answer if it has one, how it ended.
+
+    ``parts`` are those that the task was divided into; None where that was not asked.
+    """
+
+    header: Mapping[str, Any]
+    task: tuple[Message, ...]
+    parts: tuple[str, ...] | None
+    steps: tuple[Past, ...]
+    answer: Spoken | None
+    reason: str
+
+
+def read_transcript(path: str | Path) -> Transcript:
+    """A transcript; a last line that is not whole is left out.
+
+    Raises:
+        UsageError: when the file cannot be read.
+        DataError: when it is no transcript, or of another version; the message names the line.
+    """
+    lines = _lines(Path(path))
+    place = f"{path}:1"
+    try:
+        header = lines[0]
+        if header.get("version") != VERSION:
+            raise DataError(
+                "a transcript has another version", where=place, got=header.get("version"), expected=VERSION
+            )
+        messages = task = tuple(Message.from_dict(message) for message in header["messages"])
+        tools: tuple[Tool, ...] = ()
+        steps: list[Past] = []
+        parts, answer, reason = None, None, "interrupted"
+        for number, line in enumerate(lines[1:], 2):
+            place = f"{path}:{number}"
+            match line["event"]:
+                case "tools":
+                    tools = tuple(Tool.from_dict(tool) for tool in line["tools"])
+                case "plan":
+                    messages += (Message("assistant", line["text"]),)
+                case "parts":
+                    parts = tuple(map(str, line["parts"]))
+                case "call":
+                    steps.append(Past(messages, tools, _call(line), str(line.get("part", ""))))
+                case "result":
+                    result = Result(line["text"], line["is_error"], line["seconds"], line["details"])
+                    steps[-1] = replace(steps[-1], result=result)
+                    asked = ToolCall(steps[-1].call.name, steps[-1].call.arguments, steps[-1].call.server)
+                    called = Message("assistant", tool_calls=(asked,), part=steps[-1].part)
+                    messages += (called, Message("tool", result.text))
+                case "answer":
+                    answer = Spoken("answer", line["text"], line["by"], line["max_tokens"])
+                case "end":
+                    reason = line["reason"]
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise DataError("a line is none of a transcript", where=place, got=repr(error)) from error
+    return Transcript(header, task, parts, tuple(steps), answer, reason)
+
+
+def _call(line: Mapping[str, Any]) -> ToolCall:
+    ranked = tuple((Tool(one["name"], server=one["server"]), float(one["probability"])) for one in line["candidates"])
+    return ToolCall(line["name"], dict(line["arguments"]), line["server"], line["confidence"], ranked)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise DataError("a transcript is too large", where=path, expected=f"at most {LARGEST // 2**20} MiB")
+        *whole, _ = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError("a transcript cannot be read", where=path, got=error.strerror) from error
+    lines = []
+    for number, line in enumerate(whole, 1):
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise DataError("a line is not JSON", where=f"{path}:{number}", got=line[:80]) from error
+        if not isinstance(value, dict):
+            raise DataError("a line is not a JSON object", where=f"{path}:{number}", got=line[:80])
+        lines.append(value)
+    if not lines:
+        raise DataError("a transcript is empty", where=path)
+    return lines

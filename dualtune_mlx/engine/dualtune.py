@@ -1,0 +1,391 @@
+"""DualTune: choose a tool, then write its arguments, over one base model.
+
+with DualTune.load("bundle/") as dt:
+    call = dt.call("What time is it in Tokyo?", tools)          # or: await dt.acall(...)
+    for event in dt.stream("What time is it in Tokyo?", tools): ...
+
+It may be used from several threads, and several engines may share a ``BaseModel``: calls get their turns at it in the
+order in which they come. MLX wants ``mx.clear_streams()`` at the end of every thread that used it; the engine's own
+thread, which ``acall`` and ``astream`` work on, does so when the engine is closed.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Unpack
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from dualtune_mlx.bundle import Bundle, Slot
+from dualtune_mlx.concurrency import Place, Worker
+from dualtune_mlx.decoding import (
+    Decoding,
+    Options,
+)
+from dualtune_mlx.engine.answer import LONGEST, answering
+from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, returned
+from dualtune_mlx.engine.pipeline import OF_CALLS, Asked, Caller, CallOptions
+from dualtune_mlx.engine.together import call_together
+from dualtune_mlx.errors import BundleError, ModelError, UsageError
+from dualtune_mlx.kv.store import FOLDER as PREFIXES
+from dualtune_mlx.models import BaseModel, load_model
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages, as_tools
+from dualtune_mlx.tools.hierarchy import ROUTINGS, Node
+
+MAX_TOKENS = Decoding.max_tokens
+TOGETHER = 16
+"""How many requests of ``call_many`` share a forward pass."""
+Messages = str | Iterable[Message | Mapping[str, Any]]
+Tools = Iterable[Tool | Mapping[str, Any]]
+
+
+class DualTune:
+    """Calls tools with a base model, a template and the adapters of a bundle (or none).
+
+    ``decoding`` is how arguments are written, where a call does not say otherwise; ``routing`` as in ``load``.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        prompt: Prompt,
+        bundle: Bundle | None = None,
+        decoding: Decoding | None = None,
+        routing: str = "auto",
+    ) -> None:
+        if routing not in ROUTINGS:
+            raise UsageError("a kind of routing is unknown", got=routing, expected=", ".join(ROUTINGS))
+        self.prompt = prompt
+        self.bundle = bundle
+        self.decoding = decoding or Decoding()
+        self._open_caller: Caller | None = Caller(base, prompt, bundle, routing)
+        self._fused_limit: int | None = None
+        # A thread whose streams outlive it can abort the process at its end (MLX asks for this call).
+        self._worker = Worker(at_end=mx.clear_streams)
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path,
+        model: str | BaseModel | None = None,
+        memory_budget: int | None = None,
+        decoding: Decoding | None = None,
+        routing: str = "auto",
+    ) -> DualTune:
+        """Load a bundle and its base model.
+
+        Args:
+            bundle: the bundle's folder.
+            model: the base model, where it lies elsewhere than the bundle says.
+            memory_budget: bytes that weights, adapters, kept prefixes and fused weights may take together: prefixes
+                at most half of what weights and adapters leave, fused weights the rest. What a call computes is beside.
+            decoding: how arguments are written, where a call does not say otherwise.
+            routing: whether servers, and groups of a server's tools, are chosen before tools: ``auto``, where the
+                bundle has a router; ``always``, if need be with the base model; ``never``.
+
+        Raises:
+            UsageError: when ``routing`` is none of these.
+            BundleError: when the bundle is damaged, or the model is not the one it was trained on.
+            ModelError: when the model cannot be loaded, or exceeds the budget.
+        """
+        opened = Bundle.open(bundle)
+        base = model if isinstance(model, BaseModel) else load_model(model or opened.model)
+        if base.fingerprint != opened.fingerprint:
+            raise BundleError(
+                "the bundle was trained on another base model",
+                where=opened.folder,
+                got=f"{base.name} ({base.fingerprint[:12]})",
+                expected=f"{opened.model} ({opened.fingerprint[:12]})",
+                fix="pass the model that the bundle names",
+            )
+        dualtune = cls(base, Prompt(opened.load_template(), base.tokenizer, opened.cards), opened, decoding, routing)
+        try:
+            with base.line.turn():
+                for stage, scope in opened.stages:
+                    dualtune._caller.stage(stage, _tool_of_scope(scope))
+                if memory_budget is not None:
+                    dualtune._keep_within(memory_budget)
+                dualtune._caller.runner.prefixes.attach(opened.folder / PREFIXES, base.snapshot)
+        except BaseException:  # an interrupt too: what was added to a shared base has to leave it
+            dualtune.close()
+            raise
+        return dualtune
+
+    @classmethod
+    def without_adapters(
+        cls, model: str | BaseModel, template: str, cards: str = "signature", routing: str = "auto"
+    ) -> DualTune:
+        """The base model alone, with the same prompts and the same constrained decoding."""
+        base = model if isinstance(model, BaseModel) else load_model(model)
+        return cls(base, Prompt(Template(template), base.tokenizer, cards), routing=routing)
+
+    def __enter__(self) -> DualTune:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def tree(self, tools: Tools) -> Node:
+        """How these tools are chosen among: in a hierarchy, or all at once."""
+        return self._caller.tree(as_tools(tools))
+
+    def prompt_of(self, slot: Slot) -> Prompt:
+        """What makes the prompts for an adapter of the bundle: its own template, else the bundle's."""
+        return self._caller.own_prompt(slot) or self.prompt
+
+    @property
+    def routing(self) -> str:
+        """As in ``load``."""
+        return self._caller.routing
+
+    @property
+    def base(self) -> BaseModel:
+        """The base model; after ``close`` there is none."""
+        return self._caller.base
+
+    def close(self) -> None:
+        """Wait for one's turn, then give back all memory that this engine added; closing twice is fine.
+
+        The engine's adapters leave the base model, unless another engine uses them. A base model that only the
+        engine knows goes too. Calls that still wait are refused.
+
+        Raises:
+            UsageError: when a stream of this same thread is neither at its end nor closed.
+        """
+        if self._open_caller is None:
+            return
+        base, caller = self.base, self._caller
+        with base.line.turn():
+            self._open_caller = None
+            caller.close()
+            if self._fused_limit is not None:
+                base.unlimit_fused(self._fused_limit)
+        self._worker.close()
+        del base, caller
+        gc.collect()
+        mx.clear_cache()
+
+    def call(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> ToolCall:
+        """Choose a tool (or ``respond``) and write its arguments.
+
+        Args:
+            messages: the conversation, OpenAI-style, or one request as text.
+            tools: the visible tools, as objects or dictionaries.
+            top_k: how many candidates to rank (1).
+            abstain: below this probability of the best candidate (0) no call is made: ``call.abstained`` is true,
+                and ``call.candidates`` is all that there is.
+            part: the words of the last request that the call is to be for, as ``plan`` gives them; "": all of it.
+            options: fields of ``Decoding`` that are to be others than the engine's.
+
+        Raises:
+            DecodingError: when the arguments are not complete within ``max_tokens``.
+            PromptError, ToolError: when the conversation or a tool cannot be used.
+            UsageError: when an option is out of range, or the engine is closed.
+        """
+        *_, done = self.stream(messages, tools, **options)
+        assert isinstance(done, Done)
+        return done.call
+
+    def stream(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> Generator[Event, None, None]:
+        """``call``, event by event; the last one is ``Done``.
+
+        The first event waits for the engine's turn, which then lasts until the last event; so one thread takes them
+        all, and makes no other call meanwhile. To stop before the next token, close the generator (as the end of a
+        ``for`` loop does).
+        """
+        return self._events(self._asked(messages, tools, options))
+
+    async def acall(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> ToolCall:
+        """``call`` on a thread of the engine; cancelling the task stops before the next forward pass."""
+        events = self.astream(messages, tools, **options)
+        async with aclosing(events):
+            done = [event async for event in events][-1]
+        assert isinstance(done, Done)
+        return done.call
+
+    async def astream(
+        self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]
+    ) -> AsyncGenerator[Event, None]:
+        """``stream`` on a thread of the engine, which does not wait for whoever takes the events.
+
+        Cancelling the task, or closing the generator, stops before the next forward pass.
+        """
+        asked = self._asked(messages, tools, options)
+        async with aclosing(self._worker.iterate(self.base.line, partial(self._events, asked))) as events:
+            async for event in events:
+                yield event
+
+    def call_many(self, requests: Iterable[Messages], tools: Tools, **options: Unpack[CallOptions]) -> list[ToolCall]:
+        """``call`` for many requests over the same tools: up to 16 at a time in the same forward passes.
+
+        One by one through a hierarchy, where the choices depend on the request, and with adapters that change more than
+        linear layers.
+
+        The calls are those that ``call`` gives one by one. What several share is counted in each one's usage. All of
+        them have one turn, so other calls wait until the last is done.
+
+        Raises:
+            As ``call``, for the first request that cannot be answered; then there are no calls.
+        """
+        tools = as_tools(tools)
+        asked = [self._asked(messages, tools, options) for messages in requests]
+        with self._turn():
+            if not self._caller.batches:
+                return [done.call for one in asked for done in self._caller.events(one) if isinstance(done, Done)]
+            groups = [asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER)]
+            return [call for group in groups for call in call_together(self._caller, group)]
+
+    def select(self, messages: Messages, tools: Tools, *, top_k: int = 5, part: str = "") -> list[tuple[Tool, float]]:
+        """The ``top_k`` most probable tools, ``respond`` among them, with exact probabilities."""
+        messages, tools = as_messages(messages), as_tools(tools)
+        with self._turn():
+            return list(returned(self._caller.choosing(messages, tools, top_k, part)).candidates)
+
+    def arguments(
+        self,
+        messages: Messages,
+        tool: Tool | Mapping[str, Any],
+        tools: Tools = (),
+        *,
+        part: str = "",
+        **options: Unpack[Options],
+    ) -> dict[str, Any]:
+        """The arguments of one tool; ``tools`` are the visible ones (the tool alone, when left out).
+
+        Raises:
+            DecodingError: when they are not complete within ``max_tokens``.
+            UsageError: when an option is out of range.
+        """
+        (tool,) = as_tools([tool])
+        decoding = replace(self.decoding, **options)
+        if not tool.takes_arguments:
+            return {}
+        with self._turn():
+            task = self._caller.task(as_messages(messages), as_tools(tools) or (tool,), tool, part)
+            return returned(self._caller.writing(task, decoding)).value
+
+    @property
+    def divides(self) -> bool:
+        """Whether the bundle has a planner, which divides requests into parts."""
+        return self._caller.divides
+
+    def plan(self, messages: Messages, tools: Tools = (), **options: Unpack[Options]) -> tuple[str, ...]:
+        """The parts of the last request, in the order in which they are to be done: words of it, one after the other.
+
+        None where the request is one as a whole, or the bundle has no planner. ``tools`` are those that earlier calls
+        of the conversation were made to.
+
+        Raises:
+            DecodingError: when the plan is not complete within ``max_tokens``.
+            PromptError, UsageError: as ``call``.
+        """
+        if not self.divides:
+            return ()
+        *_, planned = self.planning(messages, tools, **options)
+        assert isinstance(planned, Planned)
+        return planned.parts
+
+    def planning(
+        self, messages: Messages, tools: Tools = (), **options: Unpack[Options]
+    ) -> Generator[Event, None, None]:
+        """``plan``, event by event; the last one is ``Planned``. It takes its turn as ``stream`` does.
+
+        Without a planner in the bundle, the base model divides the request.
+        """
+        return self._planning(as_messages(messages), as_tools(tools), replace(self.decoding, **options))
+
+    async def aplanning(
+        self, messages: Messages, tools: Tools = (), **options: Unpack[Options]
+    ) -> AsyncGenerator[Event, None]:
+        """``planning`` on a thread of the engine; cancelling the task stops before the next forward pass."""
+        work = partial(self._planning, as_messages(messages), as_tools(tools), replace(self.decoding, **options))
+        async with aclosing(self._worker.iterate(self.base.line, work)) as events:
+            async for event in events:
+                yield event
+
+    def answer(self, messages: Messages, *, max_tokens: int = LONGEST) -> Generator[AnswerText, None, None]:
+        """The base model's own answer in words, without adapters, piece by piece; greedy, ``max_tokens`` at most.
+
+        It is shown the requests and the results, neither tools nor calls. It takes its turn as ``stream`` does.
+
+        Raises:
+            PromptError: when the conversation cannot be used.
+            UsageError: when ``max_tokens`` is below 1, or the engine is closed.
+        """
+        return self._answer(as_messages(messages), max_tokens)
+
+    async def aanswer(self, messages: Messages, *, max_tokens: int = LONGEST) -> AsyncGenerator[AnswerText, None]:
+        """``answer`` on a thread of the engine; cancelling the task stops before the next forward pass."""
+        work = partial(self._answer, as_messages(messages), max_tokens)
+        async with aclosing(self._worker.iterate(self.base.line, work)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    @property
+    def _caller(self) -> Caller:
+        if self._open_caller is None:
+            raise UsageError("the engine is closed", fix="load the bundle again")
+        return self._open_caller
+
+    @contextmanager
+    def _turn(self, place: Place | None = None) -> Iterator[None]:
+        """The turn at the base model; before and after it the base acts bare."""
+        with self.base.line.turn(place):
+            bank = self.base.bank  # once more: the engine may have been closed meanwhile
+            try:
+                yield
+            finally:
+                bank.activate(None)
+
+    def _asked(self, messages: Messages, tools: Tools, options: CallOptions) -> Asked:
+        written: dict[str, Any] = {**options}
+        of_call = {name: written.pop(name) for name in OF_CALLS if name in written}
+        return Asked(as_messages(messages), as_tools(tools), replace(self.decoding, **written), **of_call)
+
+    def _events(self, asked: Asked, place: Place | None = None) -> Generator[Event, None, None]:
+        with self._turn(place):
+            yield from self._caller.events(asked)
+
+    def _planning(
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding, place: Place | None = None
+    ) -> Generator[Event, None, None]:
+        with self._turn(place):
+            yield from self._caller.planning(messages, tools, decoding)
+
+    def _answer(
+        self, messages: tuple[Message, ...], max_tokens: int, place: Place | None = None
+    ) -> Generator[AnswerText, None, None]:
+        with self._turn(place):
+            yield from answering(self._caller, messages, max_tokens)
+
+    def _keep_within(self, budget: int) -> None:
+        weights: dict[str, mx.array] = tree_flatten(self.base.model.parameters(), destination={})  # type: ignore[assignment]
+        needed = sum(array.nbytes for array in weights.values())
+        needed += sum(adapter.nbytes for adapter in self.base.bank.resident)
+        if needed > budget:
+            raise ModelError(
+                "the model and its adapters exceed the memory budget",
+                where=self.base.name,
+                got=f"{needed / 2**20:.0f} MiB",
+                expected=f"at most {budget / 2**20:.0f} MiB",
+                fix="raise the budget, or use a smaller or quantised model",
+            )
+        prefixes = self._caller.runner.prefixes
+        prefixes.budget = min(prefixes.budget, (budget - needed) // 2)
+        self._fused_limit = budget - needed - prefixes.budget
+        self.base.limit_fused(self._fused_limit)
+
+
+def _tool_of_scope(scope: str) -> Tool | None:
+    server, _, name = scope.partition("/")
+    return Tool(name or "*", server=server) if scope else None

@@ -1,0 +1,21 @@
+"""MCP servers: their configuration, calls of their tools, and what may be called."""
+
+from dualtune_mlx.mcp.approvals import Policy, Question
+from dualtune_mlx.mcp.client import Toolbox, connect, connected
+from dualtune_mlx.mcp.config import ConfigWarning, ServerConfig, read_config
+from dualtune_mlx.mcp.results import Media, Resource, ToolResult, head_and_tail
+
+__all__ = [
+    "ConfigWarning",
+    "Media",
+    "Policy",
+    "Question",
+    "Resource",
+    "ServerConfig",
+    "ToolResult",
+    "Toolbox",
+    "connect",
+    "connected",
+    "head_and_tail",
+    "read_config",
+]

@@ -1,0 +1,73 @@
+"""Which calls may run, which need the user's word, and which are refused: decided by the user's configuration.
+
+What a server says of its tools can only make this stricter. Nothing that a tool or its results say is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.mcp.config import APPROVALS, ServerConfig
+from dualtune_mlx.tools import Tool, ToolCall
+
+Answer = Literal["yes", "always", "no"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """May this call run? ``call`` is what would be sent, pinned arguments and all; ``why`` says why it is asked."""
+
+    call: ToolCall
+    tool: Tool
+    why: str
+
+
+Ask = Callable[[Question], Answer]
+"""Asks the user: "always" is for this very tool until the run ends."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``run``, ``ask`` or ``refuse``, and why."""
+
+    action: Literal["run", "ask", "refuse"]
+    why: str
+
+
+class Policy:
+    """The user's rules for approvals.
+
+    Args:
+        configs: the servers' configurations.
+        approve: ``ask``: whatever the configuration does not allow; ``auto``: only what servers call destructive;
+            ``never``: refuse instead of asking.
+
+    Raises:
+        UsageError: when ``approve`` is none of these.
+    """
+
+    def __init__(self, configs: Sequence[ServerConfig], approve: str = "ask") -> None:
+        if approve not in APPROVALS:
+            raise UsageError("there is no such approval policy", got=approve, expected=", ".join(APPROVALS))
+        self._configs: Mapping[str, ServerConfig] = {config.name: config for config in configs}
+        self._approve = approve
+
+    def verdict(self, tool: Tool) -> Verdict:
+        config = self._configs.get(tool.server)
+        if config is None:
+            return Verdict("refuse", f"there is no configuration of server {tool.server!r}")
+        if config.approve == "never":
+            return Verdict("refuse", "the configuration forbids this server's tools")
+        if tool.name in config.allow:
+            return Verdict("run", "the configuration allows this tool")
+        hints = tool.annotations
+        destructive = hints.get("destructiveHint") is True
+        if not destructive and self._approve == config.approve == "auto":
+            return Verdict("run", "everything that is not destructive is approved")
+        if not destructive and config.trust_hints and hints.get("readOnlyHint") is True:
+            return Verdict("run", "it only reads, says its server, whose hints the configuration trusts")
+        why = "its server says that it is destructive" if destructive else "the configuration does not allow this tool"
+        return Verdict("refuse" if self._approve == "never" else "ask", why)

@@ -1,0 +1,193 @@
+"""One configured server for as long as a toolbox is open: started, watched, and started again when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+from mcp import ClientSession
+from mcp.client.session import IncomingMessage
+from mcp.client.subscriptions import listen
+from mcp_types import CallToolResult, ToolListChangedNotification
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from dualtune_mlx.errors import DualTuneError, ServerError
+from dualtune_mlx.mcp.config import ServerConfig
+from dualtune_mlx.mcp.faults import CLOSED, Transport, explained, first, is_lost, not_running
+from dualtune_mlx.mcp.process import ServerProcess
+from dualtune_mlx.mcp.process_guard import Guard
+from dualtune_mlx.mcp.session import LenientDispatcher, check_names, list_tools, shake_hands
+from dualtune_mlx.mcp.web import WebServer
+from dualtune_mlx.tools import Tool
+
+FIRST_DELAY = 0.5  # seconds before the first restart; each further one waits twice as long
+RESTARTS = 5  # in a row, after which a server stays down
+STEADY = 60.0  # seconds after which a server counts as well again
+SETTLING = 5.0  # seconds that a call waits for the tools that changed meanwhile
+
+
+class Connection:
+    """A server, its whole tools, and calls of them.
+
+    ``tools`` are those of now: none while the server is down, for which ``failure`` has the reason.
+    """
+
+    def __init__(self, config: ServerConfig, timeout: float) -> None:
+        self.config = config
+        self.tools: tuple[Tool, ...] = ()
+        self.failure: DualTuneError | None = None
+        self._timeout = config.timeout or timeout
+        self._start_timeout = config.start_timeout or timeout
+        self._given_up = False
+        self._session: ClientSession | None = None
+        self._transport: Transport | None = None
+        self._ended = anyio.Event()
+        self._changed = anyio.Event()
+        self._settled = anyio.Event()
+
+    async def run(self, guard: Guard, *, task_status: TaskStatus[None]) -> None:
+        """Hold the server until cancelled, or until it has failed too often.
+
+        Raises:
+            DualTuneError: when the server cannot be started the first time.
+        """
+        started = anyio.Event()
+
+        def ready() -> None:
+            started.set()
+            task_status.started()
+
+        failure = await self._serve(guard, ready)
+        if not started.is_set():
+            raise failure
+        attempts = 0
+        while attempts < RESTARTS:
+            await anyio.sleep(FIRST_DELAY * 2**attempts)
+            began = anyio.current_time()
+            await self._serve(guard, lambda: None)
+            attempts = 0 if anyio.current_time() - began > STEADY else attempts + 1
+        self._given_up = True
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+        """Call a tool. Tools that changed meanwhile are known when it returns.
+
+        Raises:
+            ServerError: when the server is down, ends, stays silent, writes too much, or breaks the protocol.
+        """
+        session, transport, ended = self._session, self._transport, self._ended
+        if session is None or transport is None:
+            raise self.down()
+        try:
+            with anyio.fail_after(self._timeout):
+                result = await session.call_tool(tool, arguments)
+        except Exception as error:  # whatever the SDK makes of what a server sends
+            failure = explained(error, self.config, transport, f"call of {tool!r}", self._timeout)
+            if is_lost(error, transport) and self._session is session:
+                self._fail(failure)
+                ended.set()
+            raise failure from error
+        with anyio.move_on_after(SETTLING):
+            await self._settled.wait()
+        return result
+
+    def down(self) -> ServerError:
+        """The error of a call while the server is down."""
+        return not_running(self.config, self.failure, self._given_up)
+
+    async def _serve(self, guard: Guard, ready: Callable[[], None]) -> DualTuneError:
+        """Run the server until it fails; the reason. It is returned, not raised: it comes out of task groups."""
+        config = self.config
+        transport = WebServer(config) if config.url else ServerProcess(config, guard)
+        during = "start"
+        try:
+            async with transport.open() as (read, write):
+                dispatcher = LenientDispatcher(read, write, config)
+                async with ClientSession(dispatcher=dispatcher, message_handler=self._notice) as session:
+                    await self._begin(session, dispatcher)
+                    during = "between calls"
+                    self._session, self._transport, self._ended = session, transport, dispatcher.ended
+                    ready()
+                    await self._follow(session)
+                    if self._session is not None:  # else a call was the first to notice
+                        self._fail(explained(CLOSED, config, transport, during, self._timeout))
+        except Exception as group:  # whatever it is, it ends this server and no other
+            self._fail(explained(first(group), config, transport, during, self._start_timeout))
+        assert self.failure is not None
+        return self.failure
+
+    async def _begin(self, session: ClientSession, dispatcher: LenientDispatcher) -> None:
+        with anyio.fail_after(self._start_timeout):
+            await shake_hands(session)
+            tools = await list_tools(session, self.config)
+        if self.failure is None:  # the first time; what is missing after a restart may come back
+            check_names(self.config, tools, dispatcher.offered)
+        self.tools, self.failure = tools, None
+        self._settled.set()
+
+    def _fail(self, failure: DualTuneError) -> None:
+        self.tools, self._session, self.failure = (), None, failure
+        self._settled.set()
+
+    async def _follow(self, session: ClientSession) -> None:
+        """Keep the tools up to date until the connection ends."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._refresh, session)
+            if session.protocol_version in MODERN_PROTOCOL_VERSIONS and _tells_of_changes(session):
+                group.start_soon(self._listen, session)
+            await self._ended.wait()
+            group.cancel_scope.cancel()
+
+    async def _notice(self, message: IncomingMessage) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            self._expect_changes()
+
+    def _expect_changes(self) -> None:
+        if self._settled.is_set():
+            self._settled = anyio.Event()
+        self._changed.set()
+
+    async def _refresh(self, session: ClientSession) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed = anyio.Event()
+            with anyio.fail_after(self._start_timeout):
+                self.tools = await list_tools(session, self.config)
+            if not self._changed.is_set():
+                self._settled.set()
+
+    async def _listen(self, session: ClientSession) -> None:
+        """Since 2026 a client hears of changes only where it asks to."""
+        while True:
+            async with listen(session, tools_list_changed=True) as changes:
+                async for _ in changes:
+                    self._expect_changes()
+            await anyio.sleep(FIRST_DELAY)
+
+
+async def hold(connections: Sequence[Connection], ready: Future[None]) -> None:
+    """Start all servers at once and hold them until cancelled; ``ready`` tells when they run, or why they do not.
+
+    One that cannot be started stops them all. Whatever happens, no process is left.
+    """
+    ready.set_running_or_notify_cancel()
+    guard = Guard()
+    try:
+        async with anyio.create_task_group() as group:
+            async with anyio.create_task_group() as starting:
+                for connection in connections:
+                    starting.start_soon(group.start, connection.run, guard)
+            ready.set_result(None)
+    except Exception as error:
+        if ready.done():
+            raise
+        ready.set_exception(first(error))
+    finally:
+        guard.close()
+
+
+def _tells_of_changes(session: ClientSession) -> bool:
+    capabilities = session.server_capabilities
+    return bool(capabilities and capabilities.tools and capabilities.tools.list_changed)

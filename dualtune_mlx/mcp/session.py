@@ -1,0 +1,111 @@
+"""MCP's handshake and list of tools over any transport, with lists that the SDK would refuse mended first."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import anyio
+from mcp import ClientSession, MCPError
+from mcp.shared.dispatcher import CallOptions
+from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
+from mcp_types import METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, PaginatedRequestParams, RequestId
+
+from dualtune_mlx.mcp.config import ServerConfig
+from dualtune_mlx.mcp.pinned_arguments import argument_names, refuse_unknown
+from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, mended, without_duplicates
+from dualtune_mlx.tools import Tool
+
+# The SDK logs a traceback for each line of noise; without a handler Python prints it on our terminal.
+for _name in ("mcp", "client"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
+
+class LenientDispatcher(JSONRPCDispatcher[Any]):
+    """Mends and checks tools before the SDK, which would refuse a whole list for one of them.
+
+    ``offered`` gathers the names of all tools; those that are excluded are not even looked at. ``ended`` tells that
+    the connection is gone.
+    """
+
+    def __init__(self, read: Any, write: Any, config: ServerConfig) -> None:
+        super().__init__(read, write)
+        self._config = config
+        self.offered: set[str] = set()
+        self.ended = anyio.Event()
+
+    async def run(self, *args: Any, **options: Any) -> None:
+        try:
+            await super().run(*args, **options)
+        finally:
+            self.ended.set()
+
+    async def send_raw_request(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None,
+        opts: CallOptions | None = None,
+        *,
+        _related_request_id: RequestId | None = None,
+    ) -> dict[str, Any]:
+        result = await super().send_raw_request(method, params, opts, _related_request_id=_related_request_id)
+        tools = result.get("tools") if method == "tools/list" else None
+        if isinstance(tools, list):
+            result["tools"] = [mended(tool, self._config.name) for tool in tools if not self._excluded(tool)]
+        return result
+
+    def _excluded(self, tool: Any) -> bool:
+        name = tool.get("name") if isinstance(tool, dict) else None
+        if isinstance(name, str):
+            self.offered.add(name)
+        return name in self._config.exclude
+
+
+async def shake_hands(session: ClientSession) -> None:
+    """Agree on a protocol version.
+
+    ``initialize`` first: older servers end, or stay silent, when asked ``server/discover`` before it.
+    """
+    try:
+        await session.initialize()
+    except MCPError as error:
+        if error.code not in (METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION):
+            raise
+        await session.discover()
+
+
+async def list_tools(session: ClientSession, config: ServerConfig) -> tuple[Tool, ...]:
+    """All pages of the server's tools, without the excluded ones, each in its configured group.
+
+    Raises:
+        ToolError: when one of them cannot be used.
+    """
+    tools: list[Tool] = []
+    cursor: str | None = None
+    while len(tools) <= MOST_TOOLS:
+        page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
+        for tool in page.tools:
+            hints = tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else {}
+            group = config.group_of(tool.name)
+            tools.append(Tool(tool.name, tool.description or "", tool.input_schema, config.name, hints, group))
+        cursor = page.next_cursor
+        if not cursor:
+            break
+    return without_duplicates(tools, config.name)
+
+
+def check_names(config: ServerConfig, tools: tuple[Tool, ...], offered: set[str]) -> None:
+    """Refuse a configuration that names an argument or a tool that the server does not have.
+
+    Raises:
+        UsageError: naming them.
+    """
+    refuse_unknown("pinned arguments", config.pinned, argument_names(tools), config.name)
+    refuse_unknown("excluded tools", config.exclude, sorted(offered), config.name)
+    refuse_unknown("allowed tools", config.allow, sorted(offered), config.name)
+    refuse_unknown("tools of a group", chain(*config.groups.values()), sorted(offered), config.name)
+    for rule in config.rules:
+        refuse_unknown("tools of a rule", rule.tools, sorted(offered), config.name)
+        refuse_unknown("arguments of a rule", rule.arguments, argument_names(tools), config.name)

@@ -1,0 +1,75 @@
+"""A server's list of tools, which is data: held to limits, checked, and mended where a schema lacks only its type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from dualtune_mlx.errors import ToolError
+from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.schemas import LONGEST_SHOWN, checked
+
+MOST_TOOLS = 1_000
+LONGEST_NAME = 128
+LONGEST_DESCRIPTION = 20_000
+LARGEST_SCHEMA = 200_000  # characters of JSON
+DEEPEST_SCHEMA = 64
+
+
+def mended(tool: Any, server: str) -> dict[str, Any]:
+    """A tool as the server listed it, with a schema that is one.
+
+    Raises:
+        ToolError: when it is beyond a limit, or its schema is none.
+    """
+    name = tool.get("name") if isinstance(tool, dict) else None
+    where = f"{server}/{_short(name)}"
+    if not isinstance(tool, dict) or not isinstance(name, str):
+        raise _refused("a server lists a tool without a name", where, _short(tool), "an object with a 'name'")
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        expected = f"1 to {LONGEST_NAME} printable characters"
+        raise _refused("a tool's name cannot be used", where, f"{len(name)} characters", expected)
+    _hold(where, "description", len(str(tool.get("description") or "")), LONGEST_DESCRIPTION, "characters")
+    schema = tool.get("inputSchema")
+    _hold(where, "schema", _depth(schema), DEEPEST_SCHEMA, "levels")
+    _hold(where, "schema", len(json.dumps(schema)), LARGEST_SCHEMA, "characters")
+    return {**tool, "inputSchema": checked(schema, where)}
+
+
+def without_duplicates(tools: Sequence[Tool], server: str) -> tuple[Tool, ...]:
+    """The tools, each once.
+
+    Raises:
+        ToolError: when two different tools share a name, or there are too many tools.
+    """
+    _hold(server, "list of tools", len(tools), MOST_TOOLS, "tools")
+    named: dict[str, Tool] = {}
+    for tool in tools:
+        if named.setdefault(tool.name, tool) != tool:
+            raise _refused("a server lists two tools of one name", f"{server}/{tool.name}", None, "one tool a name")
+    return tuple(named.values())
+
+
+def _hold(where: str, what: str, size: int, limit: int, unit: str) -> None:
+    if size > limit:
+        raise _refused(f"a {what} is beyond the limit", where, f"{size:,} {unit}", f"at most {limit:,}")
+
+
+def _refused(what: str, where: str, got: object, expected: str) -> ToolError:
+    fix = "exclude the tool in the MCP configuration ('dualtune': {'exclude': […]}), or report it to its authors"
+    return ToolError(what, where=where, got=got, expected=expected, fix=fix)
+
+
+def _short(value: Any) -> str:
+    return value[:LONGEST_SHOWN] if isinstance(value, str) else type(value).__name__
+
+
+def _depth(value: Any) -> int:
+    """How deep a JSON value is nested, without recursion."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        inner = (part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list))
+        level = [item for items in inner for item in items]
+    return depth

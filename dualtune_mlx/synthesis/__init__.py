@@ -1,0 +1,1 @@
+"""Training data from tools: values, requests in many wordings, and chains of calls."""

@@ -1,0 +1,1 @@
+"""Values that stand in requests: paths, names, times, tables, texts."""

@@ -1,0 +1,181 @@
+"""The slots of wordings: what may stand in braces, and how a wording and its arguments are filled."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dualtune_mlx.synthesis.values import clock, graph, links, paths, revisions, samples, tables, texts
+from dualtune_mlx.synthesis.values.sampling import SLOT, Draw, Slot
+
+QUOTES = ('"', "'", "`")
+
+
+def _number(low: int, high: int, usual: tuple[int, ...]) -> Callable[[Draw], Slot]:
+    """A slot for a number: half of the time one that people like to say."""
+
+    def number(draw: Draw) -> Slot:
+        value = draw.rng.choice(usual) if draw.chance(0.3) else draw.rng.randint(low, high)
+        return Slot(str(value), value)
+
+    return number
+
+
+SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
+    # Drawn in this order, whatever the order in the wording: a later slot may suit an earlier one.
+    "file": paths.file,
+    "tracked": paths.tracked,
+    "image": paths.image,
+    "audio": paths.audio,
+    "media": paths.media,
+    "folder": paths.folder,
+    "path": paths.path,
+    "files": paths.files,
+    "tracked_files": paths.tracked_files,
+    "destination": paths.destination,
+    "glob": paths.glob,
+    "excluded": paths.excluded,
+    "content": texts.content,
+    "note": texts.note,
+    "message": texts.message,
+    "old": texts.old,
+    "new": texts.new,
+    "branch": revisions.branch,
+    "known_branch": revisions.known_branch,
+    "base": revisions.base,
+    "sha": revisions.sha,
+    "commit": revisions.commit,
+    "target": revisions.target,
+    "blob": revisions.blob,
+    "date": revisions.date,
+    "time": clock.time,
+    "place": clock.place,
+    "lines": _number(2, 500, (5, 10, 20, 25, 50, 100)),
+    "context": _number(0, 40, (0, 1, 5, 8, 10)),
+    "count": _number(2, 100, (3, 5, 10, 20)),
+    "inside": links.inside,
+    "moment": links.moment,
+    "hour": links.hour,
+    "digest": links.digest,
+    "augend": links.addend,
+    "addend": links.addend,
+    "total": links.total,
+    "tally": links.tally,
+    "number": _number(2, 999, (7, 12, 144)),
+    "entity": graph.entity,
+    "subject": graph.entity,
+    "object": graph.related,
+    "relation": graph.relation,
+    "link": graph.link,
+    "kind": graph.kind,
+    "a_kind": graph.a_kind,
+    "trait": graph.trait,
+    "fact": graph.fact,
+    "other_fact": graph.fact,
+    "topic": graph.topic,
+    "table": tables.table,
+    "key": tables.key,
+    "column": tables.column,
+    "columns": tables.columns,
+    "numeric": tables.numeric,
+    "cell": tables.cell,
+    "tag": tables.tag,
+    "amount": tables.amount,
+    "day": tables.day,
+    "comparison": tables.comparison,
+    "aggregate": tables.aggregate,
+    "direction": tables.direction,
+    "extreme": tables.extreme,
+    "row": tables.row,
+    "changes": tables.changes,
+    "fields": tables.fields,
+    "text_fields": tables.text_fields,
+    "select_sql": tables.select_sql,
+    "write_sql": tables.write_sql,
+    "create_sql": tables.create_sql,
+    "insight": texts.insight,
+    "few": _number(1, 10, (2, 3, 5)),
+    "id": _number(1, 500, (1, 2, 3, 5, 7, 10, 42)),
+    "quantity": samples.quantity,
+    "term": samples.term,
+    "town": samples.town,
+    "severity": samples.severity,
+    "resource_kind": samples.resource_kind,
+    "url": samples.url,
+    "data_uri": samples.data_uri,
+    "archive": samples.archive,
+    "saying": samples.saying,
+    "theme": samples.theme,
+    "noun": lambda draw: Slot(word := draw.word("nouns"), word),
+    "tech": lambda draw: Slot(word := draw.word("tech"), word),
+    "name": lambda draw: Slot(word := draw.word("first_names"), word),
+    "sentence": texts.note,
+}
+
+
+DETERMINED = frozenset(("hour", "total"))
+"""Slots whose value others decide: another draw would give no other."""
+
+
+def slot_names(pattern: Any) -> set[str]:
+    """The names of all slots in a wording, or anywhere in an arguments pattern."""
+    if isinstance(pattern, str):
+        return {kind + digit for kind, digit in SLOT.findall(pattern)}
+    if isinstance(pattern, Mapping):
+        pattern = list(pattern.values())
+    return set().union(*map(slot_names, pattern)) if isinstance(pattern, list) else set()
+
+
+def fill(wording: str, arguments: Any, rng: random.Random) -> tuple[str, Any]:
+    """Fill the slots of a wording, and those of its arguments with the values they stand for."""
+    slots = draw_slots(wording, rng)
+    return surface(wording, slots), values(arguments, slots)
+
+
+def draw_slots(text: str, rng: random.Random) -> dict[str, Slot]:
+    """What the slots of a text stand for, by name and digit."""
+    slots: dict[str, Slot] = {}
+    for match in sorted(SLOT.finditer(text), key=lambda match: list(SLOTS).index(match[1])):
+        if match[1] + match[2] not in slots:
+            slots[match[1] + match[2]] = _draw(match, slots, rng)
+    return slots
+
+
+def surface(text: str, slots: Mapping[str, Slot]) -> str:
+    """A text with its slots as the user writes them."""
+    return SLOT.sub(lambda match: slots[match[1] + match[2]].surface, text)
+
+
+def ends_open(text: str, slots: Mapping[str, Slot]) -> bool:
+    """Whether a text ends in a slot of several bare words, which whatever follows would be taken for a part of."""
+    end = SLOT.fullmatch(text, text.rfind("{")) if text.endswith("}") else None
+    return end is not None and " " in slots[end[1] + end[2]].surface
+
+
+def _draw(match: re.Match[str], slots: Mapping[str, Slot], rng: random.Random) -> Slot:
+    """A value that does not break out of its quotes and, where there is a choice, that no other slot of the example has
+    or lies in."""
+    kind, digit = match.groups()
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    quote = before if before == after and before in QUOTES else None
+    draw = Draw(rng, {name: slots[key] for name in SLOTS for key in (name, name + digit) if key in slots})
+    while True:
+        slot = SLOTS[kind](draw)
+        below = f"{str(slot.value).rstrip('/')}/"
+        distinct = not any(slot.value == other.value or str(other.value).startswith(below) for other in slots.values())
+        if (distinct or kind in DETERMINED) and not (quote and quote in slot.surface):
+            return slot
+
+
+def values(pattern: Any, slots: Mapping[str, Slot]) -> Any:
+    """An arguments pattern with its slots replaced; ``"{slot}"`` alone keeps the value's type."""
+    if isinstance(pattern, str):
+        whole = SLOT.fullmatch(pattern)
+        if whole:
+            return slots[whole[1] + whole[2]].value
+        return SLOT.sub(lambda match: str(slots[match[1] + match[2]].value), pattern)
+    if isinstance(pattern, Mapping):
+        return {key: values(value, slots) for key, value in pattern.items()}
+    return [values(value, slots) for value in pattern] if isinstance(pattern, list) else pattern

@@ -1,0 +1,31 @@
+"""Tools, calls, messages and trajectories: plain frozen data, their schemas, their hierarchy, and what a call costs."""
+
+from dualtune_mlx.tools.types import (
+    LONGEST_PLAN,
+    NO_PARAMETERS,
+    PLAN,
+    RESPOND,
+    Message,
+    Tool,
+    ToolCall,
+    ToolServer,
+    Trajectory,
+    as_messages,
+    as_tools,
+    tool_called,
+)
+
+__all__ = [
+    "LONGEST_PLAN",
+    "NO_PARAMETERS",
+    "PLAN",
+    "RESPOND",
+    "Message",
+    "Tool",
+    "ToolCall",
+    "ToolServer",
+    "Trajectory",
+    "as_messages",
+    "as_tools",
+    "tool_called",
+]

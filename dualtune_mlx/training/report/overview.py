@@ -1,0 +1,73 @@
+"""What a run's report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from dualtune_mlx.training.examples import Example
+from dualtune_mlx.training.prefixes import Prefixes
+from dualtune_mlx.training.report.report import Point, Report
+from dualtune_mlx.training.trainer import Progress, Trained
+
+if TYPE_CHECKING:
+    from dualtune_mlx.prompts import Encoder
+    from dualtune_mlx.training.run import Run
+
+SHOWN = 3
+
+
+def overview(run: Run, trained: Trained, accuracy: tuple[int, int] | None, history: Sequence[Progress]) -> Report:
+    """The report of a finished run."""
+    train, validation = run.train, run.validation
+    last = history[-1]
+    facts = {
+        "examples": f"{len(train.examples):,} for training, {len(validation.examples):,} for validation",
+        "learned tokens": f"{sum(example.learned for example in train.examples):,}",
+        "ended": f"step {last.step} of {last.steps}: {trained.ended}",
+        "padding": f"{last.padding:.1%} of the computed tokens",
+        "processes": str(run.team.size),
+        "mlx": version("mlx"),
+    }
+    prefixes = Prefixes([*train.examples, *validation.examples], run.options.batch_size)
+    tools = sorted({*train.counts, *validation.counts})
+    return Report(
+        title=run.job.title,
+        model=run.base.name,
+        facts=facts,
+        options=run.options.to_dict(),
+        points=[_point(progress) for progress in history],
+        best_step=trained.best_step,
+        best_loss=trained.validation_loss,
+        accuracy=accuracy,
+        counts={tool: (train.counts[tool], validation.counts[tool]) for tool in tools},
+        notes=run.notes,
+        masks=[masked(example, len(prefixes.of(example)), run.prompt.encoder) for example in train.examples[:SHOWN]],
+    )
+
+
+def masked(example: Example, prefix: int, encoder: Encoder) -> list[tuple[str, str]]:
+    """Every token's text, and what training does with it: prefix, context, active or learned."""
+    return [(encoder.decode([token]), kind) for token, kind in zip(example.tokens, kinds(example, prefix), strict=True)]
+
+
+def kinds(example: Example, prefix: int) -> list[str]:
+    """What training does with each token."""
+    found = ["prefix"] * min(prefix, example.active) + ["context"] * (example.active - prefix)
+    found += ["active"] * (len(example.tokens) - example.active)
+    for target in example.targets:
+        found[target.start : target.end] = ["learned"] * (target.end - target.start)
+    return found
+
+
+def _point(progress: Progress) -> Point:
+    return Point(
+        step=progress.step,
+        loss=progress.loss,
+        learning_rate=progress.learning_rate,
+        gradient_norm=progress.gradient_norm,
+        tokens_per_second=progress.tokens_per_second,
+        peak_memory=progress.peak_memory,
+        validation_loss=progress.validation_loss,
+    )

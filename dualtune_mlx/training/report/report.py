@@ -1,0 +1,274 @@
+"""What is looked at after a night's training: ``report.html``, one file that needs no script and no network.
+
+Whatever did not come from here (names of tools, tokens, options, notes) is untrusted: Jinja escapes it, and characters
+that cannot be seen, such as those that turn the direction of writing, are shown as marks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from dualtune_mlx.files import write_text
+from dualtune_mlx.training.report.charts import Line, Mark, Pair, chart, fitting, linear, number, smooth, steps_axis
+
+TEMPLATE = "report.html.jinja"
+LONG = 20  # rows; a longer list is folded
+SMOOTHED_FROM = 10  # steps; fewer are read one by one
+# Of every kind of token: how many are shown at each end of a run of them, and what the kind means.
+KINDS = {
+    "prefix": (60, "what all examples begin with, computed once"),
+    "context": (60, "earlier messages, under the base weights"),
+    "active": (60, "the adapter acts"),
+    "learned": (300, "the adapter acts, and the loss counts them"),
+}
+SPACES = re.compile(r" {2,}| +(?=\n|$)")
+MARKS = {"\n": "↵\n", "\t": "⇥"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One step of training: losses in nats a target token, peak memory in bytes."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    tokens_per_second: float
+    peak_memory: int
+    validation_loss: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is said about one stage's run.
+
+    ``title`` begins with the stage, which gives the page its colour. ``points`` holds at least one, in the order of
+    steps. ``accuracy`` is (right, asked) of the selector's choices on the validation set, ``counts`` (training,
+    validation) examples of every tool, ``masks`` up to three examples as (token's text, its kind: a key of KINDS).
+    """
+
+    title: str
+    model: str
+    facts: Mapping[str, str]
+    options: Mapping[str, Any]
+    points: Sequence[Point]
+    best_step: int
+    best_loss: float
+    accuracy: tuple[int, int] | None
+    counts: Mapping[str, tuple[int, int]]
+    notes: Sequence[str]
+    masks: Sequence[Sequence[tuple[str, str]]]
+
+    @property
+    def validation(self) -> list[Pair]:
+        return [(point.step, point.validation_loss) for point in self.points if point.validation_loss is not None]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number worth a headline, or a small chart with what its line comes down to."""
+
+    title: str
+    value: str = ""
+    note: str = ""
+    picture: str = ""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some characters of a token; a mark stands for what cannot be seen."""
+
+    text: str
+    mark: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring tokens of one kind, of which the middle may be left out; all of them where they stand above."""
+
+    kind: str
+    head: list[list[Piece]]
+    hidden: int
+    tail: list[list[Piece]]
+    above: bool = False
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write the page, atomically; the same report gives the same bytes."""
+    write_text(path, render(report))
+
+
+def render(report: Report) -> str:
+    """The page as HTML."""
+    return _template().render(
+        report=report,
+        long=LONG,
+        colour="arguments" if report.title.startswith("arguments") else "selector",
+        figures=list(_figures(report)),
+        loss=_loss(report),
+        smoothed=len(report.points) >= SMOOTHED_FROM,
+        small=list(_small(report)),
+        tools=sorted(report.counts.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])),
+        examples=list(_examples(report.masks)),
+        kinds={kind: meaning for kind, (_, meaning) in KINDS.items()},
+        options=list(_flat(report.options)),
+    )
+
+
+@cache
+def _template() -> Template:
+    source = files("dualtune_mlx.training.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(source)
+
+
+def _figures(report: Report) -> Iterator[Figure]:
+    last = report.points[-1].step
+    if report.validation:
+        yield Figure("Best validation loss", number(report.best_loss), f"at step {report.best_step:,} of {last:,}")
+    if report.accuracy and report.accuracy[1]:
+        right, asked = report.accuracy
+        yield Figure("Right tool chosen", _share(right, asked), f"{right:,} of {asked:,} validation choices")
+    losses, note = [point.loss for point in report.points], "the last step"
+    if len(losses) >= SMOOTHED_FROM:
+        losses, note = smooth(losses), "smoothed"
+    unvalidated = "" if report.validation else "; validation was not measured"
+    yield Figure("Training loss at the end", number(losses[-1]), f"from {number(losses[0])}, {note}{unvalidated}")
+    size, unit = _memory_unit(report.points)
+    highest = max(point.peak_memory for point in report.points)
+    yield Figure("Peak memory", f"{number(highest / size)} {unit}", "the most that MLX held at once")
+
+
+def _share(right: int, asked: int) -> str:
+    """In percent; what is not all is never rounded to all, nor what is not none to none."""
+    tenths = round(1000 * right / asked)
+    if 0 < right < asked:
+        tenths = min(999, max(1, tenths))
+    return f"{tenths / 10:g}%"
+
+
+def _loss(report: Report) -> Figure:
+    """The chart of losses; the best one is marked where there was validation."""
+    losses = [point.loss for point in report.points]
+    lines, best = _each_and_mean(report, losses), None
+    about = f"Training loss from {number(losses[0])} to {number(losses[-1])}."
+    if report.validation:
+        lines.append(Line("validation", report.validation, dots=True))
+        best = Mark((report.best_step, report.best_loss), f"best {number(report.best_loss)}, step {report.best_step:,}")
+        about += f" Lowest validation loss {number(report.best_loss)} at step {report.best_step:,}."
+        losses += [report.best_loss, *(loss for _, loss in report.validation)]
+    steps = steps_axis(report.points[0].step, report.points[-1].step, count=6)
+    scale = fitting(losses, count=6)
+    note = "In nats a target token, by step; lower is better." + scale.logarithmic * " The scale is logarithmic."
+    return Figure("Loss", note=note, picture=chart("loss", "Loss by step", about, steps, scale, lines, best))
+
+
+def _small(report: Report) -> Iterator[Figure]:
+    """The four charts below the loss."""
+    size, unit = _memory_unit(report.points)
+    rates = [point.learning_rate for point in report.points]
+    norms = [point.gradient_norm for point in report.points]
+    speeds = [point.tokens_per_second for point in report.points]
+    memory = [point.peak_memory / size for point in report.points]
+    steps = steps_axis(report.points[0].step, report.points[-1].step, count=3)
+    for name, title, values, scale, value in (
+        ("rate", "Learning rate", rates, linear(0, max(rates), 3), f"up to {number(max(rates))}"),
+        ("norm", "Gradient norm", norms, fitting(norms, 4), f"median {number(median(norms))}"),
+        ("speed", "Tokens a second", speeds, linear(0, max(speeds), 3), f"median {number(median(speeds))}"),
+        ("memory", f"Peak memory, {unit}", memory, linear(0, max(memory), 3), f"up to {number(max(memory))}"),
+    ):
+        about = f"From {number(min(values))} to {number(max(values))}."
+        lines = _each_and_mean(report, values) if name == "norm" else [Line("mean", _by_step(report, values))]
+        yield Figure(title, value, picture=chart(name, f"{title} by step", about, steps, scale, lines))
+
+
+def _each_and_mean(report: Report, values: Sequence[float]) -> list[Line]:
+    """A noisy value at every step and, unless those are few, smoothed."""
+    lines = [Line("each", _by_step(report, values))]
+    if len(values) >= SMOOTHED_FROM:
+        lines.append(Line("mean", _by_step(report, smooth(values))))
+    return lines
+
+
+def _by_step(report: Report, values: Sequence[float]) -> list[Pair]:
+    return list(zip((point.step for point in report.points), values, strict=True))
+
+
+def _memory_unit(points: Sequence[Point]) -> tuple[int, str]:
+    """(bytes, name) of the unit in which the run's memory is a number of few digits."""
+    return (2**30, "GiB") if max(point.peak_memory for point in points) >= 2**30 else (2**20, "MiB")
+
+
+def _flat(options: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted name, value as it would be written) of every option."""
+    for name, value in options.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{outer}{name}.")
+        else:
+            yield outer + name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _examples(masks: Sequence[Sequence[tuple[str, str]]]) -> Iterator[tuple[list[tuple[str, int]], list[Run]]]:
+    """Of every example how many tokens of each kind it has, in the order of KINDS, and its runs.
+
+    A long prefix that the example before began with as well is not shown again.
+    """
+    before: list[str] = []
+    for tokens in masks:
+        kinds = [kind for _, kind in tokens]
+        prefix = [text for text, kind in tokens if kind == "prefix"]
+        runs = [_run(kind, [text for text, _ in group]) for kind, group in groupby(tokens, key=lambda token: token[1])]
+        if prefix and prefix == before and runs[0].hidden:
+            runs[0] = Run("prefix", [], len(prefix), [], above=True)
+        yield [(kind, kinds.count(kind)) for kind in KINDS if kind in kinds], runs
+        before = prefix
+
+
+def _run(kind: str, texts: Sequence[str]) -> Run:
+    ends = KINDS[kind][0]
+    hidden = max(0, len(texts) - 2 * ends)
+    head, tail = (texts[:ends], texts[-ends:]) if hidden else (texts, [])
+    return Run(kind, [_pieces(text) for text in head], hidden, [_pieces(text) for text in tail])
+
+
+def _pieces(text: str) -> list[Piece]:
+    """A token's text with marks for line breaks, control characters, and spaces that are no word's border."""
+    if not text:
+        return [Piece("∅", True)]
+    dotted = {index for match in SPACES.finditer(text) for index in range(*match.span())}
+    shown = ((_mark(character, index in dotted), character) for index, character in enumerate(text))
+    grouped = groupby(((mark or character, mark is not None) for mark, character in shown), key=lambda pair: pair[1])
+    return [Piece("".join(text for text, _ in group), mark) for mark, group in grouped]
+
+
+def _mark(character: str, dotted: bool = False) -> str | None:
+    """What is shown for a character that cannot be seen; nothing for one that can."""
+    if dotted:
+        return "·"
+    if character in MARKS:
+        return MARKS[character]
+    if character < " ":
+        return chr(ord("␀") + ord(character))
+    unseen = unicodedata.category(character)[0] in "CZ" and character != " "
+    return f"⟨U+{ord(character):04X}⟩" if unseen else None
+
+
+def _finalize(value: Any) -> Any:
+    """Marks in all text that Jinja is about to escape; line breaks, and what is HTML already, pass."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "".join(character if character == "\n" else _mark(character) or character for character in value)

@@ -1,0 +1,128 @@
+"""An engine and a toolbox that do what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from types import SimpleNamespace
+from typing import Any
+
+from dualtune_mlx.agent.agent import Agent
+from dualtune_mlx.decoding import Decoding
+from dualtune_mlx.engine.events import AnswerText, ArgumentText, Candidates, Done, Planned, StageBegins
+from dualtune_mlx.mcp import ServerConfig, ToolResult
+from dualtune_mlx.mcp.approvals import Policy
+from dualtune_mlx.tools import RESPOND, Tool, ToolCall, ToolServer
+from dualtune_mlx.tools.usage import StageUsage, Usage
+
+READ_ONLY, DESTRUCTIVE = {"readOnlyHint": True}, {"destructiveHint": True}
+READ = Tool("read", "Read.", {"type": "object", "properties": {"path": {"type": "string"}}}, "fs", READ_ONLY)
+WRITE = Tool("write", "Write.", READ.parameters, "fs")
+DELETE = Tool("delete", "Delete.", READ.parameters, "fs", DESTRUCTIVE)
+TOOLS = (READ, WRITE, DELETE)
+RESPONDS = ToolCall("respond")
+
+
+def call(name: str, **arguments: Any) -> ToolCall:
+    return ToolCall(name, arguments, "fs")
+
+
+class Engine:
+    """Makes the scripted calls, then responds; ``asked`` are the conversations that it was given.
+
+    With ``parts`` it divides every task into them.
+    """
+
+    bundle, decoding, routing = None, Decoding(), "auto"
+
+    def __init__(
+        self, *calls: ToolCall | Exception, answer: str = "Done.", parts: tuple[str, ...] | None = None
+    ) -> None:
+        self.parts, self.divides, self.due = parts or (), parts is not None, list[str]()
+        self.base = SimpleNamespace(name="fake", fingerprint="f")
+        self.calls, self.words = iter(calls), answer
+        self.asked: list[Any] = []
+        self.closed = 0
+
+    def stream(self, messages: Any, tools: Any, part: str = "", **_: Any) -> Generator[Any, None, None]:
+        self.asked.append(messages)
+        self.due.append(part)
+        made = next(self.calls, RESPONDS)
+        if isinstance(made, Exception):
+            raise made
+        try:
+            tool = next((tool for tool in tools if tool.name == made.name), RESPOND)
+            yield StageBegins("selector")
+            yield Candidates(((tool, 0.9), (RESPOND, 0.1)))
+            yield ArgumentText("{}")
+            usage = Usage({"selector": StageUsage(decoded_tokens=10)})
+            yield Done(ToolCall(made.name, made.arguments, made.server, 0.9, ((tool, 0.9), (RESPOND, 0.1)), usage))
+        finally:
+            self.closed += 1
+
+    def planning(self, messages: Any, tools: Any) -> Generator[Any, None, None]:
+        yield StageBegins("planner")
+        yield Planned(self.parts, Usage({"planner": StageUsage(decoded_tokens=5)}))
+
+    async def aplanning(self, *args: Any) -> Any:
+        for event in self.planning(*args):
+            yield event
+
+    def plan(self, messages: Any, tools: Any) -> tuple[str, ...]:
+        return self.parts
+
+    def call(self, messages: Any, tools: Any, **options: Any) -> ToolCall:
+        *_, done = self.stream(messages, tools, **options)
+        return done.call
+
+    async def astream(self, *args: Any, **options: Any) -> Any:
+        for event in self.stream(*args, **options):
+            yield event
+
+    def answer(self, messages: Any, max_tokens: int) -> Generator[AnswerText, None, None]:
+        self.asked.append(messages)
+        for word in self.words.split(" ")[:max_tokens]:
+            yield AnswerText(word + " ")
+
+    async def aanswer(self, *args: Any, **options: Any) -> Any:
+        for event in self.answer(*args, **options):
+            yield event
+
+
+class FakeToolbox:
+    """Executes by a function of the call; ``executed`` are the calls that got that far."""
+
+    def __init__(self, does: Callable[[ToolCall], Any] = lambda call: "fine", tools: Any = TOOLS) -> None:
+        self.does, self.tools = does, tools
+        self.executed: list[ToolCall] = []
+
+    @property
+    def servers(self) -> tuple[ToolServer, ...]:
+        return (ToolServer("fs", tuple(self.tools)),)
+
+    def whole(self, call: ToolCall) -> ToolCall:
+        return ToolCall(call.name, {**call.arguments, "pin": "ned"}, "fs")
+
+    def execute(self, call: ToolCall, approved: bool = False, timeout: float | None = None) -> ToolResult:
+        self.executed.append(call)
+        given = self.does(call)
+        if isinstance(given, BaseException):
+            raise given
+        if isinstance(given, ToolResult):
+            return given
+        return ToolResult("fs", call.name, ({"type": "text", "text": given},), given, None, False, 0.5)
+
+    async def aexecute(self, call: ToolCall, approved: bool = False) -> ToolResult:
+        return self.execute(call, approved)
+
+
+def error(text: str) -> ToolResult:
+    return ToolResult("fs", "read", ({"type": "text", "text": text},), text, None, True, 0.1)
+
+
+def config(**fields: Any) -> ServerConfig:
+    return ServerConfig("fs", "fs", **fields)
+
+
+def agent(engine: Any, toolbox: Any, tmp_path: Any, approve: str = "auto", ask: Any = None, **more: Any) -> Agent:
+    policy = Policy([more.pop("config", config())], approve)
+    return Agent(engine, toolbox, policy, *([ask] if ask else []), transcripts=tmp_path, **more)

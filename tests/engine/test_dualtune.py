@@ -1,0 +1,301 @@
+"""The two-stage call on a tiny model: exact probabilities, valid arguments, and what is computed twice (nothing)."""
+
+import math
+from dataclasses import replace
+
+import mlx.core as mx
+import pytest
+from mlx_lm.models.cache import make_prompt_cache
+
+from dualtune_mlx import DualTune, Tool, ToolCall
+from dualtune_mlx.decoding import Decoding, choice, confidence
+from dualtune_mlx.decoding.grounding import spans_of
+from dualtune_mlx.engine import pipeline
+from dualtune_mlx.engine.events import returned
+from dualtune_mlx.engine.stage import Stage, StageRunner
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.tools import RESPOND, as_messages
+from dualtune_mlx.tools.usage import StageUsage
+from tests import tiny
+from tests.adapters.adapters import adapter_for
+
+PATH = {"type": "object", "properties": {"path": {"type": "string", "maxLength": 6}}, "required": ["path"]}
+TOOLS = [Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH), Tool("now", "Time.")]
+
+
+@pytest.fixture
+def dualtune():
+    base = tiny.model()
+    return DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+
+
+def brute_force(dualtune, messages, tools, logits_after=None):
+    """Every name's probability, token by token among the allowed ones, each from a full forward pass."""
+    prompt, base = dualtune.prompt, dualtune.base
+    names = {t.name: prompt.call(ToolCall(t.name), tools).within("selector") for t in [*tools, RESPOND]}
+    stream = prompt.stream(as_messages(messages), tools, ToolCall("respond"))
+    before = stream.tokens[: stream.last("selector").start]
+    probabilities = {}
+    for name, tokens in names.items():
+        log_probability = 0.0
+        for i, token in enumerate(tokens):
+            allowed = sorted({other[i] for other in names.values() if other[:i] == tokens[:i]})
+            path = [*before, *tokens[:i]]
+            logits = logits_after(path) if logits_after else base.model(mx.array([path]))[0, -1]
+            kept = logits[mx.array(allowed)]
+            log_probability += (logits[token] - mx.logsumexp(kept)).item()
+        probabilities[name] = math.exp(log_probability)
+    return probabilities
+
+
+def test_the_probabilities_are_exact(dualtune):
+    ranked = dualtune.select("show a.txt", TOOLS, top_k=10)
+    expected = brute_force(dualtune, "show a.txt", TOOLS)
+    assert {tool.name: p for tool, p in ranked} == pytest.approx(expected, rel=1e-4)
+    assert sum(p for _, p in ranked) == pytest.approx(1.0)
+    assert [p for _, p in ranked] == pytest.approx(sorted(expected.values(), reverse=True), rel=1e-4)
+    assert [p for _, p in ranked] == sorted((p for _, p in ranked), reverse=True)
+
+
+def test_a_call_is_the_most_probable_tool_with_valid_arguments(dualtune):
+    call = dualtune.call("show a.txt", TOOLS, max_tokens=64)
+    best, probability = dualtune.select("show a.txt", TOOLS, top_k=1)[0]
+    assert (call.name, call.confidence) == (best.name, pytest.approx(probability))
+    if best.takes_arguments:
+        assert set(call.arguments) == {"path"}
+
+
+def test_arguments_equal_a_plain_masked_greedy_decoding(dualtune):
+    from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer
+
+    grammar = ArgumentGrammar(TOOLS[0], GrammarTokenizer(dualtune.base.tokenizer))
+    stream = dualtune.prompt.stream(as_messages("show a.txt"), TOOLS, ToolCall("read_file"))
+    tokens = list(stream.tokens[: stream.last("arguments").start])
+    written = []
+    while not grammar.complete:
+        forced = grammar.forced()
+        if not forced:
+            logits = dualtune.base.model(mx.array([tokens + written]))[0, -1]
+            allowed = mx.array(grammar.allowed(logits.shape[-1]))
+            forced = [int(mx.argmax(mx.where(allowed, logits, -mx.inf)).item())]
+            grammar.append(forced)
+        written += forced
+    assert dualtune.arguments("show a.txt", TOOLS[0], TOOLS) == grammar.value(written)
+
+
+def with_adapters(dualtune, activation, tools):
+    """Give both stages an adapter of their own."""
+    bank = dualtune.base.bank
+    for seed, name in enumerate(("selector", "arguments"), 1):
+        stage = Stage(name, bank.load(adapter_for(bank, seed, activation)), name)
+        for tool in tools:
+            dualtune._caller.stages[(name, f"{tool.server}/{tool.name}" if name == "arguments" else "")] = stage
+
+
+def choosing_a_tool(activation, tools):
+    """An engine with adapters whose random weights choose a tool, so that there is a second stage."""
+    for seed in range(20):
+        base = tiny.model(seed)
+        dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+        with_adapters(dualtune, activation, tools)
+        if dualtune.select("show a.txt", tools, top_k=1)[0][0] is not RESPOND:
+            dualtune._caller.runner.prefixes.clear()
+            base.bank.activate(None)
+            return dualtune
+    raise AssertionError("no seed chooses a tool")
+
+
+@pytest.mark.parametrize("activation", ["invocation", "turn", "all"])
+def test_a_switch_computes_nothing_before_the_activation_point(activation):
+    tools = [replace(tool, parameters=PATH) for tool in TOOLS]
+    dualtune = choosing_a_tool(activation, tools)
+    call = dualtune.call("show a.txt", tools, max_tokens=64)
+    assert not call.is_respond
+    first, second = call.usage.stages["selector"], call.usage.stages["arguments"]
+    if activation == "all":
+        assert (first.reused_tokens, second.reused_tokens) == (0, 0)
+    else:
+        assert first.prefilled_tokens > 0
+        assert second.prefilled_tokens == 0
+        assert second.reused_tokens == first.prefilled_tokens
+    assert second.switches == 1
+    again = dualtune.call("show a.txt", tools, max_tokens=64)
+    assert again.usage.prefilled_tokens == 0
+    assert (again.name, again.arguments) == (call.name, call.arguments)
+
+
+@pytest.mark.parametrize("activation", ["invocation", "turn", "all"])
+def test_an_adapter_acts_from_its_activation_point_and_nowhere_before(dualtune, activation):
+    tools = [replace(tool, parameters=PATH) for tool in TOOLS]
+    without = dualtune.select("show a.txt", tools, top_k=10)
+    with_adapters(dualtune, activation, tools)
+    base, bank = dualtune.base, dualtune.base.bank
+
+    def logits(tokens, begins):
+        """The logits after all tokens, from scratch: the base model's up to ``begins``, then the adapter's."""
+        caches = make_prompt_cache(base.model)
+        with bank.placed({}):
+            base.prefill(tokens[:begins], caches)
+        with bank.placed(dualtune._caller.stages[("selector", "")].adapter.layers):
+            return base.head(base.hidden(mx.array([tokens[begins:]]), caches)[0, -1])
+
+    stream = dualtune.prompt.stream(as_messages("show a.txt"), tools, ToolCall("respond"))
+    expected = brute_force(dualtune, "show a.txt", tools, lambda tokens: logits(tokens, stream.activation(activation)))
+    ranked = dualtune.select("show a.txt", tools, top_k=10)
+    assert {tool.name: p for tool, p in ranked} == pytest.approx(expected, rel=1e-4)
+    assert {tool.name: p for tool, p in ranked} != pytest.approx({t.name: p for t, p in without}, rel=1e-2)
+
+
+@pytest.mark.parametrize("activation", ["invocation", "turn", "all"])
+def test_a_stage_never_sees_another_adapter_s_keys(activation):
+    tools = [replace(tool, parameters=PATH) for tool in TOOLS]
+    dualtune = choosing_a_tool(activation, tools)
+    call = dualtune.call("show a.txt", tools, max_tokens=64)
+    again = dualtune.select("show a.txt", tools, top_k=1)
+    dualtune._caller.runner.prefixes.clear()
+    tool = next(tool for tool in tools if tool.name == call.name)
+    assert dualtune.arguments("show a.txt", tool, tools, max_tokens=64) == call.arguments
+    dualtune._caller.runner.prefixes.clear()
+    assert dualtune.select("show a.txt", tools, top_k=1) == again
+
+
+def test_a_tool_without_parameters_costs_no_second_stage(dualtune):
+    call = dualtune.call("what time is it", [Tool("now", "Time.")])
+    assert call.arguments == {}
+    assert list(call.usage.stages) == ["selector"]
+
+
+def test_an_engine_that_abstains_gives_candidates_and_no_call(dualtune):
+    ranked = dualtune.select("show a.txt", TOOLS, top_k=3)
+    best = ranked[0][1]
+    call = dualtune.call("show a.txt", TOOLS, top_k=3, abstain=best + 1e-3, max_tokens=64)
+    assert call.abstained
+    assert not call.is_respond
+    assert (call.name, call.server, call.arguments) == ("", "", {})
+    assert call.confidence == pytest.approx(best)
+    assert [tool.name for tool, _ in call.candidates] == [tool.name for tool, _ in ranked]
+    assert list(call.usage.stages) == ["selector"]
+    made = dualtune.call("show a.txt", TOOLS, top_k=3, abstain=best - 1e-3, max_tokens=64)
+    assert not made.abstained
+    assert made.name == ranked[0][0].name
+    assert not dualtune.call("show a.txt", TOOLS, max_tokens=64).abstained
+
+
+@pytest.mark.parametrize("abstain", [-0.1, 1.1, float("nan")])
+def test_a_threshold_that_is_no_probability_is_refused(dualtune, abstain):
+    with pytest.raises(UsageError, match="where: abstain"):
+        dualtune.call("show a.txt", TOOLS, abstain=abstain)
+
+
+def test_a_call_may_change_the_engine_s_decoding_for_itself():
+    free = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 12}}, "required": ["text"]}
+    (tool,) = tools = [Tool("say", "", free)]
+    base = tiny.model()
+    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer), decoding=Decoding(temperature=2.0, seed=1))
+    drawn = dualtune.arguments("say it", tool, tools)
+    assert drawn == dualtune.arguments("say it", tool, tools, seed=1)
+    assert drawn != dualtune.arguments("say it", tool, tools, seed=2)
+    greedy = dualtune.arguments("say it", tool, tools, temperature=0.0)
+    base = tiny.model()
+    assert greedy == DualTune(base, Prompt(Template("chatml"), base.tokenizer)).arguments("say it", tool, tools)
+    assert dualtune.decoding == Decoding(temperature=2.0, seed=1)
+    with pytest.raises(TypeError, match="warmth"):
+        dualtune.arguments("say it", tool, tools, warmth=1.0)
+
+
+def test_names_with_a_common_beginning_cost_one_pass(dualtune):
+    """What all names begin with goes with the tokens before it; one name alone costs nothing."""
+    stream = dualtune.prompt.stream(as_messages("show a.txt"), TOOLS, ToolCall("respond"))
+    runner, stage = dualtune._caller.runner, Stage("selector")
+    before = len(stream.active("selector", "turn"))
+    ran = runner.choose(stage, stream, {"a": (1, 2, 3), "b": (1, 2, 4)}, 2)
+    assert (ran.usage.forwards, ran.usage.active_tokens, ran.usage.decoded_tokens) == (1, before + 2, 1)
+    ran = runner.choose(stage, stream, {"a": (1, 2, 3)}, 1)
+    assert (ran.usage.forwards, [item.probability for item in ran.value]) == (0, [1.0])
+
+
+def test_a_choice_computes_every_token_on_the_way_to_a_fork_once(dualtune):
+    tools = [Tool(name, "", PATH) for name in ("list", "list_all", "list_all_of", "read_all", "read_any", "write")]
+    stream = dualtune.prompt.stream(as_messages("show a.txt"), tools, ToolCall("respond"))
+    names = dualtune.prompt.names(tools)
+    ran = dualtune._caller.runner.choose(Stage("selector"), stream, names, len(names))
+    inner = {tokens[:n] for tokens in names.values() for n in range(len(tokens))}
+    forks = {path for path in inner if len({t[: len(path) + 1] for t in names.values() if t[: len(path)] == path}) > 1}
+    nodes = {fork[:n] for fork in forks for n in range(1, len(fork) + 1)}
+    assert ran.usage.decoded_tokens == len(forks)
+    assert ran.usage.active_tokens == len(stream.active("selector", "turn")) + len(nodes)
+    assert ran.usage.forwards < ran.usage.decoded_tokens
+    expected = brute_force(dualtune, "show a.txt", tools)
+    assert {item.name: item.probability for item in ran.value} == pytest.approx(expected, rel=1e-4)
+
+
+REAL = (
+    "read_file read_text_file read_media_file read_multiple_files write_file edit_file create_directory "
+    "list_directory list_directory_with_sizes directory_tree move_file search_files get_file_info "
+    "list_allowed_directories git_status git_diff_unstaged git_diff_staged git_diff git_commit git_add git_reset "
+    "git_log git_create_branch git_checkout git_show git_branch get_current_time convert_time"
+)
+
+
+def passes_among_real_tools(top_k: int) -> int:
+    tools = [Tool(name, "", PATH) for name in REAL.split(" ")]
+    count = 0
+    for seed in range(8):
+        base = tiny.model(seed)
+        prompt = Prompt(Template("chatml"), base.tokenizer)
+        stream = prompt.stream(as_messages("show a.txt"), tools, ToolCall("respond"))
+        count += StageRunner(base).choose(Stage("selector"), stream, prompt.names(tools), top_k).usage.forwards
+    return count
+
+
+@pytest.mark.parametrize(("top_k", "share"), [(3, 0.6), (5, 0.5), (29, 0.3)])
+def test_a_choice_among_real_tools_costs_fewer_passes_than_one_a_fork(monkeypatch, top_k, share):
+    together = passes_among_real_tools(top_k)
+    monkeypatch.setattr(choice, "WIDTH", 1)
+    alone = passes_among_real_tools(top_k)
+    assert together <= share * alone
+
+
+WORDS = {"type": "object", "properties": {n: {"type": "string"} for n in ("a", "b")}, "required": ["a", "b"]}
+
+
+def written_with(grounding: str) -> tuple[dict, StageUsage]:
+    """What a tiny model draws for two strings that are grounded; its free texts are never spans."""
+    base, tool = tiny.model(), Tool("t", "", WORDS, "s")
+    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    dualtune._caller.stages["arguments", "s/t"] = Stage("arguments", grounding={"s/t": {"a": (), "b": ()}})
+    decoding = Decoding(grounding=grounding, temperature=1.0, max_tokens=5000)
+    caller = dualtune._caller
+    ran = returned(caller.writing(caller.task(as_messages("show one.txt"), (tool,), tool), decoding))
+    return ran.value, ran.usage
+
+
+def held(value: dict) -> str:
+    return "".join(name for name in value if value[name] in set(spans_of(as_messages("show one.txt"))))
+
+
+def test_grounding_is_what_the_data_says_or_off():
+    assert held(written_with("data")[0]) == "ab"
+    assert held(written_with("off")[0]) == ""
+
+
+@pytest.mark.parametrize("unsure", ["", "a", "b", "ab"])
+def test_grounding_auto_holds_what_the_model_was_not_sure_of(monkeypatch, unsure):
+    monkeypatch.setattr(pipeline, "unsure_strings", lambda *_: set(unsure))
+    value, usage = written_with("auto")
+    free, alone = written_with("off")
+    assert held(value) == unsure
+    if unsure:
+        assert usage.forwards > alone.forwards
+        assert usage.decoded_tokens > alone.decoded_tokens
+        assert usage.reused_tokens == usage.prefilled_tokens > 0, "the second time nothing is computed again"
+    else:
+        assert value == free
+        assert replace(usage, seconds=0) == replace(alone, seconds=0)
+
+
+@pytest.mark.parametrize(("sure", "expected"), [(0.5, "data"), (-1.0, "off")])
+def test_the_model_s_own_probabilities_decide(monkeypatch, sure, expected):
+    monkeypatch.setattr(confidence, "SURE", sure)
+    assert written_with("auto")[0] == written_with(expected)[0]

@@ -1,0 +1,171 @@
+"""Many calls together are the calls that they would be one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from dualtune_mlx import DualTune, Tool
+from dualtune_mlx.decoding import Decoding
+from dualtune_mlx.engine import dualtune as engine_module
+from dualtune_mlx.engine.events import returned
+from dualtune_mlx.engine.stage import Stage
+from dualtune_mlx.engine.together import arguments
+from dualtune_mlx.errors import DecodingError, PromptError, UsageError
+from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.tools import as_messages
+from tests import tiny
+from tests.adapters.adapters import adapter_for
+
+TEXT = {"type": "string", "maxLength": 9}
+DIGIT = {"type": "integer", "minimum": 0, "maximum": 9}
+TOOLS = [
+    Tool("read_file", "Read.", {"properties": {"path": TEXT}, "required": ["path"]}, "files"),
+    Tool("read_dir", "List.", {"properties": {"path": TEXT, "deep": {"type": "boolean"}}}, "files"),
+    Tool("add", "Add.", {"properties": {"a": DIGIT, "b": DIGIT}, "required": ["a"]}, "sums"),
+    Tool("now", "Time.", server="clock"),
+]
+CALLED = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+REQUESTS = [
+    "show a.txt",
+    "what is in the folder notes, please?",
+    [{"role": "system", "content": "Be short."}, {"role": "user", "content": "add 3 and 4"}],
+    [
+        {"role": "user", "content": "add 1 and then show b.txt"},
+        {"role": "assistant", "content": "", "tool_calls": [CALLED]},
+        {"role": "tool", "tool_call_id": "1", "content": "1"},
+    ],
+    "show a.txt",
+    "what time is it?",
+    [
+        {"role": "user", "content": "add 1 and then show b.txt"},
+        {"role": "assistant", "content": "", "tool_calls": [CALLED]},
+        {"role": "tool", "tool_call_id": "1", "content": "1"},
+        {"role": "assistant", "content": "It is 1."},
+        {"role": "user", "content": "and now the folder"},
+    ],
+]
+GROUNDED = {"read_file": {"path": ()}, "read_dir": {"path": ()}, "add": {}, "now": {}}
+
+
+def engine(kind: str = "llama", activation: str = "turn", dora: bool = False, seed: int = 1, **changes) -> DualTune:
+    """An engine whose tools have an adapter each, but for one."""
+    base = tiny.model(seed, kind=kind, **changes)
+    base.fusion.policy = "off"
+    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    for number, tool in enumerate([None, *TOOLS[:3]], 1):
+        made = adapter_for(base.bank, number, activation, scale=8.0, dora=dora and number == 2)
+        name = "arguments" if tool else "selector"
+        key = f"{tool.server}/{tool.name}" if tool else ""
+        grounding = {key: GROUNDED[tool.name]} if tool else {}
+        dualtune._caller.stages[name, key] = Stage(name, base.bank.load(made), key or name, grounding)
+    return dualtune
+
+
+def assert_same(together, alone):
+    for many, one in zip(together, alone, strict=True):
+        assert (many.name, many.server, many.arguments) == (one.name, one.server, one.arguments)
+        assert many.abstained == one.abstained
+        assert [tool for tool, _ in many.candidates] == [tool for tool, _ in one.candidates]
+        assert [p for _, p in many.candidates] == pytest.approx([p for _, p in one.candidates], rel=1e-3)
+        for name in one.usage.stages:
+            assert many.usage.stages[name].adapter == one.usage.stages[name].adapter
+            assert many.usage.stages[name].forced_tokens == one.usage.stages[name].forced_tokens
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_many_calls_are_those_of_one_by_one(kind):
+    dualtune = engine(kind)
+    options = {"top_k": 2, "max_tokens": 60}
+    together = dualtune.call_many(REQUESTS, TOOLS, **options)
+    dualtune._caller.runner.prefixes.clear()
+    assert_same(together, [dualtune.call(request, TOOLS, **options) for request in REQUESTS])
+
+
+@pytest.mark.parametrize(
+    ("activation", "grounding", "temperature"),
+    [
+        ("invocation", "off", 0.0),
+        ("turn", "data", 1.0),
+        ("turn", "auto", 0.0),
+        ("all", "auto", 1.0),
+        ("all", "off", 0.0),
+    ],
+)
+def test_every_request_is_written_under_its_own_adapter(activation, grounding, temperature):
+    dualtune = engine(activation=activation, dora=True)
+    caller, decoding = dualtune._caller, Decoding(max_tokens=200, grounding=grounding, temperature=temperature, seed=3)
+    tools = [TOOLS[number % 3] for number in range(len(REQUESTS))]
+    messages = [as_messages(request) for request in REQUESTS]
+    with dualtune._turn():
+        tasks = [caller.task(said, tuple(TOOLS), tool) for said, tool in zip(messages, tools, strict=True)]
+        alone = [returned(caller.writing(task, decoding)) for task in tasks]
+        caller.runner.prefixes.clear()
+        together = arguments(caller, tasks, decoding)
+    assert [ran.value for ran in together] == [ran.value for ran in alone]
+    assert [ran.usage.adapter for ran in together] == [ran.usage.adapter for ran in alone]
+    assert len({ran.usage.adapter for ran in together}) == 3
+    assert dualtune.base.bank.active is None
+
+
+def test_together_takes_fewer_passes(monkeypatch):
+    dualtune, passes = engine(), []
+    hidden = engine_module.BaseModel.hidden
+    monkeypatch.setattr(
+        engine_module.BaseModel, "hidden", lambda self, *given: passes.append(len(given[0])) or hidden(self, *given)
+    )
+    dualtune.call("first, the tools", TOOLS, max_tokens=60)
+    passes.clear()
+    for request in REQUESTS:
+        dualtune.call(request, TOOLS, max_tokens=60, draft=False)
+    alone = len(passes)
+    dualtune._caller.runner.prefixes.clear()
+    dualtune.call("first, the tools", TOOLS, max_tokens=60)
+    passes.clear()
+    dualtune.call_many(REQUESTS, TOOLS, max_tokens=60)
+    assert len(passes) < alone / 2
+    assert max(passes) >= len(REQUESTS)
+
+
+def test_more_than_fit_into_one_pass(monkeypatch):
+    dualtune = engine()
+    monkeypatch.setattr(engine_module, "TOGETHER", 3)
+    assert_same(
+        dualtune.call_many(REQUESTS, TOOLS, max_tokens=60),
+        [dualtune.call(request, TOOLS, max_tokens=60) for request in REQUESTS],
+    )
+
+
+def test_who_abstains_writes_nothing():
+    dualtune = engine()
+    calls = dualtune.call_many(REQUESTS[:3], TOOLS, abstain=1.0)
+    assert [call.abstained for call in calls] == [True, True, True]
+    assert all(set(call.usage.stages) == {"selector"} for call in calls)
+
+
+def test_no_requests_are_no_calls():
+    assert engine().call_many([], TOOLS) == []
+
+
+def test_without_tools_all_respond():
+    assert [call.name for call in engine().call_many(REQUESTS[:2], [])] == ["respond", "respond"]
+
+
+@pytest.mark.parametrize("options", [{"top_k": 0}, {"abstain": 2.0}, {"temperature": -1.0}])
+def test_a_wrong_option_is_refused(options):
+    with pytest.raises(UsageError, match="out of range"):
+        engine().call_many(REQUESTS, TOOLS, **options)
+
+
+def test_a_spent_budget_is_an_error_and_leaves_the_base_bare():
+    dualtune = engine()
+    tasks = [dualtune._caller.task(as_messages("show"), tuple(TOOLS), tool) for tool in TOOLS[:2]]
+    with pytest.raises(DecodingError, match="token budget"), dualtune._turn():
+        arguments(dualtune._caller, tasks, Decoding(max_tokens=3))
+    assert dualtune.base.bank.active is None
+    assert not dualtune.base.bank._placed
+
+
+def test_a_request_that_is_too_long_is_refused_before_anything_is_computed():
+    dualtune = engine(max_position_embeddings=2000)
+    with pytest.raises(PromptError, match="longer than the model's context"):
+        dualtune.call_many(["short", "long " * 1000], TOOLS)

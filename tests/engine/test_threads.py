@@ -1,0 +1,161 @@
+"""Several threads and several engines over one base model: turns in order, and every result as if alone."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dualtune_mlx import DualTune, Tool
+from dualtune_mlx.concurrency import Line, Stopped
+from dualtune_mlx.engine.stage import Stage
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.prompts import Prompt, Template
+from tests import tiny
+from tests.adapters.adapters import adapter_for
+from tests.engine.test_dualtune import PATH
+from tests.models.test_models import LLAMA3
+
+TOOLS = [Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH), Tool("now", "Time.")]
+REQUESTS = [f"show {name}.txt" for name in "abcdefgh"]
+THREADS, CALLS = 4, 6
+
+
+def engines(policy: str = "off", **changes):
+    """Two engines with adapters of their own over one base model."""
+    base = tiny.model(**changes)
+    base.fusion.policy = policy
+    made = []
+    for number, activation in enumerate(("turn", "invocation")):
+        dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+        for part, name in enumerate(("selector", "arguments")):
+            stage = Stage(name, base.hold(adapter_for(base.bank, 10 * number + part + 1, activation)), name)
+            for tool in TOOLS:
+                dualtune._caller.stages[(name, f"/{tool.name}" if name == "arguments" else "")] = stage
+        made.append(dualtune)
+    return made
+
+
+def work(dualtune, kind, request):
+    """What one of the ways to use an engine gives."""
+    if kind == "call":
+        call = dualtune.call(request, TOOLS, max_tokens=64)
+        return call.name, call.arguments, call.confidence
+    if kind == "drawn":
+        return dualtune.arguments(request, TOOLS[0], TOOLS, temperature=1.0, seed=len(request), max_tokens=64)
+    return [(tool.name, probability) for tool, probability in dualtune.select(request, TOOLS)]
+
+
+def random_work(seed):
+    drawn = random.Random(seed)
+    return [
+        (drawn.randrange(2), drawn.choice(["call", "select", "drawn"]), drawn.choice(REQUESTS)) for _ in range(CALLS)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes"),
+    [("off", {}), ("always", {}), ("off", {"rope_scaling": LLAMA3})],
+    ids=["off", "always", "rope"],
+)
+def test_every_result_is_the_one_of_a_single_thread(policy, changes):
+    """The model's rotary frequencies, and what the first thread kept, are used by threads that did not make them."""
+    alone, shared = engines(policy, **changes), engines(policy, **changes)
+    jobs = [random_work(seed) for seed in range(THREADS)]
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = list(threads.map(lambda job: [work(shared[n], kind, r) for n, kind, r in job], jobs))
+    expected = [[work(alone[n], kind, request) for n, kind, request in job] for job in jobs]
+    for ours, theirs in zip(found, expected, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert_same(one, other)
+    assert shared[0].base.bank.active is None
+    again = [[work(shared[n], kind, request) for n, kind, request in job] for job in jobs]
+    assert len(again) == THREADS, "the first thread can use what the others left"
+
+
+def assert_same(one, other):
+    """Equal, probabilities up to rounding: how much of a prefix is found decides how a product is cut up."""
+    if isinstance(one, list):
+        assert dict(one) == pytest.approx(dict(other), rel=1e-5)
+    elif isinstance(one, tuple):
+        assert one[:2] == other[:2]
+        assert one[2] == pytest.approx(other[2], rel=1e-5)
+    else:
+        assert one == other
+
+
+def test_turns_are_in_the_order_of_the_places():
+    line, order = Line(), []
+    first = line.join()
+    first.wait()
+    places = [line.join() for _ in range(20)]
+
+    def take(number):
+        with line.turn(places[number]):
+            order.append(number)
+            time.sleep(0.001)
+
+    threads = [threading.Thread(target=take, args=(n,)) for n in random.Random(1).sample(range(20), 20)]
+    for thread in threads:
+        thread.start()
+    assert order == []
+    first.leave()
+    for thread in threads:
+        thread.join()
+    assert order == list(range(20))
+    assert not line.places
+
+
+def test_a_place_that_is_given_up_is_passed_over():
+    line = Line()
+    first, second, third = line.join(), line.join(), line.join()
+    first.wait()
+    second.stop()
+    with pytest.raises(Stopped):
+        second.wait()
+    line.check()
+    first.stop()
+    with pytest.raises(Stopped):
+        line.check()
+    first.leave()
+    line.check()
+    third.wait()
+    with pytest.raises(UsageError, match="in use by a stream"), line.turn():
+        pass
+    third.leave()
+    assert not line.places
+
+
+def test_a_turn_ends_with_an_error():
+    (dualtune, other) = engines()
+    with pytest.raises(UsageError, match="where: top_k"):
+        dualtune.select("show a.txt", TOOLS, top_k=0)
+    assert other.select("show a.txt", TOOLS)
+    assert not other.base.line.places
+
+
+def test_calls_that_wait_while_the_engine_is_closed_are_refused():
+    dualtune, other = engines()
+    base, refused = dualtune.base, []
+    place = base.line.join()
+    place.wait()
+
+    def call():
+        try:
+            dualtune.call("show a.txt", TOOLS)
+        except UsageError as error:
+            refused.append(error.what)
+
+    closing, waiting = threading.Thread(target=dualtune.close), threading.Thread(target=call)
+    for number, thread in enumerate((closing, waiting), 2):
+        thread.start()
+        while len(base.line.places) < number:
+            time.sleep(0.001)
+    place.leave()
+    closing.join()
+    waiting.join()
+    assert refused == ["the engine is closed"]
+    assert other.select("show a.txt", TOOLS)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualtune_mlx.errors import ToolError
+from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.schemas import check_arguments, checked
+
+
+def test_a_missing_schema_or_type_is_an_object() -> None:
+    assert checked(None, "s/t") == {"type": "object"}
+    assert checked({"properties": {}}, "s/t") == {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [True, [], {"type": "string"}, {"type": ["object"]}, {"properties": 5}, {"required": "a"}, {"$schema": 5}],
+)
+def test_what_is_no_schema_of_an_object_is_refused(schema: Any) -> None:
+    with pytest.raises(ToolError, match="s/t"):
+        checked(schema, "s/t")
+
+
+@pytest.mark.parametrize("parameters", [{"properties": 5}, {"properties": []}, {"required": "a"}, {"required": True}])
+def test_a_tool_whose_parameters_cannot_be_listed_is_refused(parameters: Any) -> None:
+    (key,) = parameters
+    with pytest.raises(ToolError, match=f"'{key}'(?s:.*)tool 'odd'(?s:.*)expected: an? "):
+        Tool("odd", "", parameters)
+
+
+def test_an_older_dialect_is_read_as_such() -> None:
+    number = {"type": "integer", "minimum": 0, "exclusiveMinimum": True}
+    draft4 = {"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"a": number}}
+    tool = Tool("t", parameters=checked(draft4, "s/t"))
+    check_arguments({"a": 1}, tool)
+    with pytest.raises(ToolError, match=r"at \$\.a"):
+        check_arguments({"a": 0}, tool)
+
+
+def test_a_reference_outside_the_schema_is_never_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "schema.json"
+    elsewhere.write_text('{"type": "integer"}')
+    tool = Tool("t", parameters={"type": "object", "properties": {"a": {"$ref": elsewhere.as_uri()}}}, server="s")
+    with pytest.raises(ToolError, match="leads nowhere(?s:.*)s/t(?s:.*)schema.json"):
+        check_arguments({"a": 1}, tool)

@@ -1,0 +1,147 @@
+"""Checkpoints: a killed run goes on as if nothing had happened, and a damaged or foreign state is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from dualtune_mlx.errors import CheckpointError
+from dualtune_mlx.training.checkpoints import ARRAYS, FACTS, Checkpoints
+from dualtune_mlx.training.trainer import Trainer
+from tests import tiny
+from tests.training.data import examples
+from tests.training.resumable import OPTIONS
+
+ROOT = Path(__file__).parents[2]
+
+
+def started(folder: Path, kill_at: int = 0, where: str = "never") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.training.resumable", str(folder), str(kill_at), where]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    done = started(tmp_path_factory.mktemp("undisturbed"))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[1]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("where", ["step", "write"])
+def test_a_run_killed_at_random_ends_with_the_same_bits(where, tmp_path, undisturbed):
+    points = sorted(random.Random(where).sample(range(3, 12), 2))
+    for point in points:
+        assert started(tmp_path, point, where).returncode == -9
+    done = started(tmp_path)
+    assert done.returncode == 0, done.stderr
+    first_step, content = done.stdout.split()
+    assert int(first_step) > 1
+    assert content == undisturbed
+
+
+class Killed(BaseException):
+    """Stands in for a kill at some step."""
+
+
+@pytest.mark.parametrize("point", range(1, 12, 3))
+def test_every_state_holds_all_that_the_rest_depends_on(point, tmp_path):
+    base = tiny.model()
+    found = examples(base, 20)
+    options = replace(OPTIONS, dora=True, checkpoint_every=1)
+
+    def run(folder, until=None):
+        trainer = Trainer(base, found[:15], found[15:], options)
+        checkpoints = Checkpoints(folder, "the run", 1)
+
+        def report(progress):
+            if progress.step == until:
+                raise Killed
+
+        return trainer.run(checkpoints.latest() or trainer.fresh(), report, checkpoints)
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", point)
+    resumed = run(tmp_path / "killed")
+    assert resumed.adapter.content == whole.adapter.content
+    assert (resumed.best_step, resumed.validation_loss) == (whole.best_step, whole.validation_loss)
+    assert [p.loss for p in resumed.history] == [p.loss for p in whole.history][point - 1 :]
+
+
+def test_an_interrupt_keeps_the_last_whole_step(tmp_path):
+    base = tiny.model()
+    found = examples(base)
+    trainer = Trainer(base, found, found, replace(OPTIONS, checkpoint_every=0))
+    checkpoints = Checkpoints(tmp_path, "the run", 1)
+
+    def report(progress):
+        if progress.step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(trainer.fresh(), report, checkpoints)
+    assert checkpoints.latest().step == 5
+
+
+@pytest.fixture
+def saved(tmp_path):
+    base = tiny.model()
+    found = examples(base)
+    trainer = Trainer(base, found, found, replace(OPTIONS, steps=6, checkpoint_every=1, keep=2))
+    checkpoints = Checkpoints(tmp_path, "the run", keep=2)
+    trainer.run(trainer.fresh(), checkpoints=checkpoints)
+    return checkpoints
+
+
+def test_the_last_ones_are_kept(saved):
+    assert sorted(path.name for path in saved.folder.iterdir()) == ["step-000005", "step-000006"]
+    assert saved.latest().step == 6
+    saved.clear()
+    assert saved.latest() is None
+
+
+def test_a_state_comes_back_bit_for_bit(saved):
+    state = saved.latest()
+    again = Checkpoints(saved.folder.parent / "again", "the run", 1)
+    again.save(state)
+    copy = again.latest()
+    assert copy.best_loss == state.best_loss
+    for name, parts in state.weights.items():
+        for key, part in parts.items():
+            assert mx.array_equal(part, copy.weights[name][key])
+            assert mx.array_equal(state.optimizer[name][key]["v"], copy.optimizer[name][key]["v"])
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing", "no json"])
+def test_a_damaged_state_is_refused_and_the_one_before_is_left(saved, damage):
+    file = saved.folder / "step-000006" / ARRAYS
+    content = bytearray(file.read_bytes())
+    if damage == "flip":
+        content[-5] ^= 1
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "missing":
+        file.unlink()
+    else:
+        (file.parent / FACTS).write_text("{")
+    with pytest.raises(CheckpointError, match="step-000006(?s:.*)resume from the one before"):
+        saved.latest()
+    assert (saved.folder / "step-000005" / ARRAYS).exists()
+
+
+def test_another_run_s_state_is_refused(saved):
+    with pytest.raises(CheckpointError, match="another run(?s:.*)same options"):
+        Checkpoints(saved.folder, "another", keep=2).latest()
+    facts = saved.folder / "step-000006" / FACTS
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "format": 99}))
+    with pytest.raises(CheckpointError, match="format 99"):
+        saved.latest()
