@@ -23,7 +23,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -44,12 +44,12 @@ from dualtune_mlx.evaluation.calls import METRICS, Report, evaluate_calls
 from dualtune_mlx.mcp import connected, read_config
 from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
 from dualtune_mlx.paths import cache_folder
-from dualtune_mlx.prompts import CARDS, Prompt, Template, span_of
+from dualtune_mlx.prompts import CARDS, PromptRenderer, Template, span_of
 from dualtune_mlx.synthesis.chains import generate_chains
 from dualtune_mlx.synthesis.requests import generate
-from dualtune_mlx.tools import Tool, Trajectory
+from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training import Job, Progress, Run, TrainOptions
-from dualtune_mlx.training.examples import STAGES, decisions
+from dualtune_mlx.training.examples import STAGES, decisions_of_stage
 from dualtune_mlx.training.routing import views
 
 TEMPLATE, CARD = "chatml", "signature"
@@ -188,17 +188,48 @@ def is_short(trajectory: Trajectory) -> bool:
 def few_answers(chains: Iterable[Trajectory]) -> Iterator[Trajectory]:
     """The chains, most of those in parts without their answer: ends of parts took half of the tokens of training."""
     for number, chain in enumerate(chains):
-        in_parts = bool(chain.messages[0].parts)
+        in_parts = bool(chain.messages[0].subtasks)
         yield replace(chain, messages=chain.messages[:-1]) if in_parts and number % ANSWERED else chain
 
 
 def key(data: Data) -> str:
-    """Changes when anything changes that is trained on."""
-    digest = hashlib.sha256(repr(data.tools).encode())
+    """Changes when anything changes that is trained on, and not when a field of the data classes is renamed."""
+    digest = hashlib.sha256(f"({', '.join(map(tool_key, data.tools))}{',' * (len(data.tools) == 1)})".encode())
     for trajectories in (*data.rounds, data.valid):
         for trajectory in trajectories:
-            digest.update(json.dumps([asdict(message) for message in trajectory.messages], default=str).encode())
+            digest.update(json.dumps(list(map(message_key, trajectory.messages)), default=str).encode())
     return digest.hexdigest()[:12]
+
+
+def tool_key(tool: Tool) -> str:
+    """What ``key`` knows of a tool."""
+    return (
+        f"Tool(name={tool.name!r}, description={tool.description!r}, parameters={tool.parameters!r}, "
+        f"server={tool.server!r}, annotations={tool.annotations!r}, group={tool.group!r})"
+    )
+
+
+def message_key(message: Message) -> dict[str, Any]:
+    """What ``key`` knows of a message."""
+    return {
+        "role": message.role,
+        "content": message.content,
+        "tool_calls": [call_key(call) for call in message.tool_calls],
+        "parts": message.subtasks,
+        "part": message.subtask,
+    }
+
+
+def call_key(call: ToolCall) -> dict[str, Any]:
+    """What ``key`` knows of a call in the data: no probability, no candidate and no usage belongs to it."""
+    return {
+        "name": call.name,
+        "arguments": dict(call.arguments),
+        "server": call.server,
+        "confidence": None,
+        "candidates": [],
+        "usage": None,
+    }
 
 
 def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Console) -> Path:
@@ -213,7 +244,7 @@ def train_round(
     base: BaseModel, data: Data, setting: Setting, number: int, before: Path | None, folder: Path, out: Console
 ) -> None:
     """All stages, one after the other, from the adapters in ``before``; a copy of the bundle gets the flat selector."""
-    prompt = Prompt(Template(TEMPLATE), base.tokenizer, CARD)
+    prompt = PromptRenderer(Template(TEMPLATE), base.tokenizer, CARD)
     examples, rate = data.rounds[number], setting.rounds[number].learning_rate
 
     def learn(way: Way, stage: str, examples: Sequence[Trajectory], held_out: Sequence[Trajectory]) -> None:
@@ -292,18 +323,20 @@ def prompt_tokens(base: BaseModel, test: Sequence[Trajectory]) -> dict[str, dict
     """Tokens that the stages of a call read, by kind of tool card: mean over all requests, for both ways."""
     found = {}
     for cards in CARDS:
-        prompt = Prompt(Template(TEMPLATE), base.tokenizer, cards)
+        prompt = PromptRenderer(Template(TEMPLATE), base.tokenizer, cards)
         found[cards] = {way.name: mean(read(prompt, one, way) for one in test) for way in (OURS, FLAT)}
     return found
 
 
-def read(prompt: Prompt, trajectory: Trajectory, way: Way) -> int:
+def read(prompt: PromptRenderer, trajectory: Trajectory, way: Way) -> int:
     """Tokens before what the stages of a request's call write."""
     total = 0
     for stage in way.stages:
-        for _, step in decisions(trajectory, stage):
-            for view in views(step, stage, way.hierarchical):
-                stream = prompt.stream(step.messages, step.tools, view.step.call, view.shown, view.step.part)
+        for _, decision in decisions_of_stage(trajectory, stage):
+            for view in views(decision, stage, way.hierarchical):
+                stream = prompt.render(
+                    decision.messages, decision.tools, view.decision.call, view.shown, view.decision.subtask
+                )
                 total += stream.last(span_of(stage)).start
     return total
 

@@ -30,11 +30,11 @@ from typing import Any
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import common
-from dualtune_mlx.benchmarks.callers import Cost, Timed, Work, one_stage, ours, ten_samples
+from dualtune_mlx.benchmarks.call_methods import Cost, Timed, Work, one_stage, ours, ten_samples
 from dualtune_mlx.benchmarks.common import apart, ratio, spread
-from dualtune_mlx.benchmarks.taught import Asked, teach
+from dualtune_mlx.benchmarks.memorized import Asked, teach
+from dualtune_mlx.benchmarks.switch_methods import save_adapters
 from dualtune_mlx.benchmarks.training import demo_tools
-from dualtune_mlx.benchmarks.ways import save_adapters
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
 from dualtune_mlx.tools import ToolCall
 

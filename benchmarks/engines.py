@@ -31,7 +31,7 @@ from mlx_lm.tuner.utils import load_adapters
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.adapters.adapter import CONFIG, WEIGHTS
 from dualtune_mlx.models import load_model, resolve
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Trajectory
 from dualtune_mlx.training import Progress, Trainer, TrainOptions
 from dualtune_mlx.training.accuracy import selection_accuracy
@@ -58,8 +58,8 @@ class Work:
     train: tuple[Trajectory, ...]
     held_out: tuple[Trajectory, ...] = ()
 
-    def prompt(self, tokenizer: Any) -> Prompt:
-        return Prompt(Template("chatml"), tokenizer, self.cards)
+    def prompt(self, tokenizer: Any) -> PromptRenderer:
+        return PromptRenderer(Template("chatml"), tokenizer, self.cards)
 
     def prefix_length(self, tokenizer: Any) -> int:
         """Tokens before the user's message."""

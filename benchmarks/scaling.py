@@ -32,12 +32,12 @@ from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.calls import ASKED
 from dualtune_mlx.benchmarks.catalogue import made_up, talk
 from dualtune_mlx.benchmarks.common import apart, ratio, spread
-from dualtune_mlx.benchmarks.taught import TEMPLATE, Asked, add_fresh, check, teach
+from dualtune_mlx.benchmarks.memorized import TEMPLATE, Asked, add_fresh, check, teach
 from dualtune_mlx.benchmarks.training import demo_tools
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool
 
 CARDS = "signature"
@@ -140,7 +140,7 @@ def sizes(setting: Setting) -> list[Size]:
 
 def after(asked: Asked, tokenizer: Any, history: int) -> Asked:
     """The same call, asked for when the conversation has at least so many tokens."""
-    prompt, before = Prompt(Template(TEMPLATE), tokenizer, CARDS), tuple[Message, ...]()
+    prompt, before = PromptRenderer(Template(TEMPLATE), tokenizer, CARDS), tuple[Message, ...]()
     for exchange in talk():
         before += exchange
         stream = prompt.conversation(before, ())

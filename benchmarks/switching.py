@@ -26,10 +26,20 @@ from rich.console import Console
 
 from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.common import apart, ratio, spread
+from dualtune_mlx.benchmarks.switch_methods import (
+    FORMS,
+    RANK,
+    Ours,
+    Switches,
+    Task,
+    load_in_place,
+    ours,
+    reload,
+    save_adapters,
+)
 from dualtune_mlx.benchmarks.training import demo_tools
-from dualtune_mlx.benchmarks.ways import FORMS, RANK, Ours, Switches, Task, load_in_place, ours, reload, save_adapters
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall
 
 ACTIVATIONS = ("turn", "invocation")
@@ -82,9 +92,9 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
 
 def prepared(setting: Setting, tools: tuple[Tool, ...], model: str, folder: Path) -> Task:
     """The stream up to the arguments of one call, and two adapters in the folder."""
-    prompt = Prompt(Template("chatml"), load_tokenizer(model), setting.cards)
+    prompt = PromptRenderer(Template("chatml"), load_tokenizer(model), setting.cards)
     tool = next(tool for tool in tools if tool.name == TOOL)
-    stream = prompt.stream([Message("user", REQUEST)], tools, ToolCall(tool.name, {}, tool.server))
+    stream = prompt.render([Message("user", REQUEST)], tools, ToolCall(tool.name, {}, tool.server))
     task = Task(
         model,
         stream.tokens[: stream.last("arguments").start],

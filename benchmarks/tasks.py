@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dualtune_mlx.agent import Limits
 from dualtune_mlx.agent.agent import Agent
-from dualtune_mlx.agent.events import AgentEvent, Called, Ended
+from dualtune_mlx.agent.events import AgentEvent, CallProposed, RunEnded
 from dualtune_mlx.benchmarks.playground import Playground, new_playground
 from dualtune_mlx.benchmarks.world import World
 from dualtune_mlx.engine import DualTune
@@ -217,7 +217,7 @@ def run_task(task: Task, dualtune: DualTune, playground: Playground) -> dict[str
         agent = Agent(dualtune, toolbox, Policy(configs, "auto"), limits=LIMITS, transcripts=transcripts)
         events = list(agent.stream(task.request))
     ended = events[-1]
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, RunEnded)
     return {
         "task": task.name,
         "reached": task.reached(playground),
@@ -232,5 +232,5 @@ def run_task(task: Task, dualtune: DualTune, playground: Playground) -> dict[str
 
 
 def _written(events: list[AgentEvent]) -> list[dict[str, Any]]:
-    calls = (event.call for event in events if isinstance(event, Called) and not event.call.is_respond)
+    calls = (event.call for event in events if isinstance(event, CallProposed) and not event.call.is_respond)
     return [{"server": call.server, "name": call.name, "arguments": dict(call.arguments)} for call in calls]

@@ -17,27 +17,27 @@ from dualtune_mlx.errors import UsageError
 T = TypeVar("T")
 
 
-class Stopped(Exception):
+class Cancelled(Exception):
     """The work that has its turn was stopped by whoever asked for it."""
 
 
-class Line:
+class FairLock:
     """Those who want a model: one at a time has its turn, in the order in which they joined."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
-        self.places: deque[Place] = deque()
-        self.current: Place | None = None
+        self.places: deque[Ticket] = deque()
+        self.current: Ticket | None = None
 
-    def join(self) -> Place:
+    def join(self) -> Ticket:
         """The last place; whoever takes it has to wait for its turn and to leave."""
-        place = Place(self)
+        place = Ticket(self)
         with self.changed:
             self.places.append(place)
         return place
 
     @contextmanager
-    def turn(self, place: Place | None = None) -> Iterator[None]:
+    def turn(self, place: Ticket | None = None) -> Iterator[None]:
         """Wait for a place's turn (a new place's, without one), and leave with the end of the block."""
         place = place or self.join()
         try:
@@ -47,16 +47,16 @@ class Line:
             place.leave()
 
     def check(self) -> None:
-        """Raise ``Stopped`` where the work that has its turn is to stop."""
+        """Raise ``Cancelled`` where the work that has its turn is to stop."""
         current = self.current
         if current is not None and current.stopped:
-            raise Stopped
+            raise Cancelled
 
 
-class Place:
+class Ticket:
     """A place in a line."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: FairLock) -> None:
         self.line = line
         self.stopped = False
         self.thread: int | None = None
@@ -77,7 +77,7 @@ class Place:
                 )
             line.changed.wait_for(lambda: self.stopped or line.places[0] is self)
             if self.stopped:
-                raise Stopped
+                raise Cancelled
             self.thread, line.current = thread, self
 
     def stop(self) -> None:
@@ -103,7 +103,7 @@ class _End:
     error: BaseException | None = None
 
 
-class Worker:
+class EngineThread:
     """A thread that works for event loops; it starts with the first work.
 
     Args:
@@ -116,7 +116,7 @@ class Worker:
         self._jobs = SimpleQueue[Callable[[], None] | None]()
         self._submitting = threading.Lock()
 
-    async def iterate(self, line: Line, work: Callable[[Place], Iterable[T]]) -> AsyncGenerator[T, None]:
+    async def iterate(self, line: FairLock, work: Callable[[Ticket], Iterable[T]]) -> AsyncGenerator[T, None]:
         """The items of some work that takes its turn in a line; it does not wait for whoever takes them.
 
         The end of the generator, which may be that of its task, stops the work and waits until it has stopped.

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from dualtune_mlx.cli import main
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Tool, ToolCall, as_messages
 from dualtune_mlx.training.config import ConfigFile, merged
 from tests import tiny
@@ -80,8 +80,8 @@ def test_the_template_renders(tmp_path: Path) -> None:
     (code,) = (code for language, code in BLOCKS if language == "jinja")
     file = tmp_path / "own.jinja"
     file.write_text(code)
-    prompt = Prompt(Template(str(file)), tiny.tokenizer())
-    stream = prompt.stream(as_messages("What time is it?"), [Tool("now")], ToolCall("now"))
+    prompt = PromptRenderer(Template(str(file)), tiny.tokenizer())
+    stream = prompt.render(as_messages("What time is it?"), [Tool("now")], ToolCall("now"))
     assert prompt.encoder.decode(list(stream.within("selector"))) == "now\n"
     assert prompt.encoder.decode(list(stream.within("arguments"))) == "{}<|im_end|>\n"
 

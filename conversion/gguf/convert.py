@@ -26,7 +26,7 @@ DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """What a conversion will write: everything is known but the weights' values."""
 
     gguf: GGUFFile
@@ -50,7 +50,9 @@ class Plan:
                 done(number, len(self.weights), weight.source)
 
 
-def plan_conversion(source: str | Path, dtype: str = "float32", quantization: Quantization | None = None) -> Plan:
+def plan_conversion(
+    source: str | Path, dtype: str = "float32", quantization: Quantization | None = None
+) -> ConversionPlan:
     """Read a GGUF file's description, and find out what becomes of it.
 
     Args:
@@ -70,7 +72,9 @@ def plan_conversion(source: str | Path, dtype: str = "float32", quantization: Qu
     weights = plan_weights(gguf, architecture, config, DTYPES[dtype], quantization)
     config["eos_token_id"] = tokenizer.ends if len(tokenizer.ends) > 1 else tokenizer.ends[0]
     config["torch_dtype"] = dtype
-    return Plan(gguf, architecture, tokenizer, config | (quantization.entry() if quantization else {}), weights)
+    return ConversionPlan(
+        gguf, architecture, tokenizer, config | (quantization.entry() if quantization else {}), weights
+    )
 
 
 def from_gguf(source: str | Path, destination: str | Path, dtype: str = "float32") -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import mlx.core as mx
 
-from dualtune_mlx.adapters import LowRank
+from dualtune_mlx.adapters import LoRAUpdate
 from dualtune_mlx.conversion.peft.base import Base
 from dualtune_mlx.conversion.peft.config import PeftConfig
 from dualtune_mlx.conversion.peft.names import EXPERT, MIXTRAL, STACK, mlx_path
@@ -30,7 +30,7 @@ def is_expert(module: str) -> bool:
     return bool(EXPERT.fullmatch(module) or STACK.fullmatch(module))
 
 
-def expert_updates(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, LowRank]:
+def expert_updates(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, LoRAUpdate]:
     """The updates of all experts by mlx-lm's path.
 
     Raises:
@@ -54,7 +54,7 @@ def expert_updates(modules: Mapping[str, Parts], config: PeftConfig, base: Base 
     return _from_single(single, config, base) | _from_stacks(stacks, config, base)
 
 
-def _from_single(modules: Mapping[str, Parts], config: PeftConfig, base: Base) -> dict[str, LowRank]:
+def _from_single(modules: Mapping[str, Parts], config: PeftConfig, base: Base) -> dict[str, LoRAUpdate]:
     """From a linear layer an expert."""
     stacks: dict[str, dict[int, str]] = {}
     for module in modules:
@@ -74,11 +74,11 @@ def _from_single(modules: Mapping[str, Parts], config: PeftConfig, base: Base) -
                 expected="an update of the same rank and scale for each expert",
             )
         a, b = ([modules[experts[number]].tensors[part] for number in sorted(experts)] for part in "ab")
-        updates[path] = LowRank(_stacked(a, path, config), _stacked(b, path, config), scales[0])
+        updates[path] = LoRAUpdate(_stacked(a, path, config), _stacked(b, path, config), scales[0])
     return updates
 
 
-def _from_stacks(modules: Mapping[str, Parts], config: PeftConfig, base: Base) -> dict[str, LowRank]:
+def _from_stacks(modules: Mapping[str, Parts], config: PeftConfig, base: Base) -> dict[str, LoRAUpdate]:
     """From stacked parameters: each half of a gate_up_proj has the same A, and its own rows of B."""
     updates = {}
     for module, parts in modules.items():
@@ -95,7 +95,7 @@ def _from_stacks(modules: Mapping[str, Parts], config: PeftConfig, base: Base) -
         b = b.reshape(b.shape[0], rank, experts).transpose(2, 0, 1)
         names = NAMES[:2] if parameter.endswith(PARAMETERS[0]) else NAMES[2:]
         for name, own in zip(names, mx.split(b, len(names), axis=1), strict=True):
-            updates[_here(match["experts"], name, base)] = LowRank(a, mx.contiguous(own), scale)
+            updates[_here(match["experts"], name, base)] = LoRAUpdate(a, mx.contiguous(own), scale)
     return updates
 
 
@@ -139,7 +139,7 @@ def _stacked(arrays: list[mx.array], path: str, config: PeftConfig) -> mx.array:
     return mx.stack(arrays)
 
 
-def stacked_experts(updates: Mapping[str, LowRank], where: object) -> dict[str, dict[str, LowRank]]:
+def stacked_experts(updates: Mapping[str, LoRAUpdate], where: object) -> dict[str, dict[str, LoRAUpdate]]:
     """By the path of each stack of experts, the updates of its parameters as PEFT has them, A and B as its matrices.
 
     A gate and an up projection with an A of their own become one update of twice the rank, whose B is zero where one's
@@ -148,14 +148,14 @@ def stacked_experts(updates: Mapping[str, LowRank], where: object) -> dict[str, 
     Raises:
         ConversionError: when a gate has an update without the up projection, or with another scale.
     """
-    stacks: dict[str, dict[str, LowRank]] = {}
+    stacks: dict[str, dict[str, LoRAUpdate]] = {}
     for path, update in updates.items():
         block, _, name = path.rpartition(".switch_mlp.")
         stacks.setdefault(block, {})[name] = update
     return {f"{block}.experts": _parameters(block, own, where) for block, own in stacks.items()}
 
 
-def _parameters(block: str, updates: dict[str, LowRank], where: object) -> dict[str, LowRank]:
+def _parameters(block: str, updates: dict[str, LoRAUpdate], where: object) -> dict[str, LoRAUpdate]:
     gate, up = updates.get("gate_proj"), updates.get("up_proj")
     if (gate is None) != (up is None) or (gate and up and gate.scale != up.scale):
         raise ConversionError(
@@ -169,19 +169,19 @@ def _parameters(block: str, updates: dict[str, LowRank], where: object) -> dict[
     return {name: _flat(update) for name, update in found.items()}
 
 
-def _joined(gate: LowRank, up: LowRank) -> LowRank:
+def _joined(gate: LoRAUpdate, up: LoRAUpdate) -> LoRAUpdate:
     """One update of the gate's rows and the up projection's, A (experts, rank, inputs), B (experts, outputs, rank)."""
     if gate.a.shape == up.a.shape and mx.array_equal(gate.a, up.a).item():
-        return LowRank(gate.a, mx.concatenate([gate.b, up.b], axis=1), gate.scale)
+        return LoRAUpdate(gate.a, mx.concatenate([gate.b, up.b], axis=1), gate.scale)
     above = mx.zeros((*gate.b.shape[:2], up.b.shape[2]), gate.b.dtype)
     below = mx.zeros((*up.b.shape[:2], gate.b.shape[2]), up.b.dtype)
     rows = [mx.concatenate([gate.b, above], axis=2), mx.concatenate([below, up.b], axis=2)]
-    return LowRank(mx.concatenate([gate.a, up.a], axis=1), mx.concatenate(rows, axis=1), gate.scale)
+    return LoRAUpdate(mx.concatenate([gate.a, up.a], axis=1), mx.concatenate(rows, axis=1), gate.scale)
 
 
-def _flat(update: LowRank) -> LowRank:
+def _flat(update: LoRAUpdate) -> LoRAUpdate:
     """The matrices that PEFT stores, as ours are: a (inputs, experts x rank), b (rank x experts, outputs)."""
     experts, rank, _ = update.a.shape
     a = update.a.reshape(experts * rank, -1).T
     b = update.b.transpose(2, 0, 1).reshape(rank * experts, -1)
-    return LowRank(a, b, update.scale)
+    return LoRAUpdate(a, b, update.scale)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from dualtune_mlx.adapters import Adapter, AdapterConfig, LowRank, Rows, Saved
+from dualtune_mlx.adapters import Adapter, AdapterConfig, LoRAUpdate, SavedModule, TrainedTokenRows
 from dualtune_mlx.adapters.config import AT_TOKENS, POINTS
 from dualtune_mlx.adapters.whole import Whole
 from dualtune_mlx.conversion.peft.base import Base, check_base
@@ -83,7 +83,7 @@ def read_peft(source: str, base: Base | None = None, progress: Progress = lambda
     return adapter
 
 
-def _low_rank(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, LowRank]:
+def _low_rank(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, LoRAUpdate]:
     """The updates of linear layers and embeddings by mlx-lm's path."""
     updates = {}
     for module, parts in modules.items():
@@ -116,7 +116,7 @@ def _low_rank(modules: Mapping[str, Parts], config: PeftConfig, base: Base | Non
                 expected="a lora_magnitude_vector for each layer with use_dora, and only then",
             )
         ours = {part: mx.contiguous(tensor.T) for part, tensor in parts.tensors.items()}
-        updates[mlx_path(module, base.modules if base else None)] = LowRank.of(ours, config.scale_of(name, rank))
+        updates[mlx_path(module, base.modules if base else None)] = LoRAUpdate.of(ours, config.scale_of(name, rank))
     return updates
 
 
@@ -126,9 +126,9 @@ def _whole(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) 
     for module, parts in modules.items():
         path = mlx_path(module, base.modules if base else None)
         if "rows" in parts.tensors:
-            whole[path] = Rows(mx.array(_row_ids(module, parts, config), mx.int32), parts.tensors["rows"])
+            whole[path] = TrainedTokenRows(mx.array(_row_ids(module, parts, config), mx.int32), parts.tensors["rows"])
         elif not parts.low_rank:
-            whole[path] = Saved(parts.tensors)
+            whole[path] = SavedModule(parts.tensors)
     rows = [module for module, parts in modules.items() if "rows" in parts.tensors]
     saved = [module for module, parts in modules.items() if "weight" in parts.tensors]
     missing = [name for name in config.saved if not any(module.endswith(name) for module in saved)]
@@ -187,7 +187,7 @@ def _is_copy(module: str, parts: Parts, base: Base | None) -> bool:
 
 
 def _check_together(
-    layers: Mapping[str, LowRank],
+    layers: Mapping[str, LoRAUpdate],
     whole: Mapping[str, Whole],
     config: PeftConfig,
     others: Mapping[str, Parts],
@@ -213,7 +213,7 @@ def _check_together(
         )
 
 
-def _check_finite(updates: Mapping[str, LowRank | Whole], config: PeftConfig, progress: Progress) -> None:
+def _check_finite(updates: Mapping[str, LoRAUpdate | Whole], config: PeftConfig, progress: Progress) -> None:
     bad = []
     for done, (path, update) in enumerate(updates.items(), 1):
         bad += [f"{path} ({part})" for part, array in update.parts.items() if not mx.isfinite(array).all().item()]
@@ -240,7 +240,7 @@ def _check_head(adapter: Adapter, config: PeftConfig, base: Base) -> None:
 
 
 def _configuration(
-    layers: Mapping[str, LowRank],
+    layers: Mapping[str, LoRAUpdate],
     whole: Mapping[str, Whole],
     config: PeftConfig,
     base: Base | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from dualtune_mlx.adapters import LowRank
+from dualtune_mlx.adapters import LoRAUpdate
 from dualtune_mlx.adapters.bank import place_of
 from dualtune_mlx.adapters.config import slice_of
 
@@ -13,7 +13,7 @@ DECODER = re.compile(r"(?:language_model\.)?model\.layers\.\d+\..+")
 
 
 def coverage(
-    layers: Mapping[str, LowRank], num_layers: int | None
+    layers: Mapping[str, LoRAUpdate], num_layers: int | None
 ) -> tuple[tuple[int, int | None], tuple[str, ...], int, float] | None:
     """(layers, keys, rank, scale) as an adapter's configuration has them, or None where that does not say it all.
 

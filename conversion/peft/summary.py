@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from dualtune_mlx.adapters import Adapter, LowRank, Rows
+from dualtune_mlx.adapters import Adapter, LoRAUpdate, TrainedTokenRows
 
 
 def plan(adapter: Adapter) -> list[dict[str, Any]]:
@@ -13,8 +13,8 @@ def plan(adapter: Adapter) -> list[dict[str, Any]]:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for path, update in sorted(adapter.updates.items()):
         name = re.sub(r"\.layers\.\d+\.", ".layers.*.", path)
-        kind, rank, scale = "rows" if isinstance(update, Rows) else "weights", None, None
-        if isinstance(update, LowRank):
+        kind, rank, scale = "rows" if isinstance(update, TrainedTokenRows) else "weights", None, None
+        if isinstance(update, LoRAUpdate):
             kind, rank, scale = adapter.config.kind, update.rank, update.scale
         row = rows.setdefault(
             (name, kind, rank, scale),

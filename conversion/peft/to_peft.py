@@ -16,7 +16,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from dualtune_mlx.adapters import Adapter, LowRank, Rows
+from dualtune_mlx.adapters import Adapter, LoRAUpdate, TrainedTokenRows
 from dualtune_mlx.adapters.config import AT_TOKENS
 from dualtune_mlx.conversion.peft.base import Base
 from dualtune_mlx.conversion.peft.config import CONFIG, FIELDS
@@ -40,7 +40,7 @@ class Update:
     and the tensors', ``parameter`` the name of its parameter."""
 
     module: str
-    update: LowRank
+    update: LoRAUpdate
     rank: int
     parameter: str = ""
     inner: str = ""
@@ -215,14 +215,16 @@ def _whole_number(value: float) -> float:
 
 
 def _whole_fields(adapter: Adapter) -> dict[str, Any]:
-    rows = {peft_path(path): own.ids.tolist() for path, own in adapter.whole.items() if isinstance(own, Rows)}
-    saved = [peft_path(path) for path, own in adapter.whole.items() if not isinstance(own, Rows)]
+    rows = {
+        peft_path(path): own.ids.tolist() for path, own in adapter.whole.items() if isinstance(own, TrainedTokenRows)
+    }
+    saved = [peft_path(path) for path, own in adapter.whole.items() if not isinstance(own, TrainedTokenRows)]
     return {"trainable_token_indices": rows or None, "modules_to_save": saved or None}
 
 
 def _whole_tensors(adapter: Adapter) -> Iterator[tuple[str, mx.array]]:
     for path, own in adapter.whole.items():
-        if isinstance(own, Rows):
+        if isinstance(own, TrainedTokenRows):
             yield f"{PREFIX}{peft_path(path)}.token_adapter.trainable_tokens_delta", own.rows
         else:
             yield from ((f"{PREFIX}{peft_path(path)}.{name}", array) for name, array in own.parts.items())

@@ -5,11 +5,11 @@ from dualtune_mlx.adapters.bank import AdapterBank
 from dualtune_mlx.adapters.config import AdapterConfig
 from dualtune_mlx.adapters.fusion import FusionCache
 from dualtune_mlx.adapters.invocation import invocation_start
-from dualtune_mlx.adapters.low_rank import LowRank, LowRankLinear
+from dualtune_mlx.adapters.lora import LoRALinear, LoRAUpdate
 from dualtune_mlx.adapters.measures import LogitError
 from dualtune_mlx.adapters.policies import POLICIES, TYPES
 from dualtune_mlx.adapters.targets import LAYERS, LAYERS_FORM, layer_range, matching
-from dualtune_mlx.adapters.whole import Rows, Saved
+from dualtune_mlx.adapters.whole import SavedModule, TrainedTokenRows
 
 __all__ = [
     "LAYERS",
@@ -20,11 +20,11 @@ __all__ = [
     "AdapterBank",
     "AdapterConfig",
     "FusionCache",
+    "LoRALinear",
+    "LoRAUpdate",
     "LogitError",
-    "LowRank",
-    "LowRankLinear",
-    "Rows",
-    "Saved",
+    "SavedModule",
+    "TrainedTokenRows",
     "invocation_start",
     "layer_range",
     "matching",

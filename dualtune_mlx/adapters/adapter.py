@@ -19,7 +19,7 @@ import mlx.core as mx
 from safetensors import SafetensorError, safe_open
 
 from dualtune_mlx.adapters.config import PARTS, AdapterConfig
-from dualtune_mlx.adapters.low_rank import LowRank
+from dualtune_mlx.adapters.lora import LoRAUpdate
 from dualtune_mlx.adapters.whole import Whole, whole_of
 from dualtune_mlx.errors import AdapterError
 from dualtune_mlx.files import new_folder
@@ -39,16 +39,16 @@ class Adapter:
     """
 
     config: AdapterConfig
-    layers: Mapping[str, LowRank]
-    content: str
+    layers: Mapping[str, LoRAUpdate]
+    content_hash: str
     whole: Mapping[str, Whole] = field(default_factory=dict)
 
     @classmethod
     def from_layers(
-        cls, config: AdapterConfig, layers: Mapping[str, LowRank], whole: Mapping[str, Whole] | None = None
+        cls, config: AdapterConfig, layers: Mapping[str, LoRAUpdate], whole: Mapping[str, Whole] | None = None
     ) -> Adapter:
         digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
-        updates: dict[str, LowRank | Whole] = {**layers, **(whole or {})}
+        updates: dict[str, LoRAUpdate | Whole] = {**layers, **(whole or {})}
         for name in sorted(updates):
             for array in updates[name].parts.values():
                 digest.update(f"{name}{array.shape}{array.dtype}".encode())
@@ -56,7 +56,7 @@ class Adapter:
         return cls(config, dict(layers), digest.hexdigest(), dict(whole or {}))
 
     @property
-    def updates(self) -> dict[str, LowRank | Whole]:
+    def updates(self) -> dict[str, LoRAUpdate | Whole]:
         """All that it changes, by path."""
         return {**self.layers, **self.whole}
 
@@ -131,7 +131,7 @@ def _whole(name: str, tensors: dict[str, mx.array], where: Path) -> Whole:
 
 def _updates(
     tensors: Mapping[str, mx.array], config: AdapterConfig, where: Path, may_be_empty: bool
-) -> dict[str, LowRank]:
+) -> dict[str, LoRAUpdate]:
     """Every layer's update, once its tensors are complete, of the right number of dimensions and finite."""
     suffixes = {part: SUFFIXES[part] for part in PARTS[config.kind]}
     matrices = (2, 3) if config.listed else (2,)
@@ -156,7 +156,7 @@ def _updates(
             expected="finite matrices lora_a and lora_b (a stack of them for experts), finite vectors m",
         )
     return {
-        name: LowRank.of(
+        name: LoRAUpdate.of(
             {part: tensors[f"{name}.{suffix}"] for part, suffix in suffixes.items()}, config.scale_of(name)
         )
         for name in names

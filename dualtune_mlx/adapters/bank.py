@@ -18,10 +18,10 @@ from mlx.utils import tree_unflatten
 
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.config import PARTS, AdapterConfig, slice_of
-from dualtune_mlx.adapters.low_rank import Held, Linear, LowRank, LowRankLinear, Update, row_norms, shape_of
+from dualtune_mlx.adapters.lora import Held, Linear, LoRALinear, LoRAUpdate, Update, row_norms, shape_of
 from dualtune_mlx.adapters.slots import AnySlot, inside, shapes_for, slot_for
 from dualtune_mlx.adapters.targets import layer_range, matching
-from dualtune_mlx.adapters.whole import Rows, Whole
+from dualtune_mlx.adapters.whole import TrainedTokenRows, Whole
 from dualtune_mlx.errors import AdapterError
 
 WRAPPED = "language_model."
@@ -55,11 +55,11 @@ class AdapterBank:
         """
         if not isinstance(adapter, Adapter):
             adapter = Adapter.load(adapter)
-        if adapter.content not in self._resident:
+        if adapter.content_hash not in self._resident:
             self.check(adapter)
             self._open(adapter)
-            self._resident[adapter.content] = self._with_norms(adapter)
-        return self._resident[adapter.content]
+            self._resident[adapter.content_hash] = self._with_norms(adapter)
+        return self._resident[adapter.content_hash]
 
     def activate(self, adapter: Adapter | None) -> None:
         """Make one adapter act on every following forward pass, or none.
@@ -67,31 +67,31 @@ class AdapterBank:
         Raises:
             AdapterError: when it is not resident.
         """
-        resident = None if adapter is None else self.held(adapter)
+        resident = None if adapter is None else self.require_resident(adapter)
         if resident is self.active:
             return
         self.active = resident
         self._fill()
         self.switches += 1
 
-    def held(self, adapter: Adapter) -> Adapter:
+    def require_resident(self, adapter: Adapter) -> Adapter:
         """The resident adapter of that content.
 
         Raises:
             AdapterError: when there is none.
         """
-        if adapter.content not in self._resident:
+        if adapter.content_hash not in self._resident:
             raise AdapterError(
-                "the adapter is not in this bank", got=adapter.content[:12], fix="bank.load(adapter) first"
+                "the adapter is not in this bank", got=adapter.content_hash[:12], fix="bank.load(adapter) first"
             )
-        return self._resident[adapter.content]
+        return self._resident[adapter.content_hash]
 
     def unload(self, adapter: Adapter) -> None:
         """Forget an adapter; where it is active, none is afterwards."""
-        if self.active is not None and self.active.content == adapter.content:
+        if self.active is not None and self.active.content_hash == adapter.content_hash:
             self.activate(None)
-        self._resident.pop(adapter.content, None)
-        self._fused.pop(adapter.content, None)
+        self._resident.pop(adapter.content_hash, None)
+        self._fused.pop(adapter.content_hash, None)
 
     def clear(self) -> None:
         """Activate none and forget all."""
@@ -114,14 +114,14 @@ class AdapterBank:
         Raises:
             AdapterError: when the adapter is not resident.
         """
-        self._fused[self.held(adapter).content] = layers
-        if self.active is self.held(adapter):
+        self._fused[self.require_resident(adapter).content_hash] = layers
+        if self.active is self.require_resident(adapter):
             self._fill()
 
     def drop_fused(self, adapter: Adapter) -> None:
         """Let an adapter act by its low-rank updates again, and release its whole weights."""
-        dropped = self._fused.pop(adapter.content, None)
-        if dropped is not None and self.active is self.held(adapter):
+        dropped = self._fused.pop(adapter.content_hash, None)
+        if dropped is not None and self.active is self.require_resident(adapter):
             self._fill()
 
     def only_linear(self, adapter: Adapter) -> bool:
@@ -129,7 +129,7 @@ class AdapterBank:
         return not adapter.whole and adapter.layers.keys() <= self.slots.keys()
 
     @contextmanager
-    def placed(self, layers: Mapping[str, Held]) -> Iterator[None]:
+    def overriding(self, layers: Mapping[str, Held]) -> Iterator[None]:
         """For the time of the block, use these updates (traced arrays in training, for example)."""
         self._placed.append(layers)
         self._fill()
@@ -170,13 +170,13 @@ class AdapterBank:
         }
         return Adapter.from_layers(config, updates)
 
-    def _fresh(self, name: str, config: AdapterConfig, key: mx.array) -> LowRank:
+    def _fresh(self, name: str, config: AdapterConfig, key: mx.array) -> LoRAUpdate:
         linear = self.slots[name].linear
         shapes = _shapes(linear, config)
         bound = shapes["a"][0] ** -0.5
         a = mx.random.uniform(-bound, bound, shapes["a"], key=key)
         magnitude = row_norms(linear) if config.kind == "dora" else None
-        return LowRank(a, mx.zeros(shapes["b"]), config.scale, magnitude)
+        return LoRAUpdate(a, mx.zeros(shapes["b"]), config.scale, magnitude)
 
     def _with_norms(self, adapter: Adapter) -> Adapter:
         """DoRA's norms, once for all passes; they need every layer's whole weight."""
@@ -195,7 +195,7 @@ class AdapterBank:
         if self._placed:
             layers = self._placed[-1]
         elif self.active is not None:
-            layers = self._fused.get(self.active.content, self.active.updates)
+            layers = self._fused.get(self.active.content_hash, self.active.updates)
         slots: dict[str, AnySlot] = {**self.slots, **self.others}
         for name, slot in slots.items():
             slot.update_slot = layers.get(name)
@@ -228,7 +228,7 @@ class AdapterBank:
                 bad.append(f"{name}: not in the layers and keys of the adapter's configuration")
             elif shapes != (expected := _expected(inside(modules[name]), update, adapter.config)):
                 bad.append(f"{name}: {_text(shapes)} instead of {_text(expected)}")
-            elif isinstance(update, Rows) and not _has_rows(inside(modules[name]), update):
+            elif isinstance(update, TrainedTokenRows) and not _has_rows(inside(modules[name]), update):
                 bad.append(f"{name}: rows that it has not among {update.ids.tolist()}")
         bad += [f"{name}: missing" for name in covered if name not in adapter.layers]
         bad += [f"{name}: changed in two ways" for name in adapter.layers.keys() & adapter.whole.keys()]
@@ -254,14 +254,14 @@ def place_of(name: str) -> tuple[int, str]:
     return int(layer), key
 
 
-def _expected(module: nn.Module, update: LowRank | Whole, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
+def _expected(module: nn.Module, update: LoRAUpdate | Whole, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
     """The shapes that an update's parts must have; none where its kind does not go with the module's."""
     if config.listed or not isinstance(module, Linear):
         return shapes_for(module, update) or {}
     return _shapes(module, config)
 
 
-def _has_rows(module: nn.Module, update: Rows) -> bool:
+def _has_rows(module: nn.Module, update: TrainedTokenRows) -> bool:
     return bool(((update.ids >= 0) & (update.ids < module.weight.shape[0])).all().item())
 
 
@@ -276,16 +276,14 @@ def _text(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{part} {shape}" for part, shape in shapes.items()) or "nothing: no such update fits it"
 
 
-def _wrap(model: nn.Module) -> dict[str, LowRankLinear]:
+def _wrap(model: nn.Module) -> dict[str, LoRALinear]:
     """The model's slots by layer path; a model that is wrapped already keeps its slots."""
     layers = dict(model.named_modules())
     layers = {name: layer for name, layer in layers.items() if name.removeprefix(WRAPPED).startswith("model.layers.")}
-    slots = {name: module for name, module in layers.items() if isinstance(module, LowRankLinear)}
+    slots = {name: module for name, module in layers.items() if isinstance(module, LoRALinear)}
     inner = {f"{name}.linear" for name in slots}
     plain = {
-        name: LowRankLinear(module)
-        for name, module in layers.items()
-        if name not in inner and isinstance(module, Linear)
+        name: LoRALinear(module) for name, module in layers.items() if name not in inner and isinstance(module, Linear)
     }
     if plain:
         model.update_modules(tree_unflatten(list(plain.items())))

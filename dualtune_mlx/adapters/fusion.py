@@ -17,9 +17,9 @@ import mlx.nn as nn
 
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.bank import AdapterBank
-from dualtune_mlx.adapters.low_rank import Fused, Linear, LowRank, Requantized, Update
+from dualtune_mlx.adapters.lora import Fused, Linear, LoRAUpdate, Requantized, Update
 from dualtune_mlx.adapters.measures import LogitError, logit_error, measured_break_even
-from dualtune_mlx.adapters.policies import POLICIES, TYPES, Account
+from dualtune_mlx.adapters.policies import POLICIES, TYPES, FusionStats
 from dualtune_mlx.errors import AdapterError, UsageError
 
 NOT_ONLY_LINEAR = "it changes more than the decoder layers' linear layers"
@@ -64,7 +64,7 @@ class FusionCache:
         self.hits = self.fusions = self.evictions = 0
         self._measure = measure
         self._break_even: float | None = None
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, FusionStats] = {}
         self._pinned: set[str] = set()
         self._clock = count(1)
         self._stream = mx.new_thread_local_stream(mx.default_device())
@@ -85,10 +85,10 @@ class FusionCache:
         self.bank.activate(adapter)
         if adapter is None:
             return
-        adapter = self.bank.held(adapter)
+        adapter = self.bank.require_resident(adapter)
         account = self._account(adapter)
         account.tokens += tokens
-        if adapter.content in self.bank.fused:
+        if adapter.content_hash in self.bank.fused:
             self.hits += 1
         elif self._pays(adapter):
             self._fuse(adapter)
@@ -97,15 +97,15 @@ class FusionCache:
 
     def ran(self, adapter: Adapter, tokens: int) -> None:
         """Count tokens that were run under an adapter."""
-        self._account(self.bank.held(adapter)).tokens += tokens
+        self._account(self.bank.require_resident(adapter)).tokens += tokens
 
     def prepare(self, adapter: Adapter) -> None:
         """Begin to fuse an adapter ahead of need if the policy would fuse it; what acts keeps its weights.
 
         This does not wait, but for the one measurement of ``auto``.
         """
-        adapter = self.bank.held(adapter)
-        if adapter.content not in self.bank.fused and self._pays(adapter):
+        adapter = self.bank.require_resident(adapter)
+        if adapter.content_hash not in self.bank.fused and self._pays(adapter):
             # On the stream of the forward passes, those that follow would have to wait.
             with mx.stream(self._stream):
                 self._fuse(adapter)
@@ -117,11 +117,11 @@ class FusionCache:
         Raises:
             AdapterError: when it cannot be fused, or the pinned ones together exceed the budget.
         """
-        adapter = self.bank.held(adapter)
-        account, fused = self._account(adapter), self.bank.fused.get(adapter.content)
+        adapter = self.bank.require_resident(adapter)
+        account, fused = self._account(adapter), self.bank.fused.get(adapter.content_hash)
         if fused is None and account.refusal:
             raise AdapterError("an adapter cannot be pinned", got=account.refusal, fix="change the cache's options")
-        others = (a.content for a in self._fused() if a.content in self._pinned and a is not adapter)
+        others = (a.content_hash for a in self._fused() if a.content_hash in self._pinned and a is not adapter)
         needed = sum(_bytes(self.bank.fused[content]) for content in others)
         needed += account.size if fused is None else _bytes(fused)
         if needed > self.budget:
@@ -135,16 +135,16 @@ class FusionCache:
             # All but the pinned ones and the active one were not enough; the active one goes on low-rank.
             self._evict(*(other for other in self._fused() if other is self.bank.active))
             self._fuse(adapter)
-        self._pinned.add(adapter.content)
+        self._pinned.add(adapter.content_hash)
 
     def unpin(self, adapter: Adapter) -> None:
         """Let an adapter be evicted like any other."""
-        self._pinned.discard(adapter.content)
+        self._pinned.discard(adapter.content_hash)
 
     def resize(self, budget: int) -> None:
         """Change the budget, and release what is over it, pinned adapters last; low-rank adapters are counted anew."""
         self.budget = budget
-        for adapter in sorted(self._fused(), key=lambda a: (a.content in self._pinned, self._account(a).last)):
+        for adapter in sorted(self._fused(), key=lambda a: (a.content_hash in self._pinned, self._account(a).last)):
             if self.nbytes > budget:
                 self.unpin(adapter)
                 self._evict(adapter)
@@ -154,8 +154,8 @@ class FusionCache:
     def forget(self, adapter: Adapter) -> None:
         """Release an adapter's fused weights and what is known of its use; where it is active it acts on, low-rank."""
         self.bank.drop_fused(adapter)
-        self._pinned.discard(adapter.content)
-        self._accounts.pop(adapter.content, None)
+        self._pinned.discard(adapter.content_hash)
+        self._accounts.pop(adapter.content_hash, None)
 
     def clear(self) -> None:
         """Forget all."""
@@ -176,7 +176,7 @@ class FusionCache:
         Raises:
             AdapterError: when a layer is not quantised, or there is no room.
         """
-        adapter = self.bank.held(adapter)
+        adapter = self.bank.require_resident(adapter)
         if not self.bank.only_linear(adapter):
             raise AdapterError("an adapter cannot be fused", got=NOT_ONLY_LINEAR, fix="let it act low-rank")
         linears = {name: self.bank.slots[name].linear for name in adapter.layers}
@@ -193,7 +193,7 @@ class FusionCache:
                 expected=f"at most {self.budget}, with the pinned and the active adapter",
                 fix="raise the budget, or unpin another adapter",
             )
-        return logit_error(self.bank, adapter, self.bank.fused[adapter.content], prompts)
+        return logit_error(self.bank, adapter, self.bank.fused[adapter.content_hash], prompts)
 
     def _pays(self, adapter: Adapter) -> bool:
         account = self._account(adapter)
@@ -207,7 +207,7 @@ class FusionCache:
     def _fuse(self, adapter: Adapter) -> bool:
         return self._keep(adapter, self._account(adapter).size, partial(Fused.of, dtype=self.dtype))
 
-    def _keep(self, adapter: Adapter, size: int, make: Callable[[Linear, LowRank], Fused | Requantized]) -> bool:
+    def _keep(self, adapter: Adapter, size: int, make: Callable[[Linear, LoRAUpdate], Fused | Requantized]) -> bool:
         """Begin to compute fused weights of so many bytes, and keep them; whether there was room."""
         if not self._make_room(size):
             return False
@@ -222,34 +222,34 @@ class FusionCache:
 
     def _make_room(self, size: int) -> bool:
         """Evict the least recently used until ``size`` bytes are free; nothing where all that may go is not enough."""
-        loose = [a for a in self._fused() if a.content not in self._pinned and a is not self.bank.active]
+        loose = [a for a in self._fused() if a.content_hash not in self._pinned and a is not self.bank.active]
         loose.sort(key=lambda adapter: self._account(adapter).last)
         left = self.nbytes
         for needed in range(len(loose) + 1):
             if left + size <= self.budget:
                 self._evict(*loose[:needed])
                 return True
-            left -= sum(_bytes(self.bank.fused[adapter.content]) for adapter in loose[needed : needed + 1])
+            left -= sum(_bytes(self.bank.fused[adapter.content_hash]) for adapter in loose[needed : needed + 1])
         return False
 
     def _evict(self, *adapters: Adapter) -> None:
         for adapter in adapters:
             self.bank.drop_fused(adapter)
             # What it was used before has paid for the weights that are gone.
-            self._accounts.pop(adapter.content, None)
+            self._accounts.pop(adapter.content_hash, None)
             self.evictions += 1
 
     def _fused(self) -> list[Adapter]:
-        return [adapter for adapter in self.bank.resident if adapter.content in self.bank.fused]
+        return [adapter for adapter in self.bank.resident if adapter.content_hash in self.bank.fused]
 
-    def _account(self, adapter: Adapter) -> Account:
-        if adapter.content not in self._accounts:
+    def _account(self, adapter: Adapter) -> FusionStats:
+        if adapter.content_hash not in self._accounts:
             linears = [self.bank.slots[name].linear for name in adapter.layers if name in self.bank.slots]
-            account = Account.opened(linears, self.policy, self.budget, self.dtype)
+            account = FusionStats.opened(linears, self.policy, self.budget, self.dtype)
             if not self.bank.only_linear(adapter):
                 account.refusal = NOT_ONLY_LINEAR
-            self._accounts[adapter.content] = account
-        return self._accounts[adapter.content]
+            self._accounts[adapter.content_hash] = account
+        return self._accounts[adapter.content_hash]
 
 
 def _bytes(layers: Mapping[str, Update]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.bank import AdapterBank, place_of
-from dualtune_mlx.adapters.low_rank import Fused, Update, shape_of, type_of
+from dualtune_mlx.adapters.lora import Fused, Update, shape_of, type_of
 
 REPEATS = 10
 """How often each part of the break-even is timed; the shortest time counts."""
@@ -44,7 +44,7 @@ def measured_break_even(bank: AdapterBank, adapter: Adapter, dtype: mx.Dtype | N
         return {name: Fused.of(slots[name].linear, update, dtype) for name, update in updates.items()}
 
     def decode(layers: Mapping[str, Update]) -> float:
-        with bank.placed(layers):
+        with bank.overriding(layers):
             return _seconds(lambda: [slot(inputs[name]) for name, slot in slots.items()])
 
     fused = fuse()
@@ -68,7 +68,7 @@ def logit_error(
 
 
 def _logits(bank: AdapterBank, updates: Mapping[str, Update], prompt: Sequence[int]) -> np.ndarray:
-    with bank.placed(updates):
+    with bank.overriding(updates):
         logits: mx.array = bank.model(mx.array([list(prompt)]))
     return np.array(logits.astype(mx.float32)).astype(np.float64)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from dualtune_mlx.adapters.low_rank import Linear, shape_of
+from dualtune_mlx.adapters.lora import Linear, shape_of
 
 HOT = 3
 """Uses after which ``hot`` fuses."""
@@ -17,7 +17,7 @@ TYPES = {"bfloat16": mx.bfloat16, "float16": mx.float16, "float32": mx.float32}
 
 
 @dataclass
-class Account:
+class FusionStats:
     """What is known of an adapter since it was last evicted.
 
     ``size``: bytes of its fused weights; ``refusal``: why it cannot be fused, if so; ``uses``: activations so far;
@@ -31,7 +31,7 @@ class Account:
     last: int = 0
 
     @classmethod
-    def opened(cls, linears: Sequence[Linear], policy: str, budget: int, dtype: mx.Dtype | None) -> Account:
+    def opened(cls, linears: Sequence[Linear], policy: str, budget: int, dtype: mx.Dtype | None) -> FusionStats:
         """A new one, of an adapter of these layers, in a cache with these options."""
         if policy == "off":
             return cls(0, "the policy is off")
@@ -42,7 +42,7 @@ class Account:
         return cls(size, f"{size} bytes, more than the budget of {budget}" if size > budget else None)
 
 
-POLICIES: Mapping[str, Callable[[Account, Callable[[], float]], bool]] = {
+POLICIES: Mapping[str, Callable[[FusionStats, Callable[[], float]], bool]] = {
     "off": lambda account, break_even: False,
     "always": lambda account, break_even: True,
     "hot": lambda account, break_even: account.uses >= HOT,

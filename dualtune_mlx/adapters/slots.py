@@ -8,8 +8,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
-from dualtune_mlx.adapters.low_rank import Linear, LowRank, LowRankLinear, Update, shape_of
-from dualtune_mlx.adapters.whole import Embedding, Rows, Saved, Whole
+from dualtune_mlx.adapters.lora import Linear, LoRALinear, LoRAUpdate, Update, shape_of
+from dualtune_mlx.adapters.whole import Embedding, SavedModule, TrainedTokenRows, Whole
 
 Switch = SwitchLinear | QuantizedSwitchLinear
 
@@ -24,12 +24,12 @@ class Slot(nn.Module):
 
     def __call__(self, x: mx.array, *rest: Any, **options: Any) -> mx.array:
         update = self.update_slot
-        if isinstance(update, Saved | Rows):
+        if isinstance(update, SavedModule | TrainedTokenRows):
             return update(x, self.layer, *rest)
         y: mx.array = self.layer(x, *rest, **options)
-        return y + self._change(update, x, *rest, **options).astype(y.dtype) if isinstance(update, LowRank) else y
+        return y + self._change(update, x, *rest, **options).astype(y.dtype) if isinstance(update, LoRAUpdate) else y
 
-    def _change(self, update: LowRank, x: mx.array) -> mx.array:
+    def _change(self, update: LoRAUpdate, x: mx.array) -> mx.array:
         raise NotImplementedError  # AdapterBank lets no low-rank update into such a slot
 
 
@@ -40,26 +40,26 @@ class EmbeddingSlot(Slot):
     all as PEFT has it.
     """
 
-    def _change(self, update: LowRank, x: mx.array) -> mx.array:
+    def _change(self, update: LoRAUpdate, x: mx.array) -> mx.array:
         return update.scale * (update.a[x] @ update.b)
 
     def as_linear(self, x: mx.array) -> mx.array:
         y: mx.array = self.layer.as_linear(x)
-        return self.update_slot.outputs(x, y) if isinstance(self.update_slot, Rows) else y
+        return self.update_slot.outputs(x, y) if isinstance(self.update_slot, TrainedTokenRows) else y
 
 
 class SwitchSlot(Slot):
     """A layer of experts: to each row of x that of its own expert's ``a`` (experts, rank, inputs) and ``b``
     (experts, outputs, rank), as mlx-lm has them."""
 
-    def _change(self, update: LowRank, x: mx.array, *rest: Any, sorted_indices: bool = False) -> mx.array:
+    def _change(self, update: LoRAUpdate, x: mx.array, *rest: Any, sorted_indices: bool = False) -> mx.array:
         (experts,) = rest
         for weight in (update.a, update.b):
             x = mx.gather_mm(x, weight.swapaxes(-1, -2), rhs_indices=experts, sorted_indices=sorted_indices)
         return update.scale * x
 
 
-AnySlot = LowRankLinear | Slot
+AnySlot = LoRALinear | Slot
 
 
 def slot_for(module: nn.Module) -> AnySlot:
@@ -67,7 +67,7 @@ def slot_for(module: nn.Module) -> AnySlot:
     if isinstance(module, AnySlot):
         return module
     if isinstance(module, Linear):
-        return LowRankLinear(module)
+        return LoRALinear(module)
     if isinstance(module, Embedding):
         return EmbeddingSlot(module)
     return SwitchSlot(module) if isinstance(module, Switch) else Slot(module)
@@ -75,19 +75,19 @@ def slot_for(module: nn.Module) -> AnySlot:
 
 def inside(slot: nn.Module) -> nn.Module:
     """The module in a slot, or a module that has none."""
-    if isinstance(slot, LowRankLinear):
+    if isinstance(slot, LoRALinear):
         return slot.linear
     return slot.layer if isinstance(slot, Slot) else slot
 
 
-def shapes_for(module: nn.Module, update: LowRank | Whole) -> dict[str, tuple[int, ...]] | None:
+def shapes_for(module: nn.Module, update: LoRAUpdate | Whole) -> dict[str, tuple[int, ...]] | None:
     """The shapes that an update's parts must have to fit a module, or None where its kind fits none.
 
     A low-rank update may have any rank, and rows any number.
     """
-    if isinstance(update, Saved):
+    if isinstance(update, SavedModule):
         return _own_shapes(module)
-    if isinstance(update, Rows):
+    if isinstance(update, TrainedTokenRows):
         return _row_shapes(module, update.rows.shape[0])
     rank = update.rank
     if isinstance(module, Linear):

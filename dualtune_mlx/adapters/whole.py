@@ -19,7 +19,7 @@ PLAIN: Mapping[type[nn.Module], type[nn.Module]] = {
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedModule:
     """A module's own ``weight``, and ``bias`` where it has one, instead of the base's: PEFT's ``modules_to_save``."""
 
     parts: Mapping[str, mx.array]
@@ -41,7 +41,7 @@ class Saved:
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainedTokenRows:
     """Some rows of a weight (outputs, inputs) or (vocabulary, width): PEFT's ``trainable_token_indices``.
 
     ``ids`` (n,) are the rows' numbers, each once; ``rows`` (n, inputs) stand there instead.
@@ -77,9 +77,9 @@ class Rows:
         return changed
 
 
-Whole = Saved | Rows
+Whole = SavedModule | TrainedTokenRows
 
 
 def whole_of(parts: Mapping[str, mx.array]) -> Whole:
     """What the tensors of a module make: rows, or weights."""
-    return Rows(parts["row_ids"], parts["rows"]) if "rows" in parts else Saved(dict(parts))
+    return TrainedTokenRows(parts["row_ids"], parts["rows"]) if "rows" in parts else SavedModule(dict(parts))

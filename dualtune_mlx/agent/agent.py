@@ -15,20 +15,20 @@ from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualtune_mlx.agent.chat_model import Planner, without_thoughts, worked
+from dualtune_mlx.agent.chat_model import ChatModel, without_thoughts, worked
 from dualtune_mlx.agent.events import (
     AgentEvent,
     Approve,
     Choose,
     Divide,
-    Ended,
+    Effect,
     Execute,
-    Need,
+    RunEnded,
     Speak,
     Spoken,
     SpokenText,
 )
-from dualtune_mlx.agent.limits import Limits, Stop, Watch
+from dualtune_mlx.agent.limits import Budget, Limits, Stop
 from dualtune_mlx.agent.loop import Loop, Steps
 from dualtune_mlx.agent.transcript import Recorder, new_transcript
 from dualtune_mlx.engine.events import Done, Event, Planned
@@ -72,7 +72,7 @@ class Agent:
         ask: Ask = refused,
         *,
         limits: Limits | None = None,
-        planner: Planner | None = None,
+        planner: ChatModel | None = None,
         dry_run: bool = False,
         transcripts: Path | None = None,
     ) -> None:
@@ -80,7 +80,7 @@ class Agent:
         self.limits, self.planner, self.dry_run = limits or Limits(), planner, dry_run
         self.transcripts = transcripts or cache_folder() / "transcripts"
 
-    def run(self, task: Messages) -> Ended:
+    def run(self, task: Messages) -> RunEnded:
         """Do a task: a request as text, or a conversation.
 
         Whatever ends the run, also an error of a tool or a limit, is said in what is returned.
@@ -89,31 +89,31 @@ class Agent:
             UsageError: when the transcript cannot be written, or the engine is closed.
         """
         *_, ended = self.stream(task)
-        assert isinstance(ended, Ended)
+        assert isinstance(ended, RunEnded)
         return ended
 
     def stream(self, task: Messages) -> Generator[AgentEvent, None, None]:
-        """``run``, event by event; the last one is ``Ended``. Close the generator to stop."""
+        """``run``, event by event; the last one is ``RunEnded``. Close the generator to stop."""
         with self._run(task) as run:
             for item in run:
-                if isinstance(item, Need):
+                if isinstance(item, Effect):
                     with run.meeting():
                         yield from self._met(item, run)
                 else:
                     yield item
 
-    async def arun(self, task: Messages) -> Ended:
+    async def arun(self, task: Messages) -> RunEnded:
         """``run``, without blocking the event loop; cancelling the task stops the model, and the call at its server."""
         async with aclosing(self.astream(task)) as events:
             *_, ended = [event async for event in events]
-        assert isinstance(ended, Ended)
+        assert isinstance(ended, RunEnded)
         return ended
 
     async def astream(self, task: Messages) -> AsyncGenerator[AgentEvent, None]:
         """``stream`` for asynchronous code; ``ask`` is called in a thread of its own."""
         with self._run(task) as run:
             for item in run:
-                if isinstance(item, Need):
+                if isinstance(item, Effect):
                     with run.meeting():
                         async with aclosing(self._amet(item, run)) as events:
                             async for event in events:
@@ -123,7 +123,7 @@ class Agent:
 
     @contextmanager
     def _run(self, task: Messages) -> Iterator[Run]:
-        messages, watch, planned = as_messages(task), Watch(self.limits), self.planner is not None
+        messages, watch, planned = as_messages(task), Budget(self.limits), self.planner is not None
         divided = self.dualtune.divides and not planned
         loop = Loop(messages, self.policy, watch, self._visible, self.toolbox.whole, planned, divided, self.dry_run)
         transcript = new_transcript(self.transcripts, messages, self.dualtune, planned)
@@ -133,7 +133,7 @@ class Agent:
     def _visible(self) -> tuple[Tool, ...]:
         return tuple(tool for server in self.toolbox.servers for tool in server.tools)
 
-    def _met(self, need: Need, run: Run) -> Generator[AgentEvent, None, None]:
+    def _met(self, need: Effect, run: Run) -> Generator[AgentEvent, None, None]:
         """Meet a need of the loop, event by event."""
         watch = run.watch
         match need:
@@ -165,7 +165,7 @@ class Agent:
                         watch.check_time()
                 run.met = self._spoken(need, written)
 
-    async def _amet(self, need: Need, run: Run) -> AsyncGenerator[AgentEvent, None]:
+    async def _amet(self, need: Effect, run: Run) -> AsyncGenerator[AgentEvent, None]:
         """``_met`` for asynchronous code."""
         watch = run.watch
         match need:
@@ -202,12 +202,12 @@ class Agent:
         """A plan or a call as the function-calling model writes it, event by event."""
         if isinstance(need, Divide):
             return self.dualtune.planning(need.messages, need.tools)
-        return self.dualtune.stream(need.messages, need.tools, top_k=TOP_K, part=need.part)
+        return self.dualtune.stream(need.messages, need.tools, top_k=TOP_K, subtask=need.subtask)
 
     def _amodelled(self, need: Divide | Choose) -> AsyncGenerator[Event, None]:
         if isinstance(need, Divide):
             return self.dualtune.aplanning(need.messages, need.tools)
-        return self.dualtune.astream(need.messages, need.tools, top_k=TOP_K, part=need.part)
+        return self.dualtune.astream(need.messages, need.tools, top_k=TOP_K, subtask=need.subtask)
 
     def _pieces(self, need: Speak) -> Generator[str, None, None]:
         if self.planner is not None:
@@ -240,7 +240,7 @@ class Run:
     ``met`` takes what a need is met with.
     """
 
-    def __init__(self, steps: Steps, recorder: Recorder, watch: Watch) -> None:
+    def __init__(self, steps: Steps, recorder: Recorder, watch: Budget) -> None:
         self.watch = watch
         self.met: object = None
         self._failure: Exception | None = None
@@ -249,11 +249,11 @@ class Run:
     def __iter__(self) -> Run:
         return self
 
-    def __next__(self) -> AgentEvent | Need:
+    def __next__(self) -> AgentEvent | Effect:
         met, failure = self.met, self._failure
         self.met = self._failure = None
         item = self._steps.throw(failure) if failure else self._steps.send(met)
-        return item if isinstance(item, Need) else self._recorder.seen(item)
+        return item if isinstance(item, Effect) else self._recorder.seen(item)
 
     @contextmanager
     def meeting(self) -> Iterator[None]:
@@ -264,6 +264,6 @@ class Run:
             self._failure = failure
 
 
-def late(watch: Watch, tool: str) -> Stop:
+def late(watch: Budget, tool: str) -> Stop:
     """The time is over while a tool was at work."""
     return watch.out_of_time(f" while {tool!r} ran: the call was cancelled, what it did until then is not known")

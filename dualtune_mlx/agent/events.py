@@ -11,23 +11,23 @@ from dualtune_mlx.tools import Message, Tool, ToolCall
 
 
 @dataclass(frozen=True)
-class Visible:
+class ToolsChanged:
     """The tools that the model sees from here on."""
 
     tools: tuple[Tool, ...]
 
 
 @dataclass(frozen=True)
-class Called:
+class CallProposed:
     """The model has written a call, or chosen ``respond``, for a part of the task ("" for all of it)."""
 
     step: int
     call: ToolCall
-    part: str = ""
+    subtask: str = ""
 
 
 @dataclass(frozen=True)
-class Judged:
+class ApprovalDecided:
     """Whether a call may run, who decided, and why; with a dry run the action is what would have been done."""
 
     action: Literal["run", "ask", "refuse"]
@@ -64,7 +64,7 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnded:
     """How the run ended; nothing comes after it.
 
     ``reason`` is "answered", "dry run", or what stopped it: "steps", "time", "tokens", "repeated" or "failed", which
@@ -85,7 +85,17 @@ class Ended:
 
 
 AgentEvent = (
-    StageBegins | Candidates | ArgumentText | Visible | Planned | Called | Judged | Result | SpokenText | Spoken | Ended
+    StageBegins
+    | Candidates
+    | ArgumentText
+    | ToolsChanged
+    | Planned
+    | CallProposed
+    | ApprovalDecided
+    | Result
+    | SpokenText
+    | Spoken
+    | RunEnded
 )
 
 
@@ -103,7 +113,7 @@ class Choose:
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
-    part: str = ""
+    subtask: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,4 +140,4 @@ class Speak:
     max_tokens: int
 
 
-Need = Divide | Choose | Approve | Execute | Speak
+Effect = Divide | Choose | Approve | Execute | Speak

@@ -42,7 +42,7 @@ class Limits:
                 raise UsageError("a limit is out of range", where=field.name, got=value, expected=f"more than {least}")
 
 
-class Watch:
+class Budget:
     """Counts what a run takes.
 
     Args:

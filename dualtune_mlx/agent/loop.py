@@ -11,20 +11,20 @@ from typing import Any
 
 from dualtune_mlx.agent.events import (
     AgentEvent,
+    ApprovalDecided,
     Approve,
-    Called,
+    CallProposed,
     Choose,
     Divide,
-    Ended,
+    Effect,
     Execute,
-    Judged,
-    Need,
     Result,
+    RunEnded,
     Speak,
     Spoken,
-    Visible,
+    ToolsChanged,
 )
-from dualtune_mlx.agent.limits import History, Stop, Watch
+from dualtune_mlx.agent.limits import Budget, History, Stop
 from dualtune_mlx.engine.events import Planned
 from dualtune_mlx.errors import DualTuneError
 from dualtune_mlx.mcp.approvals import Policy, Question
@@ -32,7 +32,7 @@ from dualtune_mlx.mcp.results import ToolResult
 from dualtune_mlx.tools import Message, Tool, ToolCall, tool_called
 from dualtune_mlx.tools.usage import Usage
 
-Steps = Generator[AgentEvent | Need, Any, None]
+Steps = Generator[AgentEvent | Effect, Any, None]
 DRY = "dry run"
 WOULD = {"run": "it would run", "ask": "you would be asked", "refuse": "it would be refused"}
 
@@ -55,7 +55,7 @@ class Loop:
         self,
         messages: tuple[Message, ...],
         policy: Policy,
-        watch: Watch,
+        watch: Budget,
         visible: Callable[[], tuple[Tool, ...]],
         whole: Callable[[ToolCall], ToolCall],
         planned: bool = False,
@@ -70,31 +70,31 @@ class Loop:
         self._failed = False
 
     def run(self) -> Steps:
-        """The run, to its ``Ended``."""
-        ended = Ended("answered")
+        """The run, to its ``RunEnded``."""
+        ended = RunEnded("answered")
         try:
             answer = yield from self._to_the_answer()
-            ended = Ended("answered", answer=answer)
+            ended = RunEnded("answered", answer=answer)
         except Stop as stop:
-            ended = Ended(stop.reason, stop.message)
+            ended = RunEnded(stop.reason, stop.message)
         except DualTuneError as error:  # of the model's or a planner's: no call is there that it could be told of
-            ended = Ended("failed", str(error))
+            ended = RunEnded("failed", str(error))
         watch = self.watch
-        yield Ended(ended.reason, ended.message, ended.answer, watch.steps, watch.tokens, watch.seconds)
+        yield RunEnded(ended.reason, ended.message, ended.answer, watch.steps, watch.tokens, watch.seconds)
 
-    def _to_the_answer(self) -> Generator[AgentEvent | Need, Any, str]:
+    def _to_the_answer(self) -> Generator[AgentEvent | Effect, Any, str]:
         yield from self._look()
         if self._planned:
             plan = yield from self._speak("plan")
             self.messages += (Message("assistant", plan),)
-        for part in (yield from self._parts()):
-            yield from self._do(part)
+        for subtask in (yield from self._parts()):
+            yield from self._do(subtask)
             if self._failed:  # what follows may need what could not be done
                 break
         self.watch.check()
         return (yield from self._speak("answer"))
 
-    def _parts(self) -> Generator[AgentEvent | Need, Any, tuple[str, ...]]:
+    def _parts(self) -> Generator[AgentEvent | Effect, Any, tuple[str, ...]]:
         """What is to be done one after the other; "" is the whole task."""
         if not self._divided:
             return ("",)
@@ -102,15 +102,15 @@ class Loop:
         planned: Planned = yield Divide(self.messages, self._tools)
         self._count(planned.usage)
         yield planned
-        return planned.parts or ("",)
+        return planned.subtasks or ("",)
 
-    def _do(self, part: str) -> Generator[AgentEvent | Need, Any, None]:
+    def _do(self, subtask: str) -> Generator[AgentEvent | Effect, Any, None]:
         """Calls for a part of the task, until the model chooses ``respond``."""
         while True:
             self.watch.check()
-            chosen: ToolCall = yield Choose(self.messages, self._tools, part)
+            chosen: ToolCall = yield Choose(self.messages, self._tools, subtask)
             self._count(chosen.usage)
-            yield Called(self.watch.steps + 1, chosen, part)
+            yield CallProposed(self.watch.steps + 1, chosen, subtask)
             if chosen.is_respond:
                 return
             self.watch.check_steps()
@@ -119,7 +119,7 @@ class Loop:
             self.watch.steps += 1
             result = yield from self._made(call)
             yield result
-            self.messages += (Message("assistant", tool_calls=(call,), part=part), Message("tool", result.text))
+            self.messages += (Message("assistant", tool_calls=(call,), subtask=subtask), Message("tool", result.text))
             if result.is_error and self._failed:
                 raise Stop(
                     "failed", f"two calls in a row failed; the last, {call.server}/{call.name}: {result.details}"
@@ -134,14 +134,14 @@ class Loop:
         tools = self._visible()
         if tools != self._tools:
             self._tools = tools
-            yield Visible(tools)
+            yield ToolsChanged(tools)
 
-    def _speak(self, purpose: Any) -> Generator[AgentEvent | Need, Any, str]:
+    def _speak(self, purpose: Any) -> Generator[AgentEvent | Effect, Any, str]:
         spoken: Spoken = yield Speak(purpose, self.messages, self._tools, self.watch.answer_tokens)
         yield spoken
         return spoken.text
 
-    def _made(self, call: ToolCall) -> Generator[AgentEvent | Need, Any, Result]:
+    def _made(self, call: ToolCall) -> Generator[AgentEvent | Effect, Any, Result]:
         """A call's result; a failure is one too, as is a refusal."""
         try:
             tool = tool_called(call, self._tools)
@@ -154,25 +154,25 @@ class Loop:
         text = result.for_model(self.watch.limits.result_characters)
         return Result(text, result.is_error, result.seconds, text if result.is_error else "")
 
-    def _refused(self, whole: ToolCall, tool: Tool) -> Generator[AgentEvent | Need, Any, str]:
+    def _refused(self, whole: ToolCall, tool: Tool) -> Generator[AgentEvent | Effect, Any, str]:
         """Why a call may not run; nothing where it may."""
         verdict = self.policy.verdict(tool)
         if self._dry:
-            yield Judged(verdict.action, "configuration", verdict.why)
+            yield ApprovalDecided(verdict.action, "configuration", verdict.why)
             raise Stop(DRY, f"nothing was executed; {WOULD[verdict.action]}: {verdict.why}")
         # "Always" was said of this very tool: if its server changes it, the user is asked again.
         if verdict.action == "ask" and (tool, tool.annotations) in self._always:
-            yield Judged("run", "user", "always, said the user of this tool")
+            yield ApprovalDecided("run", "user", "always, said the user of this tool")
         elif verdict.action == "ask":
             answer = yield Approve(Question(whole, tool, verdict.why))
             if answer == "always":
                 self._always.append((tool, tool.annotations))
             if answer not in ("yes", "always"):
-                yield Judged("refuse", "user", verdict.why)
+                yield ApprovalDecided("refuse", "user", verdict.why)
                 return "Error: the user did not allow this call."
-            yield Judged("run", "user", verdict.why)
+            yield ApprovalDecided("run", "user", verdict.why)
         else:
-            yield Judged(verdict.action, "configuration", verdict.why)
+            yield ApprovalDecided(verdict.action, "configuration", verdict.why)
             if verdict.action == "refuse":
                 return f"Error: this call is not allowed: {verdict.why}."
         return ""

@@ -48,11 +48,11 @@ def replayed(transcript: Transcript, dualtune: DualTune) -> Iterator[Compared]:
         raise DataError(
             "the transcript is another model's", got=transcript.header.get("model"), expected=dualtune.base.name
         )
-    if transcript.parts is not None:
+    if transcript.subtasks is not None:
         now_parts = dualtune.plan(transcript.task, transcript.steps[0].tools)
-        yield Compared("parts", list(transcript.parts), list(now_parts))
+        yield Compared("parts", list(transcript.subtasks), list(now_parts))
     for number, step in enumerate(transcript.steps, 1):
-        now = dualtune.call(step.messages, step.tools, top_k=TOP_K, part=step.part)
+        now = dualtune.call(step.messages, step.tools, top_k=TOP_K, subtask=step.subtask)
         yield Compared(f"call {number}", _shown(step.call), _shown(now), _drift(step.call, now))
     last, answer = transcript.steps[-1], transcript.answer
     if answer is not None and answer.by == BASE:
@@ -73,11 +73,11 @@ def learn(transcript: Transcript, folder: Path) -> bool:
     if not good:
         raise UsageError("the transcript has nothing to learn from", expected="at least one call that succeeded")
     *before, task = transcript.task
-    messages = [*before, replace(task, parts=transcript.parts or ())]
+    messages = [*before, replace(task, subtasks=transcript.subtasks or ())]
     for step in good:
         assert step.result is not None
         call = ToolCall(step.call.name, step.call.arguments, step.call.server)
-        messages += [Message("assistant", tool_calls=(call,), part=step.part), Message("tool", step.result.text)]
+        messages += [Message("assistant", tool_calls=(call,), subtask=step.subtask), Message("tool", step.result.text)]
     if transcript.answer is not None:
         messages.append(Message("assistant", transcript.answer.text))
     tools: dict[tuple[str, str], Tool] = {(t.server, t.name): t for step in good for t in step.tools}

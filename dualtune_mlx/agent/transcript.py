@@ -1,9 +1,9 @@
 """Transcripts: a JSON object a line, each written when it happens, so that what was interrupted can be read too.
 
 The first line has the version, the task and what the run was made with; then ``tools`` (whenever they change),
-``plan`` (in words) or ``parts`` (of the task), and for every step ``call`` (candidates with probabilities, arguments,
-usage), ``approval`` and ``result`` (as the model was shown it); at the end ``answer`` and ``end``. Every line has its
-time.
+``plan`` (in words) or ``parts`` (the task's subtasks), and for every step ``call`` (candidates with probabilities,
+arguments, usage), ``approval`` and ``result`` (as the model was shown it); at the end ``answer`` and ``end``. Every
+line has its time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dualtune_mlx.agent.events import AgentEvent, Called, Ended, Judged, Result, Spoken, Visible
+from dualtune_mlx.agent.events import AgentEvent, ApprovalDecided, CallProposed, Result, RunEnded, Spoken, ToolsChanged
 from dualtune_mlx.engine.events import Planned
 from dualtune_mlx.errors import DataError, DualTuneError, UsageError
 from dualtune_mlx.tools import Message, Tool, ToolCall
@@ -32,15 +32,15 @@ LARGEST = 256 * 2**20
 def as_json(event: AgentEvent) -> dict[str, Any] | None:
     """An event as a transcript has it; none where it is only a part of a later one."""
     match event:
-        case Visible(tools):
+        case ToolsChanged(tools):
             return {"event": "tools", "tools": [tool.to_dict() for tool in tools]}
-        case Planned(parts, usage):
-            return {"event": "parts", "parts": list(parts), "usage": usage.to_dict()}
-        case Called(step, call, part):
+        case Planned(subtasks, usage):
+            return {"event": "parts", "parts": list(subtasks), "usage": usage.to_dict()}
+        case CallProposed(step, call, subtask):
             return {
                 "event": "call",
                 "step": step,
-                "part": part,
+                "part": subtask,
                 "server": call.server,
                 "name": call.name,
                 "arguments": dict(call.arguments),
@@ -48,13 +48,13 @@ def as_json(event: AgentEvent) -> dict[str, Any] | None:
                 "candidates": [{"server": t.server, "name": t.name, "probability": p} for t, p in call.candidates],
                 "usage": call.usage.to_dict() if call.usage else None,
             }
-        case Judged():
+        case ApprovalDecided():
             return {"event": "approval", **asdict(event)}
         case Result():
             return {"event": "result", **asdict(event)}
         case Spoken():
             return {"event": event.purpose, "text": event.text, "by": event.by, "max_tokens": event.max_tokens}
-        case Ended():
+        case RunEnded():
             return {"event": "end", **asdict(event)}
     return None
 
@@ -75,7 +75,7 @@ class Recorder:
 
     def seen(self, event: AgentEvent) -> AgentEvent:
         """Write an event down; the end learns where."""
-        if isinstance(event, Ended):
+        if isinstance(event, RunEnded):
             event, self._ended = replace(event, transcript=str(self.path)), True
         if (value := as_json(event)) is not None:
             self._write(value)
@@ -113,14 +113,14 @@ def new_transcript(folder: Path, messages: tuple[Message, ...], dualtune: DualTu
 
 
 @dataclass(frozen=True)
-class Past:
+class RecordedStep:
     """A step of a transcript: what was visible, the call, the part of the task that it was for ("" for all of it), and
     the result, if it came to that."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     call: ToolCall
-    part: str = ""
+    subtask: str = ""
     result: Result | None = None
 
 
@@ -128,13 +128,13 @@ class Past:
 class Transcript:
     """A transcript that was read: its header, what was asked, its steps, its answer if it has one, how it ended.
 
-    ``parts`` are those that the task was divided into; None where that was not asked.
+    ``subtasks`` are those that the task was divided into; None where that was not asked.
     """
 
     header: Mapping[str, Any]
     task: tuple[Message, ...]
-    parts: tuple[str, ...] | None
-    steps: tuple[Past, ...]
+    subtasks: tuple[str, ...] | None
+    steps: tuple[RecordedStep, ...]
     answer: Spoken | None
     reason: str
 
@@ -156,8 +156,8 @@ def read_transcript(path: str | Path) -> Transcript:
             )
         messages = task = tuple(Message.from_dict(message) for message in header["messages"])
         tools: tuple[Tool, ...] = ()
-        steps: list[Past] = []
-        parts, answer, reason = None, None, "interrupted"
+        steps: list[RecordedStep] = []
+        subtasks, answer, reason = None, None, "interrupted"
         for number, line in enumerate(lines[1:], 2):
             place = f"{path}:{number}"
             match line["event"]:
@@ -166,14 +166,14 @@ def read_transcript(path: str | Path) -> Transcript:
                 case "plan":
                     messages += (Message("assistant", line["text"]),)
                 case "parts":
-                    parts = tuple(map(str, line["parts"]))
+                    subtasks = tuple(map(str, line["parts"]))
                 case "call":
-                    steps.append(Past(messages, tools, _call(line), str(line.get("part", ""))))
+                    steps.append(RecordedStep(messages, tools, _call(line), str(line.get("part", ""))))
                 case "result":
                     result = Result(line["text"], line["is_error"], line["seconds"], line["details"])
                     steps[-1] = replace(steps[-1], result=result)
                     asked = ToolCall(steps[-1].call.name, steps[-1].call.arguments, steps[-1].call.server)
-                    called = Message("assistant", tool_calls=(asked,), part=steps[-1].part)
+                    called = Message("assistant", tool_calls=(asked,), subtask=steps[-1].subtask)
                     messages += (called, Message("tool", result.text))
                 case "answer":
                     answer = Spoken("answer", line["text"], line["by"], line["max_tokens"])
@@ -181,7 +181,7 @@ def read_transcript(path: str | Path) -> Transcript:
                     reason = line["reason"]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise DataError("a line is none of a transcript", where=place, got=repr(error)) from error
-    return Transcript(header, task, parts, tuple(steps), answer, reason)
+    return Transcript(header, task, subtasks, tuple(steps), answer, reason)
 
 
 def _call(line: Mapping[str, Any]) -> ToolCall:

@@ -9,14 +9,14 @@ from pathlib import Path
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.adapters.adapter import WEIGHTS
 from dualtune_mlx.adapters.config import POINTS
-from dualtune_mlx.bundle import Bundle, Named, Slot, adapter_path
+from dualtune_mlx.bundle import AdapterEntry, Bundle, TemplateRef, adapter_path
 from dualtune_mlx.bundle.export import base_for
 from dualtune_mlx.conversion.peft.base import Base
 from dualtune_mlx.conversion.peft.from_peft import read_peft
 from dualtune_mlx.errors import AdapterError, UsageError
 from dualtune_mlx.files import new_folder
 from dualtune_mlx.models import check_supported, load_tokenizer
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Tool
 
 
@@ -51,13 +51,13 @@ def assemble(
     own = {name: Template(name) for name in {template, *(part.template for part in parts if part.template)}}
     tokenizer = load_tokenizer(model)
     for part in parts:
-        prompt = Prompt(own[part.template or template], tokenizer, cards)
+        prompt = PromptRenderer(own[part.template or template], tokenizer, cards)
         prompt.check(part.stage, tools if part.stage == "selector" else served(part.scope, tools))
     base = base_for(model)
     check_supported(model, base.model)
     adapters = {part: read_adapter(part.source, base) for part in parts}
     stages = {(part.stage, part.scope): _slot(part, adapter, own) for part, adapter in adapters.items()}
-    named = Named.of(own[template])
+    named = TemplateRef.of(own[template])
     with new_folder(folder) as temporary:
         bundle = Bundle(temporary, model, base.fingerprint(), named.name, named.hash, cards, tuple(tools), stages)
         for part, adapter in adapters.items():
@@ -144,7 +144,7 @@ def check_activation(adapter: Adapter, where: object) -> None:
         )
 
 
-def _slot(part: Part, adapter: Adapter, templates: Mapping[str, Template]) -> Slot:
-    template = Named.of(templates[part.template]) if part.template else None
+def _slot(part: Part, adapter: Adapter, templates: Mapping[str, Template]) -> AdapterEntry:
+    template = TemplateRef.of(templates[part.template]) if part.template else None
     path = adapter_path(part.stage, part.scope)
-    return Slot(path, adapter.content, training={"source": part.source}, template=template)
+    return AdapterEntry(path, adapter.content_hash, training={"source": part.source}, template=template)

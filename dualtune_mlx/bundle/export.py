@@ -11,7 +11,7 @@ from dualtune_mlx.conversion.peft.base import Base
 from dualtune_mlx.conversion.peft.to_peft import to_peft
 from dualtune_mlx.files import new_folder
 from dualtune_mlx.models import fingerprint, load_network, load_tokenizer, resolve
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.prompts.openers import OPENED, opener
 
 Verify = Callable[[float], object] | None
@@ -44,7 +44,7 @@ def adapter_to_peft(
         base.check(adapter)
     tokens: tuple[int, ...] = ()
     if template and model:
-        tokens = opener(Prompt(Template(template), load_tokenizer(model)), adapter.config.activation)
+        tokens = opener(PromptRenderer(Template(template), load_tokenizer(model)), adapter.config.activation)
     to_peft(adapter, destination, model, tokens, where=source, base=base, verify=verify)
 
 
@@ -64,7 +64,7 @@ def bundle_to_peft(source: Path, destination: Path, model: str | None = None, ve
     with new_folder(destination) as folder:
         for slot, adapter in bundle.adapters():
             activation = adapter.config.activation
-            prompt = Prompt(bundle.load_template(slot.template), tokenizer, bundle.cards)
+            prompt = PromptRenderer(bundle.load_template(slot.template), tokenizer, bundle.cards)
             tokens = opener(prompt, activation) if activation in OPENED else ()
             where = source / slot.path
             to_peft(adapter, folder / slot.path, bundle.model, tokens, bundle.fingerprint, where, base, verify)

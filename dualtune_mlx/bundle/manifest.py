@@ -29,19 +29,19 @@ MANIFEST, OWN_TEMPLATE = "dualtune.json", "template.jinja"
 
 
 @dataclass(frozen=True)
-class Named:
+class TemplateRef:
     """A template: its name or file, and its hash; of a user's own the bundle holds a copy."""
 
     name: str
     hash: str
 
     @classmethod
-    def of(cls, template: Template) -> Named:
+    def of(cls, template: Template) -> TemplateRef:
         return cls(template.name, template.hash)
 
 
 @dataclass(frozen=True)
-class Slot:
+class AdapterEntry:
     """Where an adapter lies in the bundle, the hash of its content, and how it was trained.
 
     ``grounding`` names the arguments that its data always copied from the conversation; ``template`` is what it was
@@ -49,10 +49,10 @@ class Slot:
     """
 
     path: str
-    content: str
+    content_hash: str
     grounding: Grounding = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
-    template: Named | None = None
+    template: TemplateRef | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Bundle:
     template_hash: str
     cards: str
     tools: tuple[Tool, ...] = ()
-    stages: Mapping[tuple[str, str], Slot] = field(default_factory=dict)
+    stages: Mapping[tuple[str, str], AdapterEntry] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: str | Path) -> Bundle:
@@ -90,12 +90,12 @@ class Bundle:
     @classmethod
     def _from_dict(cls, folder: Path, value: Mapping[str, Any]) -> Bundle:
         stages = {
-            (stage, scope): Slot(
+            (stage, scope): AdapterEntry(
                 slot["path"],
                 slot["content"],
                 _grounding(slot.get("grounding", {})),
                 slot.get("training", {}),
-                Named(slot["prompt"]["template"], slot["prompt"]["hash"]) if "prompt" in slot else None,
+                TemplateRef(slot["prompt"]["template"], slot["prompt"]["hash"]) if "prompt" in slot else None,
             )
             for stage, scopes in value["stages"].items()
             for scope, slot in scopes.items()
@@ -113,9 +113,9 @@ class Bundle:
             stages,
         )
 
-    def load_template(self, own: Named | None = None) -> Template:
+    def load_template(self, own: TemplateRef | None = None) -> Template:
         """The template that the adapters were trained with: the bundle's, or a stage's own."""
-        named = own or Named(self.template, self.template_hash)
+        named = own or TemplateRef(self.template, self.template_hash)
         template = Template(named.name if named.name in BUILT_IN else str(self.folder / _file_of(own)))
         if template.hash != named.hash:
             raise BundleError(
@@ -139,7 +139,7 @@ class Bundle:
         pairs = ((tool, known.get((tool.server, tool.name), tool)) for tool in tools)
         return ((now, then) for now, then in pairs if now.group != then.group)
 
-    def adapter_for(self, stage: str, tool: Tool | None = None) -> tuple[Slot, Adapter] | None:
+    def adapter_for(self, stage: str, tool: Tool | None = None) -> tuple[AdapterEntry, Adapter] | None:
         """A stage's adapter and its slot: the tool's own, else its server's, else the shared one, else none.
 
         Raises:
@@ -147,7 +147,7 @@ class Bundle:
         """
         return self.adapter_in(stage, f"{tool.server}/{tool.name}" if tool else "")
 
-    def adapter_in(self, stage: str, scope: str) -> tuple[Slot, Adapter] | None:
+    def adapter_in(self, stage: str, scope: str) -> tuple[AdapterEntry, Adapter] | None:
         """The adapter of a scope (``server/tool``, ``server`` or "") and its slot, or that of the next wider scope.
 
         Raises:
@@ -159,7 +159,7 @@ class Bundle:
                 return slot, self.load(stage, wider, slot)
         return None
 
-    def adapters(self) -> Iterator[tuple[Slot, Adapter]]:
+    def adapters(self) -> Iterator[tuple[AdapterEntry, Adapter]]:
         """All adapters and their slots.
 
         Raises:
@@ -168,7 +168,7 @@ class Bundle:
         for (stage, scope), slot in self.stages.items():
             yield slot, self.load(stage, scope, slot)
 
-    def load(self, stage: str, scope: str, slot: Slot) -> Adapter:
+    def load(self, stage: str, scope: str, slot: AdapterEntry) -> Adapter:
         """The adapter in a slot.
 
         Raises:
@@ -177,12 +177,12 @@ class Bundle:
         if slot.path != adapter_path(stage, scope):
             raise BundleError("a bundle names an unexpected path", where=self.folder / MANIFEST, got=slot.path)
         adapter = Adapter.load(self.folder / slot.path)
-        if adapter.content != slot.content:
+        if adapter.content_hash != slot.content_hash:
             raise BundleError(
                 "an adapter is not the one that the bundle's manifest describes",
                 where=self.folder / slot.path,
-                got=adapter.content[:12],
-                expected=slot.content[:12],
+                got=adapter.content_hash[:12],
+                expected=slot.content_hash[:12],
                 fix="restore the bundle, or train this stage again",
             )
         return adapter
@@ -204,7 +204,7 @@ class Bundle:
         with locked(self.folder):
             latest = Bundle.open(self.folder) if (self.folder / MANIFEST).exists() else self
             adapter.save(self.folder / path)
-            slot = Slot(path, adapter.content, grounding or {}, dict(training))
+            slot = AdapterEntry(path, adapter.content_hash, grounding or {}, dict(training))
             known = {(tool.server, tool.name): tool for tool in (*latest.tools, *tools)}
             stages = {**latest.stages, (stage, scope): slot}
             bundle = replace(latest, tools=tuple(known.values()), stages=stages)
@@ -213,13 +213,13 @@ class Bundle:
 
     def write(self) -> None:
         """Write the manifest, and the templates that are the user's own."""
-        self._keep(Named(self.template, self.template_hash), self.folder / OWN_TEMPLATE)
+        self._keep(TemplateRef(self.template, self.template_hash), self.folder / OWN_TEMPLATE)
         for slot in self.stages.values():
             if slot.template is not None:
                 self._keep(slot.template, self.folder / _file_of(slot.template))
         write_json(self.folder / MANIFEST, self.to_dict())
 
-    def _keep(self, named: Named, file: Path) -> None:
+    def _keep(self, named: TemplateRef, file: Path) -> None:
         """Copy a template into the bundle, where it is the user's own and not there yet."""
         if named.name not in BUILT_IN and not (file.exists() and Template(str(file)).hash == named.hash):
             write_text(file, Template(named.name).source)
@@ -229,7 +229,7 @@ class Bundle:
         for (stage, scope), slot in self.stages.items():
             entry = {
                 "path": slot.path,
-                "content": slot.content,
+                "content": slot.content_hash,
                 "grounding": slot.grounding,
                 "training": dict(slot.training),
             }
@@ -265,7 +265,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return value
 
 
-def _file_of(own: Named | None) -> str:
+def _file_of(own: TemplateRef | None) -> str:
     """Where a template of the user's lies: the bundle's, or a stage's own, whose hash must be one to make a name."""
     if own is None:
         return OWN_TEMPLATE

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from dualtune_mlx.agent.agent import Agent, refused
-from dualtune_mlx.agent.chat_model import open_planner
-from dualtune_mlx.agent.events import Ended
+from dualtune_mlx.agent.chat_model import open_chat_model
+from dualtune_mlx.agent.events import RunEnded
 from dualtune_mlx.agent.limits import Limits
 from dualtune_mlx.agent.transcript import as_json
 from dualtune_mlx.cli import options
@@ -85,7 +85,7 @@ def command(
     ended = None
     try:
         with ExitStack() as stack:
-            second = open_planner(planner, planner_model, planner_key) if planner else None
+            second = open_chat_model(planner, planner_model, planner_key) if planner else None
             toolbox = stack.enter_context(connected(configs))
             decoding = Decoding(max_tokens, grounding=grounding)
             dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
@@ -106,7 +106,7 @@ def command(
                 view.show(event)
                 if (value := as_json(event)) is not None:
                     emit(value)
-                if isinstance(event, Ended):
+                if isinstance(event, RunEnded):
                     ended = event
     except KeyboardInterrupt:
         click.echo("Interrupted; a run that had begun has left its transcript.", err=True)

@@ -61,7 +61,7 @@ def _row(bundle: Bundle, key: tuple[str, str]) -> dict[str, Any]:
         "template": slot.template.name if slot.template else bundle.template,
         "bytes": adapter.nbytes,
         "path": slot.path,
-        "content": slot.content,
+        "content": slot.content_hash,
     }
 
 

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from dualtune_mlx.cli.convert_peft import from_peft_command, to_peft_command
 from dualtune_mlx.cli.output import console, progress
-from dualtune_mlx.conversion.gguf.convert import DTYPES, Plan, plan_conversion
+from dualtune_mlx.conversion.gguf.convert import DTYPES, ConversionPlan, plan_conversion
 from dualtune_mlx.conversion.gguf.weights import Quantization
 
 
@@ -56,7 +56,7 @@ def gguf(source: Path, destination: Path, dtype: str, quantize: Quantization | N
     out.print(f"written to {destination}", markup=False)
 
 
-def _as_table(plan: Plan) -> Table:
+def _as_table(plan: ConversionPlan) -> Table:
     """What becomes of the tensors; those that differ in their block alone share a row."""
     size = sum(weight.nbytes for weight in plan.weights)
     title = (

@@ -14,7 +14,7 @@ from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.models import load_tokenizer
-from dualtune_mlx.prompts import ACTIVATIONS, Encoder, Prompt, Template
+from dualtune_mlx.prompts import ACTIVATIONS, Encoder, PromptRenderer, Template
 from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import needs_router
@@ -48,7 +48,7 @@ def command(
 ) -> None:
     """Show tokens, masks and activation of the examples in DATA, as training sees them."""
     out = console(json_to)
-    prompt = Prompt(Template(template), load_tokenizer(options.required_model(model)), cards)
+    prompt = PromptRenderer(Template(template), load_tokenizer(options.required_model(model)), cards)
     trajectories = read_trajectories(data)
     hierarchical = needs_router(trajectories, routing)
     values: list[dict[str, Any]] = []

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from dualtune_mlx.agent.events import AgentEvent, Called, Ended, Judged, Result, Spoken, SpokenText
+from dualtune_mlx.agent.events import AgentEvent, ApprovalDecided, CallProposed, Result, RunEnded, Spoken, SpokenText
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
 from dualtune_mlx.mcp.approvals import Answer, Question
 from dualtune_mlx.tools import Tool, ToolCall
@@ -85,7 +85,7 @@ class View:
 
     def _done(self, event: AgentEvent) -> None:
         line = finished(event)
-        if isinstance(event, Called) and not (event.call.is_respond and event.part):  # a part's end is no news
+        if isinstance(event, CallProposed) and not (event.call.is_respond and event.subtask):  # a part's end is no news
             self._print_candidates()
         if line is not None:
             self.out.print(line, soft_wrap=self._wrap)
@@ -109,11 +109,11 @@ def bar(ranked: tuple[Tool, float]) -> Text:
 def finished(event: AgentEvent) -> Text | None:
     """What stays of an event, where it is worth a line."""
     match event:
-        case Planned(parts, _) if parts:
-            return Text("\n".join(["plan:", *(f"  - {plain(part)}" for part in parts)]), style="magenta")
-        case Called(step, call):
+        case Planned(subtasks, _) if subtasks:
+            return Text("\n".join(["plan:", *(f"  - {plain(subtask)}" for subtask in subtasks)]), style="magenta")
+        case CallProposed(step, call):
             return Text(f"{step}. {one_line(call)}", style="bold cyan") if not call.is_respond else None
-        case Judged(action, by, why) if action != "run":
+        case ApprovalDecided(action, by, why) if action != "run":
             return Text(f"   {by}: {action} ({plain(why)})", style="yellow")
         case Result():
             shown = plain(event.details or event.text)
@@ -124,12 +124,12 @@ def finished(event: AgentEvent) -> Text | None:
             )
         case Spoken("plan", text, by):
             return Text(f"plan ({plain(by)}):\n{plain(text)}", style="magenta")
-        case Ended():
+        case RunEnded():
             return ending(event)
     return None
 
 
-def ending(event: Ended) -> Text:
+def ending(event: RunEnded) -> Text:
     """The answer, or why there is none."""
     cost = f"{event.steps} calls, {event.tokens:,} tokens, {event.seconds:.1f} s, transcript: {event.transcript}"
     told = Text(plain(event.answer), style="bold")

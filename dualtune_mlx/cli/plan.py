@@ -15,11 +15,11 @@ from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.data import read_split
 from dualtune_mlx.models import load_model
-from dualtune_mlx.prompts import CARDS, Prompt, Template
+from dualtune_mlx.prompts import CARDS, PromptRenderer, Template
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import PRESETS, Job, Run, needs_router
 from dualtune_mlx.training.config import ConfigFile, merged
-from dualtune_mlx.training.memory import GIB, Plan, plan
+from dualtune_mlx.training.memory import GIB, MemoryEstimate, plan
 
 PLANNED = ("selector", "arguments")
 USABLE = 0.75  # of a machine's memory: what macOS lets a GPU use, and room for everything else
@@ -46,7 +46,7 @@ def command(file: str | None, json_to: str | None, **given: Any) -> None:
         config = merged(ConfigFile.read(file) if file else None, {**flags, "bundle": nowhere})
         train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
         base = load_model(config.model)
-        prompt = Prompt(Template(config.template), base.tokenizer, config.cards)
+        prompt = PromptRenderer(Template(config.template), base.tokenizer, config.cards)
         hierarchical = needs_router(train_set, config.routing)
         values = []
         for stage in PLANNED:
@@ -66,7 +66,7 @@ def usable_memory() -> float:
     return USABLE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def as_json(stage: str, planned: Plan, examples: int, prefix: int, budget: float) -> dict[str, Any]:
+def as_json(stage: str, planned: MemoryEstimate, examples: int, prefix: int, budget: float) -> dict[str, Any]:
     """A stage's plan; memory in bytes, time in seconds."""
     return {
         "stage": stage,

@@ -19,9 +19,9 @@ from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.data import read_split
 from dualtune_mlx.errors import TrainingError, UsageError
 from dualtune_mlx.models import load_model
-from dualtune_mlx.prompts import CARDS, Prompt, Template
+from dualtune_mlx.prompts import CARDS, PromptRenderer, Template
 from dualtune_mlx.tools.hierarchy import ROUTINGS
-from dualtune_mlx.training import PRESETS, STAGES, Finished, Job, Progress, Run, Team, all_jobs
+from dualtune_mlx.training import PRESETS, STAGES, Finished, Group, Job, Progress, Run, all_jobs
 from dualtune_mlx.training.config import SHARDS, ConfigFile, TrainConfig, merged
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.memory import GIB
@@ -94,11 +94,11 @@ class Training:
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        self.team = Team.launched()
-        self.out = console(None, quiet=not self.team.leads)
+        self.team = Group.launched()
+        self.out = console(None, quiet=not self.team.is_main)
         self.train_set, self.valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
         self.base = load_model(config.model)
-        self.prompt = Prompt(Template(config.template), self.base.tokenizer, config.cards)
+        self.prompt = PromptRenderer(Template(config.template), self.base.tokenizer, config.cards)
         self.start = open_for(config.start, self.base, self.prompt) if config.start else None
         self.kept: dict[float, ContextCache] = {}
         routed = any(has_router(folder) for folder in (config.bundle, config.start) if folder)
@@ -110,14 +110,14 @@ class Training:
         self.hierarchical = self.hierarchical or any(job.stage == "router" for job in jobs)
         alone = self.config.shard == "adapters"
         failed = []
-        for job in self.team.share(jobs) if alone else jobs:
+        for job in self.team.shard(jobs) if alone else jobs:
             try:
                 self.one(job, skip=True, resume=resume, team=ALONE if alone else self.team)
             except TrainingError as error:
                 self.warn(f"{job.title} is left out: {error}")
                 failed.append(job.title)
-        mx.eval(self.team.total(mx.array(0)))  # the table waits for the other processes' adapters
-        if self.team.leads:
+        mx.eval(self.team.all_sum(mx.array(0)))  # the table waits for the other processes' adapters
+        if self.team.is_main:
             self.out.print(summary(Bundle.open(self.config.bundle), jobs))
         if failed:
             raise TrainingError(
@@ -126,7 +126,7 @@ class Training:
                 fix="see their messages above; the same command trains only what is missing",
             )
 
-    def one(self, job: Job, skip: bool, resume: bool, team: Team | None = None) -> None:
+    def one(self, job: Job, skip: bool, resume: bool, team: Group | None = None) -> None:
         """Train one adapter, or say that it is there already."""
         config = self.config
         team = team or self.team
@@ -170,7 +170,7 @@ class Training:
 
     def warn(self, text: str) -> None:
         """A line on stderr, from the process that speaks."""
-        if self.team.leads:
+        if self.team.is_main:
             click.echo(text, err=True)
 
 

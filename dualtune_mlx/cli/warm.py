@@ -23,7 +23,7 @@ from dualtune_mlx.kv import PrefixStore, kv_fingerprint
 from dualtune_mlx.kv.store import FOLDER, SUFFIX, Entry
 from dualtune_mlx.mcp import connected, read_config
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import Prompt
+from dualtune_mlx.prompts import PromptRenderer
 from dualtune_mlx.tools import PLAN, Message, Tool
 
 OURS = re.compile(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}")
@@ -101,10 +101,10 @@ def prefixes(dualtune: DualTune, given: tuple[Tool, ...]) -> Iterator[Wanted]:
     tools = given or bundle.tools
     if not tools:
         raise UsageError("there are no tools to warm", where=bundle.folder, fix="name them: --tools FILE or --mcp FILE")
-    slots = {slot.content: slot for slot in bundle.stages.values()}
+    slots = {slot.content_hash: slot for slot in bundle.stages.values()}
     resident = dualtune.base.bank.resident
-    acting = [adapter.content for adapter in resident if adapter.config.activation == "all"]
-    others = [slots[adapter.content] for adapter in resident if adapter.content not in acting]
+    acting = [adapter.content_hash for adapter in resident if adapter.config.activation == "all"]
+    others = [slots[adapter.content_hash] for adapter in resident if adapter.content_hash not in acting]
     prompts = [dualtune.prompt_of(slot) for slot in others] if resident else [dualtune.prompt]
     for prompt in dict.fromkeys(prompts):
         for name, some in _tool_sets(dualtune, tools):
@@ -124,7 +124,7 @@ def _tool_sets(dualtune: DualTune, tools: tuple[Tool, ...]) -> list[tuple[str, t
     return [*plan, ("all tools", tools), *(each if len(servers) > 1 else [])]
 
 
-def _prefix(base: BaseModel, prompt: Prompt, name: str, tools: tuple[Tool, ...]) -> tuple[int, ...]:
+def _prefix(base: BaseModel, prompt: PromptRenderer, name: str, tools: tuple[Tool, ...]) -> tuple[int, ...]:
     tokens = prompt.conversation([Message("user", "-")], tools).within("prefix")
     limit = base.context_length
     if limit is not None and len(tokens) > limit:

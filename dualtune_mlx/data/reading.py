@@ -114,21 +114,21 @@ def _check(trajectory: Trajectory) -> None:
         raise DataError("a trajectory has no tools", expected='"tools" in the line, or tools.json beside the file')
     if not any(message.role == "assistant" for message in trajectory.messages):
         raise DataError("a trajectory has no assistant message", fix="add the call that should be learned")
-    parts: tuple[str, ...] = ()
+    subtasks: tuple[str, ...] = ()
     for message in trajectory.messages:
-        parts = message.parts if message.role == "user" else parts
-        if len(parts) > LONGEST_PLAN:
+        subtasks = message.subtasks if message.role == "user" else subtasks
+        if len(subtasks) > LONGEST_PLAN:
             raise DataError(
                 "a request has too many parts",
-                got=len(parts),
+                got=len(subtasks),
                 expected=f"at most {LONGEST_PLAN}",
                 fix="let some be one part: a part may need several calls",
             )
-        if message.part and message.part not in parts:
+        if message.subtask and message.subtask not in subtasks:
             raise DataError(
                 "a call is for a part that its request does not have",
-                got=repr(message.part),
-                expected=", ".join(map(repr, parts)) or 'a request with "parts"',
+                got=repr(message.subtask),
+                expected=", ".join(map(repr, subtasks)) or 'a request with "parts"',
             )
         for call in message.tool_calls:
             check_arguments(call.arguments, tool_called(call, trajectory.tools))

@@ -6,21 +6,21 @@ from dualtune_mlx.decoding.grammar import ArgumentGrammar, GrammarTokenizer
 from dualtune_mlx.decoding.grounding import Grounding, grounded, learn_grounding, only
 from dualtune_mlx.decoding.lookup import Lookup
 from dualtune_mlx.decoding.options import GROUNDINGS, Decoding, Options
-from dualtune_mlx.decoding.writing import Step, Tape, Writer, written
+from dualtune_mlx.decoding.writing import DecodeStep, DraftBuffer, Writer, written
 
 __all__ = [
     "GROUNDINGS",
     "Answers",
     "ArgumentGrammar",
+    "DecodeStep",
     "Decoding",
+    "DraftBuffer",
     "Fork",
     "GrammarTokenizer",
     "Grounding",
     "Lookup",
     "Options",
     "Ranked",
-    "Step",
-    "Tape",
     "Writer",
     "best_first",
     "grounded",

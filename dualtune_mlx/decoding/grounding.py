@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
-from dualtune_mlx.data.steps import Step
+from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.tools import Message, Tool, tool_called
 
 MIN_EXAMPLES = 8
@@ -42,17 +42,17 @@ _END = re.compile(rf"(?<=\S)(?=\.*(?:[{_BORDER}]|$))")
 """Also before the period of a sentence, not before that of a file's ending."""
 
 
-def learn_grounding(steps: Iterable[Step]) -> dict[str, dict[str, tuple[str, ...]]]:
+def learn_grounding(decisions: Iterable[Decision]) -> dict[str, dict[str, tuple[str, ...]]]:
     """Which parameters the data always copies from the conversation, and their constants."""
     copied: Counter[tuple[str, str]] = Counter()
     others: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for step in steps:
-        if step.call.is_respond:
+    for decision in decisions:
+        if decision.call.is_respond:
             continue
-        tool = tool_called(step.call, step.tools)
-        for path, value in _strings(step.call.arguments):
+        tool = tool_called(decision.call, decision.tools)
+        for path, value in _strings(decision.call.arguments):
             key = (f"{tool.server}/{tool.name}", path)
-            if is_span(value, step.messages):
+            if is_span(value, decision.messages):
                 copied[key] += 1
             else:
                 others[key][value] += 1

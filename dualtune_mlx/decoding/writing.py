@@ -14,7 +14,7 @@ from dualtune_mlx.errors import DecodingError
 
 
 @dataclass(frozen=True)
-class Step:
+class DecodeStep:
     """Tokens that were written: one that the model chose by its masked logits (vocabulary,), or forced ones without."""
 
     tokens: tuple[int, ...]
@@ -33,7 +33,7 @@ class Step:
         return float(mx.exp(logits[self.tokens[0]] - mx.logsumexp(logits)).item())  # type: ignore[arg-type]
 
 
-class Tape:
+class DraftBuffer:
     """Tokens whose forward passes are made when the logits behind them are needed.
 
     A draft is computed along with the tokens before it. Where it turns out right, its logits are there already;
@@ -95,13 +95,13 @@ class Writer:
         """The JSON object, once it is complete."""
         return self.grammar.value(self.tokens)
 
-    def forced(self) -> Step | None:
+    def forced(self) -> DecodeStep | None:
         """The step that the grammar makes by itself, where it makes one."""
         tokens = self.grammar.forced()
         self.tokens += tokens
-        return Step(tuple(tokens)) if tokens else None
+        return DecodeStep(tuple(tokens)) if tokens else None
 
-    def choose(self, logits: mx.array) -> Step:
+    def choose(self, logits: mx.array) -> DecodeStep:
         """The step that the model makes, by its logits (vocabulary,) of what follows.
 
         Raises:
@@ -121,10 +121,10 @@ class Writer:
         token = chosen(masked, self._decoding.temperature, draw)
         self.grammar.append([token])
         self.tokens.append(token)
-        return Step((token,), masked)
+        return DecodeStep((token,), masked)
 
 
-def written(writer: Writer, tape: Tape) -> Iterator[Step]:
+def written(writer: Writer, tape: DraftBuffer) -> Iterator[DecodeStep]:
     """Write until the arguments are complete.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import mlx.core as mx
 
 from dualtune_mlx.engine.events import AnswerText
-from dualtune_mlx.engine.pipeline import Caller
+from dualtune_mlx.engine.pipeline import CallPipeline
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.tools import Message
@@ -22,7 +22,9 @@ PERIOD, REPEATED = 32, 24
 """Of a text that only repeats itself: its longest period, and the least that is repeated, in tokens."""
 
 
-def answering(caller: Caller, messages: tuple[Message, ...], max_tokens: int) -> Generator[AnswerText, None, None]:
+def answering(
+    caller: CallPipeline, messages: tuple[Message, ...], max_tokens: int
+) -> Generator[AnswerText, None, None]:
     """The most probable answer, token by token, until the turn ends, it only repeats itself, or ``max_tokens`` are
     written.
 
@@ -42,7 +44,7 @@ def answering(caller: Caller, messages: tuple[Message, ...], max_tokens: int) ->
     text.reset()
     stage = Stage("answer")
     with caller.runner.running(stage, stream) as forward:
-        tokens = stream.active(stage.name, stage.border)
+        tokens = stream.active(stage.span, stage.cache_boundary)
         written: list[int] = []
         for _ in range(max_tokens):
             logits = forward.extend(tokens)[-1]
@@ -73,7 +75,7 @@ def without_calls(messages: Sequence[Message]) -> tuple[Message, ...]:
             heading = "" if RESULTS in before.splitlines() else f"\n\n{RESULTS}"
             turns.append(Message("user", f"{before}{heading}\n{message.content}".strip()))
         elif message.content:
-            turns.append(replace(message, tool_calls=(), part=""))
+            turns.append(replace(message, tool_calls=(), subtask=""))
     if messages[-1].role == "tool":
         turns.append(Message("user", f"{turns.pop().content}\n\n{WANTED}"))
     return tuple(turns)

@@ -15,15 +15,15 @@ from typing import Any
 
 import mlx.core as mx
 
-from dualtune_mlx.adapters.gathered import rows_of, side_by_side
-from dualtune_mlx.decoding import Answers, Fork, Ranked, Step, Writer, search
-from dualtune_mlx.engine.stage import Ran, Stage, StageRunner, answers, count
+from dualtune_mlx.adapters.batched_lora import rows_of, side_by_side
+from dualtune_mlx.decoding import Answers, DecodeStep, Fork, Ranked, Writer, search
+from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner, answers, count
 from dualtune_mlx.kv import Snapshot
-from dualtune_mlx.kv.tree import Branch, Branches, Paths
-from dualtune_mlx.prompts import Stream
+from dualtune_mlx.kv.tree import TokenTree, TreeNode, TreePaths
+from dualtune_mlx.prompts import TokenStream
 from dualtune_mlx.tools.usage import StageUsage
 
-Watch = Callable[[int, Step], object]
+Watch = Callable[[int, DecodeStep], object]
 """Is told the number of a request, and a step of writing its arguments."""
 
 
@@ -32,11 +32,11 @@ class Row:
     """One request: its stage, the computed end of its branch, the tokens that wait behind that, and what it cost."""
 
     stage: Stage
-    branch: Branch
+    branch: TreeNode
     waiting: tuple[int, ...]
     usage: StageUsage
 
-    def computed(self, more: Sequence[int] = ()) -> Branch:
+    def computed(self, more: Sequence[int] = ()) -> TreeNode:
         """The branch with the tokens that wait and some more: the next piece that a pass is to compute."""
         self.branch = self.branch.then((*self.waiting, *more))
         self.waiting = ()
@@ -54,15 +54,15 @@ class StageBatch:
         streams: each request's.
     """
 
-    def __init__(self, runner: StageRunner, stages: Sequence[Stage], streams: Sequence[Stream]) -> None:
+    def __init__(self, runner: StageRunner, stages: Sequence[Stage], streams: Sequence[TokenStream]) -> None:
         self._base, self._began = runner.base, time.perf_counter()
         for stream in streams:
             runner.check_length(stream)
         usages = [StageUsage(adapter=stage.adapter_name) for stage in stages]
-        borders = [stream.activation(stage.border) for stage, stream in zip(stages, streams, strict=True)]
+        borders = [stream.activation(stage.cache_boundary) for stage, stream in zip(stages, streams, strict=True)]
         befores = [stream.tokens[:border] for stream, border in zip(streams, borders, strict=True)]
         common = tuple(commonprefix(befores))
-        self._branches = Branches(runner.caches(stages[0], common, usages[0]))
+        self._branches = TokenTree(runner.caches(stages[0], common, usages[0]))
         self.rows = []
         for stage, stream, before, usage in zip(stages, streams, befores, usages, strict=True):
             branch = self._branches.trunk
@@ -73,14 +73,14 @@ class StageBatch:
                 )
             elif usage is not usages[0]:
                 usage.reused_tokens += len(common)
-            self.rows.append(Row(stage, branch, tuple(stream.active(stage.name, stage.border)), usage))
+            self.rows.append(Row(stage, branch, tuple(stream.active(stage.span, stage.cache_boundary)), usage))
         self._acting = self._adapters(stages)
 
-    def choose(self, names: Mapping[str, tuple[int, ...]], top_k: int) -> list[Ran[list[Ranked]]]:
+    def choose(self, names: Mapping[str, tuple[int, ...]], top_k: int) -> list[StageResult[list[Ranked]]]:
         """For every request the ``top_k`` most probable names, with exact probabilities."""
         searches = {row: search(names, top_k) for row in self.rows}
         found: dict[Row, list[Ranked]] = {}
-        paths: dict[Row, Paths] = {}
+        paths: dict[Row, TreePaths] = {}
         asked = {row: forks for row in self.rows if (forks := _asked(searches[row], None, row, found))}
         while asked:
             pairs = [(row, fork) for row, forks in asked.items() for fork in forks]
@@ -92,7 +92,9 @@ class StageBatch:
             asked = {row: forks for row in given if (forks := _asked(searches[row], given[row], row, found))}
         return [self._ran(row, found[row]) for row in self.rows]
 
-    def write(self, writers: Sequence[Writer], watch: Watch = lambda number, step: None) -> list[Ran[dict[str, Any]]]:
+    def write(
+        self, writers: Sequence[Writer], watch: Watch = lambda number, step: None
+    ) -> list[StageResult[dict[str, Any]]]:
         """Every request's arguments, by a writer each.
 
         Raises:
@@ -111,21 +113,21 @@ class StageBatch:
                     self._wrote(number, writers[number].choose(one), watch)
         return [self._ran(row, writer.value) for row, writer in zip(self.rows, writers, strict=True)]
 
-    def _wrote(self, number: int, step: Step, watch: Watch) -> None:
+    def _wrote(self, number: int, step: DecodeStep, watch: Watch) -> None:
         row = self.rows[number]
         row.waiting += step.tokens
         count(step, row.usage)
         watch(number, step)
 
-    def _piece(self, row: Row, fork: Fork, paths: dict[Row, Paths]) -> Branch:
+    def _piece(self, row: Row, fork: Fork, paths: dict[Row, TreePaths]) -> TreeNode:
         """The tokens of a row that lead to a fork, as far as they are not computed yet."""
         if row in paths:
             return paths[row].add(fork.path)
         branch = row.computed(fork.path)
-        paths[row] = Paths(fork.path, branch)
+        paths[row] = TreePaths(fork.path, branch)
         return branch
 
-    def _pass(self, rows: Sequence[Row], pieces: Sequence[Branch]) -> mx.array:
+    def _pass(self, rows: Sequence[Row], pieces: Sequence[TreeNode]) -> mx.array:
         """The logits (pieces, vocabulary) behind new pieces of these rows' branches."""
         batch = self._branches.grow(pieces)
         with self._acting(rows):
@@ -139,7 +141,7 @@ class StageBatch:
     def _adapters(self, stages: Sequence[Stage]) -> Callable[[Sequence[Row]], AbstractContextManager[None]]:
         """Makes each row's adapter act: gathered products, where they are not all the same."""
         bank, fusion = self._base.bank, self._base.fusion
-        contents = [stage.adapter.content if stage.adapter else "" for stage in stages]
+        contents = [stage.adapter.content_hash if stage.adapter else "" for stage in stages]
         places = {content: place for place, content in enumerate(dict.fromkeys(contents))}
         if len(places) == 1:
             fusion.activate(stages[0].adapter)
@@ -147,16 +149,16 @@ class StageBatch:
         by_content = dict(zip(contents, (stage.adapter for stage in stages), strict=True))
         stacks = side_by_side(bank, [by_content[content] for content in places])
         place_of = {row: places[content] for row, content in zip(self.rows, contents, strict=True)}
-        return lambda rows: bank.placed(rows_of(stacks, [place_of[row] for row in rows]))
+        return lambda rows: bank.overriding(rows_of(stacks, [place_of[row] for row in rows]))
 
-    def _ran(self, row: Row, value: Any) -> Ran[Any]:
+    def _ran(self, row: Row, value: Any) -> StageResult[Any]:
         row.usage.seconds = time.perf_counter() - self._began
-        return Ran(value, row.usage)
+        return StageResult(value, row.usage)
 
 
 def choose_together(
-    runner: StageRunner, stage: Stage, streams: Sequence[Stream], names: Mapping[str, tuple[int, ...]], top_k: int
-) -> list[Ran[list[Ranked]]]:
+    runner: StageRunner, stage: Stage, streams: Sequence[TokenStream], names: Mapping[str, tuple[int, ...]], top_k: int
+) -> list[StageResult[list[Ranked]]]:
     """``runner.choose`` for several requests over the same tools."""
     return StageBatch(runner, [stage] * len(streams), streams).choose(names, top_k)
 
@@ -164,18 +166,18 @@ def choose_together(
 def write_together(
     runner: StageRunner,
     stages: Sequence[Stage],
-    streams: Sequence[Stream],
+    streams: Sequence[TokenStream],
     writers: Sequence[Writer],
     watch: Watch = lambda number, step: None,
-) -> list[Ran[dict[str, Any]]]:
+) -> list[StageResult[dict[str, Any]]]:
     """``runner.writing`` for several requests over the same tools, whatever their stages' adapters.
 
     Raises:
         DecodingError: when a request's arguments are not complete within its token budget.
     """
-    ran: dict[int, Ran[dict[str, Any]]] = {}
-    for shared in dict.fromkeys((stage.before, stage.prompt) for stage in stages):
-        numbers = [number for number, stage in enumerate(stages) if (stage.before, stage.prompt) == shared]
+    ran: dict[int, StageResult[dict[str, Any]]] = {}
+    for shared in dict.fromkeys((stage.prefix_adapter, stage.renderer) for stage in stages):
+        numbers = [number for number, stage in enumerate(stages) if (stage.prefix_adapter, stage.renderer) == shared]
         batch = StageBatch(runner, [stages[n] for n in numbers], [streams[n] for n in numbers])
         written = batch.write([writers[n] for n in numbers], lambda i, step: watch(numbers[i], step))  # noqa: B023
         ran.update(zip(numbers, written, strict=True))

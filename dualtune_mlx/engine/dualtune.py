@@ -23,20 +23,20 @@ from typing import Any, Unpack
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from dualtune_mlx.bundle import Bundle, Slot
-from dualtune_mlx.concurrency import Place, Worker
+from dualtune_mlx.bundle import AdapterEntry, Bundle
+from dualtune_mlx.concurrency import EngineThread, Ticket
 from dualtune_mlx.decoding import (
     Decoding,
     Options,
 )
 from dualtune_mlx.engine.answer import LONGEST, answering
 from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, returned
-from dualtune_mlx.engine.pipeline import OF_CALLS, Asked, Caller, CallOptions
+from dualtune_mlx.engine.pipeline import OF_CALLS, CallOptions, CallPipeline, CallRequest
 from dualtune_mlx.engine.together import call_together
 from dualtune_mlx.errors import BundleError, ModelError, UsageError
 from dualtune_mlx.kv.store import FOLDER as PREFIXES
 from dualtune_mlx.models import BaseModel, load_model
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages, as_tools
 from dualtune_mlx.tools.hierarchy import ROUTINGS, Node
 
@@ -56,7 +56,7 @@ class DualTune:
     def __init__(
         self,
         base: BaseModel,
-        prompt: Prompt,
+        prompt: PromptRenderer,
         bundle: Bundle | None = None,
         decoding: Decoding | None = None,
         routing: str = "auto",
@@ -66,10 +66,10 @@ class DualTune:
         self.prompt = prompt
         self.bundle = bundle
         self.decoding = decoding or Decoding()
-        self._open_caller: Caller | None = Caller(base, prompt, bundle, routing)
+        self._open_caller: CallPipeline | None = CallPipeline(base, prompt, bundle, routing)
         self._fused_limit: int | None = None
         # A thread whose streams outlive it can abort the process at its end (MLX asks for this call).
-        self._worker = Worker(at_end=mx.clear_streams)
+        self._worker = EngineThread(at_end=mx.clear_streams)
 
     @classmethod
     def load(
@@ -106,7 +106,9 @@ class DualTune:
                 expected=f"{opened.model} ({opened.fingerprint[:12]})",
                 fix="pass the model that the bundle names",
             )
-        dualtune = cls(base, Prompt(opened.load_template(), base.tokenizer, opened.cards), opened, decoding, routing)
+        dualtune = cls(
+            base, PromptRenderer(opened.load_template(), base.tokenizer, opened.cards), opened, decoding, routing
+        )
         try:
             with base.line.turn():
                 for stage, scope in opened.stages:
@@ -125,7 +127,7 @@ class DualTune:
     ) -> DualTune:
         """The base model alone, with the same prompts and the same constrained decoding."""
         base = model if isinstance(model, BaseModel) else load_model(model)
-        return cls(base, Prompt(Template(template), base.tokenizer, cards), routing=routing)
+        return cls(base, PromptRenderer(Template(template), base.tokenizer, cards), routing=routing)
 
     def __enter__(self) -> DualTune:
         return self
@@ -139,7 +141,7 @@ class DualTune:
         """How these tools are chosen among: in a hierarchy, or all at once."""
         return self._caller.tree(as_tools(tools))
 
-    def prompt_of(self, slot: Slot) -> Prompt:
+    def prompt_of(self, slot: AdapterEntry) -> PromptRenderer:
         """What makes the prompts for an adapter of the bundle: its own template, else the bundle's."""
         return self._caller.own_prompt(slot) or self.prompt
 
@@ -245,11 +247,13 @@ class DualTune:
             groups = [asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER)]
             return [call for group in groups for call in call_together(self._caller, group)]
 
-    def select(self, messages: Messages, tools: Tools, *, top_k: int = 5, part: str = "") -> list[tuple[Tool, float]]:
+    def select(
+        self, messages: Messages, tools: Tools, *, top_k: int = 5, subtask: str = ""
+    ) -> list[tuple[Tool, float]]:
         """The ``top_k`` most probable tools, ``respond`` among them, with exact probabilities."""
         messages, tools = as_messages(messages), as_tools(tools)
         with self._turn():
-            return list(returned(self._caller.choosing(messages, tools, top_k, part)).candidates)
+            return list(returned(self._caller.choosing(messages, tools, top_k, subtask)).candidates)
 
     def arguments(
         self,
@@ -257,7 +261,7 @@ class DualTune:
         tool: Tool | Mapping[str, Any],
         tools: Tools = (),
         *,
-        part: str = "",
+        subtask: str = "",
         **options: Unpack[Options],
     ) -> dict[str, Any]:
         """The arguments of one tool; ``tools`` are the visible ones (the tool alone, when left out).
@@ -271,7 +275,7 @@ class DualTune:
         if not tool.takes_arguments:
             return {}
         with self._turn():
-            task = self._caller.task(as_messages(messages), as_tools(tools) or (tool,), tool, part)
+            task = self._caller.task(as_messages(messages), as_tools(tools) or (tool,), tool, subtask)
             return returned(self._caller.writing(task, decoding)).value
 
     @property
@@ -293,7 +297,7 @@ class DualTune:
             return ()
         *_, planned = self.planning(messages, tools, **options)
         assert isinstance(planned, Planned)
-        return planned.parts
+        return planned.subtasks
 
     def planning(
         self, messages: Messages, tools: Tools = (), **options: Unpack[Options]
@@ -332,13 +336,13 @@ class DualTune:
                 yield piece
 
     @property
-    def _caller(self) -> Caller:
+    def _caller(self) -> CallPipeline:
         if self._open_caller is None:
             raise UsageError("the engine is closed", fix="load the bundle again")
         return self._open_caller
 
     @contextmanager
-    def _turn(self, place: Place | None = None) -> Iterator[None]:
+    def _turn(self, place: Ticket | None = None) -> Iterator[None]:
         """The turn at the base model; before and after it the base acts bare."""
         with self.base.line.turn(place):
             bank = self.base.bank  # once more: the engine may have been closed meanwhile
@@ -347,23 +351,23 @@ class DualTune:
             finally:
                 bank.activate(None)
 
-    def _asked(self, messages: Messages, tools: Tools, options: CallOptions) -> Asked:
+    def _asked(self, messages: Messages, tools: Tools, options: CallOptions) -> CallRequest:
         written: dict[str, Any] = {**options}
         of_call = {name: written.pop(name) for name in OF_CALLS if name in written}
-        return Asked(as_messages(messages), as_tools(tools), replace(self.decoding, **written), **of_call)
+        return CallRequest(as_messages(messages), as_tools(tools), replace(self.decoding, **written), **of_call)
 
-    def _events(self, asked: Asked, place: Place | None = None) -> Generator[Event, None, None]:
+    def _events(self, asked: CallRequest, place: Ticket | None = None) -> Generator[Event, None, None]:
         with self._turn(place):
             yield from self._caller.events(asked)
 
     def _planning(
-        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding, place: Place | None = None
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding, place: Ticket | None = None
     ) -> Generator[Event, None, None]:
         with self._turn(place):
             yield from self._caller.planning(messages, tools, decoding)
 
     def _answer(
-        self, messages: tuple[Message, ...], max_tokens: int, place: Place | None = None
+        self, messages: tuple[Message, ...], max_tokens: int, place: Ticket | None = None
     ) -> Generator[AnswerText, None, None]:
         with self._turn(place):
             yield from answering(self._caller, messages, max_tokens)

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dualtune_mlx.decoding import Step
+from dualtune_mlx.decoding import DecodeStep
 from dualtune_mlx.tools import Tool, ToolCall
 from dualtune_mlx.tools.usage import Usage
 
@@ -59,7 +59,7 @@ class Done:
 class Planned:
     """The parts of a request, as ``DualTune.plan`` returns them, and what they cost; nothing comes after it."""
 
-    parts: tuple[str, ...]
+    subtasks: tuple[str, ...]
     usage: Usage
 
 
@@ -67,9 +67,9 @@ Event = StageBegins | Candidates | ArgumentText | Done | Planned
 
 
 def texts(
-    steps: Generator[Step, None, T],
+    steps: Generator[DecodeStep, None, T],
     spelled: Callable[[Sequence[int]], bytes],
-    watch: Callable[[Step], object],
+    watch: Callable[[DecodeStep], object],
     frame: tuple[str, str] = ("", ""),
 ) -> Generator[Event, None, T]:
     """Steps of writing as text without the ``frame`` around it, and what they return; ``watch`` sees each.

@@ -9,23 +9,23 @@ from functools import partial
 from typing import Any
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.bundle import Bundle, Slot
+from dualtune_mlx.bundle import AdapterEntry, Bundle
 from dualtune_mlx.decoding import (
     ArgumentGrammar,
+    DecodeStep,
     Decoding,
     GrammarTokenizer,
     Options,
     Ranked,
-    Step,
     grounded,
     only,
     unsure_strings,
 )
 from dualtune_mlx.engine.events import Candidates, Done, Event, Planned, StageBegins, texts
-from dualtune_mlx.engine.stage import Ran, Stage, StageRunner
+from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner
 from dualtune_mlx.errors import BundleError, DualTuneWarning, UsageError
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import Prompt, Stream, span_of
+from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_of
 from dualtune_mlx.prompts.cards import labels
 from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall
 from dualtune_mlx.tools.hierarchy import Node, hierarchy, search_tree
@@ -47,15 +47,15 @@ class CallOptions(Options, total=False):
 
     top_k: int
     abstain: float
-    part: str
+    subtask: str
 
 
-OF_CALLS = ("top_k", "abstain", "part")
+OF_CALLS = ("top_k", "abstain", "subtask")
 """Those of a call's options that are not how its arguments are written."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class CallRequest:
     """What a call was asked, checked.
 
     Raises:
@@ -67,7 +67,7 @@ class Asked:
     decoding: Decoding
     top_k: int = 1
     abstain: float = 0.0
-    part: str = ""
+    subtask: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.abstain <= 1:
@@ -75,7 +75,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selection:
     """The most probable tools, best first, with their probabilities, and what each stage cost that chose."""
 
     candidates: tuple[tuple[Tool, float], ...]
@@ -83,7 +83,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Task:
+class ArgumentTask:
     """Arguments that are to be written: whose, for what, by which stage, and where in which stream.
 
     ``frame`` is the text around them that their prompt encodes with them.
@@ -92,7 +92,7 @@ class Task:
     messages: tuple[Message, ...]
     tool: Tool
     stage: Stage
-    stream: Stream
+    stream: TokenStream
     frame: tuple[str, str]
 
     def schema(self, decoding: Decoding) -> Mapping[str, Any]:
@@ -108,14 +108,14 @@ class Task:
         return grounded(self.tool, self.messages, only(self.stage.grounding, unsure))
 
 
-class Caller:
+class CallPipeline:
     """Makes calls over one base model. Whoever uses it has the turn at that model."""
 
-    def __init__(self, base: BaseModel, prompt: Prompt, bundle: Bundle | None, routing: str = "auto") -> None:
+    def __init__(self, base: BaseModel, prompt: PromptRenderer, bundle: Bundle | None, routing: str = "auto") -> None:
         self.base, self.prompt, self.bundle, self.routing = base, prompt, bundle, routing
         self.runner = StageRunner(base)
         self.stages: dict[tuple[str, str], Stage] = {}
-        self._prompts: dict[str, Prompt] = {}
+        self._prompts: dict[str, PromptRenderer] = {}
         self._held: list[Adapter] = []
         self._tokenizer: GrammarTokenizer | None = None
 
@@ -134,39 +134,39 @@ class Caller:
             stage = Stage(span)
             if found:
                 slot, adapter = found
-                held = self.base.hold(adapter)
+                held = self.base.acquire(adapter)
                 self._held.append(held)
                 stage = Stage(span, held, slot.path, slot.grounding, self.own_prompt(slot))
             self.stages[key] = stage
         return self.stages[key]
 
-    def own_prompt(self, slot: Slot) -> Prompt | None:
+    def own_prompt(self, slot: AdapterEntry) -> PromptRenderer | None:
         """The prompt of an adapter that knows another template than the bundle's."""
         if slot.template is None:
             return None
         if slot.template.hash not in self._prompts:
             assert self.bundle is not None, "its slot is the bundle's"
             template = self.bundle.load_template(slot.template)
-            self._prompts[slot.template.hash] = Prompt(template, self.base.tokenizer, self.prompt.cards)
+            self._prompts[slot.template.hash] = PromptRenderer(template, self.base.tokenizer, self.prompt.cards)
         return self._prompts[slot.template.hash]
 
-    def prompt_of(self, stage: Stage) -> Prompt:
+    def prompt_of(self, stage: Stage) -> PromptRenderer:
         """What makes a stage's stream: its own prompt, else that of all stages."""
-        return stage.prompt or self.prompt
+        return stage.renderer or self.prompt
 
-    def events(self, asked: Asked) -> Generator[Event, None, None]:
+    def events(self, asked: CallRequest) -> Generator[Event, None, None]:
         """A call, event by event."""
-        chosen = yield from self.choosing(asked.messages, asked.tools, asked.top_k, asked.part)
+        chosen = yield from self.choosing(asked.messages, asked.tools, asked.top_k, asked.subtask)
         call = begun(asked, chosen)
         yield Candidates(call.candidates)
         if tool := to_be_written(call):
-            ran = yield from self.writing(self.task(asked.messages, asked.tools, tool, asked.part), asked.decoding)
+            ran = yield from self.writing(self.task(asked.messages, asked.tools, tool, asked.subtask), asked.decoding)
             call = with_arguments(call, ran)
         yield Done(call)
 
     def choosing(
-        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], top_k: int, part: str = ""
-    ) -> Generator[Event, None, Chosen]:
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], top_k: int, subtask: str = ""
+    ) -> Generator[Event, None, Selection]:
         """The most probable tools, event by event.
 
         Raises:
@@ -183,7 +183,7 @@ class Caller:
             wanted = max(top_k, BRANCHES) if node.routes else top_k
             stage = self.stage(name)
             names = self.prompt_of(stage).names(shown)
-            stream = self.stream(stage, messages, tools, RESPOND, shown, part)
+            stream = self.stream(stage, messages, tools, RESPOND, shown, subtask)
             by_label: dict[str, Tool | Node] = dict(zip(labels(shown), node.choices, strict=True))
             by_label[RESPOND.name] = RESPOND
             ran = self.runner.choose(stage, stream, names, wanted, partial(self._expect, by_label))
@@ -191,7 +191,7 @@ class Caller:
             try:
                 node = searching.send([(by_label[one.name], one.probability) for one in ran.value])
             except StopIteration as end:
-                return Chosen(tuple(end.value), usage)
+                return Selection(tuple(end.value), usage)
 
     def tree(self, tools: tuple[Tool, ...]) -> Node:
         """How the tools are chosen among: in a hierarchy, or all at once.
@@ -229,29 +229,31 @@ class Caller:
         stage = self.stage("planner")
         yield StageBegins("planner")
         stream = self.stream(stage, messages, tools, PLAN, (PLAN,))
-        task = Task(messages, PLAN, stage, stream, self.prompt_of(stage).frame(PLAN))
+        task = ArgumentTask(messages, PLAN, stage, stream, self.prompt_of(stage).frame(PLAN))
         ran = yield from self._written(task, decoding)
-        parts = dict.fromkeys(ran.value["parts"])  # a small model may write one again and again
-        yield Planned(tuple(parts), Usage({"planner": ran.usage}))
+        subtasks = dict.fromkeys(ran.value["parts"])  # a small model may write one again and again
+        yield Planned(tuple(subtasks), Usage({"planner": ran.usage}))
 
-    def writing(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
+    def writing(self, task: ArgumentTask, decoding: Decoding) -> Generator[Event, None, StageResult[dict[str, Any]]]:
         """One tool's arguments, event by event."""
-        yield StageBegins(task.stage.name, task.tool)
+        yield StageBegins(task.stage.span, task.tool)
         written = yield from self._written(task, decoding)
         check_arguments(written.value, task.tool)
         return written
 
-    def _written(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
+    def _written(self, task: ArgumentTask, decoding: Decoding) -> Generator[Event, None, StageResult[dict[str, Any]]]:
         """What is written for a task, grounded as ``decoding`` says."""
         if decoding.grounding == "auto":
             return (yield from self._writing_surely(task, decoding))
         return (yield from self._texts(task, self.grammar(task, task.schema(decoding)), decoding))
 
-    def task(self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, part: str = "") -> Task:
+    def task(
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], tool: Tool, subtask: str = ""
+    ) -> ArgumentTask:
         """What is to be written for one tool, among those that it was chosen among."""
         stage = self.stage("arguments", tool)
-        stream = self.stream(stage, messages, tools, tool, self.tree(tools).holding(tool).cards, part)
-        return Task(messages, tool, stage, stream, self.prompt_of(stage).frame(tool))
+        stream = self.stream(stage, messages, tools, tool, self.tree(tools).holding(tool).cards, subtask)
+        return ArgumentTask(messages, tool, stage, stream, self.prompt_of(stage).frame(tool))
 
     def stream(
         self,
@@ -260,13 +262,13 @@ class Caller:
         tools: tuple[Tool, ...],
         tool: Tool,
         shown: tuple[Tool, ...],
-        part: str = "",
-    ) -> Stream:
+        subtask: str = "",
+    ) -> TokenStream:
         """The tokens up to and with the choice of one of the tools ``shown``, or of ``respond``; ``tools`` are all
-        there are, ``part`` is what of the request is due."""
-        return self.prompt_of(stage).stream(messages, tools, ToolCall(tool.name, {}, tool.server), shown, part)
+        there are, ``subtask`` is what of the request is due."""
+        return self.prompt_of(stage).render(messages, tools, ToolCall(tool.name, {}, tool.server), shown, subtask)
 
-    def grammar(self, task: Task, schema: Mapping[str, Any]) -> ArgumentGrammar:
+    def grammar(self, task: ArgumentTask, schema: Mapping[str, Any]) -> ArgumentGrammar:
         """What a task's arguments may be, by its tool's own schema or another one."""
         if self._tokenizer is None:
             self._tokenizer = GrammarTokenizer(self.base.tokenizer)
@@ -280,30 +282,32 @@ class Caller:
         if adapter := self.stage("arguments", tool).adapter:
             self.base.fusion.prepare(adapter)
 
-    def _writing_surely(self, task: Task, decoding: Decoding) -> Generator[Event, None, Ran[dict[str, Any]]]:
+    def _writing_surely(
+        self, task: ArgumentTask, decoding: Decoding
+    ) -> Generator[Event, None, StageResult[dict[str, Any]]]:
         """Write freely; where that left the model unsure of strings that are grounded, again with those held."""
         tool = task.tool
         grammar = self.grammar(task, tool.parameters)
         pieces: list[tuple[bytes, float]] = []
 
-        def watch(step: Step) -> None:
+        def watch(step: DecodeStep) -> None:
             pieces.append((grammar.spelled(step.tokens), step.probability))
 
         free = yield from self._texts(task, grammar, decoding, watch)
         schema = task.sure_schema(pieces)
         if schema == tool.parameters:
             return free
-        yield StageBegins(task.stage.name, tool)
+        yield StageBegins(task.stage.span, tool)
         held = yield from self._texts(task, self.grammar(task, schema), decoding)
-        return Ran(held.value, free.usage + held.usage)
+        return StageResult(held.value, free.usage + held.usage)
 
     def _texts(
         self,
-        task: Task,
+        task: ArgumentTask,
         grammar: ArgumentGrammar,
         decoding: Decoding,
-        watch: Callable[[Step], object] = lambda step: None,
-    ) -> Generator[Event, None, Ran[dict[str, Any]]]:
+        watch: Callable[[DecodeStep], object] = lambda step: None,
+    ) -> Generator[Event, None, StageResult[dict[str, Any]]]:
         """Write under a grammar, as text."""
         steps = self.runner.writing(task.stage, task.stream, grammar, decoding)
         return (yield from texts(steps, grammar.spelled, watch, task.frame))
@@ -339,7 +343,7 @@ def checked_top_k(top_k: int) -> int:
     return top_k
 
 
-def begun(asked: Asked, chosen: Chosen) -> ToolCall:
+def begun(asked: CallRequest, chosen: Selection) -> ToolCall:
     """The call without its arguments."""
     tool, confidence = chosen.candidates[0]
     usage = Usage(dict(chosen.usage))
@@ -354,6 +358,6 @@ def to_be_written(call: ToolCall) -> Tool | None:
     return None if call.abstained or tool is RESPOND or not tool.takes_arguments else tool
 
 
-def with_arguments(call: ToolCall, ran: Ran[dict[str, Any]]) -> ToolCall:
+def with_arguments(call: ToolCall, ran: StageResult[dict[str, Any]]) -> ToolCall:
     """The call with what was written, and what that cost."""
     return replace(call, arguments=ran.value, usage=Usage({**call.usage.stages, "arguments": ran.usage}))

@@ -14,22 +14,22 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import (
     Answers,
     ArgumentGrammar,
+    DecodeStep,
     Decoding,
+    DraftBuffer,
     Fork,
     Grounding,
     Lookup,
     Ranked,
-    Step,
-    Tape,
     Writer,
     best_first,
     written,
 )
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.kv import PrefixCache, Snapshot, kv_fingerprint
-from dualtune_mlx.kv.tree import Branch, Branches, Paths
+from dualtune_mlx.kv.tree import TokenTree, TreeNode, TreePaths
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import Prompt, Stream
+from dualtune_mlx.prompts import PromptRenderer, TokenStream
 from dualtune_mlx.tools.usage import StageUsage
 
 DEFAULT_ACTIVATION = "turn"
@@ -43,29 +43,29 @@ class Stage:
     ``prompt`` makes its stream, where that is not the prompt of all stages.
     """
 
-    name: str
+    span: str
     adapter: Adapter | None = None
     adapter_name: str = "base"
     grounding: Grounding = field(default_factory=dict)
-    prompt: Prompt | None = None
+    renderer: PromptRenderer | None = None
 
     @property
     def activation(self) -> str:
         return self.adapter.config.activation if self.adapter else DEFAULT_ACTIVATION
 
     @property
-    def border(self) -> str:
+    def cache_boundary(self) -> str:
         """Up to where keys and values are kept: also those of an ``all`` adapter, up to the turn."""
         return "turn" if self.activation == "all" else self.activation
 
     @property
-    def before(self) -> str:
+    def prefix_adapter(self) -> str:
         """The adapter that acts before the border (its content hash); none where the base model alone does."""
-        return self.adapter.content if self.adapter and self.activation == "all" else ""
+        return self.adapter.content_hash if self.adapter and self.activation == "all" else ""
 
 
 @dataclass(frozen=True)
-class Ran(Generic[T]):
+class StageResult(Generic[T]):
     """What a stage gave, and what it cost."""
 
     value: T
@@ -82,22 +82,22 @@ class StageRunner:
     def choose(
         self,
         stage: Stage,
-        stream: Stream,
+        stream: TokenStream,
         names: Mapping[str, tuple[int, ...]],
         top_k: int,
         best: Callable[[Ranked], object] = lambda ranked: None,
-    ) -> Ran[list[Ranked]]:
+    ) -> StageResult[list[Ranked]]:
         """The ``top_k`` most probable names for the stage's span, with exact probabilities.
 
         ``best`` is told the best one, before the others are looked for.
         """
         with self.running(stage, stream) as forward:
-            forks = _Forks(forward, stream.active(stage.name, stage.border))
-            return Ran(best_first(names, forks.log_probabilities, top_k, best), forward.usage)
+            forks = _Forks(forward, stream.active(stage.span, stage.cache_boundary))
+            return StageResult(best_first(names, forks.log_probabilities, top_k, best), forward.usage)
 
     def writing(
-        self, stage: Stage, stream: Stream, grammar: ArgumentGrammar, decoding: Decoding
-    ) -> Generator[Step, None, Ran[dict[str, Any]]]:
+        self, stage: Stage, stream: TokenStream, grammar: ArgumentGrammar, decoding: Decoding
+    ) -> Generator[DecodeStep, None, StageResult[dict[str, Any]]]:
         """The stage's span as a JSON object, under a grammar, step by step; close the generator to stop between two.
 
         Nothing else may use the model until it is done or closed.
@@ -106,17 +106,19 @@ class StageRunner:
             DecodingError: when it is not complete after ``decoding.max_tokens`` tokens.
         """
         with self.running(stage, stream) as forward:
-            seen = Lookup(stream.tokens[stream.last("prefix").end : stream.last(stage.name).start])
+            seen = Lookup(stream.tokens[stream.last("prefix").end : stream.last(stage.span).start])
             draft = (lambda: grammar.beginning(seen.draft())) if decoding.draft else tuple
-            tape = Tape(stream.active(stage.name, stage.border), forward.extend, forward.take_back, draft)
+            tape = DraftBuffer(
+                stream.active(stage.span, stage.cache_boundary), forward.extend, forward.take_back, draft
+            )
             writer = Writer(grammar, decoding)
             for step in written(writer, tape):
                 count(step, forward.usage)
                 seen.append(step.tokens)
                 yield step
-            return Ran(writer.value, forward.usage)
+            return StageResult(writer.value, forward.usage)
 
-    def check_length(self, stream: Stream) -> None:
+    def check_length(self, stream: TokenStream) -> None:
         """Refuse what the model was not made for.
 
         Raises:
@@ -134,24 +136,24 @@ class StageRunner:
 
     def caches(self, stage: Stage, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
         """Caches that hold the KV of some tokens before the border; what is known is not computed again."""
-        snapshot, known = self.prefixes.longest(tokens, stage.before)
+        snapshot, known = self.prefixes.longest(tokens, stage.prefix_adapter)
         caches = snapshot.caches(known) if snapshot else self.base.caches()
         usage.reused_tokens += known
         if known < len(tokens):
             usage.prefilled_tokens += len(tokens) - known
-            with self.base.bank.placed(stage.adapter.updates if stage.adapter and stage.before else {}):
+            with self.base.bank.overriding(stage.adapter.updates if stage.adapter and stage.prefix_adapter else {}):
                 self.base.prefill(tokens[known:], caches)
-            self.prefixes.add(Snapshot.of(tokens, caches), stage.before)
+            self.prefixes.add(Snapshot.of(tokens, caches), stage.prefix_adapter)
         return caches
 
     @contextmanager
-    def running(self, stage: Stage, stream: Stream) -> Iterator[Forward]:
+    def running(self, stage: Stage, stream: TokenStream) -> Iterator[Forward]:
         """A forward pass that stands at the activation point, with the stage's adapter active."""
         self.check_length(stream)
         usage = StageUsage(adapter=stage.adapter_name)
         bank, fusion, began = self.base.bank, self.base.fusion, time.perf_counter()
         switches, fusions = bank.switches, fusion.fusions
-        caches = self.caches(stage, stream.tokens[: stream.activation(stage.border)], usage)
+        caches = self.caches(stage, stream.tokens[: stream.activation(stage.cache_boundary)], usage)
         fusion.activate(stage.adapter)
         try:
             yield Forward(self.base, caches, usage)
@@ -181,7 +183,7 @@ class Forward:
         for cache in self.caches:
             cache.trim(count)
 
-    def grow(self, branches: Branches, pieces: Sequence[Branch]) -> mx.array:
+    def grow(self, branches: TokenTree, pieces: Sequence[TreeNode]) -> mx.array:
         """The logits (pieces, vocabulary) behind some new pieces of branches."""
         batch = branches.grow(pieces)
         states = self._hidden(batch.tokens, batch.caches, sum(batch.lengths))
@@ -199,14 +201,14 @@ class _Forks:
     def __init__(self, forward: Forward, before: Sequence[int]) -> None:
         self._forward = forward
         self._before = before
-        self._tree: tuple[Branches, Paths] | None = None
+        self._tree: tuple[TokenTree, TreePaths] | None = None
 
     def log_probabilities(self, forks: Sequence[Fork]) -> Answers:
         if self._tree is None:
             (fork,) = forks
             logits = self._forward.extend((*self._before, *fork.path))
-            branches = Branches(self._forward.caches)
-            self._tree = branches, Paths(fork.path, branches.trunk)
+            branches = TokenTree(self._forward.caches)
+            self._tree = branches, TreePaths(fork.path, branches.trunk)
         else:
             branches, paths = self._tree
             logits = self._forward.grow(branches, [paths.add(fork.path) for fork in forks])
@@ -214,7 +216,7 @@ class _Forks:
         return answers(logits, forks)
 
 
-def count(step: Step, usage: StageUsage) -> None:
+def count(step: DecodeStep, usage: StageUsage) -> None:
     """Add a step of writing to what a stage cost."""
     if step.forced:
         usage.forced_tokens += len(step.tokens)

@@ -5,40 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dualtune_mlx.decoding import Decoding, Step, Writer
+from dualtune_mlx.decoding import DecodeStep, Decoding, Writer
 from dualtune_mlx.engine.batch import choose_together, write_together
 from dualtune_mlx.engine.pipeline import (
-    Asked,
-    Caller,
-    Chosen,
-    Task,
+    ArgumentTask,
+    CallPipeline,
+    CallRequest,
+    Selection,
     begun,
     checked_top_k,
     to_be_written,
     with_arguments,
 )
-from dualtune_mlx.engine.stage import Ran
+from dualtune_mlx.engine.stage import StageResult
 from dualtune_mlx.prompts.cards import choices
 from dualtune_mlx.tools import RESPOND, ToolCall
 from dualtune_mlx.tools.hierarchy import Node
 from dualtune_mlx.tools.schemas import check_arguments
 
 
-def call_together(caller: Caller, asked: Sequence[Asked]) -> list[ToolCall]:
+def call_together(caller: CallPipeline, asked: Sequence[CallRequest]) -> list[ToolCall]:
     """What the calls would give one by one, all tools chosen among at once; all over the same ones, decoded alike."""
     tools, top_k, decoding = asked[0].tools, checked_top_k(asked[0].top_k), asked[0].decoding
     root = Node("", tools)
     stage = caller.stage("selector")
-    streams = [caller.stream(stage, one.messages, tools, RESPOND, root.cards, one.part) for one in asked]
+    streams = [caller.stream(stage, one.messages, tools, RESPOND, root.cards, one.subtask) for one in asked]
     names = caller.prompt_of(stage).names(tools)
     chosen = choose_together(caller.runner, stage, streams, names, top_k)
     by_label = choices(tools)
     calls = []
     for one, ran in zip(asked, chosen, strict=True):
         candidates = tuple((by_label[ranked.name], ranked.probability) for ranked in ran.value)
-        calls.append(begun(one, Chosen(candidates, {"selector": ran.usage})))
+        calls.append(begun(one, Selection(candidates, {"selector": ran.usage})))
     tasks = {
-        number: caller.task(one.messages, tools, tool, one.part)
+        number: caller.task(one.messages, tools, tool, one.subtask)
         for number, one in enumerate(asked)
         if (tool := to_be_written(calls[number]))
     }
@@ -47,7 +47,9 @@ def call_together(caller: Caller, asked: Sequence[Asked]) -> list[ToolCall]:
     return calls
 
 
-def arguments(caller: Caller, tasks: Sequence[Task], decoding: Decoding) -> list[Ran[dict[str, Any]]]:
+def arguments(
+    caller: CallPipeline, tasks: Sequence[ArgumentTask], decoding: Decoding
+) -> list[StageResult[dict[str, Any]]]:
     """The arguments of several tasks over the same tools, checked by their schemas."""
     written, pieces = _written(caller, tasks, [task.schema(decoding) for task in tasks], decoding)
     if decoding.grounding == "auto":
@@ -55,18 +57,18 @@ def arguments(caller: Caller, tasks: Sequence[Task], decoding: Decoding) -> list
         unsure = [number for number, task in enumerate(tasks) if schemas[number] != task.tool.parameters]
         again = _written(caller, [tasks[n] for n in unsure], [schemas[n] for n in unsure], decoding)[0]
         for number, held in zip(unsure, again, strict=True):
-            written[number] = Ran(held.value, written[number].usage + held.usage)
+            written[number] = StageResult(held.value, written[number].usage + held.usage)
     for task, ran in zip(tasks, written, strict=True):
         check_arguments(ran.value, task.tool)
     return written
 
 
 def _written(
-    caller: Caller, tasks: Sequence[Task], schemas: Sequence[Mapping[str, Any]], decoding: Decoding
-) -> tuple[list[Ran[dict[str, Any]]], Sequence[Iterable[tuple[bytes, float]]]]:
+    caller: CallPipeline, tasks: Sequence[ArgumentTask], schemas: Sequence[Mapping[str, Any]], decoding: Decoding
+) -> tuple[list[StageResult[dict[str, Any]]], Sequence[Iterable[tuple[bytes, float]]]]:
     """What every task gives under its schema, and piece by piece with the model's probabilities."""
     writers = [Writer(caller.grammar(task, schema), decoding) for task, schema in zip(tasks, schemas, strict=True)]
-    steps: list[list[Step]] = [[] for _ in tasks]
+    steps: list[list[DecodeStep]] = [[] for _ in tasks]
     stages, streams = [task.stage for task in tasks], [task.stream for task in tasks]
     ran = write_together(caller.runner, stages, streams, writers, lambda number, step: steps[number].append(step))
     spelled = [

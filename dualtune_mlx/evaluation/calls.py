@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
-from dualtune_mlx.data.steps import Step, steps
+from dualtune_mlx.data.decisions import Decision, decisions
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.dualtune import MAX_TOKENS
 from dualtune_mlx.errors import DecodingError, ToolError
@@ -73,25 +73,31 @@ def evaluate_calls(
     Raises:
         DataError: when a trajectory's own call names no visible tool, or several.
     """
-    decisions = [step for trajectory in trajectories for step in steps(trajectory)]
+    asked = [decision for trajectory in trajectories for decision in decisions(trajectory)]
     scored = []
-    for done, step in enumerate(decisions, 1):
-        scored.append(_score(dualtune, step, max_tokens))
-        report(done, len(decisions))
+    for done, decision in enumerate(asked, 1):
+        scored.append(_score(dualtune, decision, max_tokens))
+        report(done, len(asked))
     return Report(tuple(scored))
 
 
-def _score(dualtune: DualTune, step: Step, max_tokens: int) -> Scored:
-    request = next(message.content for message in reversed(step.messages) if message.role == "user")
-    gold = step.call if step.call.is_respond else replace(step.call, server=tool_called(step.call, step.tools).server)
-    ((tool, confidence),) = dualtune.select(step.messages, step.tools, top_k=1, part=step.part)
+def _score(dualtune: DualTune, decision: Decision, max_tokens: int) -> Scored:
+    request = next(message.content for message in reversed(decision.messages) if message.role == "user")
+    gold = (
+        decision.call
+        if decision.call.is_respond
+        else replace(decision.call, server=tool_called(decision.call, decision.tools).server)
+    )
+    ((tool, confidence),) = dualtune.select(decision.messages, decision.tools, top_k=1, subtask=decision.subtask)
     scored = Scored(request, gold, ToolCall(tool.name, {}, tool.server, confidence))
     if not scored.right("tool"):
         return replace(scored, failure="another tool: its arguments were not written")
-    if step.call.is_respond:
+    if decision.call.is_respond:
         return scored
     try:
-        arguments = dualtune.arguments(step.messages, tool, step.tools, part=step.part, max_tokens=max_tokens)
+        arguments = dualtune.arguments(
+            decision.messages, tool, decision.tools, subtask=decision.subtask, max_tokens=max_tokens
+        )
     except (DecodingError, ToolError) as error:
         return replace(scored, failure=error.what)
     return replace(scored, predicted=replace(scored.predicted, arguments=arguments))

@@ -20,20 +20,20 @@ Tokens = tuple[int, ...]
 
 
 @dataclass(eq=False)
-class Branch:
+class TreeNode:
     """A piece of the tree: what it continues, its own tokens, and the position behind the last of them.
 
     ``slots`` are where in the line the keys lie that its last token sees, once the piece is computed.
     """
 
-    stem: Branch | None
+    stem: TreeNode | None
     tokens: Tokens
     end: int
     slots: np.ndarray = field(default_factory=lambda: np.arange(0))
 
-    def then(self, tokens: Sequence[int]) -> Branch:
+    def then(self, tokens: Sequence[int]) -> TreeNode:
         """A new piece behind this one."""
-        return Branch(self, tuple(tokens), self.end + len(tokens))
+        return TreeNode(self, tuple(tokens), self.end + len(tokens))
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,22 @@ class Batch:
     lengths: list[int]
 
 
-class Branches:
+class TokenTree:
     """The tree of branches behind the sequence that a model's caches hold, one a layer: the ``trunk``."""
 
     def __init__(self, caches: Sequence[KVCache]) -> None:
         self._caches = caches
         self._positions = np.arange(caches[0].offset)
-        self.trunk = Branch(None, (), caches[0].offset, self._positions)
+        self.trunk = TreeNode(None, (), caches[0].offset, self._positions)
 
-    def grow(self, branches: Sequence[Branch]) -> Batch:
+    def grow(self, branches: Sequence[TreeNode]) -> Batch:
         """Pieces that are to be computed now; each comes after the one that it continues."""
         length = max(len(branch.tokens) for branch in branches)
         rows = self._rows(branches, length)
         tokens = mx.array([[*branch.tokens, *[0] * (length - len(branch.tokens))] for branch in branches])
         return Batch(tokens, [Layer(cache, rows) for cache in self._caches], [len(one.tokens) for one in branches])
 
-    def graft(self, tokens: Sequence[int], layers: Sequence[Pair]) -> Branch:
+    def graft(self, tokens: Sequence[int], layers: Sequence[Pair]) -> TreeNode:
         """A branch from the trunk whose keys and values, each (1, kv heads, tokens, width), are known already."""
         for cache, (keys, values) in zip(self._caches, layers, strict=True):
             cache.update_and_fetch(keys, values)
@@ -69,7 +69,7 @@ class Branches:
         self._positions = np.append(self._positions, self.trunk.end + np.arange(len(tokens)))
         return branch
 
-    def _rows(self, branches: Sequence[Branch], length: int) -> Rows:
+    def _rows(self, branches: Sequence[TreeNode], length: int) -> Rows:
         before = len(self._positions)
         starts = np.array([branch.end - len(branch.tokens) for branch in branches])
         positions = starts[:, None] + np.arange(length)
@@ -84,13 +84,13 @@ class Branches:
         return Rows(mx.array(starts), sees, positions[:, :, None] - self._positions)
 
 
-class Paths:
+class TreePaths:
     """Branches by the tokens that lead to them, so that what several paths share is computed once."""
 
-    def __init__(self, path: Tokens, branch: Branch) -> None:
+    def __init__(self, path: Tokens, branch: TreeNode) -> None:
         self._branches = {path: branch}
 
-    def add(self, path: Tokens) -> Branch:
+    def add(self, path: Tokens) -> TreeNode:
         """A new branch, which continues the longest one that is a beginning of it."""
         stem = next(path[:n] for n in reversed(range(len(path))) if path[:n] in self._branches)
         self._branches[path] = self._branches[stem].then(path[len(stem) :])

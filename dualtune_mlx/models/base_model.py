@@ -21,7 +21,7 @@ from mlx_lm.models.rope_utils import DynamicNTKScalingRoPE
 from transformers import AutoTokenizer
 
 from dualtune_mlx.adapters import Adapter, AdapterBank, FusionCache
-from dualtune_mlx.concurrency import Line
+from dualtune_mlx.concurrency import FairLock
 from dualtune_mlx.conversion.gguf.convert import from_gguf
 from dualtune_mlx.errors import ModelError
 from dualtune_mlx.kv import Snapshot
@@ -57,7 +57,7 @@ class BaseModel:
     bank: AdapterBank = field(init=False)
     fusion: FusionCache = field(init=False)
     fingerprint: str = field(init=False)
-    line: Line = field(init=False, repr=False, compare=False, default_factory=Line)
+    line: FairLock = field(init=False, repr=False, compare=False, default_factory=FairLock)
     _holders: Counter[str] = field(init=False, repr=False, compare=False, default_factory=Counter)
     _limits: list[int] = field(init=False, repr=False, compare=False, default_factory=list)
 
@@ -82,24 +82,24 @@ class BaseModel:
         """The language model: the model itself, or what a multimodal checkpoint's wrapper holds."""
         return _text(self.model)
 
-    def hold(self, adapter: Adapter) -> Adapter:
+    def acquire(self, adapter: Adapter) -> Adapter:
         """Make an adapter resident until everyone who holds it has released it.
 
         Raises:
             AdapterError: when it does not fit the model.
         """
-        resident = adapter.content in {one.content for one in self.bank.resident}
+        resident = adapter.content_hash in {one.content_hash for one in self.bank.resident}
         held = self.bank.load(adapter)
         mx.eval([update.parts for update in held.updates.values()])  # here: other threads could not
         # One that was in the bank before anyone held it is its owner's: it stays.
-        self._holders[held.content] += 2 if resident and not self._holders[held.content] else 1
+        self._holders[held.content_hash] += 2 if resident and not self._holders[held.content_hash] else 1
         return held
 
     def release(self, adapter: Adapter) -> None:
         """Give an adapter back that was held; its memory goes with the last holder."""
-        self._holders[adapter.content] -= 1
-        if not self._holders[adapter.content]:
-            del self._holders[adapter.content]
+        self._holders[adapter.content_hash] -= 1
+        if not self._holders[adapter.content_hash]:
+            del self._holders[adapter.content_hash]
             self.fusion.forget(adapter)
             self.bank.unload(adapter)
 
@@ -139,9 +139,9 @@ class BaseModel:
 
     def snapshot(self, tokens: Sequence[int], adapter: str = "") -> Snapshot:
         """Keys and values of a token sequence: the base weights', or a resident adapter's (its content hash)."""
-        layers = {one.content: one.updates for one in self.bank.resident}[adapter] if adapter else {}
+        layers = {one.content_hash: one.updates for one in self.bank.resident}[adapter] if adapter else {}
         caches = self.caches()
-        with self.bank.placed(layers):
+        with self.bank.overriding(layers):
             self.prefill(tokens, caches)
         return Snapshot.of(tuple(tokens), caches)
 

@@ -2,8 +2,8 @@
 
 from dualtune_mlx.prompts.cards import CARDS
 from dualtune_mlx.prompts.encoder import Encoder
-from dualtune_mlx.prompts.renderer import Prompt
-from dualtune_mlx.prompts.stream import ACTIVATIONS, Span, Stream, span_of
+from dualtune_mlx.prompts.renderer import PromptRenderer
+from dualtune_mlx.prompts.stream import ACTIVATIONS, Span, TokenStream, span_of
 from dualtune_mlx.prompts.template import BUILT_IN, OF_ONE_STAGE, TEMPLATES, Template
 
 __all__ = [
@@ -13,9 +13,9 @@ __all__ = [
     "OF_ONE_STAGE",
     "TEMPLATES",
     "Encoder",
-    "Prompt",
+    "PromptRenderer",
     "Span",
-    "Stream",
     "Template",
+    "TokenStream",
     "span_of",
 ]

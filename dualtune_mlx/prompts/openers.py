@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.prompts.renderer import Prompt
+from dualtune_mlx.prompts.renderer import PromptRenderer
 from dualtune_mlx.tools import RESPOND, ToolCall
 
 OPENED = ("invocation", "turn")
 """The activations that begin at an opener."""
 
 
-def opener(prompt: Prompt, activation: str) -> tuple[int, ...]:
+def opener(prompt: PromptRenderer, activation: str) -> tuple[int, ...]:
     """The tokens that open a call ("invocation") or a user's message ("turn"), up to what is written in it.
 
     Raises:

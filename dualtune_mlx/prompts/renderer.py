@@ -10,7 +10,7 @@ from typing import Any
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.prompts.cards import card, choices, function, labels
 from dualtune_mlx.prompts.encoder import Encoder
-from dualtune_mlx.prompts.stream import Span, Stream
+from dualtune_mlx.prompts.stream import Span, TokenStream
 from dualtune_mlx.prompts.template import JOINED, Piece, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, tool_called
 
@@ -21,39 +21,40 @@ REMINDER = 400
 _CONTENT = "…"
 
 
-class Prompt:
+class PromptRenderer:
     """Renders with one template, one tokenizer and one kind of tool card."""
 
     def __init__(self, template: Template, tokenizer: Any, cards: str = "signature") -> None:
         self.template = template
         self.encoder = Encoder(tokenizer)
         self.cards = cards
-        self._prefixes: dict[str, Stream] = {}
+        self._prefixes: dict[str, TokenStream] = {}
 
-    def stream(
+    def render(
         self,
         messages: Sequence[Message],
         tools: Sequence[Tool],
         call: ToolCall,
         shown: Sequence[Tool] | None = None,
-        part: str = "",
-    ) -> Stream:
+        subtask: str = "",
+    ) -> TokenStream:
         """The whole stream of one step: tools, conversation, and the call that follows it.
 
         ``shown`` are the choices that the prefix describes and the call is one of, where these are not the
-        ``tools`` that the conversation's earlier calls were made to. ``part`` is what of the request is due now.
+        ``tools`` that the conversation's earlier calls were made to. ``subtask`` is what of the request is due now.
         """
-        return self.conversation(messages, tools, shown, part) + self.call(call, tools if shown is None else shown)
+        return self.conversation(messages, tools, shown, subtask) + self.call(call, tools if shown is None else shown)
 
     def conversation(
-        self, messages: Sequence[Message], tools: Sequence[Tool], shown: Sequence[Tool] | None = None, part: str = ""
-    ) -> Stream:
+        self, messages: Sequence[Message], tools: Sequence[Tool], shown: Sequence[Tool] | None = None, subtask: str = ""
+    ) -> TokenStream:
         """The prefix (system message and the cards of what is ``shown``) and one span a message.
 
-        The last message tells the ``part`` of the request that is due, earlier ones those of the calls behind them.
+        The last message tells the ``subtask`` of the request that is due, earlier ones those of the calls behind them.
 
         Raises:
-            PromptError: when a system message is not the first, nobody asked anything, or the template tells no parts.
+            PromptError: when a system message is not the first, there is no user message, or the template tells no
+                subtasks.
         """
         system = messages[0].content if messages and messages[0].role == "system" else ""
         rest = messages[1:] if messages and messages[0].role == "system" else messages
@@ -66,19 +67,19 @@ class Prompt:
         functions = [function(tool, label) for label, tool in names.items()] if writes else []
         stream = self._prefix(system, cards, functions)
         request, called = "", list[str]()
-        due = [*(message.part for message in rest[1:]), part]
+        due = [*(message.subtask for message in rest[1:]), subtask]
         for number, message in enumerate(rest):
             if message.role == "user":
                 request, called = message.content, []
             called += [self._written(call, tools) for call in message.tool_calls]
             repeated = {"request": _reminder(request), "called": _reminder("; ".join(called))}
             if due[number] and message.role in ("user", "tool"):
-                self._check_parts()
+                self._check_subtasks()
                 repeated["part"] = due[number]
             stream += self._message(message, tools, {"is_first": number == 0, **repeated})
         return stream
 
-    def _prefix(self, system: str, cards: list[str], functions: list[dict[str, Any]]) -> Stream:
+    def _prefix(self, system: str, cards: list[str], functions: list[dict[str, Any]]) -> TokenStream:
         """Rendered once for a tool set: thousands of tokens that every step of a data set begins with."""
         key = json.dumps([system, cards, functions])
         if key not in self._prefixes:
@@ -88,8 +89,8 @@ class Prompt:
             self._prefixes[key] = self._span("prefix", "system", **values)
         return self._prefixes[key]
 
-    def _check_parts(self) -> None:
-        if not self.template.tells_parts:
+    def _check_subtasks(self) -> None:
+        if not self.template.tells_subtasks:
             raise PromptError(
                 "the template does not tell which part of a request is due",
                 where=self.template.name,
@@ -97,16 +98,16 @@ class Prompt:
                 fix="use another template, or data and bundles without a planner",
             )
 
-    def _message(self, message: Message, tools: Sequence[Tool], values: Mapping[str, Any]) -> Stream:
+    def _message(self, message: Message, tools: Sequence[Tool], values: Mapping[str, Any]) -> TokenStream:
         if message.role == "system":
             raise PromptError("a system message stands inside the conversation", expected="at most one, at the start")
-        stream = Stream()
+        stream = TokenStream()
         if message.content or not message.tool_calls:
             calls = bool(message.tool_calls)
             stream += self._span(message.role, message.role, content=message.content, calls=calls, **values)
         for call in message.tool_calls:
             past = self.call(call, tools)
-            stream += Stream(past.tokens, (Span("assistant", 0, len(past)),))
+            stream += TokenStream(past.tokens, (Span("assistant", 0, len(past)),))
         return stream
 
     @staticmethod
@@ -115,7 +116,7 @@ class Prompt:
         tool, label = _tool_of(call, tools)
         return f"{label} {_json(call, tool)}"
 
-    def call(self, call: ToolCall, tools: Sequence[Tool]) -> Stream:
+    def call(self, call: ToolCall, tools: Sequence[Tool]) -> TokenStream:
         """The assistant's turn that makes a call: spans ``invocation``, ``selector`` and ``arguments``."""
         return self._encode(self._call_pieces(call, *_tool_of(call, tools)))
 
@@ -123,7 +124,7 @@ class Prompt:
         values = {"name": label, "arguments": _json(call, tool), "is_respond": call.is_respond}
         return self.template.render("call", call={**values, "schema": dict(tool.parameters)})
 
-    def answer(self) -> tuple[Stream, tuple[int, ...]]:
+    def answer(self) -> tuple[TokenStream, tuple[int, ...]]:
         """What stands around an answer in words: its opener (spans ``invocation`` and, empty, ``answer``), and
         the tokens behind it.
 
@@ -142,7 +143,7 @@ class Prompt:
         place = pieces.index(content)
         before, after = self._encode(pieces[:place]), self._encode(pieces[place + 1 :])
         end = len(before)
-        return Stream(before.tokens, (Span("invocation", 0, end), Span("answer", end, end))), after.tokens
+        return TokenStream(before.tokens, (Span("invocation", 0, end), Span("answer", end, end))), after.tokens
 
     def names(self, tools: Sequence[Tool]) -> dict[str, tuple[int, ...]]:
         """The tokens of every choice's name, ``respond`` among them, by its label."""
@@ -191,7 +192,7 @@ class Prompt:
         asked = Message("user", "?")
         for tool in tools:
             call = _empty_call(tool)
-            stream = self.stream([asked, Message("assistant", tool_calls=(call,)), asked], tools, call)
+            stream = self.render([asked, Message("assistant", tool_calls=(call,)), asked], tools, call)
             stream.last("invocation")
             stream.last(stage)
             self.frame(tool)
@@ -208,11 +209,11 @@ class Prompt:
     def _joins(self, call: ToolCall, tools: Sequence[Tool]) -> bool:
         return Piece("open", JOINED) in self._call_pieces(call, *_tool_of(call, tools))
 
-    def _span(self, name: str, block: str, **values: Any) -> Stream:
+    def _span(self, name: str, block: str, **values: Any) -> TokenStream:
         inner = self._encode(self.template.render(block, **values))
-        return Stream(inner.tokens, (Span(name, 0, len(inner)), *inner.spans))
+        return TokenStream(inner.tokens, (Span(name, 0, len(inner)), *inner.spans))
 
-    def _encode(self, pieces: list[Piece]) -> Stream:
+    def _encode(self, pieces: list[Piece]) -> TokenStream:
         tokens: list[int] = []
         spans: list[Span] = []
         opened: list[tuple[str, int]] = []
@@ -227,7 +228,7 @@ class Prompt:
                 name, start = opened.pop()
                 if name != JOINED:
                     spans.append(Span(name, start, len(tokens)))
-        return Stream(tuple(tokens), tuple(spans))
+        return TokenStream(tuple(tokens), tuple(spans))
 
     def _tokens(self, run: Sequence[Piece], joined: bool) -> list[int]:
         """The tokens of what stands between two borders."""

@@ -27,7 +27,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Stream:
+class TokenStream:
     """Token ids and the spans recorded while they were built."""
 
     tokens: tuple[int, ...] = ()
@@ -36,10 +36,10 @@ class Stream:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __add__(self, other: Stream) -> Stream:
+    def __add__(self, other: TokenStream) -> TokenStream:
         shift = len(self)
         moved = tuple(Span(span.name, span.start + shift, span.end + shift) for span in other.spans)
-        return Stream(self.tokens + other.tokens, self.spans + moved)
+        return TokenStream(self.tokens + other.tokens, self.spans + moved)
 
     def last(self, *names: str) -> Span:
         """The last span with one of these names."""

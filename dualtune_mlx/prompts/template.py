@@ -124,7 +124,7 @@ class Template:
         return "functions" in self._variables
 
     @property
-    def tells_parts(self) -> bool:
+    def tells_subtasks(self) -> bool:
         """Whether it says which ``part`` of the request is due."""
         return "part" in self._variables
 

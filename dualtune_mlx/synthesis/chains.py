@@ -10,7 +10,7 @@ from itertools import islice
 
 from dualtune_mlx.synthesis import results
 from dualtune_mlx.synthesis.conjunctions import JOINTS, SENTENCES, is_order, is_sentence, join, places, without_stop
-from dualtune_mlx.synthesis.dialogue import Plan
+from dualtune_mlx.synthesis.dialogue import Dialogue
 from dualtune_mlx.synthesis.linked import linked, usable, whole
 from dualtune_mlx.synthesis.request_templates import FOLDER, Form, visible_forms
 from dualtune_mlx.synthesis.requests import check_split, check_tools, checked_call, noisy, shuffled_forever, spread
@@ -62,7 +62,7 @@ def generate_chains(
 
 def _singles(
     forms: Mapping[str, list[Form]], split: str, visible: Mapping[str, Tool], rng: random.Random
-) -> Iterator[Plan]:
+) -> Iterator[Dialogue]:
     """Requests that one call answers."""
     rough = (lambda wording: noisy(wording, rng)) if split == "train" else str
     yield from _requests(forms, split, visible, rng, lambda wording: True, rough)
@@ -70,7 +70,7 @@ def _singles(
 
 def _joined(
     forms: Mapping[str, list[Form]], split: str, visible: Mapping[str, Tool], rng: random.Random
-) -> Iterator[Plan]:
+) -> Iterator[Dialogue]:
     """Independent orders, or sentences of any form, in one message; one that ends in free text stands last."""
     servers = [visible[tool].server for tool in forms if any(_can_go_on(form, split) for form in forms[tool])]
 
@@ -94,12 +94,12 @@ def _joined(
         yield _together(joint, [asked[number] for number in sorted(asked)])
 
 
-def _together(joint: str, asked: Sequence[Plan]) -> Plan:
+def _together(joint: str, asked: Sequence[Dialogue]) -> Dialogue:
     """Requests in the places of a joint, each a part."""
     request, for_calls = unmarked(join(joint, [one.request for one in asked], [len(one.calls) for one in asked]))
     calls = tuple(call for one in asked for call in one.calls)
     said = tuple(result for one in asked for result in one.results)
-    return Plan(request, calls, said, for_calls)
+    return Dialogue(request, calls, said, for_calls)
 
 
 def _can_go_on(form: Form, split: str) -> bool:
@@ -134,7 +134,7 @@ def _requests(
     rng: random.Random,
     wanted: Callable[[str], bool],
     changed: Callable[[str], str] = str,
-) -> Iterator[Plan]:
+) -> Iterator[Dialogue]:
     """Endless requests of one call in the wanted wordings: every tool equally often, every wording before any twice."""
     wordings = {
         tool: [(form, wording) for form in listed for wording in form.wordings[split] if wanted(wording)]
@@ -147,4 +147,4 @@ def _requests(
         slots = draw_slots(wording, rng)
         call = checked_call(visible[tool], values(form.arguments, slots), wording)
         said = (results.said(call, rng),)
-        yield Plan(surface(wording, slots), (call,), said, open_ended=ends_open(wording, slots))
+        yield Dialogue(surface(wording, slots), (call,), said, open_ended=ends_open(wording, slots))

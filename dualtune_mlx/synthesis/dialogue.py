@@ -14,21 +14,21 @@ _ANSWERS = read_toml("answers.toml")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Dialogue:
     """A request, the calls that it needs, and what the tools say to each; ``failed`` where the last call failed.
 
-    ``parts`` are the words of the request that each call is for; none where it is one as a whole. It is ``open_ended``
-    where it ends in bare words that nothing may follow.
+    ``subtasks`` are the words of the request that each call is for; none where it is one as a whole. The request is
+    ``open_ended`` where it ends in bare words that nothing may follow.
     """
 
     request: str
     calls: tuple[ToolCall, ...]
     results: tuple[str, ...]
-    parts: tuple[str, ...] = ()
+    subtasks: tuple[str, ...] = ()
     failed: bool = False
     open_ended: bool = False
 
-    def failing(self, rng: random.Random) -> Plan:
+    def failing(self, rng: random.Random) -> Dialogue:
         """The same request, one of whose first two calls fails, so that nothing comes after it."""
         last = rng.randrange(min(2, len(self.calls)))
         told = (*self.results[:last], results.failed(self.calls[last], rng))
@@ -36,10 +36,10 @@ class Plan:
 
     def trajectory(self, tools: tuple[Tool, ...], rng: random.Random) -> Trajectory:
         """The conversation, which ends with an answer in words."""
-        parts = in_order(self.parts)
-        messages = [Message("user", self.request, parts=parts)]
-        for_calls = self.parts[: len(self.calls)] if parts else [""] * len(self.calls)  # fewer where one failed
-        for call, result, part in zip(self.calls, self.results, for_calls, strict=True):
-            messages += [Message("assistant", "", (call,), part=part), Message("tool", result)]
+        subtasks = in_order(self.subtasks)
+        messages = [Message("user", self.request, subtasks=subtasks)]
+        for_calls = self.subtasks[: len(self.calls)] if subtasks else [""] * len(self.calls)  # fewer where one failed
+        for call, result, subtask in zip(self.calls, self.results, for_calls, strict=True):
+            messages += [Message("assistant", "", (call,), subtask=subtask), Message("tool", result)]
         answer = rng.choice(_ANSWERS["failed" if self.failed else "done"])
         return Trajectory((*messages, Message("assistant", answer)), tools)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dualtune_mlx.synthesis import results
 from dualtune_mlx.synthesis.conjunctions import JOINTS, join, places, without_stop
-from dualtune_mlx.synthesis.dialogue import Plan
+from dualtune_mlx.synthesis.dialogue import Dialogue
 from dualtune_mlx.synthesis.requests import checked_call, noisy, shuffled_forever
 from dualtune_mlx.synthesis.subtask_markup import MARK, unmarked
 from dualtune_mlx.synthesis.values.sampling import read_toml
@@ -41,12 +41,12 @@ class Chain:
         in_order = [joint for joint in JOINTS[split] if places(joint) == list(range(1, len(self.steps) + 1))]
         return join(rng.choice(in_order), [rng.choice(orders) for orders in self.steps])
 
-    def plan(self, split: str, visible: Mapping[str, Tool], rng: random.Random) -> Plan:
+    def plan(self, split: str, visible: Mapping[str, Tool], rng: random.Random) -> Dialogue:
         """The chain in one of its wordings."""
         wording = self.wording(split, rng)
         return self.asked(noisy(wording, rng) if split == "train" else wording, visible, rng)
 
-    def asked(self, wording: str, visible: Mapping[str, Tool], rng: random.Random) -> Plan:
+    def asked(self, wording: str, visible: Mapping[str, Tool], rng: random.Random) -> Dialogue:
         """The chain in a wording, with values in its slots."""
         told = [str(call.get("result", "")) for call in self.calls]
         derived = [f"{{{name}}}" for call in self.calls for name in sorted(slot_names(call["arguments"]))]
@@ -56,10 +56,10 @@ class Chain:
             results.with_arguments(surface(said, slots), call, rng) if said else results.said(call, rng)
             for call, said in zip(calls, told, strict=True)
         )
-        request, parts = unmarked(wording)
-        for_calls = tuple(surface(part, slots) for part in parts)
+        request, subtasks = unmarked(wording)
+        for_calls = tuple(surface(subtask, slots) for subtask in subtasks)
         open_ended = ends_open(wording, slots)
-        return Plan(surface(request, slots), tuple(calls), tuple(answers), for_calls, open_ended=open_ended)
+        return Dialogue(surface(request, slots), tuple(calls), tuple(answers), for_calls, open_ended=open_ended)
 
 
 def _chain(table: Mapping[str, Any]) -> Chain:
@@ -76,13 +76,15 @@ def usable(split: str, visible: Collection[str]) -> list[Chain]:
     return [chain for chain in CHAINS if chain.wordings[split] and set(chain.tools) <= set(visible)]
 
 
-def linked(split: str, visible: Mapping[str, Tool], rng: random.Random) -> Iterator[Plan]:
+def linked(split: str, visible: Mapping[str, Tool], rng: random.Random) -> Iterator[Dialogue]:
     """Plans without end, every usable chain as often as any other."""
     for chain in shuffled_forever(usable(split, visible), rng):
         yield chain.plan(split, visible, rng)
 
 
-def whole(split: str, visible: Mapping[str, Tool], rng: random.Random, wanted: Callable[[str], bool]) -> Iterator[Plan]:
+def whole(
+    split: str, visible: Mapping[str, Tool], rng: random.Random, wanted: Callable[[str], bool]
+) -> Iterator[Dialogue]:
     """Requests of several calls in one order, in the wanted wordings, without end; none if there is no such wording."""
     found = [(chain, without_stop(text)) for chain in usable(split, visible) for text in chain.wordings[split]]
     undivided = [(chain, text) for chain, text in found if not MARK.search(text) and wanted(text) and text[-1] != "."]

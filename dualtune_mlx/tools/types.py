@@ -193,8 +193,8 @@ class Message:
     role: str
     content: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
-    parts: tuple[str, ...] = ()
-    part: str = ""
+    subtasks: tuple[str, ...] = ()
+    subtask: str = ""
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -203,13 +203,15 @@ class Message:
             raise DataError(
                 "a message's content is not text", where=f"role {self.role}", got=type(self.content).__name__
             )
-        if not all(isinstance(part, str) for part in (*self.parts, self.part)):
-            raise DataError("a part of a request is not text", where=f"role {self.role}", got=(*self.parts, self.part))
-        if (self.parts and self.role != "user") or (self.part and not self.tool_calls):
+        if not all(isinstance(part, str) for part in (*self.subtasks, self.subtask)):
+            raise DataError(
+                "a part of a request is not text", where=f"role {self.role}", got=(*self.subtasks, self.subtask)
+            )
+        if (self.subtasks and self.role != "user") or (self.subtask and not self.tool_calls):
             raise DataError(
                 "a part of a request stands at the wrong message",
                 where=f"role {self.role}",
-                got=self.part or self.parts,
+                got=self.subtask or self.subtasks,
                 expected='"parts" at the request, "part" at a message with tool_calls',
             )
 
@@ -229,8 +231,8 @@ class Message:
     def to_dict(self) -> dict[str, Any]:
         beside = {
             "tool_calls": [call.to_dict() for call in self.tool_calls],
-            "parts": list(self.parts),
-            "part": self.part,
+            "parts": list(self.subtasks),
+            "part": self.subtask,
         }
         return {"role": self.role, "content": self.content, **{key: item for key, item in beside.items() if item}}
 

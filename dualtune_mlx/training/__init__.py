@@ -4,7 +4,7 @@ from dualtune_mlx.training.examples import STAGES
 from dualtune_mlx.training.jobs import all_jobs, needs_router
 from dualtune_mlx.training.options import PRESETS, TrainOptions
 from dualtune_mlx.training.run import Finished, Job, Run
-from dualtune_mlx.training.team import Team
+from dualtune_mlx.training.team import Group
 from dualtune_mlx.training.trainer import Callback, Progress, Trained, Trainer, train
 
 __all__ = [
@@ -12,10 +12,10 @@ __all__ = [
     "STAGES",
     "Callback",
     "Finished",
+    "Group",
     "Job",
     "Progress",
     "Run",
-    "Team",
     "TrainOptions",
     "Trained",
     "Trainer",

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.data.steps import steps
+from dualtune_mlx.data.decisions import decisions
 from dualtune_mlx.engine.stage import Stage, StageRunner
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import Prompt
+from dualtune_mlx.prompts import PromptRenderer
 from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.training.routing import View, views
 
 
 def selection_accuracy(
     base: BaseModel,
-    prompt: Prompt,
+    prompt: PromptRenderer,
     stage: str,
     adapter: Adapter,
     trajectories: Sequence[Trajectory],
@@ -26,13 +26,13 @@ def selection_accuracy(
     Along a hierarchy, a selector is asked at the right node.
     """
     runner = StageRunner(base)
-    held = base.hold(adapter)
+    held = base.acquire(adapter)
     chooser = Stage("selector", held)
     asked_at = [
         view
         for number, trajectory in enumerate(trajectories)
-        for step in steps(trajectory)
-        for view in views(step, stage, hierarchical, number)
+        for decision in decisions(trajectory)
+        for view in views(decision, stage, hierarchical, number)
     ]
     try:
         answers = [_is_right(runner, chooser, prompt, view) for view in asked_at]
@@ -42,10 +42,10 @@ def selection_accuracy(
     return sum(asked), len(asked)
 
 
-def _is_right(runner: StageRunner, chooser: Stage, prompt: Prompt, view: View) -> bool | None:
-    step = view.step
+def _is_right(runner: StageRunner, chooser: Stage, prompt: PromptRenderer, view: View) -> bool | None:
+    decision = view.decision
     names = prompt.names(view.shown)
-    stream = prompt.stream(step.messages, step.tools, step.call, view.shown, step.part)
+    stream = prompt.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)
     limit = runner.base.context_length
     if limit is not None and len(stream) > limit:
         return None

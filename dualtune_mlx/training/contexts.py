@@ -39,7 +39,7 @@ class ContextCache:
             return self._kept[key]
         self.misses += 1
         caches = [BatchOverPrefix(layer, keep=True) for layer in layers_of(base, prefix)]
-        with base.bank.placed({}):
+        with base.bank.overriding({}):
             base.hidden(mx.array([list(context)]), caches)
         layers = [cache.new_tokens for cache in caches]
         mx.eval(layers)

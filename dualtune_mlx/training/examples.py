@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dualtune_mlx.data.steps import Step, plans, steps
+from dualtune_mlx.data.decisions import Decision, decisions, plan_decisions
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.prompts import Prompt, Stream, span_of
+from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_of
 from dualtune_mlx.tools import Trajectory, tool_called
 from dualtune_mlx.training.routing import View, views
 from dualtune_mlx.training.window import cut_to
@@ -69,7 +69,7 @@ class Prepared:
 
 def stage_examples(
     trajectories: Sequence[Trajectory],
-    prompt: Prompt,
+    prompt: PromptRenderer,
     stage: str,
     activation: str,
     scope: str = "",
@@ -93,16 +93,16 @@ def stage_examples(
     usable = () if stage == "planner" and not any(map(is_divided, trajectories)) else trajectories
     for number, trajectory in enumerate(usable):
         found = []
-        for count, step in decisions(trajectory, stage, scope):
+        for count, decision in decisions_of_stage(trajectory, stage, scope):
             name = f"{trajectory.name or f'trajectory {number + 1}'}, decision {count}"
-            for view in views(step, stage, hierarchical, number):
+            for view in views(decision, stage, hierarchical, number):
                 stream = _stream(view, prompt)
                 fitted = _cut(view, prompt, window) if 0 < window < len(stream) else stream
                 if fitted is None:
                     dropped.append(f"{name}: {len(stream)} tokens, its last request alone exceeds {window}")
                     continue
                 cut += fitted is not stream
-                made = example(fitted, stage, activation, name, _tool_name(stage, step))
+                made = example(fitted, stage, activation, name, _tool_name(stage, decision))
                 found.append(replace(made, conversation=number))
         examples += _merged(found)
     if not examples:
@@ -115,7 +115,7 @@ def stage_examples(
     return Prepared(tuple(examples), cut, tuple(dropped))
 
 
-def example(stream: Stream, stage: str, activation: str, name: str = "", tool: str = "") -> Example:
+def example(stream: TokenStream, stage: str, activation: str, name: str = "", tool: str = "") -> Example:
     """A stream as an example of one stage."""
     span = stream.last(span_of(stage))
     return Example(
@@ -126,40 +126,40 @@ def example(stream: Stream, stage: str, activation: str, name: str = "", tool: s
     )
 
 
-def decisions(trajectory: Trajectory, stage: str, scope: str = "") -> Iterator[tuple[int, Step]]:
+def decisions_of_stage(trajectory: Trajectory, stage: str, scope: str = "") -> Iterator[tuple[int, Decision]]:
     """The decisions of a stage and scope in a trajectory, numbered from 1 among all its decisions (or plans)."""
     if stage == "planner":
-        yield from enumerate(plans(trajectory), 1)
+        yield from enumerate(plan_decisions(trajectory), 1)
         return
-    for number, step in enumerate(steps(trajectory), 1):
-        called = None if step.call.is_respond else tool_called(step.call, step.tools)
+    for number, decision in enumerate(decisions(trajectory), 1):
+        called = None if decision.call.is_respond else tool_called(decision.call, decision.tools)
         if scope and (called is None or scope not in (called.server, f"{called.server}/{called.name}")):
             continue
         if stage != "arguments" or (called is not None and called.takes_arguments):
-            yield number, step
+            yield number, decision
 
 
 def is_divided(trajectory: Trajectory) -> bool:
     """Whether a request of the trajectory has parts."""
-    return any(message.parts for message in trajectory.messages)
+    return any(message.subtasks for message in trajectory.messages)
 
 
-def _tool_name(stage: str, step: Step) -> str:
-    if stage == "planner" or step.call.is_respond:
-        return step.call.name
-    tool = tool_called(step.call, step.tools)
+def _tool_name(stage: str, decision: Decision) -> str:
+    if stage == "planner" or decision.call.is_respond:
+        return decision.call.name
+    tool = tool_called(decision.call, decision.tools)
     return f"{tool.server}/{tool.name}" if tool.server else tool.name
 
 
-def _stream(view: View, prompt: Prompt) -> Stream:
-    step = view.step
-    return prompt.stream(step.messages, step.tools, step.call, view.shown, step.part)
+def _stream(view: View, prompt: PromptRenderer) -> TokenStream:
+    decision = view.decision
+    return prompt.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)
 
 
-def _cut(view: View, prompt: Prompt, window: int) -> Stream | None:
+def _cut(view: View, prompt: PromptRenderer, window: int) -> TokenStream | None:
     """The stream of at most ``window`` tokens, without as many of the oldest exchanges as it takes."""
-    step = cut_to(view.step, window, lambda shorter: len(_stream(replace(view, step=shorter), prompt)))
-    return None if step is None else _stream(replace(view, step=step), prompt)
+    decision = cut_to(view.decision, window, lambda shorter: len(_stream(replace(view, decision=shorter), prompt)))
+    return None if decision is None else _stream(replace(view, decision=decision), prompt)
 
 
 def _merged(examples: Sequence[Example]) -> list[Example]:

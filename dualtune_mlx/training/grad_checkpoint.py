@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from dualtune_mlx.adapters import LowRank
-from dualtune_mlx.adapters.low_rank import LowRankLinear
+from dualtune_mlx.adapters import LoRAUpdate
+from dualtune_mlx.adapters.lora import LoRALinear
 from dualtune_mlx.models import BaseModel
 
 
@@ -34,17 +34,17 @@ class Recomputed:
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = layer
-        self.slots = [module for module in layer.modules() if isinstance(module, LowRankLinear)]
+        self.slots = [module for module in layer.modules() if isinstance(module, LoRALinear)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.layer, name)
 
     def __call__(self, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
-        held = [(slot, slot.update_slot) for slot in self.slots if isinstance(slot.update_slot, LowRank)]
+        held = [(slot, slot.update_slot) for slot in self.slots if isinstance(slot.update_slot, LoRAUpdate)]
 
         def run(x: mx.array, parts: list[dict[str, mx.array]]) -> mx.array:
             updates = [
-                (slot, LowRank.of(part, update.scale, update.dropout, update.key))
+                (slot, LoRAUpdate.of(part, update.scale, update.dropout, update.key))
                 for (slot, update), part in zip(held, parts, strict=True)
             ]
             with _holding(updates):
@@ -56,7 +56,7 @@ class Recomputed:
 
 
 @contextmanager
-def _holding(updates: list[tuple[LowRankLinear, LowRank]]) -> Iterator[None]:
+def _holding(updates: list[tuple[LoRALinear, LoRAUpdate]]) -> Iterator[None]:
     # The backward pass runs after the slots were given back, so the updates are placed again, and taken out.
     before = [(slot, slot.update_slot) for slot, _ in updates]
     for slot, update in updates:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from dualtune_mlx.tools import Tool, Trajectory, tool_called
 from dualtune_mlx.tools.hierarchy import GROUP, hierarchy
-from dualtune_mlx.training.examples import decisions, is_divided
+from dualtune_mlx.training.examples import decisions_of_stage, is_divided
 from dualtune_mlx.training.run import Job
 
 
@@ -20,9 +20,9 @@ def all_jobs(trajectories: Sequence[Trajectory], min_examples: int, routing: str
     shared adapter, whether they have one of their own or not: it serves tools that come later.
     """
     called = [
-        tool_called(step.call, step.tools)
+        tool_called(decision.call, decision.tools)
         for trajectory in trajectories
-        for _, step in decisions(trajectory, "arguments")
+        for _, decision in decisions_of_stage(trajectory, "arguments")
     ]
     tools = Counter((tool.server, tool.name) for tool in called)
     servers = sorted({tool.server for tool in called if tool.server})

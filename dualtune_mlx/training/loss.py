@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import mlx.core as mx
 import mlx.nn as nn
 
-from dualtune_mlx.adapters import LowRank
+from dualtune_mlx.adapters import LoRAUpdate
 from dualtune_mlx.kv import BatchOverPrefix, Snapshot
 from dualtune_mlx.kv.batch import Pair
 from dualtune_mlx.models import BaseModel
@@ -34,19 +34,19 @@ def masked_loss(
     ``key`` seeds the dropout; without one nothing is dropped. ``kept`` holds contexts that are known already.
     """
     caches = _caches(base, prefix, batch, kept)
-    with base.bank.placed(low_rank(weights, options, key)), recomputed(base, options.grad_checkpoint):
+    with base.bank.overriding(low_rank(weights, options, key)), recomputed(base, options.grad_checkpoint):
         states = base.hidden(batch.active, caches)
     at_targets = states.reshape(-1, states.shape[-1])[batch.positions]
     logits = base.head(at_targets).astype(mx.float32)
     return nn.losses.cross_entropy(logits, batch.targets, reduction="sum")
 
 
-def low_rank(weights: Weights, options: TrainOptions, key: mx.array | None = None) -> Mapping[str, LowRank]:
+def low_rank(weights: Weights, options: TrainOptions, key: mx.array | None = None) -> Mapping[str, LoRAUpdate]:
     """The layers' updates made of the trainable arrays."""
     dropout = 0.0 if key is None else options.dropout
     keys = [None] * len(weights) if key is None else list(mx.random.split(key, len(weights)))
     return {
-        name: LowRank.of(parts, options.scale, dropout, layer_key)
+        name: LoRAUpdate.of(parts, options.scale, dropout, layer_key)
         for (name, parts), layer_key in zip(weights.items(), keys, strict=True)
     }
 
@@ -65,7 +65,7 @@ def _caches(base: BaseModel, prefix: Snapshot | None, batch: Batch, kept: Contex
 
 def _computed(base: BaseModel, layers: Sequence[Pair | None], batch: Batch) -> list[Pair]:
     caches = [BatchOverPrefix(layer, keep=True) for layer in layers]
-    with base.bank.placed({}):
+    with base.bank.overriding({}):
         base.hidden(mx.array(padded(batch.contexts)), caches)
     return [cache.new_tokens for cache in caches]
 

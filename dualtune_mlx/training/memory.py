@@ -15,7 +15,7 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryEstimate:
     """What a run needs: bytes that every batch needs (kept contexts in full), bytes an example, and seconds.
 
     ``update`` are the bytes while the adapter is updated, when no activations are held.
@@ -45,7 +45,7 @@ class Plan:
         return self.steps * self.examples_a_step * self.seconds_per_example
 
 
-def plan(trainer: Trainer) -> Plan:
+def plan(trainer: Trainer) -> MemoryEstimate:
     """Measure a step with one and with two of the longest examples: what a batch needs grows linearly with its size.
 
     The rows of a batch are as wide as its longest one, so the batch that is looked at is the widest of an epoch.
@@ -53,7 +53,7 @@ def plan(trainer: Trainer) -> Plan:
     rows = _widest(trainer.examples, trainer.options.batch_size, trainer.options.seed)
     one, two = (trainer.probe((rows * count)[:count]) for count in (1, 2))
     slope = max(two.gradients - one.gradients, 0)
-    return Plan(
+    return MemoryEstimate(
         fixed=one.gradients - slope + trainer.options.keep_contexts * GIB,
         per_example=slope,
         update=max(one.update, two.update),
@@ -64,7 +64,7 @@ def plan(trainer: Trainer) -> Plan:
     )
 
 
-def check_budget(planned: Plan, budget_gib: float, where: object) -> None:
+def check_budget(planned: MemoryEstimate, budget_gib: float, where: object) -> None:
     """Refuse a run that would need more than its budget.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from dualtune_mlx.data.steps import Step
+from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.tools import PLAN, Tool, ToolCall, tool_called
 from dualtune_mlx.tools.hierarchy import Node, hierarchy
@@ -17,10 +17,10 @@ class View:
     """What is shown, and the step with the choice that is right among it in place of the call."""
 
     shown: tuple[Tool, ...]
-    step: Step
+    decision: Decision
 
 
-def views(step: Step, stage: str, hierarchical: bool, number: int = 0) -> Iterator[View]:
+def views(decision: Decision, stage: str, hierarchical: bool, number: int = 0) -> Iterator[View]:
     """What a stage learns from a decision.
 
     A router learns a choice at every node above the tool, a hierarchical selector and argument adapter at the tool's
@@ -33,36 +33,39 @@ def views(step: Step, stage: str, hierarchical: bool, number: int = 0) -> Iterat
         DataError: when one of several servers has no name.
     """
     if stage == "planner":
-        yield View((PLAN,), step)
+        yield View((PLAN,), decision)
         return
     if stage != "router" and not hierarchical:
-        yield View(step.tools, step)
+        yield View(decision.tools, decision)
         return
-    tree = hierarchy(step.tools)
+    tree = hierarchy(decision.tools)
     if stage == "router":
-        _check_names(step.tools)
-        yield from _routed(step, tree)
+        _check_names(decision.tools)
+        yield from _routed(decision, tree)
     else:
-        yield View((_responding(step, tree, number) if step.call.is_respond else _holding(step, tree)).cards, step)
+        yield View(
+            (_responding(decision, tree, number) if decision.call.is_respond else _holding(decision, tree)).cards,
+            decision,
+        )
 
 
-def _routed(step: Step, tree: Node) -> Iterator[View]:
-    if step.call.is_respond:
+def _routed(decision: Decision, tree: Node) -> Iterator[View]:
+    if decision.call.is_respond:
         if tree.routes:
-            yield View(tree.cards, step)
+            yield View(tree.cards, decision)
         return
-    for node, child in pairwise(tree.path(tool_called(step.call, step.tools))):
-        yield View(node.cards, replace(step, call=ToolCall(child.label)))
+    for node, child in pairwise(tree.path(tool_called(decision.call, decision.tools))):
+        yield View(node.cards, replace(decision, call=ToolCall(child.label)))
 
 
-def _holding(step: Step, tree: Node) -> Node:
-    return tree.holding(tool_called(step.call, step.tools))
+def _holding(decision: Decision, tree: Node) -> Node:
+    return tree.holding(tool_called(decision.call, decision.tools))
 
 
-def _responding(step: Step, tree: Node, number: int) -> Node:
-    calls = [call for message in step.messages for call in message.tool_calls]
+def _responding(decision: Decision, tree: Node, number: int) -> Node:
+    calls = [call for message in decision.messages for call in message.tool_calls]
     if calls:
-        return tree.holding(tool_called(calls[-1], step.tools))
+        return tree.holding(tool_called(calls[-1], decision.tools))
     asked = [node for node in tree.nodes if not node.routes]
     return asked[number % len(asked)]
 

@@ -19,23 +19,23 @@ import yaml
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
-from dualtune_mlx.data.steps import Step, plans, steps
+from dualtune_mlx.data.decisions import Decision, decisions, plan_decisions
 from dualtune_mlx.decoding import learn_grounding
 from dualtune_mlx.errors import BundleError, UsageError
 from dualtune_mlx.files import write_text
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import Prompt, span_of
+from dualtune_mlx.prompts import PromptRenderer, span_of
 from dualtune_mlx.tools import PLAN, Trajectory
 from dualtune_mlx.training.accuracy import selection_accuracy
 from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
 from dualtune_mlx.training.contexts import ContextCache
-from dualtune_mlx.training.examples import Prepared, decisions, stage_examples
+from dualtune_mlx.training.examples import Prepared, decisions_of_stage, stage_examples
 from dualtune_mlx.training.log import Log, read_log
-from dualtune_mlx.training.memory import GIB, Plan, check_budget, plan
+from dualtune_mlx.training.memory import GIB, MemoryEstimate, check_budget, plan
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.report.overview import overview
 from dualtune_mlx.training.report.report import write_report
-from dualtune_mlx.training.team import ALONE, Team
+from dualtune_mlx.training.team import ALONE, Group
 from dualtune_mlx.training.trainer import Callback, Progress, Trained, Trainer
 
 HELD_OUT = 10
@@ -87,12 +87,12 @@ class Run:
         self,
         job: Job,
         base: BaseModel,
-        prompt: Prompt,
+        prompt: PromptRenderer,
         train_set: Sequence[Trajectory],
         valid_set: Sequence[Trajectory],
         bundle: str | Path,
         options: TrainOptions,
-        team: Team = ALONE,
+        team: Group = ALONE,
         kept: ContextCache | None = None,
         hierarchical: bool = False,
         start: Adapter | None = None,
@@ -109,7 +109,7 @@ class Run:
     def is_finished(self) -> bool:
         """Whether the leading process's bundle holds the adapter of this very run."""
         slot = self.bundle.stages.get((self.job.stage, self.job.scope))
-        return bool(self.team.told(slot is not None and slot.training.get("run") == self.key))
+        return bool(self.team.broadcast_json(slot is not None and slot.training.get("run") == self.key))
 
     def __call__(
         self, report: Callback = lambda progress: None, resume: bool = False, config: Mapping[str, Any] | None = None
@@ -124,11 +124,11 @@ class Run:
         trainer = self.trainer()
         if self.options.memory_budget:
             # The leading process's figures, so that all of them go on or none does.
-            planned = Plan(**self.team.told(asdict(plan(trainer))))
+            planned = MemoryEstimate(**self.team.broadcast_json(asdict(plan(trainer))))
             check_budget(planned, self.options.memory_budget, self.job.title)
         checkpoints = Checkpoints(self.folder / "checkpoints", self.key, self.options.keep)
-        state = trainer.shared(checkpoints.latest() if resume and self.team.leads else None)
-        if not self.team.leads:
+        state = trainer.shared(checkpoints.latest() if resume and self.team.is_main else None)
+        if not self.team.is_main:
             return Finished(self.job, trainer.run(state, report))
         callback = self._started(checkpoints, state, report, config or self.options.to_dict())
         trained = trainer.run(state, callback, checkpoints)
@@ -167,7 +167,7 @@ class Run:
             **self.options.to_dict(),
             "hierarchical": self.hierarchical,
             "run": self.key,
-            "start": self.start.content if self.start else "",
+            "start": self.start.content_hash if self.start else "",
             "examples": len(self.train.examples),
             "best_step": trained.best_step,
             "validation_loss": trained.validation_loss,
@@ -184,7 +184,7 @@ class Run:
     def _prepared(self) -> tuple[Prepared, Prepared, tuple[str, ...]]:
         train = self._examples(self.train_set)
         notes = []
-        if any(any(decisions(trajectory, self.job.stage, self.job.scope)) for trajectory in self.valid_set):
+        if any(any(decisions_of_stage(trajectory, self.job.stage, self.job.scope)) for trajectory in self.valid_set):
             validation = self._examples(self.valid_set)
         else:
             train, validation = hold_out(train)
@@ -218,17 +218,17 @@ class Run:
             spans = [(target.start, target.end) for target in example.targets]
             digest.update(repr((example.tokens, example.active, spans)).encode())
         if self.start:
-            digest.update(self.start.content.encode())
+            digest.update(self.start.content_hash.encode())
         return digest.hexdigest()
 
 
-def _written(stage: str, trajectories: Sequence[Trajectory]) -> Iterator[Step]:
+def _written(stage: str, trajectories: Sequence[Trajectory]) -> Iterator[Decision]:
     """The decisions of a stage that writes arguments, each among the tools that its call is one of."""
     for trajectory in trajectories:
         if stage == "planner":
-            yield from (replace(step, tools=(PLAN,)) for step in plans(trajectory))
+            yield from (replace(decision, tools=(PLAN,)) for decision in plan_decisions(trajectory))
         elif stage == "arguments":
-            yield from steps(trajectory)
+            yield from decisions(trajectory)
 
 
 def hold_out(prepared: Prepared) -> tuple[Prepared, Prepared]:
@@ -240,13 +240,13 @@ def hold_out(prepared: Prepared) -> tuple[Prepared, Prepared]:
     return replace(prepared, examples=kept or held), Prepared(held, 0, ())
 
 
-def open_or_new(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
+def open_or_new(folder: str | Path, base: BaseModel, prompt: PromptRenderer) -> Bundle:
     """The bundle in a folder, checked against the model and the prompt, or the start of a new one."""
     there = (Path(folder) / MANIFEST).exists()
     return open_for(folder, base, prompt) if there else _new(folder, base, prompt)
 
 
-def open_for(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
+def open_for(folder: str | Path, base: BaseModel, prompt: PromptRenderer) -> Bundle:
     """The bundle in a folder, checked against the model and the prompt.
 
     Raises:
@@ -266,6 +266,6 @@ def open_for(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
     return opened
 
 
-def _new(folder: str | Path, base: BaseModel, prompt: Prompt) -> Bundle:
+def _new(folder: str | Path, base: BaseModel, prompt: PromptRenderer) -> Bundle:
     template = prompt.template
     return Bundle(Path(folder), base.name, base.fingerprint, template.name, template.hash, prompt.cards)

@@ -31,7 +31,7 @@ from dualtune_mlx.training.loss import Weights, low_rank, masked_loss
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.prefixes import Prefixes, Tokens
 from dualtune_mlx.training.schedules import learning_rate
-from dualtune_mlx.training.team import ALONE, Team
+from dualtune_mlx.training.team import ALONE, Group
 
 BETAS = [0.9, 0.99]
 
@@ -110,7 +110,7 @@ class Trainer:
         examples: Sequence[Example],
         validation: Sequence[Example],
         options: TrainOptions,
-        team: Team = ALONE,
+        team: Group = ALONE,
         kept: ContextCache | None = None,
         start: Adapter | None = None,
     ) -> None:
@@ -182,9 +182,11 @@ class Trainer:
         """The state that the leading process goes on from, in every process; a new one where it has none."""
         fresh = self.fresh()
         mine = state or fresh
-        step, best_step, best_loss, stale = self.team.told([mine.step, mine.best_step, mine.best_loss, mine.stale])
+        step, best_step, best_loss, stale = self.team.broadcast_json(
+            [mine.step, mine.best_step, mine.best_loss, mine.stale]
+        )
         trees = {"weights": mine.weights, "best": mine.best_weights, "optimizer": mine.optimizer}
-        trees = self.team.given(trees)
+        trees = self.team.broadcast(trees)
         return TrainState(step, trees["weights"], trees["optimizer"], best_step, best_loss, trees["best"], stale)
 
     def validation_loss(self, weights: Weights) -> float:
@@ -192,12 +194,12 @@ class Trainer:
         work = _Work()
         size = self.options.batch_size
         split = self.prefixes.split(self.validation)
-        for prefix, group in self.team.share([(tokens, group) for tokens, f in split for group in in_order(f, size)]):
+        for prefix, group in self.team.shard([(tokens, group) for tokens, f in split for group in in_order(f, size)]):
             batch = make_batch(group, len(prefix))
             snapshot = self.snapshots.get(prefix)
             loss = masked_loss(weights, self.base, snapshot, batch, self.options, None, self.kept)
             _add(work, batch, float(loss.item()))  # type: ignore[arg-type]
-        total, targets = self.team.total([mx.array(work.loss), mx.array(work.targets)])
+        total, targets = self.team.all_sum([mx.array(work.loss), mx.array(work.targets)])
         return float(total.item()) / float(targets.item())
 
     def probe(self, examples: Sequence[Example]) -> Probe:
@@ -218,8 +220,8 @@ class Trainer:
     def _step(self, state: TrainState, group: Sequence[Example]) -> tuple[TrainState, Progress]:
         began = time.perf_counter()
         step = state.step + 1
-        gradients, work = self._gradients(state.weights, self.team.share(group), step)
-        summed, targets, loss = self.team.total([gradients, mx.array(work.targets), mx.array(work.loss)])
+        gradients, work = self._gradients(state.weights, self.team.shard(group), step)
+        summed, targets, loss = self.team.all_sum([gradients, mx.array(work.targets), mx.array(work.loss)])
         gradients = tree_map(lambda gradient: gradient / targets, summed)
         clipped, norm = optim.clip_grad_norm(gradients, self.options.clip or inf)
         value, length = float((loss / targets).item()), float(norm.item())

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from dualtune_mlx.data.steps import Step
+from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.tools import Message
 
 RULE = "oldest exchanges first"
 
 
-def cut_to(step: Step, window: int, length: Callable[[Step], int]) -> Step | None:
+def cut_to(decision: Decision, window: int, length: Callable[[Decision], int]) -> Decision | None:
     """The step with as few of its oldest exchanges left out as make ``length(step)`` at most ``window`` tokens.
 
     An exchange is a user message, or an assistant message with the tool results that follow it. The system
     message, the user's last request and the last exchange stay; None when these alone are too long.
     """
-    system = tuple(message for message in step.messages[:1] if message.role == "system")
-    exchanges = _exchanges(step.messages[len(system) :])
+    system = tuple(message for message in decision.messages[:1] if message.role == "system")
+    exchanges = _exchanges(decision.messages[len(system) :])
     asked = max(i for i, exchange in enumerate(exchanges) if exchange[0].role == "user")
     droppable = [i for i in range(len(exchanges) - 1) if i != asked]
     for count in range(len(droppable) + 1):
         left_out = set(droppable[:count])
         kept = [message for i, exchange in enumerate(exchanges) if i not in left_out for message in exchange]
-        shorter = replace(step, messages=(*system, *kept))
+        shorter = replace(decision, messages=(*system, *kept))
         if length(shorter) <= window:
             return shorter
     return None

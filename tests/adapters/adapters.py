@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from dualtune_mlx.adapters import Adapter, AdapterBank, LowRank
+from dualtune_mlx.adapters import Adapter, AdapterBank, LoRAUpdate
 from tests import tiny
 
 Q = "model.layers.0.self_attn.q_proj"
@@ -36,7 +36,7 @@ def adapter_for(
     return Adapter.from_layers(fresh.config, updates)
 
 
-def moved(update: LowRank, seed: int) -> LowRank:
+def moved(update: LoRAUpdate, seed: int) -> LoRAUpdate:
     """A fresh update as training might leave it."""
     b = mx.random.normal(update.b.shape, key=mx.random.key(seed)) * 0.3
     m = update.magnitude

@@ -7,7 +7,7 @@ import json
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.adapters import Adapter, AdapterConfig, LowRank
+from dualtune_mlx.adapters import Adapter, AdapterConfig, LoRAUpdate
 from dualtune_mlx.errors import AdapterError
 from tests.adapters.adapters import Q, reconfigure
 
@@ -81,8 +81,8 @@ def test_a_configuration_comes_back(tmp_path, layers, num_layers, covered, kind,
 def test_a_configuration_written_before_ranges_means_the_last_layers_and_keeps_its_content(tmp_path):
     config = AdapterConfig.from_dict(OLD_CONFIG, tmp_path)
     assert config == AdapterConfig(2, 1.5, "turn", (-16, None), ("mlp.up_proj", "self_attn.q_proj"))
-    update = LowRank(mx.arange(8).reshape(4, 2) / 8, mx.arange(6).reshape(2, 3) / 4, 1.5)
+    update = LoRAUpdate(mx.arange(8).reshape(4, 2) / 8, mx.arange(6).reshape(2, 3) / 4, 1.5)
     adapter = Adapter.from_layers(config, {Q: update})
-    assert adapter.content == OLD_CONTENT
+    assert adapter.content_hash == OLD_CONTENT
     adapter.save(tmp_path / "a")
     assert json.loads((tmp_path / "a" / "adapter_config.json").read_text()) == OLD_CONFIG

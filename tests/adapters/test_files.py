@@ -10,7 +10,7 @@ import mlx.core as mx
 import pytest
 from mlx_lm.tuner.utils import load_adapters
 
-from dualtune_mlx.adapters import Adapter, AdapterBank, LowRank
+from dualtune_mlx.adapters import Adapter, AdapterBank, LoRAUpdate
 from dualtune_mlx.errors import AdapterError
 from tests import tiny
 from tests.adapters.adapters import DOWN, Q, adapter_for, plain, reconfigure, rewrite, same
@@ -23,7 +23,7 @@ def test_an_adapter_comes_back_bit_for_bit(bank, tmp_path, activation):
     adapter = adapter_for(bank, 1, activation, rank=3, scale=0.75)
     adapter.save(tmp_path / "a")
     back = Adapter.load(tmp_path / "a")
-    assert (back.config, back.content) == (adapter.config, adapter.content)
+    assert (back.config, back.content_hash) == (adapter.config, adapter.content_hash)
     assert back.layers.keys() == adapter.layers.keys()
     for name, update in adapter.layers.items():
         assert same(back.layers[name].a, update.a)
@@ -35,27 +35,27 @@ def test_an_adapter_comes_back_bit_for_bit(bank, tmp_path, activation):
 def test_saving_again_replaces_the_older_adapter(bank, saved):
     newer = adapter_for(bank, 2)
     newer.save(saved)
-    assert Adapter.load(saved).content == newer.content
+    assert Adapter.load(saved).content_hash == newer.content_hash
     assert [path.name for path in saved.parent.iterdir()] == ["adapter"]
 
 
 def test_the_content_is_the_weights_and_the_configuration(bank):
     one, again, other = adapter_for(bank, 1), adapter_for(bank, 1), adapter_for(bank, 2)
-    assert one.content == again.content != other.content
-    contents = {one.content}
+    assert one.content_hash == again.content_hash != other.content_hash
+    contents = {one.content_hash}
     changes = ({"rank": 5}, {"scale": 3.0}, {"activation": "turn"}, {"layers": (-1, None)}, {"layers": (0, 2)})
     for change in (*changes, {"keys": ("mlp.up_proj",)}, {"kind": "dora"}, {"dropout": 0.1}):
-        contents.add(Adapter.from_layers(replace(one.config, **change), one.layers).content)
+        contents.add(Adapter.from_layers(replace(one.config, **change), one.layers).content_hash)
     b = one.layers[Q].b
-    nudged = LowRank(one.layers[Q].a, mx.where(mx.arange(b.size).reshape(b.shape) == 0, b + 1e-6, b), 2.0)
-    contents.add(Adapter.from_layers(one.config, {**one.layers, Q: nudged}).content)
+    nudged = LoRAUpdate(one.layers[Q].a, mx.where(mx.arange(b.size).reshape(b.shape) == 0, b + 1e-6, b), 2.0)
+    contents.add(Adapter.from_layers(one.config, {**one.layers, Q: nudged}).content_hash)
     assert len(contents) == 10
 
 
 def test_a_magnitude_is_part_of_the_content(bank):
     one = adapter_for(bank, 1, dora=True)
     louder = replace(one.layers[Q], magnitude=one.layers[Q].magnitude * 1.001)
-    assert Adapter.from_layers(one.config, {**one.layers, Q: louder}).content != one.content
+    assert Adapter.from_layers(one.config, {**one.layers, Q: louder}).content_hash != one.content_hash
 
 
 def test_the_bytes_of_an_adapter_are_those_of_all_its_arrays(bank):
@@ -92,7 +92,7 @@ def test_an_adapter_that_mlx_lm_wrote_acts_everywhere_in_all_linear_layers(bank,
     loaded = bank.load(saved)
     assert (loaded.config.activation, loaded.config.rank, loaded.config.keys) == ("all", 4, ())
     loaded.save(saved)
-    assert Adapter.load(saved).content == loaded.content
+    assert Adapter.load(saved).content_hash == loaded.content_hash
     load_adapters(plain(), str(saved))
     rewrite(saved, **{f"{Q}.lora_a": None, f"{Q}.lora_b": None})
     with pytest.raises(AdapterError, match=f"{Q}: missing"):
@@ -160,7 +160,7 @@ def test_a_missing_file_is_named(saved, name):
 
 
 def test_a_failed_save_leaves_the_older_adapter_and_nothing_else(bank, saved, monkeypatch):
-    older = Adapter.load(saved).content
+    older = Adapter.load(saved).content_hash
 
     def broken(path, tensors, metadata):
         del tensors, metadata
@@ -172,5 +172,5 @@ def test_a_failed_save_leaves_the_older_adapter_and_nothing_else(bank, saved, mo
         adapter_for(bank, 2).save(saved)
     with pytest.raises(OSError, match="no space"):
         adapter_for(bank, 2).save(saved.parent / "new")
-    assert Adapter.load(saved).content == older
+    assert Adapter.load(saved).content_hash == older
     assert [path.name for path in saved.parent.iterdir()] == ["adapter"]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from dualtune_mlx.adapters import AdapterBank, FusionCache
-from dualtune_mlx.adapters.low_rank import Fused, Requantized
+from dualtune_mlx.adapters.lora import Fused, Requantized
 from dualtune_mlx.adapters.measures import logit_error
 from dualtune_mlx.errors import AdapterError
 from tests.adapters.adapters import TOKENS, adapter_for, plain, same
-from tests.adapters.test_low_rank import BASES, applied, inputs, linear_for, update_for, wide
-from tests.adapters.test_low_rank import plain as in_float64
+from tests.adapters.test_lora import BASES, applied, inputs, linear_for, update_for, wide
+from tests.adapters.test_lora import plain as in_float64
 
 PROMPTS = [[7, 30, 12, 99, 4, 51], [1, 2, 3]]
 KINDS = ("llama", "qwen2", "gemma3_text", "phi3")
@@ -28,7 +28,7 @@ def both(model: nn.Module, dora: bool = False, **options) -> tuple[mx.array, mx.
     bank.activate(adapter)
     low_rank = model(TOKENS)
     FusionCache(bank, LARGE, "always", **options).activate(adapter)
-    assert bank.fused.keys() == {adapter.content}
+    assert bank.fused.keys() == {adapter.content_hash}
     return base, low_rank, model(TOKENS)
 
 
@@ -116,9 +116,9 @@ def test_requantising_says_what_is_left_of_an_adapter():
     assert found[2.0].largest > 0
     cache.activate(strong)
     assert (cache.hits, cache.fusions, cache.nbytes) == (1, 2, sum(map(_stored, bank.fused.values())))
-    expected = logit_error(bank, strong, bank.fused[strong.content], [TOKENS[0].tolist()])
+    expected = logit_error(bank, strong, bank.fused[strong.content_hash], [TOKENS[0].tolist()])
     acting = model(TOKENS)
-    with bank.placed(strong.layers):
+    with bank.overriding(strong.layers):
         assert mx.abs(acting - model(TOKENS)).max().item() == pytest.approx(expected.largest, rel=1e-3)
 
 
@@ -142,7 +142,7 @@ def test_the_share_is_that_of_the_norms():
     adapter, other = (bank.load(adapter_for(bank, seed)) for seed in (1, 2))
     found = []
     for updates in ({}, adapter.layers, other.layers):
-        with bank.placed(updates):
+        with bank.overriding(updates):
             found.append(np.concatenate([wide(model(mx.array([prompt]))[0]) for prompt in PROMPTS]))
     base, low_rank, fused = found
     error = logit_error(bank, adapter, other.layers, PROMPTS)
@@ -161,5 +161,5 @@ def test_requantising_needs_quantised_layers_and_room():
         FusionCache(bank, 100).requantize(adapter, PROMPTS)
     assert not bank.fused
     FusionCache(bank, LARGE).requantize(adapter, PROMPTS)
-    FusionCache(bank, _stored(bank.fused[adapter.content])).requantize(adapter, PROMPTS)
+    FusionCache(bank, _stored(bank.fused[adapter.content_hash])).requantize(adapter, PROMPTS)
     assert bank.fused

@@ -9,8 +9,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
-from dualtune_mlx.adapters import POLICIES, Adapter, AdapterBank, FusionCache, LowRank, measures
-from dualtune_mlx.adapters.low_rank import Fused
+from dualtune_mlx.adapters import POLICIES, Adapter, AdapterBank, FusionCache, LoRAUpdate, measures
+from dualtune_mlx.adapters.lora import Fused
 from dualtune_mlx.errors import AdapterError, UsageError
 from tests.adapters.adapters import TOKENS, adapter_for, plain, same
 
@@ -30,7 +30,7 @@ class World:
 
     def fused(self) -> set[int]:
         """The adapters that are fused, counted from 0."""
-        return {i for i, adapter in enumerate(self.adapters) if adapter.content in self.bank.fused}
+        return {i for i, adapter in enumerate(self.adapters) if adapter.content_hash in self.bank.fused}
 
     def activate(self, *which: int) -> World:
         for i in which:
@@ -70,7 +70,7 @@ def test_any_sequence_leaves_the_base_as_it_is():
             step(generator.choice(world.adapters))
             assert cache.nbytes <= cache.budget
             if generator.random() < 0.3:
-                with bank.placed({}):
+                with bank.overriding({}):
                     assert same(world.model(TOKENS), world.base)
             if generator.random() < 0.3:
                 cache.activate(None)
@@ -101,7 +101,7 @@ def test_what_acts_is_the_adapter_that_was_activated():
 
 def test_switching_between_fused_adapters_changes_references_and_nothing_else(monkeypatch):
     world = World(2, 2).activate(0, 1)
-    fused = [world.bank.fused[adapter.content] for adapter in world.adapters]
+    fused = [world.bank.fused[adapter.content_hash] for adapter in world.adapters]
     mx.eval([layer.weight for layers in fused for layer in layers.values()])
 
     def refused(*_, **__):
@@ -126,7 +126,7 @@ def test_the_policies_have_names():
 def test_off_never_fuses():
     world = World(policy="off").activate(*[0] * 9)
     world.cache.prepare(world.adapters[0])
-    assert (world.fused(), world.forms()) == (set(), {LowRank})
+    assert (world.fused(), world.forms()) == (set(), {LoRAUpdate})
 
 
 def test_always_fuses_at_once():
@@ -137,7 +137,7 @@ def test_hot_fuses_after_three_uses():
     world = World(policy="hot")
     for _ in range(3):
         world.activate(0, 1)
-        assert world.forms() == {LowRank}
+        assert world.forms() == {LoRAUpdate}
     world.activate(0)
     assert (world.fused(), world.forms()) == ({0}, {Fused})
     world.cache.prepare(world.adapters[2])
@@ -180,13 +180,13 @@ def test_nothing_is_measured_where_nothing_can_be_fused():
         World(quantised=True, policy="auto", measure=refused),
     ):
         world.cache.activate(world.adapters[0], 10**9)
-        assert (world.fused(), world.forms()) == (set(), {LowRank})
+        assert (world.fused(), world.forms()) == (set(), {LoRAUpdate})
 
 
 @pytest.mark.parametrize("dtype", [None, mx.bfloat16])
 def test_the_break_even_is_the_time_to_fuse_over_the_time_that_a_token_saves(monkeypatch, dtype):
     world = World(1)
-    seconds = {LowRank: 0.010, Fused: 0.008, type(None): 0.5}
+    seconds = {LoRAUpdate: 0.010, Fused: 0.008, type(None): 0.5}
 
     def timed(make):
         assert make()
@@ -237,7 +237,7 @@ def test_preparing_leaves_what_acts():
     assert same(world.model(TOKENS), world.base)
     world.activate(1)
     assert (world.cache.hits, world.forms()) == (1, {Fused})
-    with world.bank.placed(world.adapters[1].layers):
+    with world.bank.overriding(world.adapters[1].layers):
         expected = world.model(TOKENS)
     assert mx.allclose(world.model(TOKENS), expected, rtol=1e-4, atol=1e-4).item()
 
@@ -251,7 +251,7 @@ def test_preparing_does_not_wait(monkeypatch):
 
 def test_a_larger_adapter_than_the_budget_stays_low_rank():
     world = World(2, 0.99).activate(0, 0, 1)
-    assert (world.fused(), world.forms(), world.cache.nbytes) == (set(), {LowRank}, 0)
+    assert (world.fused(), world.forms(), world.cache.nbytes) == (set(), {LoRAUpdate}, 0)
     exact = World(2, 1).activate(0)
     assert (exact.fused(), exact.cache.nbytes) == ({0}, exact.size)
 
@@ -271,7 +271,7 @@ def test_room_is_made_only_where_it_suffices():
     world.cache.budget = int(1.9 * world.size)
     world.cache._accounts.clear()
     world.cache.prepare(world.adapters[1])
-    assert half.content in world.bank.fused
+    assert half.content_hash in world.bank.fused
 
 
 def test_pinned_adapters_stay():
@@ -297,13 +297,13 @@ def test_pinning_needs_no_use_but_room():
         assert words in str(caught.value)
     assert world.fused() == {0, 1}
     world.activate(*[2] * 9)
-    assert (world.fused(), world.forms()) == ({0, 1}, {LowRank})
+    assert (world.fused(), world.forms()) == ({0, 1}, {LoRAUpdate})
 
 
 def test_pinning_goes_before_the_active_one():
     world = World(2, 1).activate(0)
     world.cache.pin(world.adapters[1])
-    assert (world.fused(), world.forms(), world.bank.active) == ({1}, {LowRank}, world.adapters[0])
+    assert (world.fused(), world.forms(), world.bank.active) == ({1}, {LoRAUpdate}, world.adapters[0])
     assert world.cache.evictions == 1
 
 
@@ -322,10 +322,10 @@ def test_what_cannot_be_fused_cannot_be_pinned(options, words):
 
 
 def test_a_quantised_base_stays_low_rank_unless_a_type_is_named():
-    assert World(quantised=True).activate(0).forms() == {LowRank}
+    assert World(quantised=True).activate(0).forms() == {LoRAUpdate}
     world = World(quantised=True, room=0.5, fuse_to="bfloat16").activate(0, 1)
     assert world.forms() == {Fused}
-    assert {layer.weight.dtype for layer in world.bank.fused[world.adapters[1].content].values()} == {mx.bfloat16}
+    assert {layer.weight.dtype for layer in world.bank.fused[world.adapters[1].content_hash].values()} == {mx.bfloat16}
     assert (world.cache.nbytes, world.fused()) == (world.size // 2, {1})
 
 
@@ -333,7 +333,7 @@ def test_forgetting_goes_back_to_low_rank():
     world = World(4, 2).activate(1, 0)
     acting = world.model(TOKENS)
     world.cache.forget(world.adapters[0])
-    assert (world.fused(), world.forms(), world.bank.active) == ({1}, {LowRank}, world.adapters[0])
+    assert (world.fused(), world.forms(), world.bank.active) == ({1}, {LoRAUpdate}, world.adapters[0])
     assert mx.allclose(world.model(TOKENS), acting, rtol=1e-4, atol=1e-4).item()
     world.cache.pin(world.adapters[0])
     world.cache.forget(world.adapters[0])
@@ -373,11 +373,11 @@ def test_a_stranger_is_refused(call):
 def test_what_is_placed_goes_before_what_is_fused():
     world = World(2, 2).activate(0)
     fused = world.model(TOKENS)
-    with world.bank.placed(world.adapters[1].layers):
-        assert world.forms() == {LowRank}
+    with world.bank.overriding(world.adapters[1].layers):
+        assert world.forms() == {LoRAUpdate}
         world.cache.forget(world.adapters[0])
         world.activate(0)
-        with world.bank.placed({}):
+        with world.bank.overriding({}):
             assert same(world.model(TOKENS), world.base)
         assert all(slot.update_slot is world.adapters[1].layers[name] for name, slot in world.bank.slots.items())
     assert world.forms() == {Fused}
@@ -443,7 +443,7 @@ def test_a_smaller_budget_releases_what_is_over_it_and_a_larger_one_lets_it_come
     world.cache.pin(world.adapters[0])
     budget = world.cache.budget
     world.cache.resize(budget // 2)
-    assert set(world.bank.fused) == {world.adapters[0].content}, "the pinned one is the last to go"
+    assert set(world.bank.fused) == {world.adapters[0].content_hash}, "the pinned one is the last to go"
     world.cache.resize(0)
     assert not world.bank.fused
     world.activate(1)
@@ -451,7 +451,7 @@ def test_a_smaller_budget_releases_what_is_over_it_and_a_larger_one_lets_it_come
     world.cache.resize(budget)
     world.activate(1)
     world.activate(2)
-    assert set(world.bank.fused) == {world.adapters[1].content, world.adapters[2].content}
+    assert set(world.bank.fused) == {world.adapters[1].content_hash, world.adapters[2].content_hash}
 
 
 def settled(world: World) -> int:

@@ -9,8 +9,8 @@ import mlx.core as mx
 import pytest
 from mlx_lm.tuner.utils import load_adapters
 
-from dualtune_mlx.adapters import Adapter, AdapterBank, LowRank, low_rank
-from dualtune_mlx.adapters.low_rank import row_norms
+from dualtune_mlx.adapters import Adapter, AdapterBank, LoRAUpdate, lora
+from dualtune_mlx.adapters.lora import row_norms
 from dualtune_mlx.errors import AdapterError
 from tests import tiny
 from tests.adapters.adapters import DOWN, TOKENS, Q, adapter_for, plain, reconfigure, rewrite, same
@@ -46,7 +46,7 @@ def test_dora_comes_back_bit_for_bit(bank, tmp_path):
     adapter = adapter_for(bank, 1, "turn", layers="first:1", dora=True, dropout=0.1)
     adapter.save(tmp_path / "a")
     back = Adapter.load(tmp_path / "a")
-    assert (back.config, back.content) == (adapter.config, adapter.content)
+    assert (back.config, back.content_hash) == (adapter.config, adapter.content_hash)
     for name, update in adapter.layers.items():
         for part, array in update.parts.items():
             assert same(back.layers[name].parts[part], array)
@@ -67,7 +67,7 @@ def test_a_fresh_dora_adapter_changes_nothing_yet(kind, quantised):
     base = model(TOKENS)
     bank = AdapterBank(model)
     fresh = bank.new_adapter(4, 2.0, "all", seed=1, dora=True)
-    with bank.placed(fresh.layers):
+    with bank.overriding(fresh.layers):
         assert mx.array_equal(model(TOKENS), base).item()
     bank.activate(bank.load(fresh))
     assert mx.array_equal(model(TOKENS), base).item()
@@ -78,18 +78,18 @@ def test_the_norms_of_a_resident_adapter_are_not_computed_again(monkeypatch):
     bank = AdapterBank(model)
     adapter = adapter_for(bank, 1, dora=True)
     resident = bank.load(adapter)
-    assert resident.content == adapter.content
+    assert resident.content_hash == adapter.content_hash
     for name, update in resident.layers.items():
         assert same(update.norm, row_norms(bank.slots[name].linear, update))
-    with bank.placed(adapter.layers):
+    with bank.overriding(adapter.layers):
         expected = model(TOKENS)
         mx.eval(expected)
 
     def refused(*_):
         raise AssertionError("the norm was computed again")
 
-    monkeypatch.setattr(low_rank, "row_norms", refused)
-    with bank.placed(adapter.layers), pytest.raises(AssertionError, match="computed again"):
+    monkeypatch.setattr(lora, "row_norms", refused)
+    with bank.overriding(adapter.layers), pytest.raises(AssertionError, match="computed again"):
         model(TOKENS)
     bank.activate(adapter)
     assert bank.active is resident
@@ -156,7 +156,7 @@ def test_layers_outside_of_the_configuration_do_not_fit(bank, tmp_path):
         bank.load(tmp_path / "a")
     assert f"{Q}: not in the layers and keys" in str(caught.value)
     assert f"{DOWN}: missing" in str(caught.value)
-    stray = LowRank(mx.zeros((32, 4)), mx.zeros((4, 32)), 2.0)
+    stray = LoRAUpdate(mx.zeros((32, 4)), mx.zeros((4, 32)), 2.0)
     one_key = replace(adapter.config, keys=("mlp.up_proj",))
     up = "model.layers.0.mlp.up_proj"
     with pytest.raises(AdapterError, match=f"got: {Q}: not in the layers and keys"):

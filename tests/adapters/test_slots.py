@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from mlx_lm.tuner.lora import LoRAEmbedding, LoRASwitchLinear
 
-from dualtune_mlx.adapters import Adapter, AdapterBank, AdapterConfig, FusionCache, LowRank, Rows, Saved
+from dualtune_mlx.adapters import (
+    Adapter,
+    AdapterBank,
+    AdapterConfig,
+    FusionCache,
+    LoRAUpdate,
+    SavedModule,
+    TrainedTokenRows,
+)
 from dualtune_mlx.errors import AdapterError
 from dualtune_mlx.models import fingerprint
 from tests import tiny
@@ -36,15 +44,15 @@ def normal(*shape, seed=0, scale=0.3):
 
 
 LAYERS = {
-    EMBEDDING: LowRank(normal(272, 3), normal(3, 32, seed=1), 1.5),
-    HEAD: LowRank(normal(32, 2), normal(2, 272, seed=1), 0.5),
-    Q: LowRank(normal(32, 5), normal(5, 32, seed=2), 2.0),
-    UP: LowRank(normal(4, 3, 32), normal(4, 32, 3, seed=3), 0.75),
+    EMBEDDING: LoRAUpdate(normal(272, 3), normal(3, 32, seed=1), 1.5),
+    HEAD: LoRAUpdate(normal(32, 2), normal(2, 272, seed=1), 0.5),
+    Q: LoRAUpdate(normal(32, 5), normal(5, 32, seed=2), 2.0),
+    UP: LoRAUpdate(normal(4, 3, 32), normal(4, 32, 3, seed=3), 0.75),
 }
 WHOLE = {
-    EMBEDDING: Rows(mx.array([30, 7]), normal(2, 32)),
-    HEAD: Saved({"weight": normal(272, 32)}),
-    NORM: Saved({"weight": normal(32)}),
+    EMBEDDING: TrainedTokenRows(mx.array([30, 7]), normal(2, 32)),
+    HEAD: SavedModule({"weight": normal(272, 32)}),
+    NORM: SavedModule({"weight": normal(32)}),
 }
 
 
@@ -75,9 +83,9 @@ def test_switching_gives_the_base_back_bit_for_bit(kind, adapter, quantized):
     bank.activate(held)
     acting = network(TOKENS)
     assert not mx.allclose(acting, base, atol=1e-2).item()
-    with bank.placed({}):
+    with bank.overriding({}):
         assert same(network(TOKENS), base)
-    with bank.placed(held.updates):
+    with bank.overriding(held.updates):
         assert same(network(TOKENS), acting)
     bank.activate(None)
     assert same(network(TOKENS), base)
@@ -92,7 +100,7 @@ def test_switching_gives_the_base_back_bit_for_bit(kind, adapter, quantized):
 def test_it_comes_back_from_its_files(tmp_path, adapter):
     adapter.save(tmp_path / "a")
     back = Adapter.load(tmp_path / "a")
-    assert (back.content, back.config) == (adapter.content, adapter.config)
+    assert (back.content_hash, back.config) == (adapter.content_hash, adapter.config)
     assert [type(one) for one in back.whole.values()] == [type(one) for one in adapter.whole.values()]
     assert back.nbytes == adapter.nbytes
 
@@ -134,7 +142,7 @@ def test_rows_replace_the_embedding_s_and_a_tied_head_s(tied):
 
 def test_rows_of_a_layer_keep_its_bias():
     linear = nn.Linear(8, 6)
-    rows = Rows(mx.array([4, 1]), normal(2, 8))
+    rows = TrainedTokenRows(mx.array([4, 1]), normal(2, 8))
     x = normal(3, 8, seed=5)
     expected = np.array(linear(x))
     expected[:, [4, 1]] = np.array(x @ rows.rows.T + linear.bias[mx.array([4, 1])])
@@ -164,7 +172,7 @@ def test_an_adapter_of_other_modules_is_not_fused():
         fusion.requantize(held, [[1]])
     plain = bank.load(adapter_for(bank, 1))
     fusion.activate(plain)
-    assert plain.content in bank.fused
+    assert plain.content_hash in bank.fused
 
 
 @pytest.mark.parametrize(
@@ -177,18 +185,18 @@ def test_an_adapter_of_other_modules_is_not_fused():
         (EMBEDDING, replace(LAYERS[EMBEDDING], magnitude=mx.ones(32)), "nothing: no such update fits it"),
         (HEAD, LAYERS[Q], r"b \(5, 32\) instead of a \(32, 5\), b \(5, 272\)"),
         (Q, LAYERS[UP], r"instead of a \(32, 3\), b \(3, 32\)"),
-        (HEAD, Saved({"weight": normal(271, 32)}), r"weight \(271, 32\) instead of weight \(272, 32\)"),
-        (HEAD, Saved({"weight": normal(272, 32), "bias": normal(272)}), "instead of weight"),
-        (EMBEDDING, Saved({"weight": normal(272, 31)}), r"instead of weight \(272, 32\)"),
-        (NORM, Rows(mx.array([1]), normal(1, 32)), "nothing: no such update fits it"),
-        (EMBEDDING, Rows(mx.array([272]), normal(1, 32)), r"rows that it has not among \[272\]"),
-        (EMBEDDING, Rows(mx.array([-1]), normal(1, 32)), r"rows that it has not among \[-1\]"),
-        (HEAD, Rows(mx.array([1]), normal(1, 31)), r"instead of rows \(1, 32\)"),
+        (HEAD, SavedModule({"weight": normal(271, 32)}), r"weight \(271, 32\) instead of weight \(272, 32\)"),
+        (HEAD, SavedModule({"weight": normal(272, 32), "bias": normal(272)}), "instead of weight"),
+        (EMBEDDING, SavedModule({"weight": normal(272, 31)}), r"instead of weight \(272, 32\)"),
+        (NORM, TrainedTokenRows(mx.array([1]), normal(1, 32)), "nothing: no such update fits it"),
+        (EMBEDDING, TrainedTokenRows(mx.array([272]), normal(1, 32)), r"rows that it has not among \[272\]"),
+        (EMBEDDING, TrainedTokenRows(mx.array([-1]), normal(1, 32)), r"rows that it has not among \[-1\]"),
+        (HEAD, TrainedTokenRows(mx.array([1]), normal(1, 31)), r"instead of rows \(1, 32\)"),
     ],
 )
 @pytest.mark.parametrize("quantized", [False, True])
 def test_an_update_that_does_not_fit_is_named(path, update, words, quantized):
-    low_rank = isinstance(update, LowRank)
+    low_rank = isinstance(update, LoRAUpdate)
     config = adapter_of().config
     config = replace(config, scales={path: 1.0} if low_rank else {}, whole=() if low_rank else (path,))
     adapter = Adapter.from_layers(config, {path: update} if low_rank else {}, {} if low_rank else {path: update})

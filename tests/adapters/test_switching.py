@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
-from dualtune_mlx.adapters import Adapter, AdapterBank, LowRank
+from dualtune_mlx.adapters import Adapter, AdapterBank, LoRAUpdate
 from dualtune_mlx.errors import AdapterError
 from tests.adapters.adapters import TOKENS, adapter_for, plain, same
 
@@ -42,7 +42,7 @@ def test_any_sequence_of_switches_gives_the_base_back(kind, quantised):
         index = generator.randrange(len(adapters))
         bank.activate(adapters[index])
         if generator.random() < 0.3:
-            with bank.placed({}):
+            with bank.overriding({}):
                 assert same(model(TOKENS), base)
         assert same(model(TOKENS), expected[index])
     bank.activate(None)
@@ -73,15 +73,15 @@ def test_the_low_rank_path_equals_the_merged_weights(kind):
 
 
 def test_the_low_rank_path_equals_mlx_lm_s_own_layer():
-    from mlx_lm.tuner.lora import LoRALinear
+    from mlx_lm.tuner.lora import LoRALinear as MLXLoRALinear
 
-    from dualtune_mlx.adapters import LowRankLinear
+    from dualtune_mlx.adapters import LoRALinear
 
     linear = nn.Linear(32, 48)
-    theirs = LoRALinear.from_base(linear, r=4, scale=3.0)
+    theirs = MLXLoRALinear.from_base(linear, r=4, scale=3.0)
     theirs.lora_b = mx.random.normal(theirs.lora_b.shape)
-    ours = LowRankLinear(linear)
-    ours.update_slot = LowRank(theirs.lora_a, theirs.lora_b, 3.0)
+    ours = LoRALinear(linear)
+    ours.update_slot = LoRAUpdate(theirs.lora_a, theirs.lora_b, 3.0)
     x = mx.random.normal((2, 5, 32))
     assert same(ours(x), theirs(x))
 
@@ -161,7 +161,7 @@ def test_a_failure_inside_a_placed_block_restores_the_active_adapter():
     bank = AdapterBank(model)
     bank.activate(bank.load(adapter_for(bank, 1)))
     expected = model(TOKENS)
-    with pytest.raises(KeyError), bank.placed({}):
+    with pytest.raises(KeyError), bank.overriding({}):
         raise KeyError
     assert same(model(TOKENS), expected)
 

@@ -29,23 +29,23 @@ def call(name: str, **arguments: Any) -> ToolCall:
 class Engine:
     """Makes the scripted calls, then responds; ``asked`` are the conversations that it was given.
 
-    With ``parts`` it divides every task into them.
+    With ``subtasks`` it divides every task into them.
     """
 
     bundle, decoding, routing = None, Decoding(), "auto"
 
     def __init__(
-        self, *calls: ToolCall | Exception, answer: str = "Done.", parts: tuple[str, ...] | None = None
+        self, *calls: ToolCall | Exception, answer: str = "Done.", subtasks: tuple[str, ...] | None = None
     ) -> None:
-        self.parts, self.divides, self.due = parts or (), parts is not None, list[str]()
+        self.subtasks, self.divides, self.due = subtasks or (), subtasks is not None, list[str]()
         self.base = SimpleNamespace(name="fake", fingerprint="f")
         self.calls, self.words = iter(calls), answer
         self.asked: list[Any] = []
         self.closed = 0
 
-    def stream(self, messages: Any, tools: Any, part: str = "", **_: Any) -> Generator[Any, None, None]:
+    def stream(self, messages: Any, tools: Any, subtask: str = "", **_: Any) -> Generator[Any, None, None]:
         self.asked.append(messages)
-        self.due.append(part)
+        self.due.append(subtask)
         made = next(self.calls, RESPONDS)
         if isinstance(made, Exception):
             raise made
@@ -61,14 +61,14 @@ class Engine:
 
     def planning(self, messages: Any, tools: Any) -> Generator[Any, None, None]:
         yield StageBegins("planner")
-        yield Planned(self.parts, Usage({"planner": StageUsage(decoded_tokens=5)}))
+        yield Planned(self.subtasks, Usage({"planner": StageUsage(decoded_tokens=5)}))
 
     async def aplanning(self, *args: Any) -> Any:
         for event in self.planning(*args):
             yield event
 
     def plan(self, messages: Any, tools: Any) -> tuple[str, ...]:
-        return self.parts
+        return self.subtasks
 
     def call(self, messages: Any, tools: Any, **options: Any) -> ToolCall:
         *_, done = self.stream(messages, tools, **options)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx.agent import Agent, Limits
-from dualtune_mlx.agent.events import Judged, Result, Speak, Spoken, SpokenText, Visible
+from dualtune_mlx.agent.events import ApprovalDecided, Result, Speak, Spoken, SpokenText, ToolsChanged
 from dualtune_mlx.agent.transcript import read_transcript
 from dualtune_mlx.engine.events import Planned, StageBegins
 from dualtune_mlx.errors import DecodingError, ServerError, ToolError, UsageError
@@ -52,8 +52,8 @@ def test_the_events_tell_all_of_it_and_are_the_same_asynchronously(tmp_path):
 
     events = list(made().stream("do it"))
     names = [type(event).__name__ for event in events]
-    choice = ["StageBegins", "Candidates", "ArgumentText", "Called"]
-    assert names == ["Visible", *choice, "Judged", "Result", *choice, "SpokenText", "Spoken", "Ended"]
+    choice = ["StageBegins", "Candidates", "ArgumentText", "CallProposed"]
+    assert names == ["ToolsChanged", *choice, "ApprovalDecided", "Result", *choice, "SpokenText", "Spoken", "RunEnded"]
     assert untimed(asyncio.run(gathered())) == untimed(events)
     assert asyncio.run(made().arun("do it")).answer == "Done."
 
@@ -63,31 +63,31 @@ RESPOND_NOW = ToolCall("respond")
 
 
 def test_each_part_of_a_task_is_done_until_respond(tmp_path):
-    engine = Engine(READ_A, READ_B, RESPOND_NOW, WRITE_A, parts=PARTS)
+    engine = Engine(READ_A, READ_B, RESPOND_NOW, WRITE_A, subtasks=PARTS)
     toolbox = FakeToolbox()
     events = list(agent(engine, toolbox, tmp_path).stream("read a, then write a"))
     assert engine.due == ["read a", "read a", "read a", "write a", "write a"]
     assert toolbox.executed == [READ_A, READ_B, WRITE_A]
     assert events[1:3] == [StageBegins("planner"), Planned(PARTS, events[2].usage)]
-    called = [message.part for message in engine.asked[-1] if message.tool_calls]
+    called = [message.subtask for message in engine.asked[-1] if message.tool_calls]
     assert called == ["read a", "read a", "write a"]
     assert (events[-1].reason, events[-1].steps, events[-1].tokens) == ("answered", 3, 5 + 5 * 10 + 1)
 
 
 def test_a_task_without_parts_is_one(tmp_path):
-    engine = Engine(READ_A, parts=())
+    engine = Engine(READ_A, subtasks=())
     assert agent(engine, FakeToolbox(), tmp_path).run("read a").reason == "answered"
     assert engine.due == ["", ""]
 
 
 def test_parts_are_divided_asynchronously_too(tmp_path):
-    engine = Engine(READ_A, RESPOND_NOW, WRITE_A, parts=PARTS)
+    engine = Engine(READ_A, RESPOND_NOW, WRITE_A, subtasks=PARTS)
     assert asyncio.run(agent(engine, FakeToolbox(), tmp_path).arun("read a, then write a")).steps == 2
     assert engine.due == ["read a", "read a", "write a", "write a"]
 
 
 def test_after_a_part_that_failed_nothing_follows(tmp_path):
-    engine, toolbox = Engine(READ_A, RESPOND_NOW, WRITE_A, parts=PARTS), FakeToolbox(lambda call: error("no"))
+    engine, toolbox = Engine(READ_A, RESPOND_NOW, WRITE_A, subtasks=PARTS), FakeToolbox(lambda call: error("no"))
     ended = agent(engine, toolbox, tmp_path).run("read a, then write a")
     assert (ended.reason, toolbox.executed) == ("answered", [READ_A])
 
@@ -99,7 +99,7 @@ def test_a_planner_that_plans_in_words_takes_the_place_of_parts(tmp_path):
         def speak(self, need):
             yield "first this"
 
-    engine = Engine(READ_A, parts=PARTS)
+    engine = Engine(READ_A, subtasks=PARTS)
     agent(engine, FakeToolbox(), tmp_path, planner=InWords()).run("read a, then write a")
     assert engine.due == ["", ""]
 
@@ -199,7 +199,7 @@ def test_the_user_is_asked_with_the_call_in_full(tmp_path):
     (question,) = questions
     assert question.call == ToolCall("write", {"path": "a", "pin": "ned"}, "fs") and question.tool == WRITE
     assert toolbox.executed == [WRITE_A]
-    assert [event.by for event in events if isinstance(event, Judged)] == ["user"]
+    assert [event.by for event in events if isinstance(event, ApprovalDecided)] == ["user"]
 
 
 def test_a_no_executes_nothing_and_the_model_hears_of_it(tmp_path):
@@ -266,7 +266,7 @@ def test_tools_that_changed_are_seen_from_then_on(tmp_path):
 
     toolbox = FakeToolbox(does)
     events = list(agent(Engine(READ_A), toolbox, tmp_path).stream("do it"))
-    assert [event.tools for event in events if isinstance(event, Visible)] == [TOOLS, (DELETE,)]
+    assert [event.tools for event in events if isinstance(event, ToolsChanged)] == [TOOLS, (DELETE,)]
 
 
 class Reasoner:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from dualtune_mlx.agent import chat_model as module
-from dualtune_mlx.agent.chat_model import chat, encoded, open_planner, without_thoughts, worked
+from dualtune_mlx.agent.chat_model import chat, encoded, open_chat_model, without_thoughts, worked
 from dualtune_mlx.agent.events import Speak
 from dualtune_mlx.engine.answer import REPEATED
 from dualtune_mlx.errors import ModelError, ServerError, UsageError
@@ -60,9 +60,9 @@ def test_a_template_that_drops_messages_is_refused():
 def test_a_local_planner_writes_and_stops(tmp_path):
     folder = tiny.save(tmp_path / "model")
     with pytest.raises(ModelError, match="no chat template"):
-        open_planner(str(folder))
+        open_chat_model(str(folder))
     (folder / "chat_template.jinja").write_text(CHATML)
-    planner = open_planner(str(folder))
+    planner = open_chat_model(str(folder))
     text = "".join(planner.speak(ANSWER))
 
     async def gathered():
@@ -74,7 +74,7 @@ def test_a_local_planner_writes_and_stops(tmp_path):
 def test_a_local_planner_that_only_repeats_itself_ends(tmp_path, monkeypatch):
     folder = tiny.save(tmp_path / "model")
     (folder / "chat_template.jinja").write_text(CHATML)
-    planner = open_planner(str(folder))
+    planner = open_chat_model(str(folder))
     again = (SimpleNamespace(token=number % 2, text="ab"[number % 2]) for number in range(1000))
     monkeypatch.setattr(module.mlx_lm, "stream_generate", lambda *asked: again)
     assert len("".join(planner.speak(ANSWER))) == REPEATED - 1
@@ -114,13 +114,13 @@ def event(text: object) -> bytes:
 def test_an_endpoint_streams_its_answer(endpoint, monkeypatch):
     monkeypatch.setenv("KEY", "sesame")
     Handler.reply = 200, event("It is ") + b": ping\n\n" + event(None) + event("é.") + b"data: [DONE]\n\n"
-    planner = open_planner(endpoint, "big", "KEY")
+    planner = open_chat_model(endpoint, "big", "KEY")
     assert "".join(planner.speak(ANSWER)) == "It is é."
     ((path, key, body),) = Handler.seen
     assert (path, key) == ("/v1/chat/completions", "Bearer sesame")
     assert body == {"model": "big", "messages": chat(ANSWER), "max_tokens": 5, "stream": True}
     assert "sesame" not in planner.name
-    list(open_planner(endpoint, "big").speak(ANSWER))
+    list(open_chat_model(endpoint, "big").speak(ANSWER))
     assert Handler.seen[-1][1] is None
 
 
@@ -139,13 +139,13 @@ def test_an_endpoint_that_fails_is_an_error_without_its_words(endpoint, monkeypa
     monkeypatch.setattr(module, "LONGEST_LINE", 1_000)
     Handler.reply = reply
     with pytest.raises(ServerError, match=says) as caught:
-        list(open_planner(endpoint, "big").speak(ANSWER))
+        list(open_chat_model(endpoint, "big").speak(ANSWER))
     assert "sesame" not in str(caught.value)
 
 
 def test_an_endpoint_that_is_not_there_is_an_error(free_port):
     with pytest.raises(ServerError, match="ConnectError"):
-        list(open_planner(f"http://127.0.0.1:{free_port}/v1", "big").speak(ANSWER))
+        list(open_chat_model(f"http://127.0.0.1:{free_port}/v1", "big").speak(ANSWER))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_an_endpoint_that_is_not_there_is_an_error(free_port):
 def test_a_planner_that_cannot_be_used_is_refused(given, says, monkeypatch):
     monkeypatch.setenv("KEY", "sesame")
     with pytest.raises(UsageError, match=says):
-        open_planner(*given)
+        open_chat_model(*given)
 
 
 def test_thoughts_are_left_out():

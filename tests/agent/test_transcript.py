@@ -56,7 +56,7 @@ def test_ctrl_c_leaves_a_readable_transcript(tmp_path, during):
     }[during]()
     with pytest.raises(KeyboardInterrupt):
         for event in made.stream("do it"):
-            if during == "event" and type(event).__name__ == "Called":
+            if during == "event" and type(event).__name__ == "CallProposed":
                 raise KeyboardInterrupt
     (path,) = tmp_path.iterdir()
     if during == "event":  # the generator is closed when it is collected
@@ -113,26 +113,26 @@ PARTS = ("read a", "write b")
 
 
 def divided(tmp_path, does=lambda call: "fine"):
-    engine = Engine(READ_A, ToolCall("respond"), WRITE_B, parts=PARTS)
+    engine = Engine(READ_A, ToolCall("respond"), WRITE_B, subtasks=PARTS)
     return agent(engine, FakeToolbox(does), tmp_path / "t").run("read a, then write b").transcript
 
 
 def test_a_transcript_tells_the_parts_and_what_each_call_was_for(tmp_path):
     read = read_transcript(divided(tmp_path))
-    assert read.parts == PARTS
-    assert [(step.call.name, step.part) for step in read.steps] == [
+    assert read.subtasks == PARTS
+    assert [(step.call.name, step.subtask) for step in read.steps] == [
         ("read", "read a"),
         ("respond", "read a"),
         ("write", "write b"),
         ("respond", "write b"),
     ]
-    assert [message.part for message in read.steps[-1].messages if message.tool_calls] == list(PARTS)
-    assert read_transcript(run(tmp_path, READ_A)).parts is None
+    assert [message.subtask for message in read.steps[-1].messages if message.tool_calls] == list(PARTS)
+    assert read_transcript(run(tmp_path, READ_A)).subtasks is None
 
 
 def test_a_replay_compares_the_parts_and_asks_for_each_call_of_them(tmp_path):
     read = read_transcript(divided(tmp_path))
-    engine = Engine(READ_A, ToolCall("respond"), WRITE_B, parts=("read a, then", "write b"))
+    engine = Engine(READ_A, ToolCall("respond"), WRITE_B, subtasks=("read a, then", "write b"))
     rows = list(replayed(read, engine))
     assert [(row.what, row.same) for row in rows[:2]] == [("parts", False), ("call 1", True)]
     assert engine.due == ["read a", "read a", "write b", "write b"]
@@ -141,8 +141,8 @@ def test_a_replay_compares_the_parts_and_asks_for_each_call_of_them(tmp_path):
 def test_a_run_with_parts_becomes_training_data_with_parts(tmp_path):
     learn(read_transcript(divided(tmp_path)), tmp_path / "data")
     (trajectory,) = read_trajectories(tmp_path / "data" / "train.jsonl")
-    assert trajectory.messages[0].parts == PARTS
-    assert [message.part for message in trajectory.messages if message.tool_calls] == list(PARTS)
+    assert trajectory.messages[0].subtasks == PARTS
+    assert [message.subtask for message in trajectory.messages if message.tool_calls] == list(PARTS)
 
 
 def test_a_replay_reports_a_difference_with_both(tmp_path):

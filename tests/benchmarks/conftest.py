@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dualtune_mlx.benchmarks import taught
-from dualtune_mlx.benchmarks.taught import Asked
+from dualtune_mlx.benchmarks import memorized
+from dualtune_mlx.benchmarks.memorized import Asked
 from dualtune_mlx.tools import Tool, ToolCall
 from tests import tiny
 
@@ -26,8 +26,8 @@ TINY = {"LEARNING_RATE": 1e-2, "ENOUGH": 1.1}
 def learn(model: str, folder: Path, activation: str = "turn", **changes: object) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**TINY, **changes}.items():
-            patch.setattr(taught, name, value)
-        taught.teach(model, "name", ASKED, TOOLS, activation, folder)
+            patch.setattr(memorized, name, value)
+        memorized.teach(model, "name", ASKED, TOOLS, activation, folder)
     return folder
 
 

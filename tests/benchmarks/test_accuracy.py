@@ -25,9 +25,9 @@ from dualtune_mlx.benchmarks.accuracy import (
     generated,
 )
 from dualtune_mlx.benchmarks.tasks import TASKS
-from dualtune_mlx.bundle import Bundle, Slot
+from dualtune_mlx.bundle import AdapterEntry, Bundle
 from dualtune_mlx.evaluation.calls import Report, Scored
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.synthesis.chains import generate_chains
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
 from tests import tiny
@@ -57,7 +57,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], list[str]
     return values, said, cache
 
 
-def stages(cache: Path, number: int, way: Way) -> Mapping[tuple[str, str], Slot]:
+def stages(cache: Path, number: int, way: Way) -> Mapping[tuple[str, str], AdapterEntry]:
     """What a way's bundle holds after a round."""
     (folder,) = cache.glob(f"benchmarks/accuracy-*/round-{number}")
     return Bundle.open(folder / way.name).stages
@@ -93,7 +93,7 @@ def test_a_round_goes_on_from_the_adapters_of_the_one_before_at_its_own_rate(ran
         first, second = (stages(ran[2], number, way) for number in (1, 2))
         for stage in trained_here:
             before, after = first[stage, ""], second[stage, ""]
-            assert (before.training["start"], after.training["start"]) == ("", before.content)
+            assert (before.training["start"], after.training["start"]) == ("", before.content_hash)
             assert (before.training["learning_rate"], after.training["learning_rate"]) == (1e-3, 5e-4)
     assert stages(ran[2], 2, FLAT)["selector", ""].training["examples"] == 20
 
@@ -117,7 +117,7 @@ def test_every_fourth_chain_in_parts_is_trained_on_to_its_answer():
     chains = generate_chains("train", 60, 1, TOOLS)
     shortened = list(few_answers(chains))
     left_out = [before != after for before, after in zip(chains, shortened, strict=True)]
-    in_parts = [bool(chain.messages[0].parts) for chain in chains]
+    in_parts = [bool(chain.messages[0].subtasks) for chain in chains]
     assert left_out == [divided and number % 4 > 0 for number, divided in enumerate(in_parts)]
     assert 0 < sum(left_out) < sum(in_parts) < len(chains)
     for before, after in zip(chains, shortened, strict=True):
@@ -134,10 +134,10 @@ def test_prompt_tokens_are_those_of_all_stages():
     base = tiny.model()
     tools = tuple(Tool(f"{server}_{n}", "", {"type": "object"}, server) for server in "ab" for n in range(3))
     asked = Trajectory((Message("user", "go"), Message("assistant", "", (ToolCall("a_1", {}, "a"),))), tools)
-    prompt = Prompt(Template("chatml"), base.tokenizer, "name")
+    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
 
     def before_the_name(shown, call):
-        return prompt.stream(asked.messages[:1], tools, call, shown).last("selector").start
+        return prompt.render(asked.messages[:1], tools, call, shown).last("selector").start
 
     servers = tuple(Tool(server) for server in "ab")
     flat = before_the_name(tools, ToolCall("a_1", {}, "a"))
@@ -167,3 +167,15 @@ def test_figures_are_right_over_right_and_goals_are_named():
 
 def test_the_full_run_is_what_is_claimed():
     assert FULL.test >= 120 and FULL.tasks == len(TASKS) == 10
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, "227cc0401f9c"), (2, "b292b5556298")])
+def test_the_cache_s_key_is_that_of_earlier_versions(count, expected):
+    """Hours of training lie in a folder of this name."""
+    call = ToolCall("add", {"file": "a", "n": [1, {"b": None}]}, "git")
+    request = Message("user", "Stage a, then commit", subtasks=("Stage a", "commit"))
+    messages = (request, Message("assistant", "", (call,), subtask="Stage a"), Message("tool", "done"))
+    schema = {"type": "object", "properties": {"file": {"type": "string"}}}
+    tools = (Tool("add", "Adds.", schema, "git", group="work"),)
+    one = Trajectory(messages, tools)
+    assert accuracy.key(accuracy.Data(tools * count, ((one,), (one, one)), (one,), ())) == expected

@@ -10,10 +10,10 @@ from shutil import copytree
 import pytest
 from rich.console import Console
 
-from dualtune_mlx.benchmarks import callers, calls
-from dualtune_mlx.benchmarks.callers import Cost, Peer, Timed, Work
-from dualtune_mlx.benchmarks.taught import Asked
-from dualtune_mlx.benchmarks.ways import save_adapters
+from dualtune_mlx.benchmarks import call_methods, calls
+from dualtune_mlx.benchmarks.call_methods import Cost, Peer, Timed, Work
+from dualtune_mlx.benchmarks.memorized import Asked
+from dualtune_mlx.benchmarks.switch_methods import save_adapters
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.tools import ToolCall
 from tests import tiny
@@ -39,8 +39,8 @@ def work(model) -> Work:
 @pytest.fixture(autouse=True)
 def samples(monkeypatch) -> int:
     """Three of the authors' ten: what each of them costs is all that is asked."""
-    monkeypatch.setattr(callers, "SAMPLES", 3)
-    return callers.SAMPLES
+    monkeypatch.setattr(call_methods, "SAMPLES", 3)
+    return call_methods.SAMPLES
 
 
 class Counting:
@@ -83,7 +83,7 @@ def text(tokens) -> str:
 
 
 def test_ours_costs_what_lies_behind_the_activation_point(work, folder):
-    found = callers.ours(work, folder / "bundle", "turn", ROUNDS)
+    found = call_methods.ours(work, folder / "bundle", "turn", ROUNDS)
     assert [len(seconds) for seconds in found.seconds] == [ROUNDS] * len(ASKED)
     for one, cost in zip(ASKED, found.costs, strict=True):
         stream = work.stream(tiny.tokenizer(), one)
@@ -97,13 +97,13 @@ def test_ours_costs_what_lies_behind_the_activation_point(work, folder):
 def test_our_way_refuses_to_time_a_call_that_is_not_the_others(work, folder):
     wrong = Asked(ASKED[0].request, ToolCall("list", {"path": "c"}))
     with pytest.raises(TrainingError, match="another call"):
-        callers.ours(Work(work.model, "name", TOOLS, (wrong,)), folder / "bundle", "turn", 1)
+        call_methods.ours(Work(work.model, "name", TOOLS, (wrong,)), folder / "bundle", "turn", 1)
 
 
 @pytest.mark.parametrize(("adapter", "compact"), [("selector", False), (None, True)])
 def test_one_stage_costs_a_pass_a_token(work, folder, passes, adapter, compact):
     work = Work(work.model, work.cards, work.tools, ASKED[:1])
-    found = callers.one_stage(work, adapter and folder / adapter, compact, ROUNDS)
+    found = call_methods.one_stage(work, adapter and folder / adapter, compact, ROUNDS)
     (cost,), (peer,) = found.costs, passes
     written = 'read\n{"path": "a.txt"}' if compact else '{"name": "read", "arguments": {"path": "a.txt"}}'
     assert cost.decoded == len(written) + 1
@@ -116,7 +116,7 @@ def test_one_stage_costs_a_pass_a_token(work, folder, passes, adapter, compact):
 
 @pytest.mark.parametrize("batched", [True, False])
 def test_all_samples_cost_their_names_and_the_arguments(work, folder, passes, samples, batched):
-    found = callers.ten_samples(work, folder / "selector", folder / "arguments", batched, ROUNDS)
+    found = call_methods.ten_samples(work, folder / "selector", folder / "arguments", batched, ROUNDS)
     name, written = len('{"name": "read"}') + 1, len('{"path": "a.txt"}') + 1
     cost = found.costs[0]
     assert cost.decoded == samples * name + written
@@ -133,7 +133,7 @@ def test_every_sample_is_drawn_and_told(work, folder, samples, draw):
     peer = Peer.load(work.model, folder / "selector")
     prompt = tuple(tiny.tokenizer().encode("say it"))
     cache = peer.warmed(prompt)
-    restore = callers._restoring(cache)
+    restore = call_methods._restoring(cache)
     assert draw(peer, cache, prompt, peer.spelled({"name": "read"})) == ['{"name": "read"}'] * samples
     assert cache[0].offset == 2 * len(prompt) - 1  # the prompt, once, but for the token that every sample begins with
     restore()

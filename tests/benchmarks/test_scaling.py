@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from dualtune_mlx.benchmarks import scaling, taught
+from dualtune_mlx.benchmarks import memorized, scaling
 from dualtune_mlx.benchmarks.catalogue import made_up
 from dualtune_mlx.benchmarks.scaling import Found, Measured, Setting, Size
 from dualtune_mlx.models import load_tokenizer
@@ -34,7 +34,7 @@ def found(model, tmp_path_factory: pytest.TempPathFactory) -> Found:
         patch.setattr(scaling, "ASKED", ASKED[:1])
         patch.setattr(scaling, "CARDS", "name")
         for name, value in TINY.items():
-            patch.setattr(taught, name, value)
+            patch.setattr(memorized, name, value)
         return scaling.measured(SETTING, model, EVERY, tmp_path_factory.mktemp("found"), Console(file=io.StringIO()))
 
 

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.benchmarks import switching, ways
-from dualtune_mlx.benchmarks.ways import Ours, Switches, Task
+from dualtune_mlx.benchmarks import switch_methods, switching
+from dualtune_mlx.benchmarks.switch_methods import Ours, Switches, Task
 from dualtune_mlx.models import load_model
 from dualtune_mlx.tools import Tool
 from tests import tiny
@@ -32,7 +32,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 @pytest.fixture(scope="module")
 def mine(task) -> Ours:
-    return ways.ours(task, 2, 3)
+    return switch_methods.ours(task, 2, 3)
 
 
 def expected(task: Task, start: int) -> int:
@@ -56,13 +56,13 @@ def test_the_task_ends_where_the_arguments_begin(task):
 
 def test_the_adapters_are_two_that_both_act(task):
     one, two = Adapter.load(task.selector), Adapter.load(task.arguments)
-    assert one.content != two.content
+    assert one.content_hash != two.content_hash
     assert all(update.b.any().item() for adapter in (one, two) for update in adapter.layers.values())
     assert (one.config.rank, len(one.layers)) == (16, 14)
 
 
 def test_every_way_of_mlx_lm_s_ends_with_its_token(task):
-    found = [ways.reload(task, 2), *ways.load_in_place(task, 2)]
+    found = [switch_methods.reload(task, 2), *switch_methods.load_in_place(task, 2)]
     assert [switches.tokens for switches in found] == [(expected(task, 0),) * 2] * 3
     assert [switches.processed for switches in found] == [
         len(task.tokens),
@@ -73,7 +73,7 @@ def test_every_way_of_mlx_lm_s_ends_with_its_token(task):
 
 
 def test_every_form_of_ours_ends_with_the_token_of_its_activation(task, mine):
-    assert set(mine.switches) == {(form, activation) for form in ways.FORMS for activation in task.starts}
+    assert set(mine.switches) == {(form, activation) for form in switch_methods.FORMS for activation in task.starts}
     for (_, activation), switches in mine.switches.items():
         start = task.starts[activation]
         assert switches.tokens == (expected(task, start),) * 2
@@ -82,7 +82,7 @@ def test_every_form_of_ours_ends_with_the_token_of_its_activation(task, mine):
 
 def test_ours_also_gives_the_reference_change_and_decoding(mine):
     assert {form: len(taken) for form, taken in mine.decoding.items()} == {"base": 3, "low_rank": 3, "fused": 3}
-    assert all(len(taken) == ways.REFERENCE_CHANGES for taken in mine.reference_changes.values())
+    assert all(len(taken) == switch_methods.REFERENCE_CHANGES for taken in mine.reference_changes.values())
     assert mine.nbytes["fused"] > 0 and mine.nbytes["low_rank"] > 0
 
 
@@ -125,7 +125,7 @@ def test_a_whole_run_on_a_tiny_model_prints_and_reports(task, monkeypatch):
     assert [one["form"] for one in value["rows"][-3:]] == ["base", "low_rank", "fused"]
     assert set(switching.GOALS) < set(value["ratios"])
     change = value["counters"]["reference_change_microseconds"]
-    assert set(change) == {"low_rank", "fused"} and change["fused"]["n"] == ways.REFERENCE_CHANGES
+    assert set(change) == {"low_rank", "fused"} and change["fused"]["n"] == switch_methods.REFERENCE_CHANGES
     assert value["counters"]["stream_tokens"] == len(task.tokens)
     assert "goal switch_time_vs_load_adapters@invocation at most 0.01" in written.getvalue()
     assert "goal reference change (fused) under 1 ms" in written.getvalue()

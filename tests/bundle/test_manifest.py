@@ -98,7 +98,7 @@ def test_training_a_stage_again_replaces_only_that_stage(base, bundle):
     changed = bundle.with_adapter("selector", "", newer, FACTS, bundle.tools)
     opened = Bundle.open(bundle.folder)
     assert opened == changed
-    assert opened.adapter_for("selector")[1].content == newer.content
+    assert opened.adapter_for("selector")[1].content_hash == newer.content_hash
     assert opened.stages[("arguments", "")] == bundle.stages[("arguments", "")]
 
 
@@ -121,9 +121,9 @@ def test_a_tool_s_own_adapter_comes_before_its_server_s_and_the_shared_one(base,
     for seed, scope in enumerate(scopes):
         adapter = adapter_for(base.bank, seed)
         bundle = bundle.with_adapter("arguments", scope, adapter, {}, [])
-        contents[scope] = adapter.content
+        contents[scope] = adapter.content_hash
     found = Bundle.open(bundle.folder).adapter_for("arguments", tool) if scopes else bundle.adapter_for("arguments")
-    assert (found and found[1].content) == contents.get(chosen)
+    assert (found and found[1].content_hash) == contents.get(chosen)
     assert found is None or found[0].path == adapter_path("arguments", chosen)
 
 
@@ -194,7 +194,7 @@ def test_a_manifest_that_names_another_path_is_refused(bundle, path):
 def test_a_manifest_whose_stage_is_a_path_is_refused(base, bundle, stage):
     slot = bundle.stages[("selector", "")]
     adapter_for(base.bank, 1, "turn").save(bundle.folder.parent / "outside")
-    change(bundle.folder, "stages", value={stage: {"": {"path": stage, "content": slot.content}}})
+    change(bundle.folder, "stages", value={stage: {"": {"path": stage, "content": slot.content_hash}}})
     with pytest.raises(BundleError, match="not a plain word"):
         Bundle.open(bundle.folder).adapter_for(stage)
     with pytest.raises(BundleError, match="not a plain word"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dualtune_mlx.agent.events import Ended, Result
+from dualtune_mlx.agent.events import Result, RunEnded
 from dualtune_mlx.cli import agent as command
 from dualtune_mlx.cli.live import View, in_full, one_line
 from dualtune_mlx.mcp.approvals import Question
@@ -175,7 +175,7 @@ def test_nothing_that_is_shown_can_steer_the_terminal():
     out = Console(file=io.StringIO(), width=80)
     with View(out) as view:
         view.show(Result(nasty, True, details=nasty))
-        view.show(Ended("answered", answer=nasty))
+        view.show(RunEnded("answered", answer=nasty))
     for text in (one_line(made), in_full(made), out.file.getvalue()):
         assert all(one.isprintable() or one == "\n" for one in text)
 
@@ -183,7 +183,7 @@ def test_nothing_that_is_shown_can_steer_the_terminal():
 def test_the_parts_of_a_task_are_shown_before_their_calls_and_their_ends_are_not(tmp_path):
     out = Console(file=io.StringIO(), width=100)
     engine = Engine(
-        call("read", path="a"), ToolCall("respond"), call("write", path="b"), parts=("look at a", "copy it")
+        call("read", path="a"), ToolCall("respond"), call("write", path="b"), subtasks=("look at a", "copy it")
     )
     with View(out) as view:
         for event in agent(engine, FakeToolbox(), tmp_path).stream("look at a and copy it"):

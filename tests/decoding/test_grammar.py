@@ -13,7 +13,7 @@ from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer
 from dualtune_mlx.decoding.grammar import closed
 from dualtune_mlx.errors import DecodingError, ModelError, ToolError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import PLAN
 from tests import tiny
 
@@ -277,7 +277,7 @@ def test_a_tokenizer_that_cannot_be_used_is_refused():
 @pytest.mark.parametrize("max_tokens", [0, 3, 20])
 def test_arguments_that_do_not_end_in_time_say_so(max_tokens):
     base = tiny.model()
-    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
     tool = Tool("write", "", schema(text={"type": "string", "minLength": 100}))
     with pytest.raises(DecodingError) as caught:
         dualtune.arguments("write it", tool, max_tokens=max_tokens)

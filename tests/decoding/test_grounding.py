@@ -10,12 +10,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dualtune_mlx import DualTune, Tool, ToolCall
-from dualtune_mlx.data.steps import Step
+from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer, grounded, grounding, learn_grounding
 from dualtune_mlx.decoding.grounding import MAX_CHARACTERS, MAX_CONSTANTS, MIN_EXAMPLES, is_span, spans_of
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, as_messages
 from dualtune_mlx.tools.schemas import check_arguments
 from tests import tiny
@@ -31,11 +31,11 @@ READ = tool_with(path=STRING)
 HELD = {"s/t": {"path": (".",)}}
 
 
-def step(request: str, arguments: dict[str, Any], tool: Tool = READ, *more: Message) -> Step:
-    return Step((Message("user", request), *more), (tool,), ToolCall(tool.name, arguments))
+def step(request: str, arguments: dict[str, Any], tool: Tool = READ, *more: Message) -> Decision:
+    return Decision((Message("user", request), *more), (tool,), ToolCall(tool.name, arguments))
 
 
-def copies(count: int, **constants: int) -> list[Step]:
+def copies(count: int, **constants: int) -> list[Decision]:
     """Steps whose path is a word of the request, and some whose path is a constant (``dot=2``)."""
     found = [step(f"show file{i}.txt", {"path": f"file{i}.txt"}) for i in range(count)]
     return found + [step("show it", {"path": f"<{name}>"}) for name, times in constants.items() for _ in range(times)]
@@ -57,7 +57,7 @@ def copies(count: int, **constants: int) -> list[Step]:
         (copies(MIN_EXAMPLES, **{f"c{i}": 2 for i in range(MAX_CONSTANTS + 1)}), None),
         (copies(0, a=50), None),
         ([], None),
-        ([Step((Message("user", "hi"),), (READ,), ToolCall("respond"))] * 20, None),
+        ([Decision((Message("user", "hi"),), (READ,), ToolCall("respond"))] * 20, None),
     ],
 )
 def test_a_parameter_is_grounded_when_it_is_copied_or_one_of_few_constants(steps, learned):
@@ -78,11 +78,11 @@ def test_values_inside_lists_and_objects_have_paths_of_their_own():
 def test_each_server_s_tool_learns_for_itself():
     tools = (Tool("t", server="a"), Tool("t", server="b"))
     message = (Message("user", "show it"),)
-    steps = [Step(message, tools, ToolCall("t", {"x": "it"}, "a"))] * MIN_EXAMPLES
-    steps += [Step(message, tools, ToolCall("t", {"x": str(i)}, "b")) for i in range(MIN_EXAMPLES)]
+    steps = [Decision(message, tools, ToolCall("t", {"x": "it"}, "a"))] * MIN_EXAMPLES
+    steps += [Decision(message, tools, ToolCall("t", {"x": str(i)}, "b")) for i in range(MIN_EXAMPLES)]
     assert learn_grounding(steps) == {"a/t": {"x": ()}}
     with pytest.raises(DataError, match="several"):
-        learn_grounding([Step(message, tools, ToolCall("t", {"x": "it"}))])
+        learn_grounding([Decision(message, tools, ToolCall("t", {"x": "it"}))])
 
 
 BORDERS = {
@@ -297,7 +297,7 @@ def test_a_span_is_spelled_as_training_data_is(tokenizer, value):
 
 def engine(seed: int, held: dict[str, Any]) -> DualTune:
     base = tiny.model(seed)
-    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
     dualtune._caller.stages["arguments", "s/t"] = Stage("arguments", grounding=held)
     return dualtune
 
@@ -323,4 +323,7 @@ def test_without_grounding_decoding_is_as_it_was():
     assert not is_span(plain["path"], as_messages(request))
     assert engine(0, {"s/other": {"path": ()}}).arguments(request, tool, max_tokens=64) == plain
     base = tiny.model(0)
-    assert DualTune(base, Prompt(Template("chatml"), base.tokenizer)).arguments(request, tool, max_tokens=64) == plain
+    assert (
+        DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer)).arguments(request, tool, max_tokens=64)
+        == plain
+    )

@@ -14,11 +14,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dualtune_mlx import DualTune, Tool
-from dualtune_mlx.decoding import ArgumentGrammar, Decoding, GrammarTokenizer, Options, Tape, Writer, written
-from dualtune_mlx.decoding.writing import Step, chosen
+from dualtune_mlx.decoding import ArgumentGrammar, Decoding, DraftBuffer, GrammarTokenizer, Options, Writer, written
+from dualtune_mlx.decoding.writing import DecodeStep, chosen
 from dualtune_mlx.engine.events import returned
 from dualtune_mlx.errors import DecodingError, UsageError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import as_messages
 from dualtune_mlx.tools.usage import StageUsage
 from tests import tiny
@@ -55,7 +55,7 @@ def test_a_tape_gives_the_logits_of_what_was_appended_whatever_was_drafted(seed)
         return [generator.randrange(2) for _ in range(generator.randrange(least, 5))]
 
     model, tokens = Model(), some(1) or [0]
-    tape = Tape(tokens, model.extend, model.take_back, some)
+    tape = DraftBuffer(tokens, model.extend, model.take_back, some)
     asked = 0
     for _ in range(30):
         if generator.random() < 0.7:
@@ -71,7 +71,7 @@ def test_a_tape_gives_the_logits_of_what_was_appended_whatever_was_drafted(seed)
 def test_a_right_draft_saves_passes_and_a_wrong_one_costs_none():
     model = Model()
     drafts = iter([[1, 2, 3], [7], []])
-    tape = Tape([5, 5], model.extend, model.take_back, lambda: next(drafts))
+    tape = DraftBuffer([5, 5], model.extend, model.take_back, lambda: next(drafts))
     for token in (1, 2, 3):
         tape.logits()
         tape.append([token])
@@ -87,7 +87,7 @@ def test_a_right_draft_saves_passes_and_a_wrong_one_costs_none():
 
 def test_forced_tokens_go_with_the_next_pass_and_the_last_ones_with_none():
     model = Model()
-    tape = Tape([5], model.extend, model.take_back)
+    tape = DraftBuffer([5], model.extend, model.take_back)
     tape.append([1, 2])
     tape.append([3])
     tape.logits()
@@ -100,7 +100,7 @@ def test_forced_tokens_go_with_the_next_pass_and_the_last_ones_with_none():
 def engine(seed: int = 0) -> DualTune:
     """One for all tests: what is written leaves nothing behind but the prefix."""
     base = tiny.model(seed)
-    return DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
 
 
 def outcome(dualtune: DualTune, parameters: dict, decoding: Decoding) -> tuple[object, StageUsage | None]:
@@ -186,12 +186,12 @@ def test_steps_come_one_by_one_with_their_probabilities():
     grammar = ArgumentGrammar(Tool("t", "", schema(a={"enum": ["x", "y"]})), GrammarTokenizer(tiny.tokenizer()))
     (x, y) = tiny.tokenizer().encode("xy", add_special_tokens=False)
     weights = mx.where(mx.arange(272) == x, mx.log(mx.array(3.0)), 0.0)  # 3 to 1 against y
-    tape = Tape([1], lambda tokens, last: weights[None], lambda count: None)
+    tape = DraftBuffer([1], lambda tokens, last: weights[None], lambda count: None)
     steps = list(written(Writer(grammar, Decoding()), tape))
     assert [grammar.spelled(step.tokens) for step in steps] == [b'{"a": "', b"x", b'"}']
     assert [step.forced for step in steps] == [True, False, True]
     assert [step.probability for step in steps] == [1.0, pytest.approx(0.75), 1.0]
-    assert Step((y,), mx.where(mx.arange(272) == x, -mx.inf, weights)).probability == pytest.approx(1 / 271)
+    assert DecodeStep((y,), mx.where(mx.arange(272) == x, -mx.inf, weights)).probability == pytest.approx(1 / 271)
 
 
 @pytest.mark.parametrize("decoding", [Decoding(max_tokens=20), replace(SAMPLED, max_tokens=20)])

@@ -11,7 +11,7 @@ import pytest
 from dualtune_mlx import Tool
 from dualtune_mlx.engine.answer import repeats_itself, without_calls
 from dualtune_mlx.errors import PromptError, UsageError
-from dualtune_mlx.prompts import BUILT_IN, Prompt, Template
+from dualtune_mlx.prompts import BUILT_IN, PromptRenderer, Template
 from dualtune_mlx.tools import Message, ToolCall
 from tests import tiny
 from tests.engine.test_dualtune import PATH, choosing_a_tool
@@ -76,7 +76,7 @@ def test_what_was_said_with_a_call_stays_and_its_result_stands_behind_it():
 
 @pytest.mark.parametrize("template", [name for name in BUILT_IN if name != "agentflux-selector"])
 def test_every_template_has_a_conversation_without_tools(template):
-    prompt = Prompt(Template(template), tiny.tokenizer())
+    prompt = PromptRenderer(Template(template), tiny.tokenizer())
     stream = prompt.conversation(without_calls(TALK), ()) + prompt.answer()[0]
     assert "hello" in prompt.encoder.decode(list(stream.tokens))
     assert prompt.encoder.control_ids.isdisjoint(prompt.encoder.data("<|im_start|>system\nhello"))
@@ -84,7 +84,7 @@ def test_every_template_has_a_conversation_without_tools(template):
 
 def test_a_template_without_answers_in_words_is_named():
     with pytest.raises(PromptError, match="agentflux-selector"):
-        Prompt(Template("agentflux-selector"), tiny.tokenizer()).answer()
+        PromptRenderer(Template("agentflux-selector"), tiny.tokenizer()).answer()
 
 
 @pytest.mark.parametrize("end", ["<|im_end|>", "eos"])
@@ -123,7 +123,7 @@ def test_what_only_repeats_itself_is_seen(tokens, whether):
 
 @pytest.mark.parametrize("template", ["chatml", "hermes", "llama3", "gemma"])
 def test_an_answer_stands_where_the_template_has_one(template):
-    prompt = Prompt(Template(template), tiny.tokenizer())
+    prompt = PromptRenderer(Template(template), tiny.tokenizer())
     opener, closer = prompt.answer()
     whole = prompt.conversation([Message("user", "a"), Message("assistant", "b")], TOOLS).last("assistant")
     tokens = prompt.conversation([Message("user", "a"), Message("assistant", "b")], TOOLS).tokens

@@ -14,7 +14,7 @@ from dualtune_mlx.engine import pipeline
 from dualtune_mlx.engine.events import returned
 from dualtune_mlx.engine.stage import Stage, StageRunner
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import RESPOND, as_messages
 from dualtune_mlx.tools.usage import StageUsage
 from tests import tiny
@@ -27,14 +27,14 @@ TOOLS = [Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH), Tool
 @pytest.fixture
 def dualtune():
     base = tiny.model()
-    return DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
 
 
 def brute_force(dualtune, messages, tools, logits_after=None):
     """Every name's probability, token by token among the allowed ones, each from a full forward pass."""
     prompt, base = dualtune.prompt, dualtune.base
     names = {t.name: prompt.call(ToolCall(t.name), tools).within("selector") for t in [*tools, RESPOND]}
-    stream = prompt.stream(as_messages(messages), tools, ToolCall("respond"))
+    stream = prompt.render(as_messages(messages), tools, ToolCall("respond"))
     before = stream.tokens[: stream.last("selector").start]
     probabilities = {}
     for name, tokens in names.items():
@@ -70,7 +70,7 @@ def test_arguments_equal_a_plain_masked_greedy_decoding(dualtune):
     from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer
 
     grammar = ArgumentGrammar(TOOLS[0], GrammarTokenizer(dualtune.base.tokenizer))
-    stream = dualtune.prompt.stream(as_messages("show a.txt"), TOOLS, ToolCall("read_file"))
+    stream = dualtune.prompt.render(as_messages("show a.txt"), TOOLS, ToolCall("read_file"))
     tokens = list(stream.tokens[: stream.last("arguments").start])
     written = []
     while not grammar.complete:
@@ -97,7 +97,7 @@ def choosing_a_tool(activation, tools):
     """An engine with adapters whose random weights choose a tool, so that there is a second stage."""
     for seed in range(20):
         base = tiny.model(seed)
-        dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+        dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
         with_adapters(dualtune, activation, tools)
         if dualtune.select("show a.txt", tools, top_k=1)[0][0] is not RESPOND:
             dualtune._caller.runner.prefixes.clear()
@@ -135,12 +135,12 @@ def test_an_adapter_acts_from_its_activation_point_and_nowhere_before(dualtune, 
     def logits(tokens, begins):
         """The logits after all tokens, from scratch: the base model's up to ``begins``, then the adapter's."""
         caches = make_prompt_cache(base.model)
-        with bank.placed({}):
+        with bank.overriding({}):
             base.prefill(tokens[:begins], caches)
-        with bank.placed(dualtune._caller.stages[("selector", "")].adapter.layers):
+        with bank.overriding(dualtune._caller.stages[("selector", "")].adapter.layers):
             return base.head(base.hidden(mx.array([tokens[begins:]]), caches)[0, -1])
 
-    stream = dualtune.prompt.stream(as_messages("show a.txt"), tools, ToolCall("respond"))
+    stream = dualtune.prompt.render(as_messages("show a.txt"), tools, ToolCall("respond"))
     expected = brute_force(dualtune, "show a.txt", tools, lambda tokens: logits(tokens, stream.activation(activation)))
     ranked = dualtune.select("show a.txt", tools, top_k=10)
     assert {tool.name: p for tool, p in ranked} == pytest.approx(expected, rel=1e-4)
@@ -192,13 +192,15 @@ def test_a_call_may_change_the_engine_s_decoding_for_itself():
     free = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 12}}, "required": ["text"]}
     (tool,) = tools = [Tool("say", "", free)]
     base = tiny.model()
-    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer), decoding=Decoding(temperature=2.0, seed=1))
+    dualtune = DualTune(
+        base, PromptRenderer(Template("chatml"), base.tokenizer), decoding=Decoding(temperature=2.0, seed=1)
+    )
     drawn = dualtune.arguments("say it", tool, tools)
     assert drawn == dualtune.arguments("say it", tool, tools, seed=1)
     assert drawn != dualtune.arguments("say it", tool, tools, seed=2)
     greedy = dualtune.arguments("say it", tool, tools, temperature=0.0)
     base = tiny.model()
-    assert greedy == DualTune(base, Prompt(Template("chatml"), base.tokenizer)).arguments("say it", tool, tools)
+    assert greedy == DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer)).arguments("say it", tool, tools)
     assert dualtune.decoding == Decoding(temperature=2.0, seed=1)
     with pytest.raises(TypeError, match="warmth"):
         dualtune.arguments("say it", tool, tools, warmth=1.0)
@@ -206,7 +208,7 @@ def test_a_call_may_change_the_engine_s_decoding_for_itself():
 
 def test_names_with_a_common_beginning_cost_one_pass(dualtune):
     """What all names begin with goes with the tokens before it; one name alone costs nothing."""
-    stream = dualtune.prompt.stream(as_messages("show a.txt"), TOOLS, ToolCall("respond"))
+    stream = dualtune.prompt.render(as_messages("show a.txt"), TOOLS, ToolCall("respond"))
     runner, stage = dualtune._caller.runner, Stage("selector")
     before = len(stream.active("selector", "turn"))
     ran = runner.choose(stage, stream, {"a": (1, 2, 3), "b": (1, 2, 4)}, 2)
@@ -217,7 +219,7 @@ def test_names_with_a_common_beginning_cost_one_pass(dualtune):
 
 def test_a_choice_computes_every_token_on_the_way_to_a_fork_once(dualtune):
     tools = [Tool(name, "", PATH) for name in ("list", "list_all", "list_all_of", "read_all", "read_any", "write")]
-    stream = dualtune.prompt.stream(as_messages("show a.txt"), tools, ToolCall("respond"))
+    stream = dualtune.prompt.render(as_messages("show a.txt"), tools, ToolCall("respond"))
     names = dualtune.prompt.names(tools)
     ran = dualtune._caller.runner.choose(Stage("selector"), stream, names, len(names))
     inner = {tokens[:n] for tokens in names.values() for n in range(len(tokens))}
@@ -243,8 +245,8 @@ def passes_among_real_tools(top_k: int) -> int:
     count = 0
     for seed in range(8):
         base = tiny.model(seed)
-        prompt = Prompt(Template("chatml"), base.tokenizer)
-        stream = prompt.stream(as_messages("show a.txt"), tools, ToolCall("respond"))
+        prompt = PromptRenderer(Template("chatml"), base.tokenizer)
+        stream = prompt.render(as_messages("show a.txt"), tools, ToolCall("respond"))
         count += StageRunner(base).choose(Stage("selector"), stream, prompt.names(tools), top_k).usage.forwards
     return count
 
@@ -263,7 +265,7 @@ WORDS = {"type": "object", "properties": {n: {"type": "string"} for n in ("a", "
 def written_with(grounding: str) -> tuple[dict, StageUsage]:
     """What a tiny model draws for two strings that are grounded; its free texts are never spans."""
     base, tool = tiny.model(), Tool("t", "", WORDS, "s")
-    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
     dualtune._caller.stages["arguments", "s/t"] = Stage("arguments", grounding={"s/t": {"a": (), "b": ()}})
     decoding = Decoding(grounding=grounding, temperature=1.0, max_tokens=5000)
     caller = dualtune._caller

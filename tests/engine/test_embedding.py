@@ -84,7 +84,7 @@ def test_what_another_engine_or_the_application_uses_stays(bundle):
     assert {tool.name: p for tool, p in second.select("show a.txt", TOOLS)} == pytest.approx(expected, rel=1e-4)
     second.close()
     assert base.bank.resident == (own,)
-    third = base.hold(own)
+    third = base.acquire(own)
     base.release(third)
     assert base.bank.resident == (own,)
 

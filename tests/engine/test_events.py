@@ -14,7 +14,7 @@ from dualtune_mlx.engine.events import ArgumentText, Candidates, Done, Event, St
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from tests import tiny
 from tests.engine.test_dualtune import PATH, WORDS, choosing_a_tool
 
@@ -110,7 +110,7 @@ def test_where_arguments_are_written_again_their_stage_begins_again(monkeypatch)
 
 def test_wrong_options_are_refused_before_the_first_event():
     base = tiny.model()
-    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
     with pytest.raises(UsageError, match="where: abstain"):
         dualtune.stream(REQUEST, TOOLS, abstain=2)
 
@@ -216,7 +216,7 @@ def test_a_call_that_is_cancelled_while_it_waits_leaves_the_line(forwards):
 
 def test_a_stage_without_an_adapter_streams_too():
     base = tiny.model()
-    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
     assert dualtune._caller.stage("selector") == Stage("selector")
     events = list(dualtune.stream(REQUEST, TOOLS, max_tokens=64))
     assert plain(events[-1].call)[0] == plain(dualtune.call(REQUEST, TOOLS, max_tokens=64))[0]
@@ -227,7 +227,7 @@ def test_the_leading_tool_s_adapter_is_prepared_during_the_choice(monkeypatch, l
     dualtune = choosing_a_tool("turn", TOOLS)
     monkeypatch.setattr(pipeline, "LIKELY", likely)
     seen = []
-    monkeypatch.setattr(dualtune.base.fusion, "prepare", lambda adapter: seen.append(adapter.content))
+    monkeypatch.setattr(dualtune.base.fusion, "prepare", lambda adapter: seen.append(adapter.content_hash))
     ((best, _), *_) = dualtune.select("show a.txt", TOOLS, top_k=3)
-    expected = dualtune._caller.stage("arguments", best).adapter.content
+    expected = dualtune._caller.stage("arguments", best).adapter.content_hash
     assert seen == ([expected] if prepared else [])

@@ -11,7 +11,7 @@ from dualtune_mlx.engine.events import returned
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.engine.together import arguments
 from dualtune_mlx.errors import DecodingError, PromptError, UsageError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import as_messages
 from tests import tiny
 from tests.adapters.adapters import adapter_for
@@ -51,7 +51,7 @@ def engine(kind: str = "llama", activation: str = "turn", dora: bool = False, se
     """An engine whose tools have an adapter each, but for one."""
     base = tiny.model(seed, kind=kind, **changes)
     base.fusion.policy = "off"
-    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
     for number, tool in enumerate([None, *TOOLS[:3]], 1):
         made = adapter_for(base.bank, number, activation, scale=8.0, dora=dora and number == 2)
         name = "arguments" if tool else "selector"

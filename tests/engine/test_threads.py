@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dualtune_mlx import DualTune, Tool
-from dualtune_mlx.concurrency import Line, Stopped
+from dualtune_mlx.concurrency import Cancelled, FairLock
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from tests import tiny
 from tests.adapters.adapters import adapter_for
 from tests.engine.test_dualtune import PATH
@@ -30,9 +30,9 @@ def engines(policy: str = "off", **changes):
     base.fusion.policy = policy
     made = []
     for number, activation in enumerate(("turn", "invocation")):
-        dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+        dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
         for part, name in enumerate(("selector", "arguments")):
-            stage = Stage(name, base.hold(adapter_for(base.bank, 10 * number + part + 1, activation)), name)
+            stage = Stage(name, base.acquire(adapter_for(base.bank, 10 * number + part + 1, activation)), name)
             for tool in TOOLS:
                 dualtune._caller.stages[(name, f"/{tool.name}" if name == "arguments" else "")] = stage
         made.append(dualtune)
@@ -88,7 +88,7 @@ def assert_same(one, other):
 
 
 def test_turns_are_in_the_order_of_the_places():
-    line, order = Line(), []
+    line, order = FairLock(), []
     first = line.join()
     first.wait()
     places = [line.join() for _ in range(20)]
@@ -110,15 +110,15 @@ def test_turns_are_in_the_order_of_the_places():
 
 
 def test_a_place_that_is_given_up_is_passed_over():
-    line = Line()
+    line = FairLock()
     first, second, third = line.join(), line.join(), line.join()
     first.wait()
     second.stop()
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         second.wait()
     line.check()
     first.stop()
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         line.check()
     first.leave()
     line.check()

@@ -10,7 +10,7 @@ import pytest
 from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.errors import DataError, DecodingError, ToolError
 from dualtune_mlx.evaluation.calls import Report, Scored, evaluate_calls, same_json, wilson
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Trajectory
 from tests import tiny
 
@@ -91,15 +91,15 @@ class Recorder:
         self.written: list[tuple[Message, ...]] = []
         self.due: list[str] = []
 
-    def select(self, messages, tools, *, top_k, part):
+    def select(self, messages, tools, *, top_k, subtask):
         self.asked.append(messages)
-        self.due.append(part)
+        self.due.append(subtask)
         assert top_k == 1
         return [(tools[0], 0.9)]
 
-    def arguments(self, messages, tool, tools, *, part, max_tokens):
+    def arguments(self, messages, tool, tools, *, subtask, max_tokens):
         del tool, tools, max_tokens
-        self.due.append(part)
+        self.due.append(subtask)
         self.written.append(messages)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -130,7 +130,7 @@ def test_every_decision_is_asked_with_everything_before_it():
 
 def test_a_decision_is_asked_for_its_part():
     first, call, *rest = TRAJECTORY.messages
-    parts = replace(first, parts=("show a", "go")), replace(call, part="show a"), *rest
+    parts = replace(first, subtasks=("show a", "go")), replace(call, subtask="show a"), *rest
     engine = Recorder(GOLD)
     evaluate_calls(engine, [Trajectory(parts, TRAJECTORY.tools)])
     assert engine.due == ["show a"] * 3
@@ -158,7 +158,7 @@ def test_a_gold_call_that_names_two_tools_is_no_gold():
 
 def test_an_evaluation_of_a_real_engine_agrees_with_calling_it():
     base = tiny.model()
-    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
     (tool,) = tools = (Tool("now", "Time.", server="clock"),)
     trajectory = Trajectory((Message("user", "time?"), Message("assistant", "", (ToolCall("now"),))), tools)
     (scored,) = evaluate_calls(dualtune, [trajectory]).scored
@@ -168,7 +168,7 @@ def test_an_evaluation_of_a_real_engine_agrees_with_calling_it():
 
 def test_the_token_budget_reaches_the_engine():
     base = tiny.model()
-    dualtune = DualTune(base, Prompt(Template("chatml"), base.tokenizer))
+    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
     text = {"type": "object", "properties": {"text": {"type": "string", "minLength": 50}}, "required": ["text"]}
     tools = tuple(Tool(f"respond{letter}", "", text) for letter in string.ascii_letters + string.digits)
     ((chosen, _),) = dualtune.select("hi", tools, top_k=1)

@@ -28,14 +28,14 @@ def made(kind: str = "llama", dtype: mx.Dtype = mx.float32, seed: int = 0, **cha
 
 def kv_of(base: BaseModel, tokens: Sequence[int], adapter: Adapter | None = None) -> Snapshot:
     caches = base.caches()
-    with base.bank.placed(adapter.layers if adapter else {}):
+    with base.bank.overriding(adapter.layers if adapter else {}):
         base.prefill(tokens, caches)
     return Snapshot.of(tuple(tokens), caches)
 
 
 def cache_of(base: BaseModel, folder: Path | None = None, adapters: Sequence[Adapter] = (), **options) -> PrefixCache:
     cache = PrefixCache(kv_fingerprint(base.model, base.fingerprint), **options)
-    known = {adapter.content: adapter for adapter in adapters}
+    known = {adapter.content_hash: adapter for adapter in adapters}
     if folder:
         cache.attach(folder, lambda tokens, content: kv_of(base, tokens, known[content] if content else None))
     return cache
@@ -47,10 +47,10 @@ def store_of(base: BaseModel, folder: Path) -> PrefixStore:
 
 def logits(base: BaseModel, cache: PrefixCache, tokens: tuple[int, ...], adapter: Adapter | None) -> tuple:
     """The logits after all tokens, computed as a stage does it, and how many tokens were known."""
-    content = adapter.content if adapter else ""
+    content = adapter.content_hash if adapter else ""
     snapshot, known = cache.longest(tokens[:-1], content)
     caches = snapshot.caches(known) if snapshot else base.caches()
-    with base.bank.placed(adapter.layers if adapter else {}):
+    with base.bank.overriding(adapter.layers if adapter else {}):
         if known < len(tokens) - 1:
             base.prefill(tokens[known:-1], caches)
             snapshot = Snapshot.of(tokens[:-1], caches)
@@ -60,7 +60,7 @@ def logits(base: BaseModel, cache: PrefixCache, tokens: tuple[int, ...], adapter
 
 
 def from_scratch(base: BaseModel, tokens: tuple[int, ...], adapter: Adapter | None) -> mx.array:
-    with base.bank.placed(adapter.layers if adapter else {}):
+    with base.bank.overriding(adapter.layers if adapter else {}):
         result = base.model(mx.array([tokens]))[0, -1]
         mx.eval(result)
     return result
@@ -172,13 +172,13 @@ def test_an_adapter_s_file_serves_that_adapter_alone(tmp_path):
     base, tokens = made(), tuple(range(30))
     one, two = (base.bank.load(adapter_for(base.bank, seed)) for seed in (1, 2))
     files = store_of(base, tmp_path)
-    files.save(kv_of(base, tokens, one), one.content)
+    files.save(kv_of(base, tokens, one), one.content_hash)
     cache = cache_of(base, tmp_path, (one, two))
-    assert [cache.longest(tokens, content)[1] for content in ("", two.content, one.content)] == [0, 0, 30]
-    assert same(cache.longest(tokens, one.content)[0], kv_of(base, tokens, one))
-    files.save(kv_of(base, tokens, one), two.content)  # a lie, with a right checksum
+    assert [cache.longest(tokens, content)[1] for content in ("", two.content_hash, one.content_hash)] == [0, 0, 30]
+    assert same(cache.longest(tokens, one.content_hash)[0], kv_of(base, tokens, one))
+    files.save(kv_of(base, tokens, one), two.content_hash)  # a lie, with a right checksum
     with pytest.warns(PrefixWarning, match="the model itself computes other"):
-        assert cache_of(base, tmp_path, (one, two)).longest(tokens, two.content) == (None, 0)
+        assert cache_of(base, tmp_path, (one, two)).longest(tokens, two.content_hash) == (None, 0)
 
 
 def test_the_fingerprint_of_keys_and_values_stays_while_a_model_is_used():

@@ -7,7 +7,7 @@ import random
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.kv.tree import Branches, Paths
+from dualtune_mlx.kv.tree import TokenTree, TreePaths
 from dualtune_mlx.models import BaseModel
 from tests import tiny
 
@@ -15,7 +15,7 @@ PREFIX = [(7 * i) % 250 for i in range(tiny.WINDOW + 9)]
 Tokens = tuple[int, ...]
 
 
-def logits_after(base: BaseModel, branches: Branches, known: Paths, paths: list[Tokens]) -> mx.array:
+def logits_after(base: BaseModel, branches: TokenTree, known: TreePaths, paths: list[Tokens]) -> mx.array:
     batch = branches.grow([known.add(path) for path in paths])
     states = base.hidden(batch.tokens, batch.caches)
     logits = base.head(states[mx.arange(len(paths)), mx.array(batch.lengths) - 1])
@@ -48,8 +48,8 @@ def random_tree(generator: random.Random, begin: Tokens) -> list[Tokens]:
 @pytest.mark.parametrize("begin", [(), (5, 6)])
 def test_every_branch_is_computed_as_if_it_stood_alone(kind, begin):
     base, generator = tiny.model(kind=kind, layers=3), random.Random(len(begin))
-    branches = Branches(prefilled(base, [*PREFIX, *begin]))
-    known = Paths(begin, branches.trunk)
+    branches = TokenTree(prefilled(base, [*PREFIX, *begin]))
+    known = TreePaths(begin, branches.trunk)
     paths = random_tree(generator, begin)
     for batch in (paths[:4], paths[4:5], paths[5:]):
         found = logits_after(base, branches, known, batch)
@@ -59,8 +59,8 @@ def test_every_branch_is_computed_as_if_it_stood_alone(kind, begin):
 
 def test_every_token_of_the_tree_is_computed_once():
     base = tiny.model()
-    branches = Branches(prefilled(base, PREFIX))
-    known = Paths((), branches.trunk)
+    branches = TokenTree(prefilled(base, PREFIX))
+    known = TreePaths((), branches.trunk)
     computed = []
     for paths in ([(1, 2), (1, 2, 3, 4), (9,)], [(1, 2, 3, 4, 5, 6), (1, 2, 7), (9, 9)]):
         batch = branches.grow([known.add(path) for path in paths])
@@ -74,7 +74,7 @@ def test_a_branch_does_not_see_its_neighbours():
     base = tiny.model()
     one, other = alone(base, [*PREFIX, 1, 2]), alone(base, [*PREFIX, 3, 2])
     assert not mx.allclose(one, other, rtol=1e-4, atol=1e-5).item()
-    branches = Branches(prefilled(base, PREFIX))
-    found = logits_after(base, branches, Paths((), branches.trunk), [(1,), (3,), (1, 2), (3, 2)])
+    branches = TokenTree(prefilled(base, PREFIX))
+    found = logits_after(base, branches, TreePaths((), branches.trunk), [(1,), (3,), (1, 2), (3, 2)])
     assert mx.allclose(found[2], one, rtol=1e-4, atol=1e-5).item()
     assert mx.allclose(found[3], other, rtol=1e-4, atol=1e-5).item()

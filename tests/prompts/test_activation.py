@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.prompts import TEMPLATES, Prompt, Span, Stream, Template
+from dualtune_mlx.prompts import TEMPLATES, PromptRenderer, Span, Template, TokenStream
 from dualtune_mlx.tools import Message, ToolCall
 from tests import tiny
 from tests.prompts.conversations import TOOLS
@@ -35,8 +35,8 @@ CONVERSATIONS = {
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize(("messages", "last"), CONVERSATIONS.values(), ids=CONVERSATIONS.keys())
 def test_the_adapter_acts_from_the_last_message_or_from_the_invocation(messages, last, template):
-    prompt = Prompt(Template(template), tiny.tokenizer())
-    stream = prompt.stream(messages, TOOLS, CALL)
+    prompt = PromptRenderer(Template(template), tiny.tokenizer())
+    stream = prompt.render(messages, TOOLS, CALL)
     before = [*messages[:last]]
     start = len(prompt.conversation(before, TOOLS)) if any(m.role == "user" for m in before) else None
     if start is None:  # nothing but the system message comes before
@@ -49,26 +49,26 @@ def test_the_adapter_acts_from_the_last_message_or_from_the_invocation(messages,
 
 
 def test_without_a_user_s_span_a_turn_is_the_invocation():
-    stream = Stream(tuple(range(9)), (Span("prefix", 0, 4), Span("invocation", 4, 6), Span("selector", 6, 9)))
+    stream = TokenStream(tuple(range(9)), (Span("prefix", 0, 4), Span("invocation", 4, 6), Span("selector", 6, 9)))
     assert stream.activation("turn") == 4
 
 
 def test_a_message_after_the_invocation_is_not_the_turn():
-    stream = Stream(tuple(range(9)), (Span("user", 0, 4), Span("invocation", 4, 6), Span("user", 6, 9)))
+    stream = TokenStream(tuple(range(9)), (Span("user", 0, 4), Span("invocation", 4, 6), Span("user", 6, 9)))
     assert stream.activation("turn") == 0
 
 
 def test_an_unknown_activation_is_refused_with_the_known_ones():
-    stream = Stream((1,), (Span("invocation", 0, 1),))
+    stream = TokenStream((1,), (Span("invocation", 0, 1),))
     with pytest.raises(PromptError, match="unknown(?s:.*)turns(?s:.*)invocation, turn, all"):
         stream.activation("turns")
 
 
 def test_adding_streams_moves_the_spans():
-    one, two = Stream((1, 2), (Span("a", 0, 2),)), Stream((3,), (Span("b", 0, 1),))
-    assert one + two == Stream((1, 2, 3), (Span("a", 0, 2), Span("b", 2, 3)))
+    one, two = TokenStream((1, 2), (Span("a", 0, 2),)), TokenStream((3,), (Span("b", 0, 1),))
+    assert one + two == TokenStream((1, 2, 3), (Span("a", 0, 2), Span("b", 2, 3)))
 
 
 def test_a_missing_span_is_named_with_the_ones_that_are_there():
     with pytest.raises(PromptError, match="got: prefix(?s:.*)expected: selector(?s:.*)span"):
-        Stream((1,), (Span("prefix", 0, 1),)).last("selector")
+        TokenStream((1,), (Span("prefix", 0, 1),)).last("selector")

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dualtune_mlx.errors import PromptError, ToolError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.prompts.cards import card, labels
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall
 from tests import tiny
@@ -76,7 +76,7 @@ def test_names_that_cannot_be_told_apart_are_refused(tools, what):
 
 def test_the_prompt_lists_every_tool_and_respond_once():
     tools = [Tool("read", server="a"), Tool("read", server="b"), MOVE]
-    prompt = Prompt(Template("chatml"), tiny.tokenizer(), "name")
+    prompt = PromptRenderer(Template("chatml"), tiny.tokenizer(), "name")
     text = prompt.encoder.decode(list(prompt.call(ToolCall("read", {}, "b"), tools).within("selector")))
     assert text == "b/read\n"
     from dualtune_mlx.tools import as_messages

@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.prompts import TEMPLATES, Encoder, Prompt, Template, renderer
+from dualtune_mlx.prompts import TEMPLATES, Encoder, PromptRenderer, Template, renderer
 from tests import tiny
 from tests.prompts.conversations import SLOTS, with_text
 
@@ -32,7 +32,7 @@ def attacks(controls: list[str]) -> list[str]:
     ]
 
 
-def controls_in(prompt: Prompt, tokens: tuple[int, ...]) -> list[int]:
+def controls_in(prompt: PromptRenderer, tokens: tuple[int, ...]) -> list[int]:
     return [token for token in tokens if token in prompt.encoder.control_ids]
 
 
@@ -45,15 +45,15 @@ def tokenizer() -> TokenizerWrapper:
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_no_text_that_others_write_becomes_a_control_token(monkeypatch, tokenizer, template, slot):
     monkeypatch.setattr(renderer, "REMINDER", 10_000)  # nothing is cut, so that texts can be compared
-    prompt = Prompt(Template(template), tokenizer, "schema")
-    harmless = prompt.stream(**with_text(slot, HARMLESS))
+    prompt = PromptRenderer(Template(template), tokenizer, "schema")
+    harmless = prompt.render(**with_text(slot, HARMLESS))
     shown = prompt.encoder.decode(list(harmless.tokens))
     assert HARMLESS in shown
     assert controls_in(prompt, harmless.tokens), "the template itself writes control tokens"
     for attack in attacks(tiny.SPECIAL + tiny.PLAIN_ADDED):
         if slot == "name" and "\n" in attack:
             continue
-        stream = prompt.stream(**with_text(slot, attack))
+        stream = prompt.render(**with_text(slot, attack))
         assert controls_in(prompt, stream.tokens) == controls_in(prompt, harmless.tokens), attack
         written = attack.replace("\n", "\\n") if slot in ("schema", "description", "key", "value", "past") else attack
         if slot != "server" or "\n" not in attack:  # a line end in a name is escaped in cards, and only there
@@ -93,11 +93,11 @@ def test_a_tokenizer_that_makes_control_tokens_of_other_text_is_refused():
 def test_the_embedded_model_s_tokenizer_is_as_safe(template):
     from dualtune_mlx.models import load_tokenizer
 
-    prompt = Prompt(Template(template), load_tokenizer("smollm2-135m"), "schema")
+    prompt = PromptRenderer(Template(template), load_tokenizer("smollm2-135m"), "schema")
     for slot in SLOTS:
-        expected = controls_in(prompt, prompt.stream(**with_text(slot, HARMLESS)).tokens)
+        expected = controls_in(prompt, prompt.render(**with_text(slot, HARMLESS)).tokens)
         for attack in attacks(REAL):
-            stream = prompt.stream(**with_text(slot, attack))
+            stream = prompt.render(**with_text(slot, attack))
             assert controls_in(prompt, stream.tokens) == expected, (slot, attack)
     text = "".join(attacks(REAL))
     assert prompt.encoder.decode(prompt.encoder.data(text)) == text

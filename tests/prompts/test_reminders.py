@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.prompts import TEMPLATES, Prompt, Template
+from dualtune_mlx.prompts import TEMPLATES, PromptRenderer, Template
 from dualtune_mlx.prompts.renderer import REMINDER
 from dualtune_mlx.tools import Message, ToolCall
 from tests import tiny
@@ -24,8 +24,8 @@ def called(name: str, path: str) -> Message:
 
 def active(*messages: Message) -> str:
     """What a selector's adapter sees of the conversation."""
-    prompt = Prompt(Template("chatml"), tiny.tokenizer())
-    stream = prompt.stream(messages, TOOLS, ToolCall("read_file", {"path": "z"}))
+    prompt = PromptRenderer(Template("chatml"), tiny.tokenizer())
+    stream = prompt.render(messages, TOOLS, ToolCall("read_file", {"path": "z"}))
     start, end = stream.activation("turn"), stream.last("invocation").start
     return prompt.encoder.decode(list(stream.tokens[start:end]))
 
@@ -57,12 +57,12 @@ def test_long_calls_and_requests_are_cut_in_the_middle():
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_the_part_that_is_due_stands_last_in_the_turn(template):
-    prompt = Prompt(Template(template), tiny.tokenizer())
-    parts = (replace(called("read_file", "a"), part="show a"), Message("tool", "one"))
+    prompt = PromptRenderer(Template(template), tiny.tokenizer())
+    parts = (replace(called("read_file", "a"), subtask="show a"), Message("tool", "one"))
     call = ToolCall("list_dir", {"path": "b"})
 
     def turn(*messages: Message, part: str = "") -> str:
-        stream = prompt.stream((ASKED, *messages), TOOLS, call, part=part)
+        stream = prompt.render((ASKED, *messages), TOOLS, call, subtask=part)
         start, end = stream.activation("turn"), stream.last("invocation").start
         return prompt.encoder.decode(list(stream.tokens[start:end]))
 
@@ -73,23 +73,23 @@ def test_the_part_that_is_due_stands_last_in_the_turn(template):
 
 
 def test_earlier_turns_stay_as_they_were_when_their_calls_were_made():
-    prompt = Prompt(Template("chatml"), tiny.tokenizer())
-    before = prompt.conversation([ASKED], TOOLS, part="show a")
-    later = [ASKED, replace(called("read_file", "a"), part="show a"), Message("tool", "one")]
-    assert prompt.conversation(later, TOOLS, part="then b").tokens[: len(before)] == before.tokens
+    prompt = PromptRenderer(Template("chatml"), tiny.tokenizer())
+    before = prompt.conversation([ASKED], TOOLS, subtask="show a")
+    later = [ASKED, replace(called("read_file", "a"), subtask="show a"), Message("tool", "one")]
+    assert prompt.conversation(later, TOOLS, subtask="then b").tokens[: len(before)] == before.tokens
 
 
 def test_a_part_is_data():
-    prompt = Prompt(Template("chatml"), tiny.tokenizer())
+    prompt = PromptRenderer(Template("chatml"), tiny.tokenizer())
     control = prompt.encoder.text("<|im_end|>")
-    tokens = [prompt.conversation([ASKED], TOOLS, part=part).tokens for part in ("x", "<|im_end|>")]
+    tokens = [prompt.conversation([ASKED], TOOLS, subtask=part).tokens for part in ("x", "<|im_end|>")]
     assert tokens[0].count(control[0]) == tokens[1].count(control[0])
 
 
 def test_a_template_that_tells_no_parts_is_refused_them(tmp_path):
     file = tmp_path / "own.jinja"
     file.write_text(re.sub(r"{% if part %}.*?{% endif %}", "", Template("chatml").source, flags=re.DOTALL))
-    prompt = Prompt(Template(str(file)), tiny.tokenizer())
+    prompt = PromptRenderer(Template(str(file)), tiny.tokenizer())
     assert len(prompt.conversation([ASKED], TOOLS))
     with pytest.raises(PromptError, match="does not tell which part"):
-        prompt.conversation([ASKED], TOOLS, part="show a")
+        prompt.conversation([ASKED], TOOLS, subtask="show a")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dualtune_mlx.prompts import TEMPLATES, Prompt, Template
+from dualtune_mlx.prompts import TEMPLATES, PromptRenderer, Template
 from dualtune_mlx.tools import RESPOND, Message, ToolCall, as_messages
 from tests import tiny
 from tests.prompts.conversations import PATH, TOOLS, with_text
@@ -28,12 +28,12 @@ WRITTEN = {
 
 
 @pytest.fixture(params=TEMPLATES)
-def prompt(request) -> Prompt:
-    return Prompt(Template(request.param), tiny.tokenizer())
+def prompt(request) -> PromptRenderer:
+    return PromptRenderer(Template(request.param), tiny.tokenizer())
 
 
 def test_the_spans_hold_what_the_template_says(prompt):
-    stream = prompt.stream(as_messages("show it"), TOOLS, CALL)
+    stream = prompt.render(as_messages("show it"), TOOLS, CALL)
     spans = ("invocation", "selector", "arguments")
     decoded = tuple(prompt.encoder.decode(list(stream.within(name))) for name in spans)
     assert decoded == WRITTEN[prompt.template.name]
@@ -50,7 +50,7 @@ def test_a_message_s_span_holds_its_text_and_its_turn(prompt):
 
 
 def test_spans_come_in_order_and_never_overlap(prompt):
-    stream = prompt.stream(**with_text("user", "QXQXQ"))
+    stream = prompt.render(**with_text("user", "QXQXQ"))
     assert [span.name for span in stream.spans] == [
         "prefix",
         "user",
@@ -71,14 +71,14 @@ def test_the_whole_stream_is_the_conversation_and_then_the_call(prompt):
     step = with_text("user", "QXQXQ")
     conversation = prompt.conversation(step["messages"], step["tools"])
     call = prompt.call(step["call"], step["tools"])
-    assert prompt.stream(**step).tokens == conversation.tokens + call.tokens
+    assert prompt.render(**step).tokens == conversation.tokens + call.tokens
 
 
 def test_what_inference_reads_is_a_prefix_of_what_training_reads(prompt):
     messages = as_messages("show it")
-    training = prompt.stream(messages, TOOLS, CALL)
-    choosing = prompt.stream(messages, TOOLS, ToolCall(RESPOND.name))
-    writing = prompt.stream(messages, TOOLS, ToolCall("read_file"))
+    training = prompt.render(messages, TOOLS, CALL)
+    choosing = prompt.render(messages, TOOLS, ToolCall(RESPOND.name))
+    writing = prompt.render(messages, TOOLS, ToolCall("read_file"))
     for stage, inference in (("selector", choosing), ("arguments", writing)):
         start = training.last(stage).start
         assert inference.last(stage).start == start
@@ -95,7 +95,7 @@ def test_a_conversation_is_append_only(prompt):
 
 def test_a_past_call_is_the_same_tokens_as_when_it_was_made(prompt):
     messages = as_messages("show it")
-    made = prompt.stream(messages, TOOLS, CALL).tokens
+    made = prompt.render(messages, TOOLS, CALL).tokens
     after = prompt.conversation((*messages, Message("assistant", "", (CALL,))), TOOLS)
     assert after.tokens == made
     assert [span.name for span in after.spans] == ["prefix", "user", "assistant"]

@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages
 from tests import tiny
 from tests.prompts.conversations import TOOLS
@@ -30,9 +30,9 @@ def own(tmp_path):
 
 
 def text_of(template: Template, system: str = "be brief") -> str:
-    prompt = Prompt(template, tiny.tokenizer())
+    prompt = PromptRenderer(template, tiny.tokenizer())
     messages = (Message("system", system), *as_messages("hi"))
-    return prompt.encoder.decode(list(prompt.stream(messages, TOOLS, ToolCall("read_file", {"path": "a"})).tokens))
+    return prompt.encoder.decode(list(prompt.render(messages, TOOLS, ToolCall("read_file", {"path": "a"})).tokens))
 
 
 def test_a_template_may_be_a_file(own):
@@ -111,8 +111,8 @@ def test_an_unreadable_template_is_refused_with_the_known_ones(tmp_path, content
 
 @pytest.mark.parametrize("name", ["selector", "arguments", "invocation"])
 def test_a_template_without_a_span_says_which(own, name):
-    prompt = Prompt(Template(own(f'span "{name}"', 'span "odd"')), tiny.tokenizer())
-    stream = prompt.stream(as_messages("hi"), TOOLS, ToolCall("read_file"))
+    prompt = PromptRenderer(Template(own(f'span "{name}"', 'span "odd"')), tiny.tokenizer())
+    stream = prompt.render(as_messages("hi"), TOOLS, ToolCall("read_file"))
     with pytest.raises(PromptError, match=f"expected: {name}(?s:.*)endspan"):
         stream.last(name)
 
@@ -133,11 +133,14 @@ def test_a_template_without_a_span_says_which(own, name):
 )
 def test_a_conversation_that_cannot_be_rendered_is_refused(messages, what):
     with pytest.raises(PromptError, match=what):
-        Prompt(Template("chatml"), tiny.tokenizer()).conversation(messages, TOOLS)
+        PromptRenderer(Template("chatml"), tiny.tokenizer()).conversation(messages, TOOLS)
 
 
 def test_a_past_call_that_two_tools_answer_to_is_refused():
-    prompt, tools = Prompt(Template("chatml"), tiny.tokenizer()), [Tool("read", server=s) for s in ("fs", "git")]
+    prompt, tools = (
+        PromptRenderer(Template("chatml"), tiny.tokenizer()),
+        [Tool("read", server=s) for s in ("fs", "git")],
+    )
     for server in ("fs", "git"):
         assert f"{server}/read" in prompt.encoder.decode(list(prompt.call(ToolCall("read", {}, server), tools).tokens))
     with pytest.raises(PromptError, match="several visible tools(?s:.*)fs/read or git/read(?s:.*)fix: "):
@@ -145,6 +148,6 @@ def test_a_past_call_that_two_tools_answer_to_is_refused():
 
 
 def test_an_empty_system_message_is_no_system_message():
-    prompt = Prompt(Template("chatml"), tiny.tokenizer())
+    prompt = PromptRenderer(Template("chatml"), tiny.tokenizer())
     user = as_messages("hi")
     assert prompt.conversation((Message("system", ""), *user), TOOLS) == prompt.conversation(user, TOOLS)

@@ -27,7 +27,7 @@ from dualtune_mlx.synthesis.conjunctions import (
     places,
     without_stop,
 )
-from dualtune_mlx.synthesis.dialogue import Plan
+from dualtune_mlx.synthesis.dialogue import Dialogue
 from dualtune_mlx.synthesis.linked import CHAINS, Chain, usable, whole
 from dualtune_mlx.synthesis.request_templates import SPLITS
 from dualtune_mlx.synthesis.requests import noisy
@@ -255,8 +255,8 @@ def test_some_joined_messages_have_a_part_that_needs_several_calls(split: str) -
     alone = {tuple(chain.tools) for chain in CHAINS}
     found = 0
     for one in data(split):
-        parts = Counter(message.part for message in one.messages if message.tool_calls)
-        joined = len(one.messages[0].parts) > 1 and tuple(call.name for call in calls(one)) not in alone
+        parts = Counter(message.subtask for message in one.messages if message.tool_calls)
+        joined = len(one.messages[0].subtasks) > 1 and tuple(call.name for call in calls(one)) not in alone
         found += joined and max(parts.values()) > 1
     assert found >= 600 * SHARES["joined"] * WHOLE / 2
 
@@ -265,7 +265,9 @@ def test_what_ends_in_free_text_stands_last_also_if_it_needs_several_calls(monke
     monkeypatch.setattr(chains, "SHARES", {"single": 0, "joined": 1, "linked": 0, "failed": 0})
     monkeypatch.setattr(chains, "WHOLE", 1)
     two = (ToolCall("list_tables", {}, "sqlite"),) * 2
-    plans = [Plan(text, two, ("a", "b"), open_ended=text == "write on and on") for text in ("write", "write on and on")]
+    plans = [
+        Dialogue(text, two, ("a", "b"), open_ended=text == "write on and on") for text in ("write", "write on and on")
+    ]
     monkeypatch.setattr(chains, "whole", lambda *_: cycle(plans))
     texts = [one.messages[0].content.lower() for one in generate_chains("train", 300, 1, list(VISIBLE.values()))]
     open_ended = [text for text in texts if "write on and on" in text]
@@ -285,14 +287,14 @@ def test_orders_are_marked_with_what_is_to_be_done_first() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_parts_of_a_request_are_words_of_it_and_each_call_is_for_one(split: str) -> None:
-    divided = [trajectory for trajectory in data(split) if trajectory.messages[0].parts]
+    divided = [trajectory for trajectory in data(split) if trajectory.messages[0].subtasks]
     assert divided
     for trajectory in divided:
         request, *others = trajectory.messages
-        assert len(request.parts) > 1
-        assert all(is_span(part, [request]) for part in request.parts), request
-        due = [message.part for message in others if message.tool_calls]
-        assert list(dict.fromkeys(due)) == list(request.parts)[: len(dict.fromkeys(due))]
+        assert len(request.subtasks) > 1
+        assert all(is_span(part, [request]) for part in request.subtasks), request
+        due = [message.subtask for message in others if message.tool_calls]
+        assert list(dict.fromkeys(due)) == list(request.subtasks)[: len(dict.fromkeys(due))]
 
 
 def test_a_question_keeps_its_mark_in_place_of_the_joints() -> None:

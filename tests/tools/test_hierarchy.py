@@ -13,7 +13,7 @@ from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.engine.events import StageBegins
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import PromptError, UsageError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import RESPOND, as_messages
 from dualtune_mlx.tools.hierarchy import Node, hierarchy, search_tree
 from tests import tiny
@@ -213,7 +213,7 @@ def test_respond_at_every_node_counts_together():
 
 def engine(routing: str, **changes: object) -> DualTune:
     base = tiny.model(**changes)
-    return DualTune(base, Prompt(Template("chatml"), base.tokenizer), routing=routing)
+    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), routing=routing)
 
 
 SERVERS = [*tools("clock", "now"), *tools("git", "log", "diff"), *FILES]

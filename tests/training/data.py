@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dualtune_mlx.kv import Snapshot
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training.examples import Example, stage_examples
 from dualtune_mlx.training.prefixes import shared_prefix
@@ -34,7 +34,7 @@ def base_prefix(base: BaseModel, found: Sequence[Example]) -> Snapshot | None:
 
 def examples(base: BaseModel, count: int = 12, stage: str = "selector", activation: str = "turn") -> list[Example]:
     """The examples of one stage."""
-    prompt = Prompt(Template("chatml"), base.tokenizer, "name")
+    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     return list(stage_examples(trajectories(count), prompt, stage, activation).examples)
 
 
@@ -45,8 +45,8 @@ def divided(count: int = 12) -> list[Trajectory]:
         first, second = f"list old{i}", f"read file-{i}"
         parts = () if i % 3 == 2 else (first, second)
         calls = [ToolCall("list", {"path": f"old{i}"}), ToolCall("read", {"path": f"file-{i}"})]
-        messages = [Message("user", f"{first}, then {second}", parts=parts)]
+        messages = [Message("user", f"{first}, then {second}", subtasks=parts)]
         for call, part in zip(calls, parts or ("", ""), strict=True):
-            messages += [Message("assistant", "", (call,), part=part), Message("tool", "ok")]
+            messages += [Message("assistant", "", (call,), subtask=part), Message("tool", "ok")]
         found.append(Trajectory((*messages, Message("assistant", "Done.")), TOOLS))
     return found

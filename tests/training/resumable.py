@@ -51,7 +51,7 @@ def main(folder: Path, kill_at: int, where: str) -> None:
     if where == "write":
         mx.save_safetensors = half_written
     trained = trainer.run(checkpoints.latest() or trainer.fresh(), report, checkpoints)
-    print(seen[0], trained.adapter.content)
+    print(seen[0], trained.adapter.content_hash)
 
 
 if __name__ == "__main__":

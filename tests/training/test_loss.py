@@ -3,8 +3,8 @@
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.data.steps import steps
-from dualtune_mlx.prompts import ACTIVATIONS, Prompt, Template
+from dualtune_mlx.data.decisions import decisions
+from dualtune_mlx.prompts import ACTIVATIONS, PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training.batches import make_batch
 from dualtune_mlx.training.examples import example, stage_examples
@@ -45,10 +45,10 @@ def options(activation, **given):
     return TrainOptions(rank=4, alpha=8.0, layers="all", activation=activation, **given)
 
 
-def decisions(prompt, stage, activation):
+def examples_of(prompt, stage, activation):
     """Every decision as an example of its own."""
-    found = [step for trajectory in TRAJECTORIES for step in steps(trajectory)]
-    streams = [prompt.stream(s.messages, s.tools, s.call) for s in found if stage != "arguments" or s.call.arguments]
+    found = [step for trajectory in TRAJECTORIES for step in decisions(trajectory)]
+    streams = [prompt.render(s.messages, s.tools, s.call) for s in found if stage != "arguments" or s.call.arguments]
     return [example(stream, stage, activation) for stream in streams]
 
 
@@ -109,14 +109,14 @@ def started(base, given):
 
 def compared(base, stage, given):
     """The loss and the gradients of both computations."""
-    prompt = Prompt(Template("chatml"), base.tokenizer)
+    prompt = PromptRenderer(Template("chatml"), base.tokenizer)
     prepared = stage_examples(TRAJECTORIES, prompt, stage, given.activation)
     weights = started(base, given)
     prefix = base_prefix(base, prepared.examples)
     assert (prefix is None) == (given.activation == "all")
     batch = make_batch(prepared.examples, len(prefix.tokens) if prefix else 0)
     ours = mx.value_and_grad(masked_loss)(weights, base, prefix, batch, given)
-    plain = mx.value_and_grad(plain_loss)(weights, base, decisions(prompt, stage, given.activation), given)
+    plain = mx.value_and_grad(plain_loss)(weights, base, examples_of(prompt, stage, given.activation), given)
     mx.eval(ours, plain)
     return ours, plain
 
@@ -156,7 +156,7 @@ def test_a_quantised_base_is_trained_as_right():
 
 def test_all_decisions_of_a_conversation_come_from_one_pass():
     base = tiny.model()
-    prompt = Prompt(Template("chatml"), base.tokenizer)
+    prompt = PromptRenderer(Template("chatml"), base.tokenizer)
     (single, several, last) = (
         stage_examples([trajectory], prompt, "selector", "turn").examples for trajectory in TRAJECTORIES
     )
@@ -172,7 +172,7 @@ def test_all_decisions_of_a_conversation_come_from_one_pass():
 
 def test_dropout_follows_its_key_and_survives_recomputation():
     base = tiny.model()
-    prompt = Prompt(Template("chatml"), base.tokenizer)
+    prompt = PromptRenderer(Template("chatml"), base.tokenizer)
     examples = stage_examples(TRAJECTORIES, prompt, "selector", "turn").examples
     prefix = base_prefix(base, examples)
     batch = make_batch(examples, len(prefix.tokens))

@@ -8,8 +8,8 @@ import pytest
 
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.models import load_model
-from dualtune_mlx.training import Team, TrainOptions
-from dualtune_mlx.training.memory import GIB, Plan, check_budget, plan
+from dualtune_mlx.training import Group, TrainOptions
+from dualtune_mlx.training.memory import GIB, MemoryEstimate, check_budget, plan
 from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import examples
@@ -37,7 +37,7 @@ def test_the_predicted_peak_is_within_a_fifth_of_the_measured_one(base, activati
     assert predicted.peak(fits) <= measured * 1.2 < predicted.peak(fits + 1)
 
 
-PLAN = Plan(1.0 * GIB, 0.5 * GIB, 1 * GIB, batch_size=4, steps=10, seconds_per_example=0.5, examples_a_step=4)
+PLAN = MemoryEstimate(1.0 * GIB, 0.5 * GIB, 1 * GIB, batch_size=4, steps=10, seconds_per_example=0.5, examples_a_step=4)
 
 
 def test_a_plan_is_linear_in_the_batch():
@@ -61,5 +61,5 @@ def test_every_process_of_several_measures_a_whole_batch():
     base = tiny.model()
     found = examples(base, 8)
     options = TrainOptions(steps=2, batch_size=8, rank=4)
-    alone, second = (Trainer(base, found, found[:1], options, team).probe(found) for team in (Team(), Team(1, 2)))
+    alone, second = (Trainer(base, found, found[:1], options, team).probe(found) for team in (Group(), Group(1, 2)))
     assert second.gradients == pytest.approx(alone.gradients, rel=0.05)

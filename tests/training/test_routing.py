@@ -7,9 +7,9 @@ from dataclasses import replace
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.data.steps import steps
+from dualtune_mlx.data.decisions import decisions
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.tools.hierarchy import GROUP
 from dualtune_mlx.training.examples import stage_examples
@@ -38,8 +38,8 @@ def asked(*calls: ToolCall, tools: tuple[Tool, ...] = TOOLS, request: str = "do 
 def seen(trajectory: Trajectory, stage: str, number: int = 0) -> list[list[tuple[set[str], str]]]:
     """Of every decision, the choices that are shown and the right one."""
     return [
-        [({tool.name for tool in view.shown}, view.step.call.name) for view in views(step, stage, True, number)]
-        for step in steps(trajectory)
+        [({tool.name for tool in view.shown}, view.decision.call.name) for view in views(step, stage, True, number)]
+        for step in decisions(trajectory)
     ]
 
 
@@ -118,7 +118,7 @@ REQUESTS = [
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_loss_and_gradients_over_several_prefixes_equal_the_plain_computation(stage, batch_size):
     base = tiny.model()
-    prompt = Prompt(Template("chatml"), base.tokenizer, "name")
+    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     options = TrainOptions(batch_size=batch_size, accumulate=12, rank=4, layers="all", keep_contexts=0.1)
     examples = stage_examples(REQUESTS, prompt, stage, "turn", hierarchical=True).examples
     trainer = Trainer(base, examples, examples, options)
@@ -135,7 +135,7 @@ def test_loss_and_gradients_over_several_prefixes_equal_the_plain_computation(st
 
 def test_what_many_examples_begin_with_is_a_prefix_of_their_own():
     base = tiny.model()
-    prompt = Prompt(Template("chatml"), base.tokenizer, "name")
+    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     examples = stage_examples(REQUESTS, prompt, "selector", "turn", hierarchical=True).examples
     prefixes = Prefixes(examples, 2)
     for tokens, found in prefixes.split(examples):

@@ -12,7 +12,7 @@ from dualtune_mlx import DualTune
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.engine.events import StageBegins
 from dualtune_mlx.errors import CheckpointError, DataError, TrainingError, UsageError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Trajectory
 from dualtune_mlx.training import Job, Run, TrainOptions, all_jobs
 from dualtune_mlx.training.log import read_log
@@ -35,7 +35,7 @@ LONG = Trajectory((Message("user", "x" * 500), trajectories(1)[0].messages[1]), 
 
 
 def made(base, bundle, job=SELECTOR, options=OPTIONS, train=None, valid=None, start=None):
-    prompt = Prompt(Template("chatml"), base.tokenizer, "name")
+    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     train = trajectories(20) if train is None else train
     return Run(job, base, prompt, train, trajectories(6) if valid is None else valid, bundle, options, start=start)
 
@@ -49,7 +49,7 @@ def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
     assert yaml.safe_load((run.folder / "config.yaml").read_text()) == {"data": "there"}
     assert read_log(run.folder / "log.jsonl") == finished.trained.history
     slot, adapter = Bundle.open(tmp_path).adapter_for(stage)
-    assert adapter.content == finished.trained.adapter.content
+    assert adapter.content_hash == finished.trained.adapter.content_hash
     assert slot.training["ended"] == "all steps were taken"
     assert (finished.accuracy is None) == (stage == "arguments")
     assert base.bank.active is None
@@ -72,9 +72,9 @@ def test_a_planner_learns_to_divide_requests_into_words_of_theirs(base, tmp_path
         assert all(part in "list a, then read b.txt" for part in parts), "whatever it has learned so far"
         surely = list(dualtune.planning("list a, then read b.txt", max_tokens=200, grounding="auto"))
         assert sum(isinstance(event, StageBegins) for event in surely) == 2, "unsure of its words, it is held to them"
-        assert surely[-1].parts == parts
+        assert surely[-1].subtasks == parts
         *_, planned = dualtune.planning("list a, then read b.txt", max_tokens=200)
-        assert planned.parts == parts and planned.usage.stages["planner"].adapter == "planner"
+        assert planned.subtasks == parts and planned.usage.stages["planner"].adapter == "planner"
 
 
 def test_without_parts_there_is_no_planner(base, tmp_path):
@@ -100,7 +100,7 @@ def test_a_run_goes_on_from_an_adapter(base, tmp_path):
     new = made(base, tmp_path / "new")()
     gone_on = run()
     assert gone_on.trained.history[0].loss < new.trained.history[0].loss
-    assert Bundle.open(tmp_path / "second").stages["selector", ""].training["start"] == first.content
+    assert Bundle.open(tmp_path / "second").stages["selector", ""].training["start"] == first.content_hash
     assert made(base, tmp_path / "second", start=first).is_finished
     assert not made(base, tmp_path / "second").is_finished
     other = made(base, tmp_path / "other", options=replace(OPTIONS, rank=8), start=first)
@@ -134,7 +134,7 @@ def test_a_resumed_run_goes_on_and_its_log_is_whole(base, tmp_path):
     finished = run(resume=True)
     assert [progress.step for progress in finished.trained.history] == [5, 6]
     assert [progress.step for progress in read_log(run.folder / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
-    assert finished.trained.adapter.content == whole.trained.adapter.content
+    assert finished.trained.adapter.content_hash == whole.trained.adapter.content_hash
     assert made(base, tmp_path / "killed", options=replace(OPTIONS, keep=5)).key == run.key
     assert made(base, tmp_path / "killed")().trained.history[0].step == 1
 

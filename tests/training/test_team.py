@@ -9,7 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.training import Team
+from dualtune_mlx.training import Group
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, "-m", "tests.training.together"]
@@ -34,13 +34,13 @@ def test_two_ranks_learn_what_one_learns_from_the_same_global_batch(tmp_path):
 
 
 def test_alone_nothing_is_exchanged():
-    assert Team().told({"a": None}) == {"a": None}
-    assert Team().given({"a": 1}) == {"a": 1}
+    assert Group().broadcast_json({"a": None}) == {"a": None}
+    assert Group().broadcast({"a": 1}) == {"a": 1}
 
 
 def test_every_item_is_one_process_s():
     items = list(range(7))
-    shares = [Team(rank, 3).share(items) for rank in range(3)]
+    shares = [Group(rank, 3).shard(items) for rank in range(3)]
     assert sorted(item for share in shares for item in share) == items
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-    assert [Team(rank, 3).leads for rank in range(3)] == [True, False, False]
+    assert [Group(rank, 3).is_main for rank in range(3)] == [True, False, False]

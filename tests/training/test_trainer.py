@@ -34,8 +34,8 @@ def test_training_lowers_the_loss_and_is_deterministic():
     options = replace(SHORT, steps=30, learning_rate=5e-3)
     first, second = train(base, found, found, options), train(base, found, found, options)
     assert first.history[-1].loss < 0.7 * first.history[0].loss
-    assert first.adapter.content == second.adapter.content
-    assert train(base, found, found, replace(options, seed=1)).adapter.content != first.adapter.content
+    assert first.adapter.content_hash == second.adapter.content_hash
+    assert train(base, found, found, replace(options, seed=1)).adapter.content_hash != first.adapter.content_hash
     assert first.best_step == 30
     assert first.ended == "all steps were taken"
 
@@ -119,7 +119,7 @@ def test_clipping_limits_the_step():
     free = train(base, found, found, replace(SHORT, steps=1))
     clipped = train(base, found, found, replace(SHORT, steps=1, clip=free.history[0].gradient_norm / 1e6))
     assert clipped.history[0].gradient_norm == free.history[0].gradient_norm
-    assert clipped.adapter.content != free.adapter.content
+    assert clipped.adapter.content_hash != free.adapter.content_hash
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "exponential", "constant"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dualtune_mlx.data.steps import Step
+from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, ToolCall, Trajectory
 from dualtune_mlx.training.examples import stage_examples
 from dualtune_mlx.training.window import cut_to
@@ -42,19 +42,19 @@ def contents(step):
     ],
 )
 def test_the_oldest_exchanges_go_first_and_results_go_with_their_call(window, kept):
-    step = cut_to(Step(LONG, TOOLS, ToolCall("read", {"path": "b"})), window, lambda it: len(it.messages))
+    step = cut_to(Decision(LONG, TOOLS, ToolCall("read", {"path": "b"})), window, lambda it: len(it.messages))
     assert (step and contents(step)) == kept
 
 
 def test_a_request_stays_when_results_follow_it():
     messages = (Message("user", "task"), *[CALL, Message("tool", "result")] * 5)
-    step = cut_to(Step(messages, TOOLS, ToolCall("read", {"path": "b"})), 4, lambda it: len(it.messages))
+    step = cut_to(Decision(messages, TOOLS, ToolCall("read", {"path": "b"})), 4, lambda it: len(it.messages))
     assert contents(step) == ["task", "call", "result"]
 
 
 def test_examples_are_cut_and_counted_or_dropped_with_a_reason():
     base = tiny.model()
-    prompt = Prompt(Template("chatml"), base.tokenizer, "name")
+    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     trajectory = Trajectory((*LONG, CALL), TOOLS, "line 7")
     whole = stage_examples([trajectory], prompt, "arguments", "turn")
     length = max(len(item.tokens) for item in whole.examples)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import mlx.core as mx
 
 import dualtune_mlx  # noqa: F401 (loads OpenBLAS before MLX)
-from dualtune_mlx.training import Team, TrainOptions
+from dualtune_mlx.training import Group, TrainOptions
 from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import examples
@@ -22,17 +22,17 @@ OPTIONS = TrainOptions(steps=5, batch_size=2, accumulate=2, rank=4, layers="all"
 def main(file: str) -> None:
     base = tiny.model()
     found = examples(base, 13)
-    team = Team.launched()
+    team = Group.launched()
     # A global batch of 4: two batches of 2 on one machine, one on each of two.
     trainer = Trainer(base, found[:9], found[9:], OPTIONS, team)
     state = trainer.fresh()
-    if team.leads:  # a leader that goes on takes the others with it
+    if team.is_main:  # a leader that goes on takes the others with it
         first = {name: {**parts, "b": parts["b"] + 0.01} for name, parts in state.weights.items()}
         state = replace(state, step=2, best_step=1, best_loss=0.1 + 0.2, weights=first)
     state = trainer.shared(state)
     assert (state.step, state.best_loss) == (2, 0.1 + 0.2)
     trained = trainer.run(state)
-    if team.leads:
+    if team.is_main:
         arrays = {f"{n}/{k}": part for n, u in trained.adapter.layers.items() for k, part in u.parts.items()}
         arrays |= {"loss": mx.array([p.loss for p in trained.history]), "size": mx.array(team.size)}
         mx.save_safetensors(file, arrays)

@@ -13,7 +13,7 @@ from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import load_model
 from safetensors.numpy import save_file
 
-from dualtune_mlx.adapters import Adapter, AdapterBank, Rows, Saved
+from dualtune_mlx.adapters import Adapter, AdapterBank, SavedModule, TrainedTokenRows
 from dualtune_mlx.conversion.peft import base as peft_base
 from dualtune_mlx.conversion.peft import config as peft_config
 from dualtune_mlx.conversion.peft import files
@@ -53,7 +53,7 @@ def converted(tmp_path, base=None) -> Adapter:
 
 
 def same(left: Adapter, right: Adapter) -> bool:
-    return left.content == right.content
+    return left.content_hash == right.content_hash
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["with its model", "alone"])
@@ -215,9 +215,9 @@ def test_saved_modules_and_rows_are_swapped_in_and_out(tmp_path, base):
     )
     adapter = converted(tmp_path, base)
     assert {path: type(own) for path, own in adapter.whole.items()} == {
-        "lm_head": Saved,
-        "model.norm": Saved,
-        "model.embed_tokens": Rows,
+        "lm_head": SavedModule,
+        "model.norm": SavedModule,
+        "model.embed_tokens": TrainedTokenRows,
     }
     before = np.array(base.model(TOKENS))
     expected = load_model(Path(base.name))[0]
@@ -227,7 +227,7 @@ def test_saved_modules_and_rows_are_swapped_in_and_out(tmp_path, base):
     held = bank.load(adapter)
     plain = AdapterBank(expected)
     low_rank = Adapter.from_layers(adapter.config, adapter.layers)
-    with plain.placed(low_rank.layers):
+    with plain.overriding(low_rank.layers):
         for _ in range(2):
             bank.activate(held)
             assert mx.allclose(base.model(TOKENS), expected(TOKENS), atol=1e-5).item()

@@ -195,7 +195,7 @@ def test_an_adapter_of_ours_begins_at_its_opener_in_peft(root, tmp_path, activat
     ours = models.mlx_logits(base, tmp_path / "ours", tokens)
     assert np.abs(ours - models.torch_logits(model, tokens)).max() <= LARGEST
     from_peft(str(tmp_path / "peft"), tmp_path / "back", base)
-    assert Adapter.load(tmp_path / "back").content == adapter.content
+    assert Adapter.load(tmp_path / "back").content_hash == adapter.content_hash
 
 
 @pytest.mark.parametrize(

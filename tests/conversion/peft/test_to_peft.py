@@ -13,7 +13,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from dualtune_mlx.adapters import Adapter, AdapterBank, AdapterConfig, LowRank, Rows, Saved
+from dualtune_mlx.adapters import Adapter, AdapterBank, AdapterConfig, LoRAUpdate, SavedModule, TrainedTokenRows
 from dualtune_mlx.conversion.peft.config import FIELDS, NOTHING
 from dualtune_mlx.conversion.peft.from_peft import from_peft
 from dualtune_mlx.conversion.peft.to_peft import to_peft
@@ -25,7 +25,7 @@ from tests.conversion.peft.files import CONFIG, PREFIX, WEIGHTS
 Q, DOWN = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"
 GATE, UP = "model.layers.0.mlp.switch_mlp.gate_proj", "model.layers.0.mlp.switch_mlp.up_proj"
 ROUTER = "model.layers.0.mlp.gate"
-NORM = Saved({"weight": mx.ones(32)})
+NORM = SavedModule({"weight": mx.ones(32)})
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +35,14 @@ def bank():
 
 def update(rank=4, scale=2.0, inputs=32, outputs=32, seed=0):
     key = mx.random.key(seed)
-    return LowRank(mx.random.normal((inputs, rank), key=key), mx.random.normal((rank, outputs), key=key), scale)
+    return LoRAUpdate(mx.random.normal((inputs, rank), key=key), mx.random.normal((rank, outputs), key=key), scale)
 
 
 def experts(rank=2, scale=1.0, seed=0, a=None):
     """4 experts, 32 inputs and 24 outputs."""
     key = mx.random.key(seed)
     a = mx.random.normal((4, rank, 32), key=key) if a is None else a
-    return LowRank(a, mx.random.normal((4, 24, a.shape[1]), key=key), scale)
+    return LoRAUpdate(a, mx.random.normal((4, 24, a.shape[1]), key=key), scale)
 
 
 def listed(layers, whole=None, **changes):
@@ -118,7 +118,7 @@ def test_a_scale_without_an_alpha_is_refused(tmp_path):
 
 def test_embeddings_rows_and_weights_have_their_names(tmp_path):
     layers = {"model.embed_tokens": update(4, 2.0, 272, 32), Q: update()}
-    whole = {"model.norm": NORM, "lm_head": Rows(mx.array([5, 3]), mx.ones((2, 32)))}
+    whole = {"model.norm": NORM, "lm_head": TrainedTokenRows(mx.array([5, 3]), mx.ones((2, 32)))}
     config, tensors = written(listed(layers, whole), tmp_path)
     assert tensors[f"{PREFIX}model.embed_tokens.lora_embedding_A"].shape == (4, 272)
     assert tensors[f"{PREFIX}model.embed_tokens.lora_embedding_B"].shape == (32, 4)

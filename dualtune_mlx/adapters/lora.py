@@ -19,7 +19,7 @@ Linear = nn.Linear | nn.QuantizedLinear
 
 
 @dataclass(frozen=True)
-class LowRank:
+class LoRAUpdate:
     """One layer's update: ``a`` (inputs, rank), ``b`` (rank, outputs), scale s, and DoRA's ``magnitude`` (outputs,).
 
     A layer of experts has ``a`` (experts, rank, inputs) and ``b`` (experts, outputs, rank), as in mlx-lm.
@@ -40,7 +40,7 @@ class LowRank:
     @classmethod
     def of(
         cls, parts: Mapping[str, mx.array], scale: float, dropout: float = 0.0, key: mx.array | None = None
-    ) -> LowRank:
+    ) -> LoRAUpdate:
         """The update made of its trainable ``parts``."""
         return cls(parts["a"], parts["b"], scale, parts.get("m"), dropout=dropout, key=key)
 
@@ -68,7 +68,7 @@ class Fused:
     weight: mx.array
 
     @classmethod
-    def of(cls, linear: Linear, update: LowRank, dtype: mx.Dtype | None = None) -> Fused:
+    def of(cls, linear: Linear, update: LoRAUpdate, dtype: mx.Dtype | None = None) -> Fused:
         """The weight of some type, or of the layer's; nothing is evaluated."""
         return cls(merged(linear, update).astype(dtype or type_of(linear)))
 
@@ -100,7 +100,7 @@ class Requantized:
     biases: mx.array | None = None
 
     @classmethod
-    def of(cls, linear: Linear, update: LowRank) -> Requantized:
+    def of(cls, linear: Linear, update: LoRAUpdate) -> Requantized:
         """Quantised again as the layer is; nothing is evaluated."""
         weight = merged(linear, update).astype(type_of(linear))
         return cls(*mx.quantize(weight, linear.group_size, linear.bits, linear.mode))
@@ -119,13 +119,13 @@ class Requantized:
         return y + linear.bias if "bias" in linear else y
 
 
-Update = LowRank | Fused | Requantized
+Update = LoRAUpdate | Fused | Requantized
 """How one adapter acts in a layer."""
-Held = LowRank | Whole | Callable[[mx.array, Linear], mx.array]
+Held = LoRAUpdate | Whole | Callable[[mx.array, Linear], mx.array]
 """What a slot may hold: besides, what gives the layer's whole output for its inputs."""
 
 
-class LowRankLinear(nn.Module):
+class LoRALinear(nn.Module):
     """Wraps an ``nn.Linear`` or ``nn.QuantizedLinear``; with an empty slot it is that layer, bit for bit."""
 
     def __init__(self, linear: Linear) -> None:
@@ -137,7 +137,7 @@ class LowRankLinear(nn.Module):
         update = self.update_slot
         if update is None:
             return self.linear(x)
-        if not isinstance(update, LowRank):
+        if not isinstance(update, LoRAUpdate):
             return update(x, self.linear)
         y = self.linear(x)
         kept = _dropped(x, update)
@@ -152,7 +152,7 @@ class LowRankLinear(nn.Module):
         return y + change.astype(y.dtype)
 
 
-def row_norms(linear: Linear, update: LowRank | None = None) -> mx.array:
+def row_norms(linear: Linear, update: LoRAUpdate | None = None) -> mx.array:
     """The norms ‖W + s (A B)ᵀ‖ over the inputs, one an output (outputs,), float32; without an update ‖W‖.
 
     They count as constants: no gradient goes through them (arXiv 2402.09353, section 4.3).
@@ -163,7 +163,7 @@ def row_norms(linear: Linear, update: LowRank | None = None) -> mx.array:
     return mx.stop_gradient(mx.linalg.norm(weight, axis=1))
 
 
-def merged(linear: Linear, update: LowRank) -> mx.array:
+def merged(linear: Linear, update: LoRAUpdate) -> mx.array:
     """W' = W + s (A B)ᵀ (outputs, inputs), float32, each row times m / ‖W'‖ with DoRA; lazily, as all of MLX."""
     a, b = update.a.astype(mx.float32), update.b.astype(mx.float32)
     weight = mx.addmm(_weight(linear).astype(mx.float32), b.T, a.T, alpha=update.scale)
@@ -185,14 +185,14 @@ def shape_of(linear: Linear) -> tuple[int, int]:
     return inputs, outputs
 
 
-def ratio_of(linear: Linear, update: LowRank, magnitude: mx.array) -> mx.array:
+def ratio_of(linear: Linear, update: LoRAUpdate, magnitude: mx.array) -> mx.array:
     """The factor m / ‖W + s (A B)ᵀ‖ of every output (outputs,)."""
     norm = row_norms(linear, update) if update.norm is None else update.norm
     # A row of zeros has no direction, and 0/0 would spread: it stays zero.
     return magnitude / mx.where(norm == 0, 1, norm)
 
 
-def _dropped(x: mx.array, update: LowRank) -> mx.array:
+def _dropped(x: mx.array, update: LoRAUpdate) -> mx.array:
     """The inputs with a share of them zero and the others raised, so that the expectation stays; else ``x`` itself."""
     if not update.dropout or update.key is None:
         return x

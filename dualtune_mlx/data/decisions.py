@@ -9,42 +9,42 @@ from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall, Trajector
 
 
 @dataclass(frozen=True)
-class Step:
+class Decision:
     """One decision: what was visible, the part of the request that was due ("" for all of it), and the call."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     call: ToolCall
-    part: str = ""
+    subtask: str = ""
 
 
-def steps(trajectory: Trajectory) -> Iterator[Step]:
+def decisions(trajectory: Trajectory) -> Iterator[Decision]:
     """Every decision of a trajectory; an answer in words is the choice of ``respond``.
 
     So is the end of a part that another part follows.
     """
-    part = ""
+    subtask = ""
     for index, message in enumerate(trajectory.messages):
         if message.role == "user":
-            part = ""
+            subtask = ""
         if message.role != "assistant":
             continue
         before = trajectory.messages[:index]
-        if part and message.tool_calls and message.part != part:
-            yield Step(before, trajectory.tools, ToolCall(RESPOND.name), part)
-        part = message.part if message.tool_calls else part
+        if subtask and message.tool_calls and message.subtask != subtask:
+            yield Decision(before, trajectory.tools, ToolCall(RESPOND.name), subtask)
+        subtask = message.subtask if message.tool_calls else subtask
         calls = message.tool_calls or (ToolCall(RESPOND.name),)
         for number, call in enumerate(calls):
             earlier = (replace(message, tool_calls=calls[:number]),) if number else ()
-            yield Step((*before, *earlier), trajectory.tools, call, part)
+            yield Decision((*before, *earlier), trajectory.tools, call, subtask)
 
 
-def plans(trajectory: Trajectory) -> Iterator[Step]:
+def plan_decisions(trajectory: Trajectory) -> Iterator[Decision]:
     """How every request of a trajectory is divided, as a call of ``PLAN``."""
     for index, message in enumerate(trajectory.messages):
         if message.role == "user" and _is_answered(trajectory.messages[index + 1 :]):
-            call = ToolCall(PLAN.name, {"parts": list(message.parts)})
-            yield Step(trajectory.messages[: index + 1], trajectory.tools, call)
+            call = ToolCall(PLAN.name, {"parts": list(message.subtasks)})
+            yield Decision(trajectory.messages[: index + 1], trajectory.tools, call)
 
 
 def _is_answered(after: Sequence[Message]) -> bool:

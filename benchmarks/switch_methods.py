@@ -22,7 +22,7 @@ from mlx_lm.generate import generate_step
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 from mlx_lm.tuner.utils import load_adapters, remove_lora_layers
 
-from dualtune_mlx.adapters import Adapter, FusionCache, LowRank
+from dualtune_mlx.adapters import Adapter, FusionCache, LoRAUpdate
 from dualtune_mlx.models import BaseModel, load_model, resolve
 
 RANK, SCALE = 16, 2.0
@@ -146,7 +146,7 @@ def ours(task: Task, repeats: int, decoded: int) -> Ours:
             runs[form, activation].append(_timed(lambda: first_token(start, activate)))  # noqa: B023
     _stand("fused", fusion, selector, arguments)
     changes["fused"] = _reference_changes(fusion.activate, selector, arguments)
-    forms = {"base": {}, "low_rank": arguments.layers, "fused": bank.fused[arguments.content]}
+    forms = {"base": {}, "low_rank": arguments.layers, "fused": bank.fused[arguments.content_hash]}
     start = task.starts["turn"]
     decoding = _decoding(base, forms, lambda: snapshot.caches(start), task.tokens[start:], decoded)
     return Ours(
@@ -169,7 +169,7 @@ def _stand(form: str, fusion: FusionCache, selector: Adapter, arguments: Adapter
         fusion.activate(arguments)
     fusion.activate(selector)
     fused = (layer for layers in fusion.bank.fused.values() for layer in layers.values())
-    mx.eval([layer.arrays for layer in fused if not isinstance(layer, LowRank)])
+    mx.eval([layer.arrays for layer in fused if not isinstance(layer, LoRAUpdate)])
 
 
 def _reference_changes(activate: Callable[[Adapter], None], one: Adapter, other: Adapter) -> tuple[float, ...]:
@@ -187,12 +187,12 @@ def _decoding(
     held = {form: caches() for form in forms}
     tokens: dict[str, int] = {}
     for form, layers in forms.items():
-        with base.bank.placed(layers):
+        with base.bank.overriding(layers):
             tokens[form] = _extended(base, held[form], tail)
     seconds: dict[str, list[float]] = {form: [] for form in forms}
     for _ in range(count):
         for form, layers in forms.items():
-            with base.bank.placed(layers):
+            with base.bank.overriding(layers):
                 taken, tokens[form] = _timed(lambda: _extended(base, held[form], (tokens[form],)))  # noqa: B023
             seconds[form].append(taken)
     return {form: tuple(taken) for form, taken in seconds.items()}

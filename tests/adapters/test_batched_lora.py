@@ -7,7 +7,7 @@ import mlx.nn as nn
 import pytest
 
 from dualtune_mlx.adapters import AdapterBank
-from dualtune_mlx.adapters.gathered import rows_of, side_by_side
+from dualtune_mlx.adapters.batched_lora import rows_of, side_by_side
 from dualtune_mlx.errors import AdapterError
 from tests.adapters.adapters import adapter_for, plain
 
@@ -27,7 +27,7 @@ def adapters(bank: AdapterBank) -> list:
 
 
 def logits(model: nn.Module, bank: AdapterBank, chosen: list, rows: list[int]) -> mx.array:
-    with bank.placed(rows_of(side_by_side(bank, chosen), rows)):
+    with bank.overriding(rows_of(side_by_side(bank, chosen), rows)):
         return model(ROWS)
 
 

@@ -23,11 +23,11 @@ import mlx_lm
 from mlx_lm.generate import batch_generate, generate_step
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 
-from dualtune_mlx.benchmarks.taught import TEMPLATE, Asked, check
+from dualtune_mlx.benchmarks.memorized import TEMPLATE, Asked, check
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.models import resolve
 from dualtune_mlx.models.base_model import PREFILL_CHUNK
-from dualtune_mlx.prompts import Prompt, Stream, Template
+from dualtune_mlx.prompts import PromptRenderer, Template, TokenStream
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.usage import Usage
 
@@ -78,14 +78,14 @@ class Work:
     tools: tuple[Tool, ...]
     asked: tuple[Asked, ...]
 
-    def stream(self, tokenizer: Any, one: Asked) -> Stream:
+    def stream(self, tokenizer: Any, one: Asked) -> TokenStream:
         """The call behind all tools."""
-        return Prompt(Template(TEMPLATE), tokenizer, self.cards).stream(one.messages, self.tools, one.call)
+        return PromptRenderer(Template(TEMPLATE), tokenizer, self.cards).render(one.messages, self.tools, one.call)
 
-    def alone(self, tokenizer: Any, one: Asked) -> Stream:
+    def alone(self, tokenizer: Any, one: Asked) -> TokenStream:
         """The call behind its own tool, with the whole schema."""
         tools = [tool for tool in self.tools if tool.name == one.call.name]
-        return Prompt(Template(TEMPLATE), tokenizer, "schema").stream(one.messages, tools, one.call)
+        return PromptRenderer(Template(TEMPLATE), tokenizer, "schema").render(one.messages, tools, one.call)
 
 
 def ours(work: Work, bundle: Path, activation: str, rounds: int) -> Timed:
@@ -232,16 +232,16 @@ def _restoring(*caches: list[Any]) -> Callable[[], None]:
     return restore
 
 
-def _prefix(stream: Stream) -> Tokens:
+def _prefix(stream: TokenStream) -> Tokens:
     return stream.tokens[: stream.last("prefix").end]
 
 
-def _prompt(stream: Stream) -> Tokens:
+def _prompt(stream: TokenStream) -> Tokens:
     """What stands between the prefix and what is generated: the request, and the opener of the answer."""
     return stream.tokens[stream.last("prefix").end : stream.last("selector").start]
 
 
-def _our_cost(stream: Stream, activation: str, usage: Usage) -> Cost:
+def _our_cost(stream: TokenStream, activation: str, usage: Usage) -> Cost:
     prompts = sum(len(stream.active(stage, activation)) for stage in usage.stages)
     return Cost(usage.prefilled_tokens + prompts, usage.forwards, usage.decoded_tokens, usage.forced_tokens)
 

@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.bank import AdapterBank
-from dualtune_mlx.adapters.low_rank import Linear, LowRank, ratio_of, shape_of
+from dualtune_mlx.adapters.lora import Linear, LoRAUpdate, ratio_of, shape_of
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Stack:
     ratio: mx.array | None
 
     @classmethod
-    def of(cls, linear: Linear, updates: Sequence[LowRank | None]) -> Stack:
+    def of(cls, linear: Linear, updates: Sequence[LoRAUpdate | None]) -> Stack:
         inputs, outputs = shape_of(linear)
         there = [update for update in updates if update is not None]
         rank = max(update.a.shape[1] for update in there)
-        nothing = LowRank(mx.zeros((inputs, 0), there[0].a.dtype), mx.zeros((0, outputs), there[0].b.dtype), 0.0)
+        nothing = LoRAUpdate(mx.zeros((inputs, 0), there[0].a.dtype), mx.zeros((0, outputs), there[0].b.dtype), 0.0)
         rows = [update or nothing for update in updates]
         missing = [rank - row.a.shape[1] for row in rows]
         ratios = [mx.ones(outputs) if row.magnitude is None else ratio_of(linear, row, row.magnitude) for row in rows]
@@ -73,7 +73,7 @@ def side_by_side(bank: AdapterBank, adapters: Sequence[Adapter | None]) -> dict[
     Raises:
         AdapterError: when one is not resident.
     """
-    layers = [{} if adapter is None else bank.held(adapter).layers for adapter in adapters]
+    layers = [{} if adapter is None else bank.require_resident(adapter).layers for adapter in adapters]
     names = dict.fromkeys(name for updates in layers for name in updates)
     return {name: Stack.of(bank.slots[name].linear, [updates.get(name) for updates in layers]) for name in names}
 

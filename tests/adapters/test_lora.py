@@ -9,8 +9,8 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from dualtune_mlx.adapters import LowRank, LowRankLinear
-from dualtune_mlx.adapters.low_rank import row_norms
+from dualtune_mlx.adapters import LoRALinear, LoRAUpdate
+from dualtune_mlx.adapters.lora import row_norms
 from tests.adapters.adapters import same
 
 INPUTS, OUTPUTS, RANK = 64, 48, 4
@@ -25,26 +25,26 @@ def linear_for(bias: bool = True, bits: int = 0) -> nn.Linear | nn.QuantizedLine
     return nn.QuantizedLinear.from_linear(linear, group_size=32, bits=bits) if bits else linear
 
 
-def update_for(linear: nn.Module, dora: bool = True, **changes) -> LowRank:
+def update_for(linear: nn.Module, dora: bool = True, **changes) -> LoRAUpdate:
     """An update of a scale, a B and an m that all matter."""
     keys = mx.random.split(mx.random.key(1), 3)
     a = mx.random.normal((INPUTS, RANK), key=keys[0]) * 0.2
     b = mx.random.normal((RANK, OUTPUTS), key=keys[1]) * 0.2
     m = row_norms(linear) * mx.random.uniform(0.5, 1.5, (OUTPUTS,), key=keys[2]) if dora else None
-    return LowRank(a, b, 1.5, m, **changes)
+    return LoRAUpdate(a, b, 1.5, m, **changes)
 
 
 def inputs(rows: int = 7) -> mx.array:
     return mx.random.normal((2, rows, INPUTS), key=mx.random.key(2))
 
 
-def applied(linear: nn.Module, update: LowRank | None, x: mx.array) -> mx.array:
-    layer = LowRankLinear(linear)
+def applied(linear: nn.Module, update: LoRAUpdate | None, x: mx.array) -> mx.array:
+    layer = LoRALinear(linear)
     layer.update_slot = update
     return layer(x)
 
 
-def plain(linear: nn.Module, update: LowRank, x: mx.array, kept: mx.array | None = None) -> np.ndarray:
+def plain(linear: nn.Module, update: LoRAUpdate, x: mx.array, kept: mx.array | None = None) -> np.ndarray:
     """W x + b + (W' - W) x̃ in float64: W' is m (W + s (A B)ᵀ) / ‖W + s (A B)ᵀ‖ row by row, x̃ what dropout left."""
     weight, bias = wide(weight_of(linear)), wide(linear.bias) if "bias" in linear else 0.0
     merged = weight + update.scale * (wide(update.a) @ wide(update.b)).T
@@ -68,7 +68,7 @@ def kept_of(x: mx.array, dropout: float, key: mx.array) -> mx.array:
     """What dropout leaves of x: a layer without weights whose A and B are the identity shows it."""
     silent = nn.Linear(INPUTS, INPUTS, bias=False)
     silent.weight = mx.zeros((INPUTS, INPUTS))
-    return applied(silent, LowRank(mx.eye(INPUTS), mx.eye(INPUTS), 1.0, dropout=dropout, key=key), x)
+    return applied(silent, LoRAUpdate(mx.eye(INPUTS), mx.eye(INPUTS), 1.0, dropout=dropout, key=key), x)
 
 
 @BASES
@@ -100,7 +100,7 @@ def test_without_a_bias_the_layer_s_own_is_not_looked_for():
 @BASES
 def test_a_fresh_dora_is_the_base_bit_for_bit(bias, bits):
     linear, x = linear_for(bias, bits), inputs()
-    fresh = LowRank(update_for(linear).a, mx.zeros((RANK, OUTPUTS)), 1.5, row_norms(linear))
+    fresh = LoRAUpdate(update_for(linear).a, mx.zeros((RANK, OUTPUTS)), 1.5, row_norms(linear))
     assert mx.array_equal(applied(linear, fresh, x), linear(x)).item()
     assert not mx.array_equal(applied(linear, replace(fresh, magnitude=2 * fresh.magnitude), x), linear(x)).item()
 
@@ -128,7 +128,7 @@ def test_a_known_norm_is_used_instead_of_computing_it():
 def test_a_row_of_zeros_stays_zero():
     linear, x = linear_for(bias=False), inputs()
     linear.weight = mx.where(mx.arange(OUTPUTS)[:, None] == 3, 0, linear.weight)
-    fresh = LowRank(update_for(linear).a, mx.zeros((RANK, OUTPUTS)), 1.5, row_norms(linear))
+    fresh = LoRAUpdate(update_for(linear).a, mx.zeros((RANK, OUTPUTS)), 1.5, row_norms(linear))
     y = applied(linear, fresh, x)
     assert mx.isfinite(y).all().item()
     assert not y[..., 3].any().item()
@@ -152,7 +152,7 @@ def test_the_gradients_take_the_norm_for_a_constant(dropout):
     update = update_for(linear)
 
     def ours(parts):
-        return (applied(linear, LowRank.of(parts, 1.5, dropout, key), x) ** 2).sum()
+        return (applied(linear, LoRAUpdate.of(parts, 1.5, dropout, key), x) ** 2).sum()
 
     def written_out(parts, constant):
         merged = linear.weight + 1.5 * (parts["a"] @ parts["b"]).T
@@ -199,7 +199,7 @@ def test_a_checkpointed_pass_draws_the_same_mask_again():
     parts = update_for(linear).parts
 
     def loss(parts):
-        return (applied(linear, LowRank.of(parts, 1.5, 0.5, key), x) ** 2).sum()
+        return (applied(linear, LoRAUpdate.of(parts, 1.5, 0.5, key), x) ** 2).sum()
 
     for part, gradient in mx.grad(mx.checkpoint(loss))(parts).items():
         assert mx.allclose(gradient, mx.grad(loss)(parts)[part], rtol=1e-5, atol=1e-5).item()
@@ -219,6 +219,6 @@ def test_the_parts_make_the_update_again(dora):
     update = update_for(linear_for(), dora)
     assert list(update.parts) == (["a", "b", "m"] if dora else ["a", "b"])
     key = mx.random.key(1)
-    again = LowRank.of(update.parts, 1.5, 0.2, key)
+    again = LoRAUpdate.of(update.parts, 1.5, 0.2, key)
     assert (again.a, again.b, again.magnitude) == (update.a, update.b, update.magnitude)
     assert (again.scale, again.norm, again.dropout, again.key) == (1.5, None, 0.2, key)

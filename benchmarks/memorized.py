@@ -15,7 +15,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.models import BaseModel, load_model
-from dualtune_mlx.prompts import Prompt, Template
+from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training import TrainOptions
 from dualtune_mlx.training.examples import stage_examples
@@ -56,7 +56,7 @@ def teach(
         TrainingError: when they are not known by heart after ``STEPS`` steps.
     """
     base, template = load_model(model), Template(TEMPLATE)
-    prompt = Prompt(template, base.tokenizer, cards)
+    prompt = PromptRenderer(template, base.tokenizer, cards)
     bundle = Bundle(folder, model, base.fingerprint, TEMPLATE, template.hash, cards)
     lessons = [Trajectory((*one.messages, Message("assistant", "", (one.call,))), tuple(tools)) for one in asked]
     for stage in stages:
@@ -103,7 +103,7 @@ def _options(activation: str, batch_size: int) -> TrainOptions:
 
 
 def _learned(
-    base: BaseModel, prompt: Prompt, stage: str, lessons: Sequence[Trajectory], options: TrainOptions
+    base: BaseModel, prompt: PromptRenderer, stage: str, lessons: Sequence[Trajectory], options: TrainOptions
 ) -> Adapter:
     examples = stage_examples(lessons, prompt, stage, options.activation).examples
 

@@ -7,7 +7,7 @@ from shutil import copytree
 
 import pytest
 
-from dualtune_mlx.benchmarks import taught
+from dualtune_mlx.benchmarks import memorized
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import TrainingError
@@ -20,7 +20,7 @@ def test_the_calls_are_made(learned, activation):
     with DualTune.load(learned(activation)) as dualtune:
         for one in ASKED:
             made = dualtune.call(one.messages, TOOLS)
-            taught.check(made, one)
+            memorized.check(made, one)
             assert made.confidence > 0.9
         assert {adapter.config.activation for adapter in dualtune.base.bank.resident} == {activation}
 
@@ -28,13 +28,13 @@ def test_the_calls_are_made(learned, activation):
 def test_adapters_that_are_added_change_no_call(model, learned, tmp_path):
     bundle = copytree(learned("turn"), tmp_path / "bundle")
     others = [Tool(f"other{n}", server="s") for n in range(3)]
-    taught.add_fresh(model, bundle, others[:1])
-    taught.add_fresh(model, bundle, others[1:])
-    added = [slot.content for (_, scope), slot in Bundle.open(bundle).stages.items() if scope]
+    memorized.add_fresh(model, bundle, others[:1])
+    memorized.add_fresh(model, bundle, others[1:])
+    added = [slot.content_hash for (_, scope), slot in Bundle.open(bundle).stages.items() if scope]
     assert len(set(added)) == 3
     with DualTune.load(bundle) as dualtune:
         assert len(dualtune.base.bank.resident) == 5
-        taught.check(dualtune.call(ASKED[0].messages, TOOLS), ASKED[0])
+        memorized.check(dualtune.call(ASKED[0].messages, TOOLS), ASKED[0])
 
 
 def test_what_is_not_learned_is_said(model, tmp_path):
@@ -47,6 +47,6 @@ def test_what_is_not_learned_is_said(model, tmp_path):
 def test_another_call_is_not_timed():
     made = replace(ASKED[0].call, arguments={"path": "b.txt"})
     with pytest.raises(TrainingError, match="another call") as caught:
-        taught.check(made, ASKED[0])
+        memorized.check(made, ASKED[0])
     assert caught.value.where == "show a.txt"
-    taught.check(replace(made, arguments={"path": "a.txt"}, confidence=0.5), ASKED[0])
+    memorized.check(replace(made, arguments={"path": "a.txt"}, confidence=0.5), ASKED[0])

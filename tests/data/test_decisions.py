@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dualtune_mlx.data.steps import plans, steps
+from dualtune_mlx.data.decisions import decisions, plan_decisions
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 
 READ, WRITE = ToolCall("read"), ToolCall("write")
@@ -17,16 +17,16 @@ def conversation(*messages: Message) -> Trajectory:
 
 def said(trajectory: Trajectory) -> list[tuple[int, str, str]]:
     """Of every decision: the messages before it, what was chosen, and the part that was due."""
-    return [(len(step.messages), step.call.name, step.part) for step in steps(trajectory)]
+    return [(len(step.messages), step.call.name, step.subtask) for step in decisions(trajectory)]
 
 
 TWO_PARTS = conversation(
-    Message("user", "read it twice, then write it", parts=("read it twice", "write it")),
-    Message("assistant", tool_calls=(READ,), part="read it twice"),
+    Message("user", "read it twice, then write it", subtasks=("read it twice", "write it")),
+    Message("assistant", tool_calls=(READ,), subtask="read it twice"),
     Message("tool", "r"),
-    Message("assistant", tool_calls=(READ,), part="read it twice"),
+    Message("assistant", tool_calls=(READ,), subtask="read it twice"),
     Message("tool", "r"),
-    Message("assistant", tool_calls=(WRITE,), part="write it"),
+    Message("assistant", tool_calls=(WRITE,), subtask="write it"),
     Message("tool", "w"),
     Message("assistant", "Done."),
 )
@@ -60,11 +60,11 @@ def test_a_new_request_has_parts_of_its_own() -> None:
 
 def test_every_request_that_is_answered_is_divided() -> None:
     more = (*TWO_PARTS.messages, Message("user", "thanks"), Message("assistant", "Welcome."), Message("user", "bye"))
-    found = [(len(step.messages), step.call.name, step.call.arguments) for step in plans(conversation(*more))]
+    found = [(len(step.messages), step.call.name, step.call.arguments) for step in plan_decisions(conversation(*more))]
     assert found == [(1, "plan", {"parts": ["read it twice", "write it"]}), (9, "plan", {"parts": []})]
 
 
 @pytest.mark.parametrize("end", [3, 5])
 def test_a_run_that_failed_early_still_has_its_whole_plan(end: int) -> None:
-    (plan,) = plans(conversation(*TWO_PARTS.messages[:end]))
+    (plan,) = plan_decisions(conversation(*TWO_PARTS.messages[:end]))
     assert plan.call.arguments == {"parts": ["read it twice", "write it"]}
