@@ -137,7 +137,7 @@ class StageRunner:
     def caches(self, stage: Stage, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
         """Caches that hold the KV of some tokens before the border; what is known is not computed again."""
         snapshot, known = self.prefixes.longest(tokens, stage.prefix_adapter)
-        caches = snapshot.caches(known) if snapshot else self.base.caches()
+        caches = snapshot.caches(known) if snapshot else self.base.new_caches()
         usage.reused_tokens += known
         if known < len(tokens):
             usage.prefilled_tokens += len(tokens) - known

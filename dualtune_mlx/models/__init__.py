@@ -1,22 +1,25 @@
-"""Base models: found by name, loaded, known by their kind."""
+"""Base models: found by name, checked, loaded."""
 
-from dualtune_mlx.models.base_model import (
+from dualtune_mlx.models.base_model import FUSED_BUDGET, PREFILL_CHUNK, BaseModel, fingerprint
+from dualtune_mlx.models.loading import (
     EMBEDDED,
     EMBEDDED_WHEEL,
-    BaseModel,
-    check_supported,
-    fingerprint,
+    embedded_file,
     load_model,
     load_network,
     load_tokenizer,
     resolve,
 )
+from dualtune_mlx.models.support import check_supported
 
 __all__ = [
     "EMBEDDED",
     "EMBEDDED_WHEEL",
+    "FUSED_BUDGET",
+    "PREFILL_CHUNK",
     "BaseModel",
     "check_supported",
+    "embedded_file",
     "fingerprint",
     "load_model",
     "load_network",

@@ -20,7 +20,7 @@ def recomputed(base: BaseModel, active: bool) -> Iterator[None]:
     if not active:
         yield
         return
-    decoder = base.text.model
+    decoder = base.language_model.model
     layers = decoder.layers
     decoder.layers = [Recomputed(layer) for layer in layers]
     try:

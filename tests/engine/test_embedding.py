@@ -16,8 +16,7 @@ from mlx.utils import tree_flatten
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.errors import ModelError, UsageError
-from dualtune_mlx.models import load_model
-from dualtune_mlx.models.base_model import FUSED_BUDGET
+from dualtune_mlx.models import FUSED_BUDGET, load_model
 from dualtune_mlx.prompts import Template
 from tests import tiny
 from tests.adapters.adapters import adapter_for

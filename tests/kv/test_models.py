@@ -27,7 +27,7 @@ def made(kind: str = "llama", dtype: mx.Dtype = mx.float32, seed: int = 0, **cha
 
 
 def kv_of(base: BaseModel, tokens: Sequence[int], adapter: Adapter | None = None) -> Snapshot:
-    caches = base.caches()
+    caches = base.new_caches()
     with base.bank.overriding(adapter.layers if adapter else {}):
         base.prefill(tokens, caches)
     return Snapshot.of(tuple(tokens), caches)
@@ -49,7 +49,7 @@ def logits(base: BaseModel, cache: PrefixCache, tokens: tuple[int, ...], adapter
     """The logits after all tokens, computed as a stage does it, and how many tokens were known."""
     content = adapter.content_hash if adapter else ""
     snapshot, known = cache.longest(tokens[:-1], content)
-    caches = snapshot.caches(known) if snapshot else base.caches()
+    caches = snapshot.caches(known) if snapshot else base.new_caches()
     with base.bank.overriding(adapter.layers if adapter else {}):
         if known < len(tokens) - 1:
             base.prefill(tokens[known:-1], caches)

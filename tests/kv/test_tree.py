@@ -24,11 +24,11 @@ def logits_after(base: BaseModel, branches: TokenTree, known: TreePaths, paths: 
 
 
 def alone(base: BaseModel, tokens: list[int]) -> mx.array:
-    return base.head(base.hidden(mx.array([tokens]), base.caches())[0, -1])
+    return base.head(base.hidden(mx.array([tokens]), base.new_caches())[0, -1])
 
 
 def prefilled(base: BaseModel, tokens: list[int]) -> list:
-    caches = base.caches()
+    caches = base.new_caches()
     base.prefill(tokens, caches)
     return caches
 

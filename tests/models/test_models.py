@@ -13,8 +13,7 @@ from mlx_lm.models.rope_utils import Llama3RoPE, SuScaledRoPE, YarnRoPE
 from mlx_lm.tuner.utils import load_adapters
 
 from dualtune_mlx.errors import ModelError
-from dualtune_mlx.models import BaseModel, load_model
-from dualtune_mlx.models import base_model as models
+from dualtune_mlx.models import BaseModel, base_model, fingerprint, load_model
 from tests import tiny
 from tests.adapters.adapters import adapter_for
 
@@ -81,9 +80,9 @@ def head_of_hidden(base: BaseModel, tokens: list[int], caches: list[Any]) -> mx.
 @each_variant
 def test_the_head_of_the_hidden_states_gives_the_model_s_own_logits(variant, tied, quantized):
     base = made(variant, tie_word_embeddings=tied, quantized=quantized)
-    assert ("lm_head" in base.text) == (not tied or variant == "phi")
-    logits = head_of_hidden(base, TOKENS, base.caches())
-    assert mx.array_equal(logits, base.model(mx.array([TOKENS]), cache=base.caches())).item()
+    assert ("lm_head" in base.language_model) == (not tied or variant == "phi")
+    logits = head_of_hidden(base, TOKENS, base.new_caches())
+    assert mx.array_equal(logits, base.model(mx.array([TOKENS]), cache=base.new_caches())).item()
     assert close(logits, base.model(mx.array([TOKENS]), cache=make_prompt_cache(base.model)))
     assert close(logits, base.model(mx.array([TOKENS])))
 
@@ -92,7 +91,7 @@ def test_the_head_of_the_hidden_states_gives_the_model_s_own_logits(variant, tie
 @each_variant
 def test_caches_that_forget_nothing_give_what_the_model_s_own_give(variant, quantized):
     base = made(variant, quantized=quantized)
-    caches = base.caches()
+    caches = base.new_caches()
     assert [type(cache) for cache in caches] == [KVCache] * base.bank.num_layers
     logits = through(base, caches)
     assert close(logits, through(base, make_prompt_cache(base.model)))
@@ -104,7 +103,7 @@ def test_caches_that_forget_nothing_give_what_the_model_s_own_give(variant, quan
 def test_a_window_is_kept_by_the_mask(variant):
     base, wide = made(variant), made(variant, sliding_window=10 * len(TOKENS))
     assert RotatingKVCache in map(type, make_prompt_cache(base.model))
-    narrow, open_to_all = through(base, base.caches()), through(wide, wide.caches())
+    narrow, open_to_all = through(base, base.new_caches()), through(wide, wide.new_caches())
     assert close(narrow[:, : tiny.WINDOW], open_to_all[:, : tiny.WINDOW])
     apart = mx.abs(narrow - open_to_all)[:, tiny.WINDOW :].max(axis=-1)
     assert mx.all(apart > 1e-4).item()
@@ -112,7 +111,7 @@ def test_a_window_is_kept_by_the_mask(variant):
 
 @each_variant
 def test_a_snapshot_may_be_cut_and_caches_taken_back(variant, monkeypatch):
-    monkeypatch.setattr(models, "PREFILL_CHUNK", 24)
+    monkeypatch.setattr(base_model, "PREFILL_CHUNK", 24)
     base = made(variant)
     expected = base.model(mx.array([TOKENS]))
     snapshot = base.snapshot(TOKENS)
@@ -165,8 +164,8 @@ def test_a_model_is_loaded_as_mlx_lm_saves_it(tmp_path, kind, quantized):
     assert base.fingerprint == made_here.fingerprint
     assert any(isinstance(module, nn.QuantizedLinear) for module in base.model.modules()) == quantized
     tokens = TOKENS[:20]
-    logits = head_of_hidden(base, tokens, base.caches())
-    assert mx.array_equal(logits, head_of_hidden(made_here, tokens, made_here.caches())).item()
+    logits = head_of_hidden(base, tokens, base.new_caches())
+    assert mx.array_equal(logits, head_of_hidden(made_here, tokens, made_here.new_caches())).item()
 
 
 def test_mistral_is_a_llama(tmp_path):
@@ -179,7 +178,7 @@ def test_a_fingerprint_tells_weights_apart_and_stays_while_they_are_used():
     kinds = [kind for kind in tiny.KINDS if kind != "ministral3"]  # its weights are a llama's
     bases = [tiny.model(seed, kind, quantized=q) for seed in (0, 1) for kind in kinds for q in (False, True)]
     assert len({base.fingerprint for base in bases}) == len(bases)
-    assert [models.fingerprint(base.model) for base in bases] == [base.fingerprint for base in bases]
+    assert [fingerprint(base.model) for base in bases] == [base.fingerprint for base in bases]
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)

@@ -170,10 +170,10 @@ def test_an_existing_destination_is_left_as_it_is(tmp_path):
 @pytest.mark.model
 def test_the_embedded_model_is_converted_as_ever():
     """The files that every earlier version of this package made of it."""
-    from dualtune_mlx.models.base_model import _embedded_file
+    from dualtune_mlx.models import embedded_file
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = from_gguf(_embedded_file(), Path(scratch) / "out")
+        folder = from_gguf(embedded_file(), Path(scratch) / "out")
         assert weights_of(folder) == "9475f8be70cfd5b7ddfcfda58d974efff6ea27c49414781446d92a56a132ce4e"
         written = {path.name: path.read_text() for path in folder.glob("*.json")}
     tokenizer = json.loads(written["tokenizer.json"])
