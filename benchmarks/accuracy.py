@@ -44,7 +44,7 @@ from dualtune_mlx.evaluation.calls import METRICS, Report, evaluate_calls
 from dualtune_mlx.mcp import connected, read_config
 from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
 from dualtune_mlx.paths import cache_folder
-from dualtune_mlx.prompts import CARDS, PromptRenderer, Template, span_of
+from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template, span_name
 from dualtune_mlx.synthesis.chains import generate_chains
 from dualtune_mlx.synthesis.requests import generate
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
@@ -322,7 +322,7 @@ def measure(base: BaseModel, way: Way, data: Data, folder: Path, out: Console) -
 def prompt_tokens(base: BaseModel, test: Sequence[Trajectory]) -> dict[str, dict[str, float]]:
     """Tokens that the stages of a call read, by kind of tool card: mean over all requests, for both ways."""
     found = {}
-    for cards in CARDS:
+    for cards in CARD_KINDS:
         prompt = PromptRenderer(Template(TEMPLATE), base.tokenizer, cards)
         found[cards] = {way.name: mean(read(prompt, one, way) for one in test) for way in (OURS, FLAT)}
     return found
@@ -337,7 +337,7 @@ def read(prompt: PromptRenderer, trajectory: Trajectory, way: Way) -> int:
                 stream = prompt.render(
                     decision.messages, decision.tools, view.decision.call, view.shown, view.decision.subtask
                 )
-                total += stream.last(span_of(stage)).start
+                total += stream.last_span(span_name(stage)).start
     return total
 
 

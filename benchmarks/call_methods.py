@@ -109,7 +109,7 @@ def one_stage(work: Work, adapter: Path | None, compact: bool, rounds: int) -> T
     cache = peer.warmed(_prefix(streams[0]))
     made = []
     for one, stream in zip(work.asked, streams, strict=True):
-        prompt, form = _prompt(stream), stream.tokens[stream.last("selector").start :]
+        prompt, form = _prompt(stream), stream.tokens[stream.last_span("selector").start :]
         whole = {"name": one.call.name, "arguments": dict(one.call.arguments)}
         told = peer.ended(form) if compact else peer.spelled(whole)
         seconds, written = _timed(partial(peer.written, cache, prompt, told), rounds, _restoring(cache))
@@ -232,16 +232,16 @@ def _restoring(*caches: list[Any]) -> Callable[[], None]:
 
 
 def _prefix(stream: TokenStream) -> Tokens:
-    return stream.tokens[: stream.last("prefix").end]
+    return stream.tokens[: stream.last_span("prefix").end]
 
 
 def _prompt(stream: TokenStream) -> Tokens:
     """What stands between the prefix and what is generated: the request, and the opener of the answer."""
-    return stream.tokens[stream.last("prefix").end : stream.last("selector").start]
+    return stream.tokens[stream.last_span("prefix").end : stream.last_span("selector").start]
 
 
 def _our_cost(stream: TokenStream, activation: str, usage: Usage) -> Cost:
-    prompts = sum(len(stream.active(stage, activation)) for stage in usage.stages)
+    prompts = sum(len(stream.active_tokens(stage, activation)) for stage in usage.stages)
     return Cost(usage.prefilled_tokens + prompts, usage.forwards, usage.decoded_tokens, usage.forced_tokens)
 
 

@@ -150,9 +150,9 @@ def counted(work: Work) -> dict[str, Any]:
     streams = [work.stream(tokenizer, one) for one in work.asked]
     return {
         "tools": len(work.tools),
-        "prefix_tokens": streams[0].last("prefix").end,
+        "prefix_tokens": streams[0].last_span("prefix").end,
         "request_tokens": {
-            one.call.name: len(stream.active("selector", "turn"))
+            one.call.name: len(stream.active_tokens("selector", "turn"))
             for one, stream in zip(work.asked, streams, strict=True)
         },
     }

@@ -64,7 +64,7 @@ class Work:
     def prefix_length(self, tokenizer: Any) -> int:
         """Tokens before the user's message."""
         tools = self.train[0].tools
-        return self.prompt(tokenizer).conversation([Message("user", "?")], tools).last("prefix").end
+        return self.prompt(tokenizer).render_conversation([Message("user", "?")], tools).last_span("prefix").end
 
     def examples(self, tokenizer: Any, activation: str) -> tuple[Example, ...]:
         return stage_examples(self.train, self.prompt(tokenizer), STAGE, activation).examples

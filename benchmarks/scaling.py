@@ -143,8 +143,8 @@ def after(asked: Asked, tokenizer: Any, history: int) -> Asked:
     prompt, before = PromptRenderer(Template(TEMPLATE), tokenizer, CARDS), tuple[Message, ...]()
     for exchange in talk():
         before += exchange
-        stream = prompt.conversation(before, ())
-        if len(stream) - stream.last("prefix").end >= history:
+        stream = prompt.render_conversation(before, ())
+        if len(stream) - stream.last_span("prefix").end >= history:
             return replace(asked, before=before)
     raise AssertionError("the talk ended")
 

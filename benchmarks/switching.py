@@ -97,8 +97,8 @@ def prepared(setting: Setting, tools: tuple[Tool, ...], model: str, folder: Path
     stream = prompt.render([Message("user", REQUEST)], tools, ToolCall(tool.name, {}, tool.server))
     task = Task(
         model,
-        stream.tokens[: stream.last("arguments").start],
-        {activation: stream.activation(activation) for activation in ACTIVATIONS},
+        stream.tokens[: stream.last_span("arguments").start],
+        {activation: stream.activation_start(activation) for activation in ACTIVATIONS},
         folder / "selector",
         folder / "arguments",
     )

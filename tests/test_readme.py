@@ -82,8 +82,8 @@ def test_the_template_renders(tmp_path: Path) -> None:
     file.write_text(code)
     prompt = PromptRenderer(Template(str(file)), tiny.tokenizer())
     stream = prompt.render(as_messages("What time is it?"), [Tool("now")], ToolCall("now"))
-    assert prompt.encoder.decode(list(stream.within("selector"))) == "now\n"
-    assert prompt.encoder.decode(list(stream.within("arguments"))) == "{}<|im_end|>\n"
+    assert prompt.encoder.decode(list(stream.span_tokens("selector"))) == "now\n"
+    assert prompt.encoder.decode(list(stream.span_tokens("arguments"))) == "{}<|im_end|>\n"
 
 
 def test_make_targets_exist() -> None:

@@ -125,8 +125,8 @@ def encoded(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> list[int]:
             raise ModelError(
                 "the planner's chat template drops a message", where=turn["role"], fix="use another planner"
             )
-        tokens += [*encoder.text(before), *encoder.data(turn["content"])]
-    return [*tokens, *encoder.text(rest)]
+        tokens += [*encoder.encode_text(before), *encoder.encode_data(turn["content"])]
+    return [*tokens, *encoder.encode_text(rest)]
 
 
 class EndpointChatModel:

@@ -51,8 +51,8 @@ def assemble(
     own = {name: Template(name) for name in {template, *(part.template for part in parts if part.template)}}
     tokenizer = load_tokenizer(model)
     for part in parts:
-        prompt = PromptRenderer(own[part.template or template], tokenizer, cards)
-        prompt.check(part.stage, tools if part.stage == "selector" else served(part.scope, tools))
+        renderer = PromptRenderer(own[part.template or template], tokenizer, cards)
+        renderer.check_stage(part.stage, tools if part.stage == "selector" else served(part.scope, tools))
     base = base_for(model)
     check_supported(model, base.model)
     adapters = {part: read_adapter(part.source, base) for part in parts}

@@ -12,7 +12,7 @@ from dualtune_mlx.conversion.peft.to_peft import to_peft
 from dualtune_mlx.files import new_folder
 from dualtune_mlx.models import fingerprint, load_network, load_tokenizer, resolve
 from dualtune_mlx.prompts import PromptRenderer, Template
-from dualtune_mlx.prompts.openers import OPENED, opener
+from dualtune_mlx.prompts.renderer import OPENED_ACTIVATIONS
 
 Verify = Callable[[float], object] | None
 
@@ -44,7 +44,8 @@ def adapter_to_peft(
         base.check(adapter)
     tokens: tuple[int, ...] = ()
     if template and model:
-        tokens = opener(PromptRenderer(Template(template), load_tokenizer(model)), adapter.config.activation)
+        renderer = PromptRenderer(Template(template), load_tokenizer(model))
+        tokens = renderer.opener_tokens(adapter.config.activation)
     to_peft(adapter, destination, model, tokens, where=source, base=base, verify=verify)
 
 
@@ -64,8 +65,8 @@ def bundle_to_peft(source: Path, destination: Path, model: str | None = None, ve
     with new_folder(destination) as folder:
         for slot, adapter in bundle.adapters():
             activation = adapter.config.activation
-            prompt = PromptRenderer(bundle.load_template(slot.template), tokenizer, bundle.cards)
-            tokens = opener(prompt, activation) if activation in OPENED else ()
+            renderer = PromptRenderer(bundle.load_template(slot.template), tokenizer, bundle.cards)
+            tokens = renderer.opener_tokens(activation) if activation in OPENED_ACTIVATIONS else ()
             where = source / slot.path
             to_peft(adapter, folder / slot.path, bundle.model, tokens, bundle.fingerprint, where, base, verify)
     return [destination / slot.path for slot in bundle.stages.values()]

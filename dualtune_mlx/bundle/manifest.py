@@ -21,7 +21,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import Grounding
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.files import locked, write_json, write_text
-from dualtune_mlx.prompts import BUILT_IN, Template
+from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, Template
 from dualtune_mlx.tools import Tool
 
 FORMAT = 1
@@ -116,7 +116,7 @@ class Bundle:
     def load_template(self, own: TemplateRef | None = None) -> Template:
         """The template that the adapters were trained with: the bundle's, or a stage's own."""
         named = own or TemplateRef(self.template, self.template_hash)
-        template = Template(named.name if named.name in BUILT_IN else str(self.folder / _file_of(own)))
+        template = Template(named.name if named.name in BUILT_IN_TEMPLATES else str(self.folder / _file_of(own)))
         if template.hash != named.hash:
             raise BundleError(
                 "the template is not the one the bundle was trained with",
@@ -221,7 +221,7 @@ class Bundle:
 
     def _keep(self, named: TemplateRef, file: Path) -> None:
         """Copy a template into the bundle, where it is the user's own and not there yet."""
-        if named.name not in BUILT_IN and not (file.exists() and Template(str(file)).hash == named.hash):
+        if named.name not in BUILT_IN_TEMPLATES and not (file.exists() and Template(str(file)).hash == named.hash):
             write_text(file, Template(named.name).source)
 
     def to_dict(self) -> dict[str, Any]:

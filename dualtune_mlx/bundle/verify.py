@@ -14,7 +14,7 @@ from dualtune_mlx.bundle.export import base_for
 from dualtune_mlx.conversion.peft.base import Base
 from dualtune_mlx.errors import BundleError, DualTuneError
 from dualtune_mlx.models import check_supported, load_tokenizer
-from dualtune_mlx.prompts import PromptRenderer, span_of
+from dualtune_mlx.prompts import PromptRenderer, span_name
 from dualtune_mlx.tools import PLAN
 
 Key = tuple[str, str]
@@ -103,4 +103,4 @@ def _check_template(bundle: Bundle, key: Key, tokenizer: Any) -> None:
     if tokenizer is None:
         return
     tools = {"planner": (PLAN,), "arguments": served(scope, bundle.tools)}.get(stage, bundle.tools)
-    PromptRenderer(template, tokenizer, bundle.cards).check(span_of(stage), tools)
+    PromptRenderer(template, tokenizer, bundle.cards).check_stage(span_name(stage), tools)

@@ -15,7 +15,7 @@ from dualtune_mlx.bundle.verify import problems
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.data import read_tools
-from dualtune_mlx.prompts import OF_ONE_STAGE
+from dualtune_mlx.prompts import SINGLE_STAGE_TEMPLATES
 
 folder = click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
 EVERY_TOOL = "*"
@@ -94,7 +94,7 @@ class _Scoped(click.ParamType):
         return ("" if scope == EVERY_TOOL else scope), source
 
 
-STAGE_TEMPLATE = f"What it was trained with, if not --template: {', '.join(OF_ONE_STAGE)} as well."
+STAGE_TEMPLATE = f"What it was trained with, if not --template: {', '.join(SINGLE_STAGE_TEMPLATES)} as well."
 
 
 @command.command("assemble")

@@ -8,7 +8,7 @@ from click.core import ParameterSource
 from dualtune_mlx.decoding import GROUNDINGS
 from dualtune_mlx.engine.dualtune import MAX_TOKENS
 from dualtune_mlx.models import EMBEDDED
-from dualtune_mlx.prompts import CARDS, TEMPLATES
+from dualtune_mlx.prompts import CARD_KINDS, TEMPLATES
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 
 model = click.option("--model", default=None, metavar="M", help=f"A folder, a hub id, a .gguf file, or {EMBEDDED!r}.")
@@ -35,7 +35,7 @@ ROUTING_HELP = (
     "Show a stage one server's or group's tools instead of all: auto, where there is a router or all makes one."
 )
 CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or with the full schema."
-cards = click.option("--cards", type=click.Choice(CARDS), default="signature", show_default=True, help=CARDS_HELP)
+cards = click.option("--cards", type=click.Choice(CARD_KINDS), default="signature", show_default=True, help=CARDS_HELP)
 
 
 def only_with(owner: str, *names: str) -> None:

@@ -15,7 +15,7 @@ from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.data import read_split
 from dualtune_mlx.models import load_model
-from dualtune_mlx.prompts import CARDS, PromptRenderer, Template
+from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import PRESETS, Job, Run, needs_router
 from dualtune_mlx.training.config import ConfigFile, merged
@@ -31,7 +31,7 @@ USABLE = 0.75  # of a machine's memory: what macOS lets a GPU use, and room for 
 @click.option("--config", "file", metavar="FILE", help="The YAML file that training will be given.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="What all else is laid over.")
 @click.option("--template", metavar="T", help=options.TEMPLATE_HELP)
-@click.option("--cards", type=click.Choice(CARDS), help=options.CARDS_HELP)
+@click.option("--cards", type=click.Choice(CARD_KINDS), help=options.CARDS_HELP)
 @click.option("--routing", type=click.Choice(ROUTINGS), help=options.ROUTING_HELP)
 @train_flags
 @json_option

@@ -19,7 +19,7 @@ from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.data import read_split
 from dualtune_mlx.errors import TrainingError, UsageError
 from dualtune_mlx.models import load_model
-from dualtune_mlx.prompts import CARDS, PromptRenderer, Template
+from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import PRESETS, STAGES, Finished, Group, Job, Progress, Run, all_jobs
 from dualtune_mlx.training.config import SHARDS, ConfigFile, TrainConfig, merged
@@ -43,7 +43,7 @@ ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 @click.option("--config", "file", metavar="FILE", help="YAML file with these options, for all stages or for one each.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="What all else is laid over; paper: DualTune's.")
 @click.option("--template", metavar="T", help=f"{options.TEMPLATE_HELP}  [default: {TrainConfig.template}]")
-@click.option("--cards", type=click.Choice(CARDS), help=f"{options.CARDS_HELP}  [default: {TrainConfig.cards}]")
+@click.option("--cards", type=click.Choice(CARD_KINDS), help=f"{options.CARDS_HELP}  [default: {TrainConfig.cards}]")
 @click.option(
     "--routing", type=click.Choice(ROUTINGS), help=f"{options.ROUTING_HELP}  [default: {TrainConfig.routing}]"
 )

@@ -125,7 +125,7 @@ def _tool_sets(dualtune: DualTune, tools: tuple[Tool, ...]) -> list[tuple[str, t
 
 
 def _prefix(base: BaseModel, prompt: PromptRenderer, name: str, tools: tuple[Tool, ...]) -> tuple[int, ...]:
-    tokens = prompt.conversation([Message("user", "-")], tools).within("prefix")
+    tokens = prompt.render_conversation([Message("user", "-")], tools).span_tokens("prefix")
     limit = base.context_length
     if limit is not None and len(tokens) > limit:
         raise UsageError(

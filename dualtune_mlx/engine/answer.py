@@ -35,8 +35,8 @@ def answering(
     """
     if max_tokens < 1:
         raise UsageError("the length of an answer is out of range", got=max_tokens, expected="at least 1 token")
-    opener, closer = caller.prompt.answer()
-    stream = caller.prompt.conversation(without_calls(messages), ()) + opener
+    opener, closer = caller.prompt.answer_frame()
+    stream = caller.prompt.render_conversation(without_calls(messages), ()) + opener
     control, tokenizer = caller.prompt.encoder.control_ids, caller.base.tokenizer
     ends = {*tokenizer.eos_token_ids, *[token for token in closer[:1] if token in control]}
     never = mx.array(sorted(control - ends), dtype=mx.int32)
@@ -44,7 +44,7 @@ def answering(
     text.reset()
     stage = Stage("answer")
     with caller.runner.running(stage, stream) as forward:
-        tokens = stream.active(stage.span, stage.cache_boundary)
+        tokens = stream.active_tokens(stage.span, stage.cache_boundary)
         written: list[int] = []
         for _ in range(max_tokens):
             logits = forward.extend(tokens)[-1]

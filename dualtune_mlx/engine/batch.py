@@ -59,7 +59,7 @@ class StageBatch:
         for stream in streams:
             runner.check_length(stream)
         usages = [StageUsage(adapter=stage.adapter_name) for stage in stages]
-        borders = [stream.activation(stage.cache_boundary) for stage, stream in zip(stages, streams, strict=True)]
+        borders = [stream.activation_start(stage.cache_boundary) for stage, stream in zip(stages, streams, strict=True)]
         befores = [stream.tokens[:border] for stream, border in zip(streams, borders, strict=True)]
         common = tuple(commonprefix(befores))
         self._branches = TokenTree(runner.caches(stages[0], common, usages[0]))
@@ -73,7 +73,7 @@ class StageBatch:
                 )
             elif usage is not usages[0]:
                 usage.reused_tokens += len(common)
-            self.rows.append(Row(stage, branch, tuple(stream.active(stage.span, stage.cache_boundary)), usage))
+            self.rows.append(Row(stage, branch, tuple(stream.active_tokens(stage.span, stage.cache_boundary)), usage))
         self._acting = self._adapters(stages)
 
     def choose(self, names: Mapping[str, tuple[int, ...]], top_k: int) -> list[StageResult[list[Ranked]]]:

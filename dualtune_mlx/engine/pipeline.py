@@ -25,8 +25,8 @@ from dualtune_mlx.engine.events import Candidates, Done, Event, Planned, StageBe
 from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner
 from dualtune_mlx.errors import BundleError, DualTuneWarning, UsageError
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_of
-from dualtune_mlx.prompts.cards import labels
+from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
+from dualtune_mlx.prompts.cards import label_tools
 from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall
 from dualtune_mlx.tools.hierarchy import Node, hierarchy, search_tree
 from dualtune_mlx.tools.schemas import check_arguments
@@ -130,7 +130,7 @@ class CallPipeline:
         key = (name, f"{tool.server}/{tool.name}" if tool else "")
         if key not in self.stages:
             found = self.bundle.adapter_for(name, tool) if self.bundle else None
-            span = span_of(name)
+            span = span_name(name)
             stage = Stage(span)
             if found:
                 slot, adapter = found
@@ -182,9 +182,9 @@ class CallPipeline:
             # Among nodes some more than asked for: another branch may lead to the best tool.
             wanted = max(top_k, BRANCHES) if node.routes else top_k
             stage = self.stage(name)
-            names = self.prompt_of(stage).names(shown)
+            names = self.prompt_of(stage).name_tokens(shown)
             stream = self.stream(stage, messages, tools, RESPOND, shown, subtask)
-            by_label: dict[str, Tool | Node] = dict(zip(labels(shown), node.choices, strict=True))
+            by_label: dict[str, Tool | Node] = dict(zip(label_tools(shown), node.choices, strict=True))
             by_label[RESPOND.name] = RESPOND
             ran = self.runner.choose(stage, stream, names, wanted, partial(self._expect, by_label))
             usage[name] = usage[name] + ran.usage if name in usage else ran.usage
@@ -229,7 +229,7 @@ class CallPipeline:
         stage = self.stage("planner")
         yield StageBegins("planner")
         stream = self.stream(stage, messages, tools, PLAN, (PLAN,))
-        task = ArgumentTask(messages, PLAN, stage, stream, self.prompt_of(stage).frame(PLAN))
+        task = ArgumentTask(messages, PLAN, stage, stream, self.prompt_of(stage).argument_frame(PLAN))
         ran = yield from self._written(task, decoding)
         subtasks = dict.fromkeys(ran.value["parts"])  # a small model may write one again and again
         yield Planned(tuple(subtasks), Usage({"planner": ran.usage}))
@@ -253,7 +253,7 @@ class CallPipeline:
         """What is to be written for one tool, among those that it was chosen among."""
         stage = self.stage("arguments", tool)
         stream = self.stream(stage, messages, tools, tool, self.tree(tools).holding(tool).cards, subtask)
-        return ArgumentTask(messages, tool, stage, stream, self.prompt_of(stage).frame(tool))
+        return ArgumentTask(messages, tool, stage, stream, self.prompt_of(stage).argument_frame(tool))
 
     def stream(
         self,

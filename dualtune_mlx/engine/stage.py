@@ -92,7 +92,7 @@ class StageRunner:
         ``best`` is told the best one, before the others are looked for.
         """
         with self.running(stage, stream) as forward:
-            forks = _Forks(forward, stream.active(stage.span, stage.cache_boundary))
+            forks = _Forks(forward, stream.active_tokens(stage.span, stage.cache_boundary))
             return StageResult(best_first(names, forks.log_probabilities, top_k, best), forward.usage)
 
     def writing(
@@ -106,10 +106,10 @@ class StageRunner:
             DecodingError: when it is not complete after ``decoding.max_tokens`` tokens.
         """
         with self.running(stage, stream) as forward:
-            seen = Lookup(stream.tokens[stream.last("prefix").end : stream.last(stage.span).start])
+            seen = Lookup(stream.tokens[stream.last_span("prefix").end : stream.last_span(stage.span).start])
             draft = (lambda: grammar.beginning(seen.draft())) if decoding.draft else tuple
             tape = DraftBuffer(
-                stream.active(stage.span, stage.cache_boundary), forward.extend, forward.take_back, draft
+                stream.active_tokens(stage.span, stage.cache_boundary), forward.extend, forward.take_back, draft
             )
             writer = Writer(grammar, decoding)
             for step in written(writer, tape):
@@ -129,7 +129,7 @@ class StageRunner:
             raise PromptError(
                 "the tools and the conversation are longer than the model's context",
                 where=self.base.name,
-                got=f"{len(stream)} tokens, {stream.last('prefix').end} of them tools",
+                got=f"{len(stream)} tokens, {stream.last_span('prefix').end} of them tools",
                 expected=f"at most {limit}",
                 fix="shorten the conversation, show fewer tools, or use shorter tool cards",
             )
@@ -153,7 +153,7 @@ class StageRunner:
         usage = StageUsage(adapter=stage.adapter_name)
         bank, fusion, began = self.base.bank, self.base.fusion, time.perf_counter()
         switches, fusions = bank.switches, fusion.fusions
-        caches = self.caches(stage, stream.tokens[: stream.activation(stage.cache_boundary)], usage)
+        caches = self.caches(stage, stream.tokens[: stream.activation_start(stage.cache_boundary)], usage)
         fusion.activate(stage.adapter)
         try:
             yield Forward(self.base, caches, usage)

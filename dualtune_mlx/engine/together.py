@@ -18,7 +18,7 @@ from dualtune_mlx.engine.pipeline import (
     with_arguments,
 )
 from dualtune_mlx.engine.stage import StageResult
-from dualtune_mlx.prompts.cards import choices
+from dualtune_mlx.prompts.cards import label_choices
 from dualtune_mlx.tools import RESPOND, ToolCall
 from dualtune_mlx.tools.hierarchy import Node
 from dualtune_mlx.tools.schemas import check_arguments
@@ -30,9 +30,9 @@ def call_together(caller: CallPipeline, asked: Sequence[CallRequest]) -> list[To
     root = Node("", tools)
     stage = caller.stage("selector")
     streams = [caller.stream(stage, one.messages, tools, RESPOND, root.cards, one.subtask) for one in asked]
-    names = caller.prompt_of(stage).names(tools)
+    names = caller.prompt_of(stage).name_tokens(tools)
     chosen = choose_together(caller.runner, stage, streams, names, top_k)
-    by_label = choices(tools)
+    by_label = label_choices(tools)
     calls = []
     for one, ran in zip(asked, chosen, strict=True):
         candidates = tuple((by_label[ranked.name], ranked.probability) for ranked in ran.value)

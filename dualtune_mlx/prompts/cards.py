@@ -1,9 +1,9 @@
 """Tool cards: how a tool is written in the prompt.
 
-``name``: its name alone; the shortest prefix, for adapters that know the tools.
-``signature``: ``move_file(source, destination): Move or rename files.``; tools never seen can be chosen.
-``schema``: a JSON object with the whole description and schema; what has no schema, as a server that is chosen
-before its tools, is written as with ``signature``.
+``name``: its name alone. This makes the shortest prefix, for adapters that know the tools.
+``signature``: ``move_file(source, destination): Move or rename files.`` With these, tools can be chosen that no adapter
+has seen.
+``schema``: a JSON object with the whole description and schema. A server has no schema; its card is a signature.
 """
 
 from __future__ import annotations
@@ -17,53 +17,63 @@ from typing import Any
 from dualtune_mlx.errors import PromptError, ToolError
 from dualtune_mlx.tools import RESPOND, Tool
 
-CARDS = ("name", "signature", "schema")
+CARD_KINDS = ("name", "signature", "schema")
 SENTENCE_LIMIT = 80
 
 
-def card(tool: Tool, label: str, kind: str) -> str:
-    """One tool as text, under the name it has in the prompt."""
+def tool_card(tool: Tool, label: str, kind: str) -> str:
+    """A tool's card, under its label.
+
+    Raises:
+        PromptError: when the kind is unknown.
+    """
     if kind == "name":
         return label
     if kind == "signature" or (kind == "schema" and not tool.parameters):
-        return f"{label}({_parameters(tool.parameters)}): {_first_sentence(tool.description)}".rstrip(": ")
+        return f"{label}({_parameter_list(tool.parameters)}): {_first_sentence(tool.description)}".rstrip(": ")
     if kind == "schema":
-        return json.dumps(function(tool, label), ensure_ascii=False)
-    raise PromptError("a kind of tool card is unknown", got=kind, expected=", ".join(CARDS))
+        return json.dumps(openai_function(tool, label), ensure_ascii=False)
+    raise PromptError("a kind of tool card is unknown", got=kind, expected=", ".join(CARD_KINDS))
 
 
-def function(tool: Tool, label: str) -> dict[str, Any]:
-    """One tool as OpenAI's function, under the name it has in the prompt: for templates that write tools themselves."""
+def openai_function(tool: Tool, label: str) -> dict[str, Any]:
+    """A tool as OpenAI's ``function``, under its label, for templates that write tools themselves."""
     return {"name": label, "description": tool.description, "parameters": dict(tool.parameters)}
 
 
-def labels(tools: Sequence[Tool]) -> dict[str, Tool]:
-    """The name each tool has in the prompt: its own, or ``server/name`` where two servers share it.
+def label_tools(tools: Sequence[Tool]) -> dict[str, Tool]:
+    """The tools by their labels, which are their names in the prompt.
+
+    A tool's label is its own name, or ``server/name`` where tools of several servers have the same name.
 
     Raises:
         ToolError: when two tools of one server share a name, or a tool is called ``respond``.
     """
-    names = Counter(tool.name for tool in tools)
-    found: dict[str, Tool] = {}
+    counts = Counter(tool.name for tool in tools)
+    labelled: dict[str, Tool] = {}
     for tool in tools:
-        label = tool.name if names[tool.name] == 1 else f"{tool.server}/{tool.name}"
-        if label in found or tool.name == RESPOND.name:
+        label = tool.name if counts[tool.name] == 1 else f"{tool.server}/{tool.name}"
+        if label in labelled or tool.name == RESPOND.name:
             raise ToolError(
-                "two tools have the same name" if label in found else "a tool has a reserved name",
+                "two tools have the same name" if label in labelled else "a tool has a reserved name",
                 where=f"server {tool.server!r}",
                 got=label,
                 fix="exclude one of them, or give the servers different names",
             )
-        found[label] = tool
-    return found
+        labelled[label] = tool
+    return labelled
 
 
-def choices(tools: Sequence[Tool]) -> dict[str, Tool]:
-    """What can be chosen, by label: every tool, and ``respond``."""
-    return {**labels(tools), RESPOND.name: RESPOND}
+def label_choices(tools: Sequence[Tool]) -> dict[str, Tool]:
+    """Everything that can be chosen, by its label: the tools, and ``respond``.
+
+    Raises:
+        ToolError: as ``label_tools`` does.
+    """
+    return {**label_tools(tools), RESPOND.name: RESPOND}
 
 
-def _parameters(schema: Mapping[str, Any]) -> str:
+def _parameter_list(schema: Mapping[str, Any]) -> str:
     required = schema.get("required", [])
     return ", ".join(name if name in required else f"{name}?" for name in schema.get("properties", {}))
 

@@ -11,10 +11,10 @@ from dualtune_mlx.prompts.template import Piece
 
 
 class Encoder:
-    """Encodes template text and data with a Hugging Face tokenizer (or mlx-lm's wrapper of one).
+    """Encodes template text and data with a Hugging Face tokenizer, or with mlx-lm's wrapper of one.
 
-    A control token is an added token that is special or written in brackets, such as
-    ``<|im_end|>`` or ``<tool_call>``.
+    A control token is an added token that is special or stands in brackets, such as ``<|im_end|>`` or
+    ``<tool_call>``.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -25,38 +25,50 @@ class Encoder:
         longest_first = sorted((re.escape(text) for text in control.values()), key=len, reverse=True)
         self._control = re.compile("|".join(longest_first) or r"(?!)")
 
-    def text(self, text: str) -> list[int]:
-        """Template text: control tokens are recognised."""
+    def encode_text(self, text: str) -> list[int]:
+        """The tokens of template text. Control tokens are recognised."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
-    def data(self, text: str) -> list[int]:
-        """Data: what looks like a control token is encoded as ordinary characters."""
-        ids = [i for part in self._broken(text) for i in self.text(part)]
+    def encode_data(self, text: str) -> list[int]:
+        """The tokens of data. What looks like a control token is encoded as ordinary characters.
+
+        Raises:
+            PromptError: when the tokenizer makes a control token of ordinary characters.
+        """
+        ids = [i for part in self._split_controls(text) for i in self.encode_text(part)]
         if not self.control_ids.isdisjoint(ids):
             raise PromptError("the tokenizer turns ordinary text into control tokens", got=text[:200])
         return ids
 
-    def joined(self, pieces: Sequence[Piece]) -> list[int]:
-        """Pieces of text and data as one text, which is cut only inside what looks like a control token in data."""
+    def encode_joined(self, pieces: Sequence[Piece]) -> list[int]:
+        """The tokens of template text and data as one text. It is cut only inside control tokens that stand in data.
+
+        Raises:
+            PromptError: when template text and data make a control token together.
+        """
         parts = [""]
         for piece in pieces:
-            first, *rest = [piece.value] if piece.kind == "text" else [*self._broken(piece.value)] or [""]
+            first, *rest = [piece.value] if piece.kind == "text" else [*self._split_controls(piece.value)] or [""]
             parts[-1] += first
             parts += rest
-        ids = [i for part in parts for i in self.text(part)]
-        own = [i for piece in pieces if piece.kind == "text" for i in self.text(piece.value)]
-        if self._controls(ids) != self._controls(own):
+        ids = [i for part in parts for i in self.encode_text(part)]
+        own = [i for piece in pieces if piece.kind == "text" for i in self.encode_text(piece.value)]
+        if self._control_tokens(ids) != self._control_tokens(own):
             raise PromptError("a template's text and data make control tokens together", got="".join(parts)[:200])
         return ids
 
-    def before_control(self, text: str) -> str:
+    def cut_before_control(self, text: str) -> str:
         """Template text up to its first control token."""
         return self._control.split(text, maxsplit=1)[0]
 
-    def _controls(self, ids: Sequence[int]) -> list[int]:
+    def decode(self, ids: list[int]) -> str:
+        """The text of token ids."""
+        return str(self.tokenizer.decode(ids))
+
+    def _control_tokens(self, ids: Sequence[int]) -> list[int]:
         return [i for i in ids if i in self.control_ids]
 
-    def _broken(self, text: str) -> Iterator[str]:
+    def _split_controls(self, text: str) -> Iterator[str]:
         """The text, cut inside everything that looks like a control token."""
         start = 0
         while match := self._control.search(text, start):
@@ -64,6 +76,3 @@ class Encoder:
             start = match.start() + 1
         if start < len(text):
             yield text[start:]
-
-    def decode(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids))

@@ -1,4 +1,4 @@
-"""Conversations to streams: the one rendering that training and inference share."""
+"""Conversations to token streams: the one rendering that training and inference share."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from itertools import groupby
 from typing import Any
 
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.prompts.cards import card, choices, function, labels
+from dualtune_mlx.prompts.cards import label_choices, label_tools, openai_function, tool_card
 from dualtune_mlx.prompts.encoder import Encoder
 from dualtune_mlx.prompts.stream import Span, TokenStream
 from dualtune_mlx.prompts.template import JOINED, Piece, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, tool_called
 
-PREFIXES = 64
+PREFIX_LIMIT = 64
 """How many rendered prefixes are kept."""
-REMINDER = 400
-"""Characters of a request, and of the calls made for it, that are repeated with a result."""
+REMINDER_LIMIT = 400
+"""How many characters of a request, and of the calls made for it, are repeated with a result."""
+OPENED_ACTIVATIONS = ("invocation", "turn")
+"""The activations that begin at tokens of the template."""
 _CONTENT = "…"
 
 
@@ -38,98 +40,67 @@ class PromptRenderer:
         shown: Sequence[Tool] | None = None,
         subtask: str = "",
     ) -> TokenStream:
-        """The whole stream of one step: tools, conversation, and the call that follows it.
+        """Render one decision: the tools, the conversation, and the call that follows it.
 
-        ``shown`` are the choices that the prefix describes and the call is one of, where these are not the
-        ``tools`` that the conversation's earlier calls were made to. ``subtask`` is what of the request is due now.
+        Args:
+            messages: the conversation before the call.
+            tools: all visible tools; earlier calls in the conversation are calls of these.
+            call: the call that follows.
+            shown: the tools that the prefix describes and the call is chosen from; by default all ``tools``.
+            subtask: the part of the request that is due now; "" where the request is not divided.
+
+        Raises:
+            PromptError: as ``render_conversation`` and ``render_call`` do.
         """
-        return self.conversation(messages, tools, shown, subtask) + self.call(call, tools if shown is None else shown)
+        stream = self.render_conversation(messages, tools, shown, subtask)
+        return stream + self.render_call(call, tools if shown is None else shown)
 
-    def conversation(
+    def render_conversation(
         self, messages: Sequence[Message], tools: Sequence[Tool], shown: Sequence[Tool] | None = None, subtask: str = ""
     ) -> TokenStream:
-        """The prefix (system message and the cards of what is ``shown``) and one span a message.
+        """Render the prefix (the system message and the cards of the tools), then one span for each message.
 
-        The last message tells the ``subtask`` of the request that is due, earlier ones those of the calls behind them.
+        The arguments are those of ``render``. The last message states ``subtask``. Each earlier message states the
+        subtask of the message behind it.
 
         Raises:
-            PromptError: when a system message is not the first, there is no user message, or the template tells no
-                subtasks.
+            PromptError: when a system message is not the first, there is no user message, or there is a subtask and
+                the template does not state subtasks.
         """
-        system = messages[0].content if messages and messages[0].role == "system" else ""
-        rest = messages[1:] if messages and messages[0].role == "system" else messages
+        has_system = bool(messages) and messages[0].role == "system"
+        system, rest = (messages[0].content, messages[1:]) if has_system else ("", messages)
         if not any(message.role == "user" for message in rest):
             raise PromptError("the conversation has no user message", expected="at least one message of role 'user'")
-        names = labels(tools if shown is None else shown)
-        cards = [card(tool, label, self.cards) for label, tool in names.items()]
-        cards.append(card(RESPOND, RESPOND.name, self.cards))
-        writes = self.template.writes_functions
-        functions = [function(tool, label) for label, tool in names.items()] if writes else []
-        stream = self._prefix(system, cards, functions)
+        stream = self._render_prefix(system, tools if shown is None else shown)
         request, called = "", list[str]()
-        due = [*(message.subtask for message in rest[1:]), subtask]
-        for number, message in enumerate(rest):
+        subtasks = [*(message.subtask for message in rest[1:]), subtask]
+        for number, (message, due) in enumerate(zip(rest, subtasks, strict=True)):
             if message.role == "user":
                 request, called = message.content, []
-            called += [self._written(call, tools) for call in message.tool_calls]
-            repeated = {"request": _reminder(request), "called": _reminder("; ".join(called))}
-            if due[number] and message.role in ("user", "tool"):
-                self._check_subtasks()
-                repeated["part"] = due[number]
-            stream += self._message(message, tools, {"is_first": number == 0, **repeated})
+            called += [_call_line(call, tools) for call in message.tool_calls]
+            values: dict[str, Any] = {"is_first": number == 0}
+            values |= {"request": _shorten(request), "called": _shorten("; ".join(called))}
+            if due and message.role in ("user", "tool"):
+                self._check_states_subtasks()
+                values["part"] = due
+            stream += self._render_message(message, tools, values)
         return stream
 
-    def _prefix(self, system: str, cards: list[str], functions: list[dict[str, Any]]) -> TokenStream:
-        """Rendered once for a tool set: thousands of tokens that every step of a data set begins with."""
-        key = json.dumps([system, cards, functions])
-        if key not in self._prefixes:
-            if len(self._prefixes) >= PREFIXES:
-                self._prefixes.clear()
-            values = {"system": system, "tools": cards, "functions": functions}
-            self._prefixes[key] = self._span("prefix", "system", **values)
-        return self._prefixes[key]
-
-    def _check_subtasks(self) -> None:
-        if not self.template.tells_subtasks:
-            raise PromptError(
-                "the template does not tell which part of a request is due",
-                where=self.template.name,
-                expected="{{ part }} in the blocks user and tool",
-                fix="use another template, or data and bundles without a planner",
-            )
-
-    def _message(self, message: Message, tools: Sequence[Tool], values: Mapping[str, Any]) -> TokenStream:
-        if message.role == "system":
-            raise PromptError("a system message stands inside the conversation", expected="at most one, at the start")
-        stream = TokenStream()
-        if message.content or not message.tool_calls:
-            calls = bool(message.tool_calls)
-            stream += self._span(message.role, message.role, content=message.content, calls=calls, **values)
-        for call in message.tool_calls:
-            past = self.call(call, tools)
-            stream += TokenStream(past.tokens, (Span("assistant", 0, len(past)),))
-        return stream
-
-    @staticmethod
-    def _written(call: ToolCall, tools: Sequence[Tool]) -> str:
-        """A call in a line: its label and its arguments."""
-        tool, label = _tool_of(call, tools)
-        return f"{label} {_json(call, tool)}"
-
-    def call(self, call: ToolCall, tools: Sequence[Tool]) -> TokenStream:
-        """The assistant's turn that makes a call: spans ``invocation``, ``selector`` and ``arguments``."""
-        return self._encode(self._call_pieces(call, *_tool_of(call, tools)))
-
-    def _call_pieces(self, call: ToolCall, tool: Tool, label: str) -> list[Piece]:
-        values = {"name": label, "arguments": _json(call, tool), "is_respond": call.is_respond}
-        return self.template.render("call", call={**values, "schema": dict(tool.parameters)})
-
-    def answer(self) -> tuple[TokenStream, tuple[int, ...]]:
-        """What stands around an answer in words: its opener (spans ``invocation`` and, empty, ``answer``), and
-        the tokens behind it.
+    def render_call(self, call: ToolCall, tools: Sequence[Tool]) -> TokenStream:
+        """Render the assistant's turn that makes a call: spans ``invocation``, ``selector`` and ``arguments``.
 
         Raises:
-            PromptError: when the template has none.
+            PromptError: when the call is of none of the tools, or of several.
+        """
+        return self._encode(self._call_pieces(call, *_find_tool(call, tools)))
+
+    def answer_frame(self) -> tuple[TokenStream, tuple[int, ...]]:
+        """The tokens before and after an answer in words.
+
+        Those before it have the span ``invocation`` and, at their end, an empty span ``answer``.
+
+        Raises:
+            PromptError: when the template has no answers in words.
         """
         rendered = self.template.render("assistant", content=_CONTENT)
         pieces = [piece for piece in rendered if piece.kind in ("text", "data")]
@@ -145,30 +116,16 @@ class PromptRenderer:
         end = len(before)
         return TokenStream(before.tokens, (Span("invocation", 0, end), Span("answer", end, end))), after.tokens
 
-    def names(self, tools: Sequence[Tool]) -> dict[str, tuple[int, ...]]:
-        """The tokens of every choice's name, ``respond`` among them, by its label."""
-        return {
-            label: self._encode(self._call_pieces(_empty_call(tool), tool, label)).within("selector")
-            for label, tool in choices(tools).items()
-        }
-
-    def frame(self, tool: Tool) -> tuple[str, str]:
+    def argument_frame(self, tool: Tool) -> tuple[str, str]:
         """The template's text before and after a call's arguments that is encoded as one text with them.
 
-        Nothing where the template encodes them by themselves. Behind a control token nothing is one with them.
+        Both are "" where the template encodes the arguments by themselves. The text after them ends before its first
+        control token, because no token crosses into that.
 
         Raises:
-            PromptError: when they are one text with other data.
+            PromptError: when the template encodes the arguments as one text with other data.
         """
-        opened: list[str] = []
-        around: list[Piece] = []
-        for piece in self._call_pieces(_empty_call(tool), tool, tool.name):
-            if piece.kind == "open":
-                opened.append(piece.value)
-            elif piece.kind == "close":
-                opened.pop()
-            elif opened[-1:] == ["arguments"] and JOINED in opened:
-                around.append(piece)
+        around = _joined_pieces(self._call_pieces(_empty_call(tool), tool, tool.name), "arguments")
         if not around:
             return "", ""
         data = [number for number, piece in enumerate(around) if piece.kind == "data"]
@@ -179,24 +136,52 @@ class PromptRenderer:
                 got=f"{len(data)} values",
                 expected="{{ call.arguments }} alone",
             )
-        before, after = ("".join(piece.value for piece in part) for part in (around[: data[0]], around[data[0] + 1 :]))
-        return before, self.encoder.before_control(after)
+        before = "".join(piece.value for piece in around[: data[0]])
+        after = "".join(piece.value for piece in around[data[0] + 1 :])
+        return before, self.encoder.cut_before_control(after)
 
-    def check(self, stage: str, tools: Sequence[Tool]) -> None:
-        """Try whether the template and the tokenizer serve a stage of calls to these tools.
+    def name_tokens(self, tools: Sequence[Tool]) -> dict[str, tuple[int, ...]]:
+        """The tokens of each tool's name, and of ``respond``, by label."""
+        return {
+            label: self._encode(self._call_pieces(_empty_call(tool), tool, label)).span_tokens("selector")
+            for label, tool in label_choices(tools).items()
+        }
+
+    def opener_tokens(self, activation: str) -> tuple[int, ...]:
+        """The tokens that open a call ("invocation"), or a user's message up to its content ("turn").
+
+        Whoever has no spans finds an activation point by looking for these tokens.
 
         Raises:
-            PromptError: when a span is missing, or what the template joins is not joined with this tokenizer.
-            ToolError: when two tools have the same name, or one a reserved name.
+            PromptError: when no tokens open the activation.
         """
-        asked = Message("user", "?")
+        tokens: tuple[int, ...] = ()
+        if activation == "invocation":
+            tokens = self.render_call(ToolCall(RESPOND.name), ()).span_tokens("invocation")
+        elif activation == "turn":
+            pieces = self.template.render("user", content="?")
+            before = pieces[: [piece.kind for piece in pieces].index("data")]
+            texts = [piece.value for piece in before if piece.kind == "text"]
+            tokens = tuple(token for text in texts for token in self.encoder.encode_text(text))
+        if not tokens:
+            raise PromptError("no tokens open this activation", where=self.template.name, got=activation)
+        return tokens
+
+    def check_stage(self, stage: str, tools: Sequence[Tool]) -> None:
+        """Check that the template and the tokenizer serve a stage of calls to these tools.
+
+        Raises:
+            PromptError: when a span is missing, or this tokenizer does not join what the template joins.
+            ToolError: when two tools have the same name, or one has a reserved name.
+        """
+        request = Message("user", "?")
         for tool in tools:
             call = _empty_call(tool)
-            stream = self.render([asked, Message("assistant", tool_calls=(call,)), asked], tools, call)
-            stream.last("invocation")
-            stream.last(stage)
-            self.frame(tool)
-            whole = self.encoder.text(self.encoder.decode(list(stream.tokens)))
+            stream = self.render([request, Message("assistant", tool_calls=(call,)), request], tools, call)
+            stream.last_span("invocation")
+            stream.last_span(stage)
+            self.argument_frame(tool)
+            whole = self.encoder.encode_text(self.encoder.decode(list(stream.tokens)))
             if self._joins(call, tools) and tuple(whole) != stream.tokens:
                 raise PromptError(
                     "with the model's tokenizer the template is not what it is as one text",
@@ -206,22 +191,63 @@ class PromptRenderer:
                     fix="use the family of models that the template is for, or a template of yours",
                 )
 
-    def _joins(self, call: ToolCall, tools: Sequence[Tool]) -> bool:
-        return Piece("open", JOINED) in self._call_pieces(call, *_tool_of(call, tools))
+    def _check_states_subtasks(self) -> None:
+        if not self.template.states_subtasks:
+            raise PromptError(
+                "the template does not tell which part of a request is due",
+                where=self.template.name,
+                expected="{{ part }} in the blocks user and tool",
+                fix="use another template, or data and bundles without a planner",
+            )
 
-    def _span(self, name: str, block: str, **values: Any) -> TokenStream:
+    def _joins(self, call: ToolCall, tools: Sequence[Tool]) -> bool:
+        """Whether the template encodes something of a call as one text."""
+        return Piece("open", JOINED) in self._call_pieces(call, *_find_tool(call, tools))
+
+    def _render_prefix(self, system: str, shown: Sequence[Tool]) -> TokenStream:
+        """Render a set of tools once: these are thousands of tokens, and many decisions begin with them."""
+        labelled = label_tools(shown)
+        cards = [tool_card(tool, label, self.cards) for label, tool in labelled.items()]
+        cards.append(tool_card(RESPOND, RESPOND.name, self.cards))
+        writes = self.template.writes_functions
+        functions = [openai_function(tool, label) for label, tool in labelled.items()] if writes else []
+        key = json.dumps([system, cards, functions])
+        if key not in self._prefixes:
+            if len(self._prefixes) >= PREFIX_LIMIT:
+                self._prefixes.clear()
+            values = {"system": system, "tools": cards, "functions": functions}
+            self._prefixes[key] = self._render_span("prefix", "system", **values)
+        return self._prefixes[key]
+
+    def _render_message(self, message: Message, tools: Sequence[Tool], values: Mapping[str, Any]) -> TokenStream:
+        if message.role == "system":
+            raise PromptError("a system message stands inside the conversation", expected="at most one, at the start")
+        stream = TokenStream()
+        if message.content or not message.tool_calls:
+            has_calls = bool(message.tool_calls)
+            stream += self._render_span(message.role, message.role, content=message.content, calls=has_calls, **values)
+        for call in message.tool_calls:
+            past = self.render_call(call, tools)
+            stream += TokenStream(past.tokens, (Span("assistant", 0, len(past)),))
+        return stream
+
+    def _render_span(self, name: str, block: str, **values: Any) -> TokenStream:
         inner = self._encode(self.template.render(block, **values))
         return TokenStream(inner.tokens, (Span(name, 0, len(inner)), *inner.spans))
+
+    def _call_pieces(self, call: ToolCall, tool: Tool, label: str) -> list[Piece]:
+        values = {"name": label, "arguments": _arguments_json(call, tool), "is_respond": call.is_respond}
+        return self.template.render("call", call={**values, "schema": dict(tool.parameters)})
 
     def _encode(self, pieces: list[Piece]) -> TokenStream:
         tokens: list[int] = []
         spans: list[Span] = []
         opened: list[tuple[str, int]] = []
-        for borders, run in groupby(pieces, lambda piece: piece.kind in ("open", "close")):
-            if not borders:
-                tokens += self._tokens(list(run), joined=JOINED in (name for name, _ in opened))
+        for are_borders, group in groupby(pieces, lambda piece: piece.kind in ("open", "close")):
+            if not are_borders:
+                tokens += self._encode_between(list(group), joined=JOINED in (name for name, _ in opened))
                 continue
-            for piece in run:
+            for piece in group:
                 if piece.kind == "open":
                     opened.append((piece.value, len(tokens)))
                     continue
@@ -230,37 +256,58 @@ class PromptRenderer:
                     spans.append(Span(name, start, len(tokens)))
         return TokenStream(tuple(tokens), tuple(spans))
 
-    def _tokens(self, run: Sequence[Piece], joined: bool) -> list[int]:
-        """The tokens of what stands between two borders."""
+    def _encode_between(self, pieces: Sequence[Piece], joined: bool) -> list[int]:
+        """The tokens of the pieces between two borders."""
         if joined:
-            return self.encoder.joined(run)
-        encode = {"text": self.encoder.text, "data": self.encoder.data}
-        return [token for piece in run for token in encode[piece.kind](piece.value)]
+            return self.encoder.encode_joined(pieces)
+        encode = {"text": self.encoder.encode_text, "data": self.encoder.encode_data}
+        return [token for piece in pieces for token in encode[piece.kind](piece.value)]
 
 
-def _reminder(text: str) -> str:
-    """A text as a template may repeat it: whole, or its first and last 200 characters."""
-    half = REMINDER // 2
-    return text if len(text) <= REMINDER else f"{text[:half]} … {text[-half:]}"
-
-
-def _json(call: ToolCall, tool: Tool) -> str:
-    return json.dumps(in_schema_order(call.arguments, tool.parameters), ensure_ascii=False)
-
-
-def in_schema_order(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+def sort_by_schema(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments in the order of the schema's properties, which is the order of constrained decoding."""
     order = [name for name in schema.get("properties", {}) if name in arguments]
     return {name: arguments[name] for name in [*order, *(n for n in arguments if n not in order)]}
+
+
+def _joined_pieces(pieces: Sequence[Piece], span: str) -> list[Piece]:
+    """The pieces directly in a span that are encoded as one text."""
+    opened: list[str] = []
+    found: list[Piece] = []
+    for piece in pieces:
+        if piece.kind == "open":
+            opened.append(piece.value)
+        elif piece.kind == "close":
+            opened.pop()
+        elif opened[-1:] == [span] and JOINED in opened:
+            found.append(piece)
+    return found
+
+
+def _shorten(text: str) -> str:
+    """The text whole, or its first and last 200 characters."""
+    half = REMINDER_LIMIT // 2
+    return text if len(text) <= REMINDER_LIMIT else f"{text[:half]} … {text[-half:]}"
+
+
+def _call_line(call: ToolCall, tools: Sequence[Tool]) -> str:
+    """A call in one line: its label and its arguments."""
+    tool, label = _find_tool(call, tools)
+    return f"{label} {_arguments_json(call, tool)}"
+
+
+def _arguments_json(call: ToolCall, tool: Tool) -> str:
+    return json.dumps(sort_by_schema(call.arguments, tool.parameters), ensure_ascii=False)
 
 
 def _empty_call(tool: Tool) -> ToolCall:
     return ToolCall(tool.name, {}, tool.server)
 
 
-def _tool_of(call: ToolCall, tools: Sequence[Tool]) -> tuple[Tool, str]:
+def _find_tool(call: ToolCall, tools: Sequence[Tool]) -> tuple[Tool, str]:
+    """The tool that is called, and its label."""
     if call.is_respond:
         return RESPOND, RESPOND.name
-    names = labels(tools)
-    tool = tool_called(call, tools, PromptError)
-    return tool, next(label for label, labelled in names.items() if labelled is tool)
+    labelled = label_tools(tools)
+    called = tool_called(call, tools, PromptError)
+    return called, next(label for label, tool in labelled.items() if tool is called)

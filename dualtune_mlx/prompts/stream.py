@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from dualtune_mlx.errors import PromptError
 
 ACTIVATIONS = ("invocation", "turn", "all")
-MESSAGES = ("user", "assistant", "tool")
-WRITES = {"router": "selector", "planner": "arguments"}
-"""The spans of stages without one of their own: a router chooses as a selector does, a plan is a call's arguments."""
+MESSAGE_SPANS = ("user", "assistant", "tool")
+SHARED_SPANS = {"router": "selector", "planner": "arguments"}
+"""The spans of the stages without a span of their own.
+
+A router chooses as a selector does. A plan is written as arguments are.
+"""
 
 
-def span_of(stage: str) -> str:
+def span_name(stage: str) -> str:
     """The name of the span that a stage writes."""
-    return WRITES.get(stage, stage)
+    return SHARED_SPANS.get(stage, stage)
 
 
 @dataclass(frozen=True)
 class Span:
-    """A named half-open range of token positions; names may recur (one ``user`` span a message)."""
+    """A named half-open range of token positions. Names may recur: each user message has a span ``user``."""
 
     name: str
     start: int
@@ -28,7 +31,7 @@ class Span:
 
 @dataclass(frozen=True)
 class TokenStream:
-    """Token ids and the spans recorded while they were built."""
+    """Token ids, and the spans that were recorded while the stream was built."""
 
     tokens: tuple[int, ...] = ()
     spans: tuple[Span, ...] = ()
@@ -41,46 +44,63 @@ class TokenStream:
         moved = tuple(Span(span.name, span.start + shift, span.end + shift) for span in other.spans)
         return TokenStream(self.tokens + other.tokens, self.spans + moved)
 
-    def last(self, *names: str) -> Span:
-        """The last span with one of these names."""
-        found = [span for span in self.spans if span.name in names]
+    def last_span(self, name: str) -> Span:
+        """The last span of a name.
+
+        Raises:
+            PromptError: when there is no span of the name.
+        """
+        found = [span for span in self.spans if span.name == name]
         if not found:
             raise PromptError(
                 "the template does not mark a span that is needed",
                 got=", ".join(sorted({span.name for span in self.spans})) or "no spans",
-                expected=" or ".join(names),
+                expected=name,
                 fix='write {% span "NAME" %}…{% endspan %} around it in the template',
             )
         return max(found, key=lambda span: span.start)
 
-    def within(self, name: str) -> tuple[int, ...]:
-        """The tokens of the last span of a name."""
-        span = self.last(name)
+    def span_tokens(self, name: str) -> tuple[int, ...]:
+        """The tokens of the last span of a name.
+
+        Raises:
+            PromptError: when there is no span of the name.
+        """
+        span = self.last_span(name)
         return self.tokens[span.start : span.end]
 
-    def active(self, name: str, activation: str) -> tuple[int, ...]:
-        """The tokens from the activation point up to the last span of a name."""
-        return self.tokens[self.activation(activation) : self.last(name).start]
+    def active_tokens(self, name: str, activation: str) -> tuple[int, ...]:
+        """The tokens from the activation point up to the last span of a name.
 
-    def activation(self, kind: str) -> int:
+        Raises:
+            PromptError: when there is no span of the name, or the activation is unknown.
+        """
+        return self.tokens[self.activation_start(activation) : self.last_span(name).start]
+
+    def activation_start(self, activation: str) -> int:
         """The position of the first token under the adapter.
 
-        ``invocation``: where the call's assistant turn opens; ``turn``: the start of the user's last
-        request or, where they came later, of the latest tool results, all that stand in a row; ``all``: 0.
-        """
-        if kind == "all":
-            return 0
-        invocation = self.last("invocation").start
-        if kind == "invocation":
-            return invocation
-        if kind == "turn":
-            return self._turn(invocation)
-        raise PromptError("an activation is unknown", got=kind, expected=", ".join(ACTIVATIONS))
+        ``invocation``: where the call's assistant turn opens.
+        ``turn``: the start of the user's last request. Where tool results came after it: the first of the latest
+        results that stand in a row.
+        ``all``: 0.
 
-    def _turn(self, invocation: int) -> int:
+        Raises:
+            PromptError: when the activation is unknown, or the stream has no span ``invocation``.
+        """
+        if activation == "all":
+            return 0
+        invocation = self.last_span("invocation").start
+        if activation == "invocation":
+            return invocation
+        if activation == "turn":
+            return self._turn_start(invocation)
+        raise PromptError("an activation is unknown", got=activation, expected=", ".join(ACTIVATIONS))
+
+    def _turn_start(self, invocation: int) -> int:
         start, before = invocation, ""
         for span in self.spans:
-            if span.name in MESSAGES and span.start < invocation:
+            if span.name in MESSAGE_SPANS and span.start < invocation:
                 if span.name == "user" or (span.name == "tool" and before != "tool"):
                     start = span.start
                 before = span.name

@@ -1,9 +1,11 @@
 """Jinja templates with span tags, rendered into pieces that know whether they are template or data.
 
-A template defines the blocks ``system``, ``user``, ``assistant``, ``tool`` and ``call``. Inside
-``call``, ``{% span "NAME" %}…{% endspan %}`` marks the invocation and what each stage learns. What stands in
-``{% joined %}…{% endjoined %}`` is encoded as one text between the borders of spans, as other trainers encode whole
-conversations, not piece by piece. The filter ``tojson`` is that of Hugging Face's chat templates.
+A template defines the blocks ``system``, ``user``, ``assistant``, ``tool`` and ``call``. Inside ``call``,
+``{% span "NAME" %}…{% endspan %}`` marks the invocation and what each stage learns.
+
+Pieces are encoded one by one. Inside ``{% joined %}…{% endjoined %}`` all pieces between two span borders are encoded
+as one text, as trainers do that encode whole conversations. The filter ``tojson`` is that of Hugging Face's chat
+templates.
 """
 
 from __future__ import annotations
@@ -28,24 +30,26 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from dualtune_mlx.errors import PromptError
 
 TEMPLATES = ("chatml", "hermes", "llama3", "gemma")
-OF_ONE_STAGE = ("agentflux-selector", "agentflux-arguments")
-"""What AgentFlux's adapters were trained with: each is for one stage alone."""
-BUILT_IN = (*TEMPLATES, *OF_ONE_STAGE)
+SINGLE_STAGE_TEMPLATES = ("agentflux-selector", "agentflux-arguments")
+"""The templates that AgentFlux's adapters were trained with. Each serves one stage alone."""
+BUILT_IN_TEMPLATES = (*TEMPLATES, *SINGLE_STAGE_TEMPLATES)
 BLOCKS = ("system", "user", "assistant", "tool", "call")
 JOINED = ""
-"""The name of the border of what is encoded as one text; spans have names."""
+"""The name on the borders of ``{% joined %}``. The borders of a span have the span's name."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of rendered text: template text, interpolated data, or the border of a span."""
+    """A piece of rendered text: template text, interpolated data, or a border."""
 
-    kind: str  # "text", "data", "open" or "close"
+    kind: str
+    """``text``, ``data``, or a border: ``open`` or ``close``."""
     value: str
+    """The text, the data, or the border's name."""
 
 
 class _SpanTag(Extension):
-    """``{% span "NAME" %}…{% endspan %}`` and ``{% joined %}…{% endjoined %}``: keep the text and mark its borders."""
+    """The tags ``{% span "NAME" %}`` and ``{% joined %}``: they keep the text inside and mark its borders."""
 
     tags = {"span", "joined"}  # noqa: RUF012 (Jinja's own interface)
 
@@ -61,7 +65,7 @@ class _SpanTag(Extension):
 
 
 class _Marks:
-    """Stands in for data and borders while Jinja renders; data never passes through the text itself."""
+    """Stands in for data and borders while Jinja renders, so that data never passes through the rendered text."""
 
     def __init__(self, template: str) -> None:
         self.template = template
@@ -95,20 +99,22 @@ class _Marks:
 
 
 class Template:
-    """A prompt template: one of ``BUILT_IN``, or the path of a file.
+    """A prompt template: one of ``BUILT_IN_TEMPLATES``, or the path of a file.
+
+    ``hash`` is the SHA-256 of its text, in hexadecimal digits.
 
     Raises:
-        PromptError: when the file is missing, is not valid Jinja, or lacks a block.
+        PromptError: when the file cannot be read, is not valid Jinja, or lacks a block.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source = _source(name)
+        self.source = _read_source(name)
         self.hash = hashlib.sha256(self.source.encode()).hexdigest()
         self._marks = _Marks(name)
         environment = _environment(self._marks)
         try:
-            code, self._variables = _compiled(self.source)
+            code, self._variables = _compile(self.source)
         except TemplateError as error:
             raise PromptError("a template is not valid", where=name, got=error) from error
         self._template = environment.template_class.from_code(environment, code, environment.make_globals(None))
@@ -120,16 +126,20 @@ class Template:
 
     @property
     def writes_functions(self) -> bool:
-        """Whether it writes tools itself, from ``functions``, instead of their cards, ``tools``."""
+        """Whether the template writes tools from their ``functions`` instead of their cards."""
         return "functions" in self._variables
 
     @property
-    def tells_subtasks(self) -> bool:
-        """Whether it says which ``part`` of the request is due."""
+    def states_subtasks(self) -> bool:
+        """Whether the template states the subtask that is due (in Jinja: ``part``)."""
         return "part" in self._variables
 
     def render(self, block: str, **values: Any) -> list[Piece]:
-        """The pieces of one block."""
+        """The pieces of one block.
+
+        Raises:
+            PromptError: when Jinja cannot render it, or the template changes text that is rendered already.
+        """
         self._marks.clear()
         context = self._template.new_context(values)
         try:
@@ -154,8 +164,8 @@ def _environment(marks: _Marks) -> ImmutableSandboxedEnvironment:
 
 
 @lru_cache
-def _compiled(source: str) -> tuple[CodeType, set[str]]:
-    """A template's code, which serves any marks, and the variables that it takes."""
+def _compile(source: str) -> tuple[CodeType, set[str]]:
+    """A template's code and the names of its variables. The code serves any environment."""
     environment = _environment(_Marks(""))
     return environment.compile(source), meta.find_undeclared_variables(environment.parse(source))
 
@@ -164,8 +174,8 @@ def _to_json(value: object, ensure_ascii: bool = False, indent: int | None = Non
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, sort_keys=sort_keys)
 
 
-def _source(name: str) -> str:
-    if name in BUILT_IN:
+def _read_source(name: str) -> str:
+    if name in BUILT_IN_TEMPLATES:
         return files("dualtune_mlx.prompts").joinpath("templates", f"{name}.jinja").read_text(encoding="utf-8")
     try:
         return Path(name).read_text(encoding="utf-8")
@@ -174,5 +184,5 @@ def _source(name: str) -> str:
             "a template cannot be read",
             where=name,
             got=error,
-            expected=f"one of {', '.join(BUILT_IN)}, or a text file",
+            expected=f"one of {', '.join(BUILT_IN_TEMPLATES)}, or a text file",
         ) from error

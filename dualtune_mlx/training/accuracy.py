@@ -44,10 +44,10 @@ def selection_accuracy(
 
 def _is_right(runner: StageRunner, chooser: Stage, prompt: PromptRenderer, view: View) -> bool | None:
     decision = view.decision
-    names = prompt.names(view.shown)
+    names = prompt.name_tokens(view.shown)
     stream = prompt.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)
     limit = runner.base.context_length
     if limit is not None and len(stream) > limit:
         return None
     (best,) = runner.choose(chooser, stream, names, 1).value
-    return names[best.name] == stream.within("selector")
+    return names[best.name] == stream.span_tokens("selector")

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.prompts import CARDS
+from dualtune_mlx.prompts import CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training.examples import STAGES
 from dualtune_mlx.training.options import PRESETS, TrainOptions
@@ -71,7 +71,7 @@ class TrainConfig:
     start: str = ""
 
     def __post_init__(self) -> None:
-        for name, choices in (("cards", CARDS), ("routing", ROUTINGS), ("shard", SHARDS)):
+        for name, choices in (("cards", CARD_KINDS), ("routing", ROUTINGS), ("shard", SHARDS)):
             _check_choice(name, getattr(self, name), choices)
         if self.min_examples < 1:
             raise UsageError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from dualtune_mlx.data.decisions import Decision, decisions, plan_decisions
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_of
+from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
 from dualtune_mlx.tools import Trajectory, tool_called
 from dualtune_mlx.training.routing import View, views
 from dualtune_mlx.training.window import cut_to
@@ -117,12 +117,12 @@ def stage_examples(
 
 def example(stream: TokenStream, stage: str, activation: str, name: str = "", tool: str = "") -> Example:
     """A stream as an example of one stage."""
-    span = stream.last(span_of(stage))
+    span = stream.last_span(span_name(stage))
     return Example(
         stream.tokens[: span.end],
-        stream.activation(activation),
+        stream.activation_start(activation),
         (Target(span.start, span.end, name, tool),),
-        described=stream.last("prefix").end,
+        described=stream.last_span("prefix").end,
     )
 
 

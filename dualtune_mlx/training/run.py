@@ -24,7 +24,7 @@ from dualtune_mlx.decoding import learn_grounding
 from dualtune_mlx.errors import BundleError, UsageError
 from dualtune_mlx.files import write_text
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import PromptRenderer, span_of
+from dualtune_mlx.prompts import PromptRenderer, span_name
 from dualtune_mlx.tools import PLAN, Trajectory
 from dualtune_mlx.training.accuracy import selection_accuracy
 from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
@@ -133,7 +133,7 @@ class Run:
         callback = self._started(checkpoints, state, report, config or self.options.to_dict())
         trained = trainer.run(state, callback, checkpoints)
         accuracy = None
-        if span_of(self.job.stage) == "selector":
+        if span_name(self.job.stage) == "selector":
             accuracy = selection_accuracy(
                 self.base, self.prompt, self.job.stage, trained.adapter, self.valid_set, self.hierarchical
             )

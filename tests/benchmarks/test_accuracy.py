@@ -137,7 +137,7 @@ def test_prompt_tokens_are_those_of_all_stages():
     prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
 
     def before_the_name(shown, call):
-        return prompt.render(asked.messages[:1], tools, call, shown).last("selector").start
+        return prompt.render(asked.messages[:1], tools, call, shown).last_span("selector").start
 
     servers = tuple(Tool(server) for server in "ab")
     flat = before_the_name(tools, ToolCall("a_1", {}, "a"))

@@ -87,7 +87,7 @@ def test_ours_costs_what_lies_behind_the_activation_point(work, folder):
     assert [len(seconds) for seconds in found.seconds] == [ROUNDS] * len(ASKED)
     for one, cost in zip(ASKED, found.costs, strict=True):
         stream = work.stream(tiny.tokenizer(), one)
-        expected = [stream.active(stage, "turn") for stage in ("selector", "arguments")]
+        expected = [stream.active_tokens(stage, "turn") for stage in ("selector", "arguments")]
         assert all(text(prompt).startswith(f"<|im_start|>user\n{one.request}") for prompt in expected)
         assert cost.prefilled == sum(map(len, expected))
         assert cost.decoded + cost.forced > len(one.call.arguments["path"])

@@ -7,13 +7,13 @@ from itertools import islice
 
 from dualtune_mlx.benchmarks import catalogue
 from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer
-from dualtune_mlx.prompts.cards import labels
+from dualtune_mlx.prompts.cards import label_tools
 from tests import tiny
 
 
 def test_a_thousand_tools_are_all_different_and_every_time_the_same():
     tools = catalogue.made_up(1000)
-    assert len(labels(tools)) == 1000
+    assert len(label_tools(tools)) == 1000
     assert tools == catalogue.made_up(1000)
     assert tools[:10] == catalogue.made_up(10)
     assert len(catalogue.made_up(catalogue.LARGEST + 1)) == catalogue.LARGEST

@@ -11,7 +11,7 @@ import pytest
 from dualtune_mlx import Tool
 from dualtune_mlx.engine.answer import repeats_itself, without_calls
 from dualtune_mlx.errors import PromptError, UsageError
-from dualtune_mlx.prompts import BUILT_IN, PromptRenderer, Template
+from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, PromptRenderer, Template
 from dualtune_mlx.tools import Message, ToolCall
 from tests import tiny
 from tests.engine.test_dualtune import PATH, choosing_a_tool
@@ -43,8 +43,8 @@ def plain(dualtune, tokens, count, never):
 def test_an_answer_is_the_base_models_greedy_text_behind_a_conversation_without_tools(dualtune, talk):
     dualtune.call(TALK, TOOLS)  # an adapter was active
     text = "".join(piece.text for piece in dualtune.answer(talk, max_tokens=12))
-    opener = dualtune.prompt.encoder.text("<|im_start|>assistant\n")
-    stream = dualtune.prompt.conversation(without_calls(talk), ())
+    opener = dualtune.prompt.encoder.encode_text("<|im_start|>assistant\n")
+    stream = dualtune.prompt.render_conversation(without_calls(talk), ())
     never = sorted(dualtune.prompt.encoder.control_ids)
     written = plain(dualtune, (*stream.tokens, *opener), 12, never)
     assert text == dualtune.base.tokenizer.decode(written)
@@ -74,17 +74,17 @@ def test_what_was_said_with_a_call_stays_and_its_result_stands_behind_it():
     assert third.content.startswith("Results:\n<|im_start|>system")
 
 
-@pytest.mark.parametrize("template", [name for name in BUILT_IN if name != "agentflux-selector"])
+@pytest.mark.parametrize("template", [name for name in BUILT_IN_TEMPLATES if name != "agentflux-selector"])
 def test_every_template_has_a_conversation_without_tools(template):
     prompt = PromptRenderer(Template(template), tiny.tokenizer())
-    stream = prompt.conversation(without_calls(TALK), ()) + prompt.answer()[0]
+    stream = prompt.render_conversation(without_calls(TALK), ()) + prompt.answer_frame()[0]
     assert "hello" in prompt.encoder.decode(list(stream.tokens))
-    assert prompt.encoder.control_ids.isdisjoint(prompt.encoder.data("<|im_start|>system\nhello"))
+    assert prompt.encoder.control_ids.isdisjoint(prompt.encoder.encode_data("<|im_start|>system\nhello"))
 
 
 def test_a_template_without_answers_in_words_is_named():
     with pytest.raises(PromptError, match="agentflux-selector"):
-        PromptRenderer(Template("agentflux-selector"), tiny.tokenizer()).answer()
+        PromptRenderer(Template("agentflux-selector"), tiny.tokenizer()).answer_frame()
 
 
 @pytest.mark.parametrize("end", ["<|im_end|>", "eos"])
@@ -124,10 +124,10 @@ def test_what_only_repeats_itself_is_seen(tokens, whether):
 @pytest.mark.parametrize("template", ["chatml", "hermes", "llama3", "gemma"])
 def test_an_answer_stands_where_the_template_has_one(template):
     prompt = PromptRenderer(Template(template), tiny.tokenizer())
-    opener, closer = prompt.answer()
-    whole = prompt.conversation([Message("user", "a"), Message("assistant", "b")], TOOLS).last("assistant")
-    tokens = prompt.conversation([Message("user", "a"), Message("assistant", "b")], TOOLS).tokens
-    assert (*opener.tokens, *prompt.encoder.data("b"), *closer) == tokens[whole.start : whole.end]
+    opener, closer = prompt.answer_frame()
+    whole = prompt.render_conversation([Message("user", "a"), Message("assistant", "b")], TOOLS).last_span("assistant")
+    tokens = prompt.render_conversation([Message("user", "a"), Message("assistant", "b")], TOOLS).tokens
+    assert (*opener.tokens, *prompt.encoder.encode_data("b"), *closer) == tokens[whole.start : whole.end]
 
 
 def test_asynchronously_it_is_the_same(dualtune):

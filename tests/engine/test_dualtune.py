@@ -33,9 +33,9 @@ def dualtune():
 def brute_force(dualtune, messages, tools, logits_after=None):
     """Every name's probability, token by token among the allowed ones, each from a full forward pass."""
     prompt, base = dualtune.prompt, dualtune.base
-    names = {t.name: prompt.call(ToolCall(t.name), tools).within("selector") for t in [*tools, RESPOND]}
+    names = {t.name: prompt.render_call(ToolCall(t.name), tools).span_tokens("selector") for t in [*tools, RESPOND]}
     stream = prompt.render(as_messages(messages), tools, ToolCall("respond"))
-    before = stream.tokens[: stream.last("selector").start]
+    before = stream.tokens[: stream.last_span("selector").start]
     probabilities = {}
     for name, tokens in names.items():
         log_probability = 0.0
@@ -71,7 +71,7 @@ def test_arguments_equal_a_plain_masked_greedy_decoding(dualtune):
 
     grammar = ArgumentGrammar(TOOLS[0], GrammarTokenizer(dualtune.base.tokenizer))
     stream = dualtune.prompt.render(as_messages("show a.txt"), TOOLS, ToolCall("read_file"))
-    tokens = list(stream.tokens[: stream.last("arguments").start])
+    tokens = list(stream.tokens[: stream.last_span("arguments").start])
     written = []
     while not grammar.complete:
         forced = grammar.forced()
@@ -141,7 +141,9 @@ def test_an_adapter_acts_from_its_activation_point_and_nowhere_before(dualtune, 
             return base.head(base.hidden(mx.array([tokens[begins:]]), caches)[0, -1])
 
     stream = dualtune.prompt.render(as_messages("show a.txt"), tools, ToolCall("respond"))
-    expected = brute_force(dualtune, "show a.txt", tools, lambda tokens: logits(tokens, stream.activation(activation)))
+    expected = brute_force(
+        dualtune, "show a.txt", tools, lambda tokens: logits(tokens, stream.activation_start(activation))
+    )
     ranked = dualtune.select("show a.txt", tools, top_k=10)
     assert {tool.name: p for tool, p in ranked} == pytest.approx(expected, rel=1e-4)
     assert {tool.name: p for tool, p in ranked} != pytest.approx({t.name: p for t, p in without}, rel=1e-2)
@@ -210,7 +212,7 @@ def test_names_with_a_common_beginning_cost_one_pass(dualtune):
     """What all names begin with goes with the tokens before it; one name alone costs nothing."""
     stream = dualtune.prompt.render(as_messages("show a.txt"), TOOLS, ToolCall("respond"))
     runner, stage = dualtune._caller.runner, Stage("selector")
-    before = len(stream.active("selector", "turn"))
+    before = len(stream.active_tokens("selector", "turn"))
     ran = runner.choose(stage, stream, {"a": (1, 2, 3), "b": (1, 2, 4)}, 2)
     assert (ran.usage.forwards, ran.usage.active_tokens, ran.usage.decoded_tokens) == (1, before + 2, 1)
     ran = runner.choose(stage, stream, {"a": (1, 2, 3)}, 1)
@@ -220,13 +222,13 @@ def test_names_with_a_common_beginning_cost_one_pass(dualtune):
 def test_a_choice_computes_every_token_on_the_way_to_a_fork_once(dualtune):
     tools = [Tool(name, "", PATH) for name in ("list", "list_all", "list_all_of", "read_all", "read_any", "write")]
     stream = dualtune.prompt.render(as_messages("show a.txt"), tools, ToolCall("respond"))
-    names = dualtune.prompt.names(tools)
+    names = dualtune.prompt.name_tokens(tools)
     ran = dualtune._caller.runner.choose(Stage("selector"), stream, names, len(names))
     inner = {tokens[:n] for tokens in names.values() for n in range(len(tokens))}
     forks = {path for path in inner if len({t[: len(path) + 1] for t in names.values() if t[: len(path)] == path}) > 1}
     nodes = {fork[:n] for fork in forks for n in range(1, len(fork) + 1)}
     assert ran.usage.decoded_tokens == len(forks)
-    assert ran.usage.active_tokens == len(stream.active("selector", "turn")) + len(nodes)
+    assert ran.usage.active_tokens == len(stream.active_tokens("selector", "turn")) + len(nodes)
     assert ran.usage.forwards < ran.usage.decoded_tokens
     expected = brute_force(dualtune, "show a.txt", tools)
     assert {item.name: item.probability for item in ran.value} == pytest.approx(expected, rel=1e-4)
@@ -247,7 +249,7 @@ def passes_among_real_tools(top_k: int) -> int:
         base = tiny.model(seed)
         prompt = PromptRenderer(Template("chatml"), base.tokenizer)
         stream = prompt.render(as_messages("show a.txt"), tools, ToolCall("respond"))
-        count += StageRunner(base).choose(Stage("selector"), stream, prompt.names(tools), top_k).usage.forwards
+        count += StageRunner(base).choose(Stage("selector"), stream, prompt.name_tokens(tools), top_k).usage.forwards
     return count
 
 

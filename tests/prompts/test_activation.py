@@ -35,33 +35,33 @@ CONVERSATIONS = {
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize(("messages", "last"), CONVERSATIONS.values(), ids=CONVERSATIONS.keys())
 def test_the_adapter_acts_from_the_last_message_or_from_the_invocation(messages, last, template):
-    prompt = PromptRenderer(Template(template), tiny.tokenizer())
-    stream = prompt.render(messages, TOOLS, CALL)
+    renderer = PromptRenderer(Template(template), tiny.tokenizer())
+    stream = renderer.render(messages, TOOLS, CALL)
     before = [*messages[:last]]
-    start = len(prompt.conversation(before, TOOLS)) if any(m.role == "user" for m in before) else None
+    start = len(renderer.render_conversation(before, TOOLS)) if any(m.role == "user" for m in before) else None
     if start is None:  # nothing but the system message comes before
-        start = stream.last("prefix").end
-    assert stream.activation("all") == 0
-    assert stream.activation("turn") == start
-    assert stream.activation("invocation") == len(prompt.conversation(messages, TOOLS))
+        start = stream.last_span("prefix").end
+    assert stream.activation_start("all") == 0
+    assert stream.activation_start("turn") == start
+    assert stream.activation_start("invocation") == len(renderer.render_conversation(messages, TOOLS))
     for stage in ("selector", "arguments"):
-        assert stream.active(stage, "turn") == stream.tokens[start : stream.last(stage).start]
+        assert stream.active_tokens(stage, "turn") == stream.tokens[start : stream.last_span(stage).start]
 
 
 def test_without_a_user_s_span_a_turn_is_the_invocation():
     stream = TokenStream(tuple(range(9)), (Span("prefix", 0, 4), Span("invocation", 4, 6), Span("selector", 6, 9)))
-    assert stream.activation("turn") == 4
+    assert stream.activation_start("turn") == 4
 
 
 def test_a_message_after_the_invocation_is_not_the_turn():
     stream = TokenStream(tuple(range(9)), (Span("user", 0, 4), Span("invocation", 4, 6), Span("user", 6, 9)))
-    assert stream.activation("turn") == 0
+    assert stream.activation_start("turn") == 0
 
 
 def test_an_unknown_activation_is_refused_with_the_known_ones():
     stream = TokenStream((1,), (Span("invocation", 0, 1),))
     with pytest.raises(PromptError, match="unknown(?s:.*)turns(?s:.*)invocation, turn, all"):
-        stream.activation("turns")
+        stream.activation_start("turns")
 
 
 def test_adding_streams_moves_the_spans():
@@ -71,4 +71,4 @@ def test_adding_streams_moves_the_spans():
 
 def test_a_missing_span_is_named_with_the_ones_that_are_there():
     with pytest.raises(PromptError, match="got: prefix(?s:.*)expected: selector(?s:.*)span"):
-        TokenStream((1,), (Span("prefix", 0, 1),)).last("selector")
+        TokenStream((1,), (Span("prefix", 0, 1),)).last_span("selector")

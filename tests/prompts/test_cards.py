@@ -8,7 +8,7 @@ import pytest
 
 from dualtune_mlx.errors import PromptError, ToolError
 from dualtune_mlx.prompts import PromptRenderer, Template
-from dualtune_mlx.prompts.cards import card, labels
+from dualtune_mlx.prompts.cards import label_tools, tool_card
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall
 from tests import tiny
 
@@ -28,7 +28,7 @@ MOVE = Tool("move", "Move a file. Fails when the destination exists.", SCHEMA)
     ],
 )
 def test_a_card_of_each_kind(kind, text):
-    assert card(MOVE, "move", kind) == text
+    assert tool_card(MOVE, "move", kind) == text
 
 
 @pytest.mark.parametrize(
@@ -43,21 +43,21 @@ def test_a_card_of_each_kind(kind, text):
     ],
 )
 def test_a_signature_shows_the_first_sentence(description, shown):
-    assert card(Tool("t", description), "t", "signature") == shown
+    assert tool_card(Tool("t", description), "t", "signature") == shown
 
 
 def test_a_server_is_no_function_and_has_no_schema():
-    assert card(Tool("git", "Tools: git_log.", {}), "git", "schema") == "git(): Tools: git_log."
+    assert tool_card(Tool("git", "Tools: git_log.", {}), "git", "schema") == "git(): Tools: git_log."
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(PromptError, match="long(?s:.*)name, signature, schema"):
-        card(MOVE, "move", "long")
+        tool_card(MOVE, "move", "long")
 
 
 def test_a_tool_has_its_own_name_unless_servers_share_it():
     tools = [Tool("read", server="a"), Tool("read", server="b"), Tool("list", server="a")]
-    assert labels(tools) == {"a/read": tools[0], "b/read": tools[1], "list": tools[2]}
+    assert label_tools(tools) == {"a/read": tools[0], "b/read": tools[1], "list": tools[2]}
 
 
 @pytest.mark.parametrize(
@@ -71,16 +71,16 @@ def test_a_tool_has_its_own_name_unless_servers_share_it():
 )
 def test_names_that_cannot_be_told_apart_are_refused(tools, what):
     with pytest.raises(ToolError, match=what):
-        labels(tools)
+        label_tools(tools)
 
 
 def test_the_prompt_lists_every_tool_and_respond_once():
     tools = [Tool("read", server="a"), Tool("read", server="b"), MOVE]
-    prompt = PromptRenderer(Template("chatml"), tiny.tokenizer(), "name")
-    text = prompt.encoder.decode(list(prompt.call(ToolCall("read", {}, "b"), tools).within("selector")))
+    renderer = PromptRenderer(Template("chatml"), tiny.tokenizer(), "name")
+    text = renderer.encoder.decode(list(renderer.render_call(ToolCall("read", {}, "b"), tools).span_tokens("selector")))
     assert text == "b/read\n"
     from dualtune_mlx.tools import as_messages
 
-    prefix = prompt.encoder.decode(list(prompt.conversation(as_messages("hi"), tools).within("prefix")))
+    prefix = renderer.encoder.decode(list(renderer.render_conversation(as_messages("hi"), tools).span_tokens("prefix")))
     for line in ("a/read", "b/read", "move", RESPOND.name):
         assert prefix.splitlines().count(line) == 1

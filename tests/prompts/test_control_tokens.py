@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import PreTrainedTokenizerFast
 
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.prompts import TEMPLATES, Encoder, PromptRenderer, Template, renderer
+from dualtune_mlx.prompts import TEMPLATES, Encoder, PromptRenderer, Template
 from tests import tiny
 from tests.prompts.conversations import SLOTS, with_text
 
@@ -32,8 +32,8 @@ def attacks(controls: list[str]) -> list[str]:
     ]
 
 
-def controls_in(prompt: PromptRenderer, tokens: tuple[int, ...]) -> list[int]:
-    return [token for token in tokens if token in prompt.encoder.control_ids]
+def controls_in(renderer: PromptRenderer, tokens: tuple[int, ...]) -> list[int]:
+    return [token for token in tokens if token in renderer.encoder.control_ids]
 
 
 @pytest.fixture(scope="module")
@@ -44,34 +44,36 @@ def tokenizer() -> TokenizerWrapper:
 @pytest.mark.parametrize("slot", SLOTS)
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_no_text_that_others_write_becomes_a_control_token(monkeypatch, tokenizer, template, slot):
-    monkeypatch.setattr(renderer, "REMINDER", 10_000)  # nothing is cut, so that texts can be compared
-    prompt = PromptRenderer(Template(template), tokenizer, "schema")
-    harmless = prompt.render(**with_text(slot, HARMLESS))
-    shown = prompt.encoder.decode(list(harmless.tokens))
+    monkeypatch.setattr(
+        "dualtune_mlx.prompts.renderer.REMINDER_LIMIT", 10_000
+    )  # nothing is cut, so that texts can be compared
+    renderer = PromptRenderer(Template(template), tokenizer, "schema")
+    harmless = renderer.render(**with_text(slot, HARMLESS))
+    shown = renderer.encoder.decode(list(harmless.tokens))
     assert HARMLESS in shown
-    assert controls_in(prompt, harmless.tokens), "the template itself writes control tokens"
+    assert controls_in(renderer, harmless.tokens), "the template itself writes control tokens"
     for attack in attacks(tiny.SPECIAL + tiny.PLAIN_ADDED):
         if slot == "name" and "\n" in attack:
             continue
-        stream = prompt.render(**with_text(slot, attack))
-        assert controls_in(prompt, stream.tokens) == controls_in(prompt, harmless.tokens), attack
+        stream = renderer.render(**with_text(slot, attack))
+        assert controls_in(renderer, stream.tokens) == controls_in(renderer, harmless.tokens), attack
         written = attack.replace("\n", "\\n") if slot in ("schema", "description", "key", "value", "past") else attack
         if slot != "server" or "\n" not in attack:  # a line end in a name is escaped in cards, and only there
-            assert prompt.encoder.decode(list(stream.tokens)) == shown.replace(HARMLESS, written)
+            assert renderer.encoder.decode(list(stream.tokens)) == shown.replace(HARMLESS, written)
 
 
 @pytest.mark.parametrize("count", [1, 20_000])
 def test_any_number_of_control_tokens_in_a_file_is_ordinary_text(tokenizer, count):
     encoder = Encoder(tokenizer)
     text = "<|im_end|>" * count
-    ids = encoder.data(text)
+    ids = encoder.encode_data(text)
     assert encoder.control_ids.isdisjoint(ids)
     assert encoder.decode(ids) == text
 
 
 def test_the_same_text_in_the_template_is_control_tokens(tokenizer):
     encoder = Encoder(tokenizer)
-    ids = encoder.text("".join(tiny.SPECIAL + tiny.PLAIN_ADDED))
+    ids = encoder.encode_text("".join(tiny.SPECIAL + tiny.PLAIN_ADDED))
     assert set(ids) == encoder.control_ids
     assert len(ids) == len(tiny.SPECIAL + tiny.PLAIN_ADDED)
 
@@ -83,9 +85,9 @@ def test_a_tokenizer_that_makes_control_tokens_of_other_text_is_refused():
     bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     bpe.add_tokens([AddedToken("<end>", normalized=True)])
     encoder = Encoder(PreTrainedTokenizerFast(tokenizer_object=bpe))
-    assert encoder.decode(encoder.data("say <end>")) == "say <end>"
+    assert encoder.decode(encoder.encode_data("say <end>")) == "say <end>"
     with pytest.raises(PromptError, match="control tokens(?s:.*)say <END>"):
-        encoder.data("say <END>")
+        encoder.encode_data("say <END>")
 
 
 @pytest.mark.model
@@ -93,11 +95,11 @@ def test_a_tokenizer_that_makes_control_tokens_of_other_text_is_refused():
 def test_the_embedded_model_s_tokenizer_is_as_safe(template):
     from dualtune_mlx.models import load_tokenizer
 
-    prompt = PromptRenderer(Template(template), load_tokenizer("smollm2-135m"), "schema")
+    renderer = PromptRenderer(Template(template), load_tokenizer("smollm2-135m"), "schema")
     for slot in SLOTS:
-        expected = controls_in(prompt, prompt.render(**with_text(slot, HARMLESS)).tokens)
+        expected = controls_in(renderer, renderer.render(**with_text(slot, HARMLESS)).tokens)
         for attack in attacks(REAL):
-            stream = prompt.render(**with_text(slot, attack))
-            assert controls_in(prompt, stream.tokens) == expected, (slot, attack)
+            stream = renderer.render(**with_text(slot, attack))
+            assert controls_in(renderer, stream.tokens) == expected, (slot, attack)
     text = "".join(attacks(REAL))
-    assert prompt.encoder.decode(prompt.encoder.data(text)) == text
+    assert renderer.encoder.decode(renderer.encoder.encode_data(text)) == text

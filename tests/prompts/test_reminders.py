@@ -10,7 +10,7 @@ import pytest
 
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.prompts import TEMPLATES, PromptRenderer, Template
-from dualtune_mlx.prompts.renderer import REMINDER
+from dualtune_mlx.prompts.renderer import REMINDER_LIMIT
 from dualtune_mlx.tools import Message, ToolCall
 from tests import tiny
 from tests.prompts.conversations import TOOLS
@@ -24,10 +24,10 @@ def called(name: str, path: str) -> Message:
 
 def active(*messages: Message) -> str:
     """What a selector's adapter sees of the conversation."""
-    prompt = PromptRenderer(Template("chatml"), tiny.tokenizer())
-    stream = prompt.render(messages, TOOLS, ToolCall("read_file", {"path": "z"}))
-    start, end = stream.activation("turn"), stream.last("invocation").start
-    return prompt.encoder.decode(list(stream.tokens[start:end]))
+    renderer = PromptRenderer(Template("chatml"), tiny.tokenizer())
+    stream = renderer.render(messages, TOOLS, ToolCall("read_file", {"path": "z"}))
+    start, end = stream.activation_start("turn"), stream.last_span("invocation").start
+    return renderer.encoder.decode(list(stream.tokens[start:end]))
 
 
 def test_all_calls_of_a_request_stand_before_the_latest_result():
@@ -48,23 +48,23 @@ def test_a_request_without_results_is_as_it_was_written():
 
 
 def test_long_calls_and_requests_are_cut_in_the_middle():
-    long = "x" * 2 * REMINDER
+    long = "x" * 2 * REMINDER_LIMIT
     shown = active(Message("user", long), called("read_file", f"{long}end"), Message("tool", "one"))
     assert 'Called: read_file {"path": "xxx' in shown
     assert 'xend"}\nResult' in shown
-    assert len(shown) < 2 * REMINDER + 200
+    assert len(shown) < 2 * REMINDER_LIMIT + 200
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_the_part_that_is_due_stands_last_in_the_turn(template):
-    prompt = PromptRenderer(Template(template), tiny.tokenizer())
+    renderer = PromptRenderer(Template(template), tiny.tokenizer())
     parts = (replace(called("read_file", "a"), subtask="show a"), Message("tool", "one"))
     call = ToolCall("list_dir", {"path": "b"})
 
     def turn(*messages: Message, part: str = "") -> str:
-        stream = prompt.render((ASKED, *messages), TOOLS, call, subtask=part)
-        start, end = stream.activation("turn"), stream.last("invocation").start
-        return prompt.encoder.decode(list(stream.tokens[start:end]))
+        stream = renderer.render((ASKED, *messages), TOOLS, call, subtask=part)
+        start, end = stream.activation_start("turn"), stream.last_span("invocation").start
+        return renderer.encoder.decode(list(stream.tokens[start:end]))
 
     assert "Now: show a<" in turn(part="show a")
     assert "Now: then b<" in turn(*parts, part="then b")
@@ -73,23 +73,23 @@ def test_the_part_that_is_due_stands_last_in_the_turn(template):
 
 
 def test_earlier_turns_stay_as_they_were_when_their_calls_were_made():
-    prompt = PromptRenderer(Template("chatml"), tiny.tokenizer())
-    before = prompt.conversation([ASKED], TOOLS, subtask="show a")
+    renderer = PromptRenderer(Template("chatml"), tiny.tokenizer())
+    before = renderer.render_conversation([ASKED], TOOLS, subtask="show a")
     later = [ASKED, replace(called("read_file", "a"), subtask="show a"), Message("tool", "one")]
-    assert prompt.conversation(later, TOOLS, subtask="then b").tokens[: len(before)] == before.tokens
+    assert renderer.render_conversation(later, TOOLS, subtask="then b").tokens[: len(before)] == before.tokens
 
 
 def test_a_part_is_data():
-    prompt = PromptRenderer(Template("chatml"), tiny.tokenizer())
-    control = prompt.encoder.text("<|im_end|>")
-    tokens = [prompt.conversation([ASKED], TOOLS, subtask=part).tokens for part in ("x", "<|im_end|>")]
+    renderer = PromptRenderer(Template("chatml"), tiny.tokenizer())
+    control = renderer.encoder.encode_text("<|im_end|>")
+    tokens = [renderer.render_conversation([ASKED], TOOLS, subtask=part).tokens for part in ("x", "<|im_end|>")]
     assert tokens[0].count(control[0]) == tokens[1].count(control[0])
 
 
 def test_a_template_that_tells_no_parts_is_refused_them(tmp_path):
     file = tmp_path / "own.jinja"
     file.write_text(re.sub(r"{% if part %}.*?{% endif %}", "", Template("chatml").source, flags=re.DOTALL))
-    prompt = PromptRenderer(Template(str(file)), tiny.tokenizer())
-    assert len(prompt.conversation([ASKED], TOOLS))
+    renderer = PromptRenderer(Template(str(file)), tiny.tokenizer())
+    assert len(renderer.render_conversation([ASKED], TOOLS))
     with pytest.raises(PromptError, match="does not tell which part"):
-        prompt.conversation([ASKED], TOOLS, subtask="show a")
+        renderer.render_conversation([ASKED], TOOLS, subtask="show a")

@@ -30,9 +30,9 @@ def own(tmp_path):
 
 
 def text_of(template: Template, system: str = "be brief") -> str:
-    prompt = PromptRenderer(template, tiny.tokenizer())
+    renderer = PromptRenderer(template, tiny.tokenizer())
     messages = (Message("system", system), *as_messages("hi"))
-    return prompt.encoder.decode(list(prompt.render(messages, TOOLS, ToolCall("read_file", {"path": "a"})).tokens))
+    return renderer.encoder.decode(list(renderer.render(messages, TOOLS, ToolCall("read_file", {"path": "a"})).tokens))
 
 
 def test_a_template_may_be_a_file(own):
@@ -111,10 +111,10 @@ def test_an_unreadable_template_is_refused_with_the_known_ones(tmp_path, content
 
 @pytest.mark.parametrize("name", ["selector", "arguments", "invocation"])
 def test_a_template_without_a_span_says_which(own, name):
-    prompt = PromptRenderer(Template(own(f'span "{name}"', 'span "odd"')), tiny.tokenizer())
-    stream = prompt.render(as_messages("hi"), TOOLS, ToolCall("read_file"))
+    renderer = PromptRenderer(Template(own(f'span "{name}"', 'span "odd"')), tiny.tokenizer())
+    stream = renderer.render(as_messages("hi"), TOOLS, ToolCall("read_file"))
     with pytest.raises(PromptError, match=f"expected: {name}(?s:.*)endspan"):
-        stream.last(name)
+        stream.last_span(name)
 
 
 @pytest.mark.parametrize(
@@ -133,21 +133,22 @@ def test_a_template_without_a_span_says_which(own, name):
 )
 def test_a_conversation_that_cannot_be_rendered_is_refused(messages, what):
     with pytest.raises(PromptError, match=what):
-        PromptRenderer(Template("chatml"), tiny.tokenizer()).conversation(messages, TOOLS)
+        PromptRenderer(Template("chatml"), tiny.tokenizer()).render_conversation(messages, TOOLS)
 
 
 def test_a_past_call_that_two_tools_answer_to_is_refused():
-    prompt, tools = (
-        PromptRenderer(Template("chatml"), tiny.tokenizer()),
-        [Tool("read", server=s) for s in ("fs", "git")],
-    )
+    renderer = PromptRenderer(Template("chatml"), tiny.tokenizer())
+    tools = [Tool("read", server=server) for server in ("fs", "git")]
     for server in ("fs", "git"):
-        assert f"{server}/read" in prompt.encoder.decode(list(prompt.call(ToolCall("read", {}, server), tools).tokens))
+        stream = renderer.render_call(ToolCall("read", {}, server), tools)
+        assert f"{server}/read" in renderer.encoder.decode(list(stream.tokens))
     with pytest.raises(PromptError, match="several visible tools(?s:.*)fs/read or git/read(?s:.*)fix: "):
-        prompt.call(ToolCall("read"), tools)
+        renderer.render_call(ToolCall("read"), tools)
 
 
 def test_an_empty_system_message_is_no_system_message():
-    prompt = PromptRenderer(Template("chatml"), tiny.tokenizer())
+    renderer = PromptRenderer(Template("chatml"), tiny.tokenizer())
     user = as_messages("hi")
-    assert prompt.conversation((Message("system", ""), *user), TOOLS) == prompt.conversation(user, TOOLS)
+    assert renderer.render_conversation((Message("system", ""), *user), TOOLS) == renderer.render_conversation(
+        user, TOOLS
+    )

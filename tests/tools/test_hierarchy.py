@@ -224,7 +224,7 @@ def test_a_call_through_the_hierarchy_never_reads_all_tools():
     call = dualtune.call("show a.txt", SERVERS, top_k=3, max_tokens=60)
     assert len(call.candidates) == 3
     assert "router" in call.usage.stages
-    everything = dualtune.prompt.conversation(as_messages("-"), SERVERS).within("prefix")
+    everything = dualtune.prompt.render_conversation(as_messages("-"), SERVERS).span_tokens("prefix")
     _, known = dualtune._caller.runner.prefixes.longest(everything)
     assert known < len(everything) / 2, "no prefix of all tools was computed"
 
@@ -238,7 +238,7 @@ def test_probabilities_multiply_along_the_path():
     def at(node: Node) -> dict[str, float]:
         stage = Stage("selector")
         stream = caller.stream(stage, as_messages("show a.txt"), tuple(SERVERS), RESPOND, node.cards)
-        ran = caller.runner.choose(stage, stream, dualtune.prompt.names(node.cards), 9)
+        ran = caller.runner.choose(stage, stream, dualtune.prompt.name_tokens(node.cards), 9)
         return {one.name: one.probability for one in ran.value}
 
     top, git = at(root), at(root.choices[1])
@@ -278,7 +278,7 @@ def test_a_call_goes_through_a_group_that_was_given():
     call = dualtune.call("show a.txt", GROUPED, top_k=3, max_tokens=60)
     assert "router" in call.usage.stages
     assert sum(p for _, p in dualtune.select("show a.txt", GROUPED, top_k=4)) == pytest.approx(1.0, rel=1e-4)
-    everything = dualtune.prompt.conversation(as_messages("-"), GROUPED).within("prefix")
+    everything = dualtune.prompt.render_conversation(as_messages("-"), GROUPED).span_tokens("prefix")
     _, known = dualtune._caller.runner.prefixes.longest(everything)
     assert known < len(everything), "no prefix of all tools was computed"
 

@@ -7,7 +7,6 @@ import pytest
 from dualtune_mlx.adapters import invocation_start
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.prompts import TEMPLATES, PromptRenderer, Template
-from dualtune_mlx.prompts.openers import opener
 from dualtune_mlx.tools import Message, Tool, ToolCall
 from tests import tiny
 
@@ -28,11 +27,11 @@ REQUEST = Message("user", "what time?")
     ids=["one", "system", "two turns"],
 )
 def test_their_last_place_is_where_the_activation_begins(template, activation, messages):
-    prompt = PromptRenderer(Template(template), tiny.tokenizer())
-    stream = prompt.render(messages, [TOOL], CALL)
-    assert invocation_start(stream.tokens, opener(prompt, activation)) == stream.activation(activation)
+    renderer = PromptRenderer(Template(template), tiny.tokenizer())
+    stream = renderer.render(messages, [TOOL], CALL)
+    assert invocation_start(stream.tokens, renderer.opener_tokens(activation)) == stream.activation_start(activation)
 
 
 def test_no_opener_begins_everywhere():
     with pytest.raises(PromptError, match="no tokens open(?s:.*)all"):
-        opener(PromptRenderer(Template("chatml"), tiny.tokenizer()), "all")
+        PromptRenderer(Template("chatml"), tiny.tokenizer()).opener_tokens("all")
