@@ -16,6 +16,9 @@ import pytest
 from dualtune_mlx.mcp import ServerConfig
 
 SERVERS = Path(__file__).parent / "servers"
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""How a program begins that a test interrupts: what starts the tests may ignore SIGINT (``nohup``, ``make test &``),
+and its children inherit that."""
 
 
 @pytest.fixture

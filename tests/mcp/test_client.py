@@ -17,6 +17,7 @@ import pytest
 from dualtune_mlx.errors import DualTuneError, ServerError, ToolError, UsageError
 from dualtune_mlx.mcp import ServerConfig, connect, connected
 from dualtune_mlx.tools import ToolCall
+from tests.mcp.conftest import INTERRUPTIBLE
 
 pytestmark = pytest.mark.processes
 
@@ -259,7 +260,7 @@ anyio.run(main)
     ids=["blocking", "blocking-in-call", "async"],
 )
 def test_ctrl_c_stops_the_servers(server: Make, is_alive: Alive, body: str) -> None:
-    command = [sys.executable, "-c", script(server("good"), body)]
+    command = [sys.executable, "-c", INTERRUPTIBLE + script(server("good"), body)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:
         assert process.stdout is not None and process.stderr is not None

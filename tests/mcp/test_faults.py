@@ -17,7 +17,7 @@ import pytest
 from dualtune_mlx.errors import ServerError, ToolError
 from dualtune_mlx.mcp import ServerConfig, Toolbox, connected
 from dualtune_mlx.tools import ToolCall
-from tests.mcp.conftest import SERVERS
+from tests.mcp.conftest import INTERRUPTIBLE, SERVERS
 
 pytestmark = pytest.mark.processes
 
@@ -224,7 +224,7 @@ def test_however_we_end(server: Make, way: str) -> None:
 
 def test_interrupted_while_servers_start(server: Make, tmp_path: Path) -> None:
     config = server("never_answers", str(tmp_path / "pid"))
-    code = LEAVE.format(command=config.command, args=config.args, way="")
+    code = INTERRUPTIBLE + LEAVE.format(command=config.command, args=config.args, way="")
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "pid").exists():
         time.sleep(0.02)
