@@ -169,7 +169,7 @@ def _stand(form: str, fusion: FusionCache, selector: Adapter, arguments: Adapter
         fusion.activate(arguments)
     fusion.activate(selector)
     fused = (layer for layers in fusion.bank.fused.values() for layer in layers.values())
-    mx.eval([layer.arrays for layer in fused if not isinstance(layer, LoRAUpdate)])
+    mx.eval([layer.weight for layer in fused if not isinstance(layer, LoRAUpdate)])
 
 
 def _reference_changes(activate: Callable[[Adapter], None], one: Adapter, other: Adapter) -> tuple[float, ...]:

@@ -2,27 +2,21 @@
 
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.bank import AdapterBank
-from dualtune_mlx.adapters.config import AdapterConfig
+from dualtune_mlx.adapters.config import AdapterConfig, invocation_start
 from dualtune_mlx.adapters.fusion import FusionCache
-from dualtune_mlx.adapters.invocation import invocation_start
 from dualtune_mlx.adapters.lora import LoRALinear, LoRAUpdate
-from dualtune_mlx.adapters.measures import LogitError
-from dualtune_mlx.adapters.policies import POLICIES, TYPES
 from dualtune_mlx.adapters.targets import LAYERS, LAYERS_FORM, layer_range, matching
 from dualtune_mlx.adapters.whole import SavedModule, TrainedTokenRows
 
 __all__ = [
     "LAYERS",
     "LAYERS_FORM",
-    "POLICIES",
-    "TYPES",
     "Adapter",
     "AdapterBank",
     "AdapterConfig",
     "FusionCache",
     "LoRALinear",
     "LoRAUpdate",
-    "LogitError",
     "SavedModule",
     "TrainedTokenRows",
     "invocation_start",

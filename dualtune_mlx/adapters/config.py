@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,3 +146,13 @@ def _first_to_last(start: int, stop: int) -> tuple[int, int]:
     if not 0 <= int(start) < int(stop):
         raise ValueError(f"layers {start} to {stop}")
     return int(start), int(stop)
+
+
+def invocation_start(tokens: Sequence[int], invocation: Sequence[int]) -> int:
+    """Where an adapter of the activation "tokens" begins to act: the first position of the invocation's last place.
+
+    Without the invocation it is ``len(tokens)``: the base alone acts, as in PEFT.
+    """
+    ids, wanted = list(tokens), list(invocation)
+    starts = range(len(ids) - len(wanted), -1, -1)
+    return next((start for start in starts if ids[start : start + len(wanted)] == wanted), len(ids))

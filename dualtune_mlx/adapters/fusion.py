@@ -1,47 +1,66 @@
-"""The adapter-fusion cache: whole weights W' for the adapters that they pay for, under a byte budget.
+"""The adapter-fusion cache: whole weights W' for the adapters that are used enough, under a byte budget.
 
 cache = FusionCache(bank, budget=2 * 2**30)
-cache.activate(adapter)     # acts fused where it is fused already or that pays, else low-rank
+cache.activate(adapter)     # acts by fused weights where it has some or they pay, else low-rank
 cache.prepare(likely)       # begins to fuse ahead of need
 cache.activate(None)        # the base, bit for bit
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import count
+from math import inf
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from dualtune_mlx.adapters.adapter import Adapter
-from dualtune_mlx.adapters.bank import AdapterBank
-from dualtune_mlx.adapters.lora import Fused, Linear, LoRAUpdate, Requantized, Update
-from dualtune_mlx.adapters.measures import LogitError, logit_error, measured_break_even
-from dualtune_mlx.adapters.policies import POLICIES, TYPES, FusionStats
-from dualtune_mlx.errors import AdapterError, UsageError
+from dualtune_mlx.adapters.bank import AdapterBank, place_of
+from dualtune_mlx.adapters.lora import Fused, Update, shape_of, type_of
+from dualtune_mlx.errors import UsageError
 
-NOT_ONLY_LINEAR = "it changes more than the decoder layers' linear layers"
+POLICIES = ("off", "always", "auto")
+DTYPES = {"bfloat16": mx.bfloat16, "float16": mx.float16, "float32": mx.float32}
+"""What ``fuse_to`` may name."""
+REPEATS = 10
+"""How often each part of the break-even is timed. The shortest time counts."""
+
 Measure = Callable[[AdapterBank, Adapter, mx.Dtype | None], float]
 
 
-class FusionCache:
-    """Decides which of a bank's adapters act by fused weights, least recently used out first.
+@dataclass
+class FusionStats:
+    """What is known of an adapter's use since its fused weights were last evicted."""
 
-    Fusing computes in float32 and rounds once. It needs the intermediates of a layer beside the budget.
+    nbytes: int
+    """Bytes of its fused weights."""
+    fusible: bool
+    """Whether it can be fused at all."""
+    tokens: int = 0
+    """Tokens that were run under it."""
+    last_used: int = 0
+    """When it was last used, on the cache's own clock."""
+
+
+class FusionCache:
+    """Decides which of a bank's adapters act by fused weights. The least recently used is evicted first.
+
+    Fusing computes in float32 and rounds once. It needs the intermediates of one layer beside the budget.
 
     Args:
-        bank: whose resident adapters these are; a bank has one cache.
+        bank: the resident adapters. A bank has one cache.
         budget: bytes that all fused weights may take together. An adapter that needs more stays low-rank.
-        policy: when an adapter is fused: ``off``; ``always``; ``hot``, after three uses; ``auto``, when more tokens
-            were run under it than fusing costs, which is never where fused weights are not faster.
-        fuse_to: the type of fused weights; without one that of the layers. Adapters of quantised layers are fused
-            only where it is given, because their whole weights are some times larger.
-        measure: gives the break-even of ``auto`` in tokens, once.
+        policy: when an adapter is fused. ``off``: never. ``always``: at its first use. ``auto``: when more tokens were
+            run under it than fusing costs, which is never the case where fused weights are not faster.
+        fuse_to: the type of fused weights; by default that of the layers. Adapters of quantised layers are fused only
+            where it is given, because their whole weights are several times larger than the quantised ones.
+        measure: gives the break-even of ``auto`` in tokens. It is called once.
 
     Raises:
-        UsageError: when the budget, the policy or the type is none.
+        UsageError: when the budget is negative, or the policy or the type is unknown.
     """
 
     def __init__(
@@ -50,212 +69,195 @@ class FusionCache:
         budget: int,
         policy: str = "auto",
         fuse_to: str | None = None,
-        measure: Measure = measured_break_even,
+        measure: Measure | None = None,
     ) -> None:
         if budget < 0:
             raise UsageError("a budget of fused weights is negative", where="budget", got=budget, expected="0 or more")
-        _check_listed("policy", policy, POLICIES)
+        _check_known("policy", policy, POLICIES)
         if fuse_to is not None:
-            _check_listed("fuse_to", fuse_to, TYPES)
+            _check_known("fuse_to", fuse_to, tuple(DTYPES))
         self.bank = bank
         self.budget = budget
         self.policy = policy
-        self.dtype = None if fuse_to is None else TYPES[fuse_to]
+        self.dtype = None if fuse_to is None else DTYPES[fuse_to]
         self.hits = self.fusions = self.evictions = 0
-        self._measure = measure
+        self._measure = measure or measure_break_even
         self._break_even: float | None = None
-        self._accounts: dict[str, FusionStats] = {}
-        self._pinned: set[str] = set()
+        self._stats: dict[str, FusionStats] = {}
         self._clock = count(1)
         self._stream = mx.new_thread_local_stream(mx.default_device())
 
     @property
     def nbytes(self) -> int:
         """Bytes of all fused weights."""
-        return sum(_bytes(layers) for layers in self.bank.fused.values())
+        return sum(_nbytes(layers) for layers in self.bank.fused.values())
 
     def activate(self, adapter: Adapter | None, tokens: int = 0) -> None:
-        """Make one adapter act, or none: reference changes only, unless it is to be fused now.
+        """Make one adapter act, or none. Only references change, unless the adapter is to be fused now.
 
-        ``tokens`` are about to run under it, as far as that is known; ``ran`` counts others afterwards.
+        Args:
+            adapter: a resident adapter; None for the base.
+            tokens: how many are about to run under it, as far as that is known; ``ran`` counts others afterwards.
 
         Raises:
-            AdapterError: when it is not in the bank.
+            AdapterError: when the adapter is not resident.
         """
         self.bank.activate(adapter)
         if adapter is None:
             return
         adapter = self.bank.require_resident(adapter)
-        account = self._account(adapter)
-        account.tokens += tokens
+        stats = self._stats_of(adapter)
+        stats.tokens += tokens
         if adapter.content_hash in self.bank.fused:
             self.hits += 1
         elif self._pays(adapter):
             self._fuse(adapter)
-        account.uses += 1
-        account.last = next(self._clock)
+        stats.last_used = next(self._clock)
 
     def ran(self, adapter: Adapter, tokens: int) -> None:
-        """Count tokens that were run under an adapter."""
-        self._account(self.bank.require_resident(adapter)).tokens += tokens
+        """Count tokens that were run under an adapter.
+
+        Raises:
+            AdapterError: when the adapter is not resident.
+        """
+        self._stats_of(self.bank.require_resident(adapter)).tokens += tokens
 
     def prepare(self, adapter: Adapter) -> None:
-        """Begin to fuse an adapter ahead of need if the policy would fuse it; what acts keeps its weights.
+        """Begin to fuse an adapter ahead of need, if the policy would fuse it. The active adapter keeps its weights.
 
-        This does not wait, but for the one measurement of ``auto``.
+        This does not wait, except for the one measurement of ``auto``.
+
+        Raises:
+            AdapterError: when the adapter is not resident.
         """
         adapter = self.bank.require_resident(adapter)
         if adapter.content_hash not in self.bank.fused and self._pays(adapter):
             # On the stream of the forward passes, those that follow would have to wait.
             with mx.stream(self._stream):
                 self._fuse(adapter)
-        self._account(adapter).last = next(self._clock)
-
-    def pin(self, adapter: Adapter) -> None:
-        """Fuse an adapter now, whatever it has been used, and keep it fused until ``unpin``.
-
-        Raises:
-            AdapterError: when it cannot be fused, or the pinned ones together exceed the budget.
-        """
-        adapter = self.bank.require_resident(adapter)
-        account, fused = self._account(adapter), self.bank.fused.get(adapter.content_hash)
-        if fused is None and account.refusal:
-            raise AdapterError("an adapter cannot be pinned", got=account.refusal, fix="change the cache's options")
-        others = (a.content_hash for a in self._fused() if a.content_hash in self._pinned and a is not adapter)
-        needed = sum(_bytes(self.bank.fused[content]) for content in others)
-        needed += account.size if fused is None else _bytes(fused)
-        if needed > self.budget:
-            raise AdapterError(
-                "the pinned adapters exceed the budget of fused weights",
-                got=f"{needed} bytes",
-                expected=f"at most {self.budget}",
-                fix="raise the budget, or unpin another adapter",
-            )
-        if fused is None and not self._fuse(adapter):
-            # All but the pinned ones and the active one were not enough; the active one goes on low-rank.
-            self._evict(*(other for other in self._fused() if other is self.bank.active))
-            self._fuse(adapter)
-        self._pinned.add(adapter.content_hash)
-
-    def unpin(self, adapter: Adapter) -> None:
-        """Let an adapter be evicted like any other."""
-        self._pinned.discard(adapter.content_hash)
+        self._stats_of(adapter).last_used = next(self._clock)
 
     def resize(self, budget: int) -> None:
-        """Change the budget, and release what is over it, pinned adapters last; low-rank adapters are counted anew."""
+        """Change the budget, and evict until it is kept. The use of adapters without fused weights is forgotten."""
         self.budget = budget
-        for adapter in sorted(self._fused(), key=lambda a: (a.content_hash in self._pinned, self._account(a).last)):
+        for adapter in sorted(self._fused(), key=lambda one: self._stats_of(one).last_used):
             if self.nbytes > budget:
-                self.unpin(adapter)
                 self._evict(adapter)
-        for content in self._accounts.keys() - self.bank.fused.keys():
-            del self._accounts[content]
+        for content_hash in self._stats.keys() - self.bank.fused.keys():
+            del self._stats[content_hash]
 
     def forget(self, adapter: Adapter) -> None:
-        """Release an adapter's fused weights and what is known of its use; where it is active it acts on, low-rank."""
+        """Release an adapter's fused weights and forget its use. Where it is active it acts on, low-rank."""
         self.bank.drop_fused(adapter)
-        self._pinned.discard(adapter.content_hash)
-        self._accounts.pop(adapter.content_hash, None)
+        self._stats.pop(adapter.content_hash, None)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget every adapter."""
         for adapter in self._fused():
             self.forget(adapter)
-        self._pinned.clear()
-        self._accounts.clear()
-
-    def requantize(self, adapter: Adapter, prompts: Sequence[Sequence[int]]) -> LogitError:
-        """Fuse an adapter at its quantised layers' own bits, within the budget, and measure what that does.
-
-        It can erase an adapter whose changes are smaller than a quantisation step: look at the result, and
-        ``forget`` the adapter where it is too large.
-
-        Args:
-            prompts: token ids; the logits of all their positions are compared.
-
-        Raises:
-            AdapterError: when a layer is not quantised, or there is no room.
-        """
-        adapter = self.bank.require_resident(adapter)
-        if not self.bank.only_linear(adapter):
-            raise AdapterError("an adapter cannot be fused", got=NOT_ONLY_LINEAR, fix="let it act low-rank")
-        linears = {name: self.bank.slots[name].linear for name in adapter.layers}
-        plain = [name for name, linear in linears.items() if not isinstance(linear, nn.QuantizedLinear)]
-        if plain:
-            raise AdapterError("layers are not quantised", got=", ".join(plain), fix="use pin, or a policy that fuses")
-        parts = (linear.get(name) for linear in linears.values() for name in ("weight", "scales", "biases"))
-        size = sum(part.nbytes for part in parts if part is not None)
-        self.bank.drop_fused(adapter)
-        if not self._keep(adapter, size, Requantized.of):
-            raise AdapterError(
-                "there is no room for a fused adapter",
-                got=f"{size} bytes",
-                expected=f"at most {self.budget}, with the pinned and the active adapter",
-                fix="raise the budget, or unpin another adapter",
-            )
-        return logit_error(self.bank, adapter, self.bank.fused[adapter.content_hash], prompts)
+        self._stats.clear()
 
     def _pays(self, adapter: Adapter) -> bool:
-        account = self._account(adapter)
-        return account.refusal is None and POLICIES[self.policy](account, partial(self._tokens_to_pay, adapter))
-
-    def _tokens_to_pay(self, adapter: Adapter) -> float:
+        """Whether the policy fuses an adapter now. The break-even is measured when it is first needed."""
+        stats = self._stats_of(adapter)
+        if not stats.fusible or self.policy == "off":
+            return False
+        if self.policy == "always":
+            return True
+        if not stats.tokens:
+            return False
         if self._break_even is None:
             self._break_even = self._measure(self.bank, adapter, self.dtype)
-        return self._break_even
+        return stats.tokens >= self._break_even
 
-    def _fuse(self, adapter: Adapter) -> bool:
-        return self._keep(adapter, self._account(adapter).size, partial(Fused.of, dtype=self.dtype))
-
-    def _keep(self, adapter: Adapter, size: int, make: Callable[[Linear, LoRAUpdate], Fused | Requantized]) -> bool:
-        """Begin to compute fused weights of so many bytes, and keep them; whether there was room."""
-        if not self._make_room(size):
-            return False
+    def _fuse(self, adapter: Adapter) -> None:
+        """Begin to compute an adapter's fused weights, and keep them; nothing where there is no room."""
+        if not self._make_room(self._stats_of(adapter).nbytes):
+            return
         layers = {}
         for name, update in adapter.layers.items():
-            layers[name] = make(self.bank.slots[name].linear, update)
-            mx.async_eval(layers[name].arrays)  # layer by layer: not all float32 intermediates at once
+            layers[name] = Fused.of(self.bank.slots[name].linear, update, self.dtype)
+            mx.async_eval(layers[name].weight)  # layer by layer: not all float32 intermediates at once
         self.bank.keep_fused(adapter, layers)
         self.fusions += 1
-        self._account(adapter).last = next(self._clock)
-        return True
+        self._stats_of(adapter).last_used = next(self._clock)
 
-    def _make_room(self, size: int) -> bool:
-        """Evict the least recently used until ``size`` bytes are free; nothing where all that may go is not enough."""
-        loose = [a for a in self._fused() if a.content_hash not in self._pinned and a is not self.bank.active]
-        loose.sort(key=lambda adapter: self._account(adapter).last)
+    def _make_room(self, nbytes: int) -> bool:
+        """Evict the least recently used until ``nbytes`` are free; none where evicting all would not suffice.
+
+        The active adapter is never evicted.
+        """
+        evictable = [adapter for adapter in self._fused() if adapter is not self.bank.active]
+        evictable.sort(key=lambda adapter: self._stats_of(adapter).last_used)
         left = self.nbytes
-        for needed in range(len(loose) + 1):
-            if left + size <= self.budget:
-                self._evict(*loose[:needed])
+        for needed in range(len(evictable) + 1):
+            if left + nbytes <= self.budget:
+                self._evict(*evictable[:needed])
                 return True
-            left -= sum(_bytes(self.bank.fused[adapter.content_hash]) for adapter in loose[needed : needed + 1])
+            left -= sum(_nbytes(self.bank.fused[adapter.content_hash]) for adapter in evictable[needed : needed + 1])
         return False
 
     def _evict(self, *adapters: Adapter) -> None:
         for adapter in adapters:
             self.bank.drop_fused(adapter)
-            # What it was used before has paid for the weights that are gone.
-            self._accounts.pop(adapter.content_hash, None)
+            # Its tokens so far have paid for the weights that are gone.
+            self._stats.pop(adapter.content_hash, None)
             self.evictions += 1
 
     def _fused(self) -> list[Adapter]:
         return [adapter for adapter in self.bank.resident if adapter.content_hash in self.bank.fused]
 
-    def _account(self, adapter: Adapter) -> FusionStats:
-        if adapter.content_hash not in self._accounts:
-            linears = [self.bank.slots[name].linear for name in adapter.layers if name in self.bank.slots]
-            account = FusionStats.opened(linears, self.policy, self.budget, self.dtype)
-            if not self.bank.only_linear(adapter):
-                account.refusal = NOT_ONLY_LINEAR
-            self._accounts[adapter.content_hash] = account
-        return self._accounts[adapter.content_hash]
+    def _stats_of(self, adapter: Adapter) -> FusionStats:
+        if adapter.content_hash not in self._stats:
+            self._stats[adapter.content_hash] = self._new_stats(adapter)
+        return self._stats[adapter.content_hash]
+
+    def _new_stats(self, adapter: Adapter) -> FusionStats:
+        if self.policy == "off" or not self.bank.only_linear(adapter):
+            return FusionStats(0, fusible=False)
+        linears = [self.bank.slots[name].linear for name in adapter.layers]
+        if self.dtype is None and any(isinstance(linear, nn.QuantizedLinear) for linear in linears):
+            return FusionStats(0, fusible=False)
+        shapes = [(shape_of(linear), self.dtype or linear.weight.dtype) for linear in linears]
+        nbytes = sum(inputs * outputs * dtype.size for (inputs, outputs), dtype in shapes)
+        return FusionStats(nbytes, fusible=nbytes <= self.budget)
 
 
-def _bytes(layers: Mapping[str, Update]) -> int:
+def measure_break_even(bank: AdapterBank, adapter: Adapter, dtype: mx.Dtype | None) -> float:
+    """The seconds that fusing takes over those that a decoded token saves, in tokens; ``inf`` where it saves none.
+
+    Both are timed on one decoder layer, because both grow alike with the number of layers.
+    """
+    first = min(place_of(name)[0] for name in adapter.layers)
+    updates = {name: update for name, update in adapter.layers.items() if place_of(name)[0] == first}
+    slots = {name: bank.slots[name] for name in updates}
+    inputs = {name: mx.ones((1, 1, shape_of(slot.linear)[0]), type_of(slot.linear)) for name, slot in slots.items()}
+
+    def fuse() -> dict[str, Fused]:
+        return {name: Fused.of(slots[name].linear, update, dtype) for name, update in updates.items()}
+
+    def decode(layers: Mapping[str, Update]) -> float:
+        with bank.overriding(layers):
+            return _seconds(lambda: [slot(inputs[name]) for name, slot in slots.items()])
+
+    fused = fuse()
+    fusing = min(_seconds(lambda: [layer.weight for layer in fuse().values()]) for _ in range(REPEATS))
+    # The two take turns, so that a machine that is busy for a while slows down both.
+    low_rank, whole = map(min, zip(*((decode(updates), decode(fused)) for _ in range(REPEATS)), strict=True))
+    return fusing / (low_rank - whole) if low_rank > whole else inf
+
+
+def _nbytes(layers: Mapping[str, Update]) -> int:
     return sum(update.nbytes for update in layers.values())
 
 
-def _check_listed(option: str, value: str, table: Mapping[str, object]) -> None:
-    if value not in table:
-        raise UsageError(f"an unknown {option}", where=option, got=repr(value), expected=", ".join(table))
+def _seconds(make: Callable[[], list[mx.array]]) -> float:
+    """Seconds to build some arrays and evaluate them."""
+    began = time.perf_counter()
+    mx.eval(make())
+    return time.perf_counter() - began
+
+
+def _check_known(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"an unknown {option}", where=option, got=repr(value), expected=", ".join(known))

@@ -73,10 +73,6 @@ class Fused:
         return cls(merged(linear, update).astype(dtype or type_of(linear)))
 
     @property
-    def arrays(self) -> tuple[mx.array, ...]:
-        return (self.weight,)
-
-    @property
     def nbytes(self) -> int:
         return self.weight.nbytes
 
@@ -91,35 +87,7 @@ class Fused:
         return y.astype(x.dtype)
 
 
-@dataclass(frozen=True)
-class Requantized:
-    """A quantised layer with an update in it: what ``mx.quantize`` gives, some modes without ``biases``."""
-
-    weight: mx.array
-    scales: mx.array
-    biases: mx.array | None = None
-
-    @classmethod
-    def of(cls, linear: Linear, update: LoRAUpdate) -> Requantized:
-        """Quantised again as the layer is; nothing is evaluated."""
-        weight = merged(linear, update).astype(type_of(linear))
-        return cls(*mx.quantize(weight, linear.group_size, linear.bits, linear.mode))
-
-    @property
-    def arrays(self) -> tuple[mx.array, ...]:
-        return (self.weight, self.scales) if self.biases is None else (self.weight, self.scales, self.biases)
-
-    @property
-    def nbytes(self) -> int:
-        return sum(array.nbytes for array in self.arrays)
-
-    def __call__(self, x: mx.array, linear: Linear) -> mx.array:
-        kind = {"group_size": linear.group_size, "bits": linear.bits, "mode": linear.mode}
-        y = mx.quantized_matmul(x, self.weight, self.scales, self.biases, transpose=True, **kind)
-        return y + linear.bias if "bias" in linear else y
-
-
-Update = LoRAUpdate | Fused | Requantized
+Update = LoRAUpdate | Fused
 """How one adapter acts in a layer."""
 Held = LoRAUpdate | Whole | Callable[[mx.array, Linear], mx.array]
 """What a slot may hold: besides, what gives the layer's whole output for its inputs."""

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 
 from dualtune_mlx.adapters import AdapterBank, FusionCache
-from dualtune_mlx.adapters.lora import Fused, Requantized
-from dualtune_mlx.adapters.measures import logit_error
-from dualtune_mlx.errors import AdapterError
+from dualtune_mlx.adapters.lora import Fused
 from tests.adapters.adapters import TOKENS, adapter_for, plain, same
 from tests.adapters.test_lora import BASES, applied, inputs, linear_for, update_for, wide
 from tests.adapters.test_lora import plain as in_float64
 
-PROMPTS = [[7, 30, 12, 99, 4, 51], [1, 2, 3]]
 KINDS = ("llama", "qwen2", "gemma3_text", "phi3")
 LARGE = 10**9
 
@@ -89,77 +86,3 @@ def test_fusing_computes_in_float32_and_rounds_once(dtype):
     assert weight.dtype == dtype
     exact = Fused.of(linear, update, mx.float32).weight
     assert same(weight.astype(mx.float32), exact.astype(dtype).astype(mx.float32))
-
-
-@pytest.mark.parametrize(("bias", "bits"), [(False, 4), (True, 4), (True, 3), (True, 8)])
-def test_a_requantised_layer_is_the_fused_one_quantised(bias, bits):
-    linear, x = linear_for(bias, bits), inputs()
-    update = update_for(linear)
-    got = Requantized.of(linear, update)
-    arrays = mx.quantize(Fused.of(linear, update).weight, 32, bits)
-    assert all(mx.array_equal(ours, theirs).item() for ours, theirs in zip(got.arrays, arrays, strict=True))
-    assert got.nbytes == sum(linear[name].nbytes for name in ("weight", "scales", "biases"))
-    weight = mx.dequantize(*arrays, group_size=32, bits=bits)
-    expected = wide(x) @ wide(weight).T + (wide(linear.bias) if bias else 0)
-    assert np.abs(wide(applied(linear, got, x)) - expected).max() < 1e-4
-
-
-def test_requantising_says_what_is_left_of_an_adapter():
-    model = plain("qwen2", quantised=True)
-    bank = AdapterBank(model)
-    cache = FusionCache(bank, LARGE)
-    strong = bank.load(adapter_for(bank, 1, scale=2.0))
-    weak = bank.load(adapter_for(bank, 1, scale=1e-3))
-    found = {adapter.config.scale: cache.requantize(adapter, PROMPTS) for adapter in (strong, weak)}
-    assert 0 < found[2.0].share < 0.5
-    assert found[1e-3].share > 0.5
-    assert found[2.0].largest > 0
-    cache.activate(strong)
-    assert (cache.hits, cache.fusions, cache.nbytes) == (1, 2, sum(map(_stored, bank.fused.values())))
-    expected = logit_error(bank, strong, bank.fused[strong.content_hash], [TOKENS[0].tolist()])
-    acting = model(TOKENS)
-    with bank.overriding(strong.layers):
-        assert mx.abs(acting - model(TOKENS)).max().item() == pytest.approx(expected.largest, rel=1e-3)
-
-
-def _stored(layers) -> int:
-    return sum(array.nbytes for layer in layers.values() for array in layer.arrays)
-
-
-def test_an_exact_form_has_no_error_and_a_lost_one_has_it_all():
-    model = plain()
-    bank = AdapterBank(model)
-    adapter = bank.load(adapter_for(bank, 1))
-    fresh = bank.load(bank.new_adapter(4, 2.0, "all", seed=1))
-    assert logit_error(bank, adapter, adapter.layers, PROMPTS).largest == 0
-    assert logit_error(bank, adapter, {}, PROMPTS).share == pytest.approx(1)
-    assert logit_error(bank, fresh, {}, PROMPTS).share == np.inf
-
-
-def test_the_share_is_that_of_the_norms():
-    model = plain()
-    bank = AdapterBank(model)
-    adapter, other = (bank.load(adapter_for(bank, seed)) for seed in (1, 2))
-    found = []
-    for updates in ({}, adapter.layers, other.layers):
-        with bank.overriding(updates):
-            found.append(np.concatenate([wide(model(mx.array([prompt]))[0]) for prompt in PROMPTS]))
-    base, low_rank, fused = found
-    error = logit_error(bank, adapter, other.layers, PROMPTS)
-    assert error.largest == pytest.approx(np.abs(fused - low_rank).max())
-    assert error.share == pytest.approx(np.linalg.norm(fused - low_rank) / np.linalg.norm(low_rank - base))
-
-
-def test_requantising_needs_quantised_layers_and_room():
-    bank = AdapterBank(plain())
-    adapter = bank.load(adapter_for(bank, 1))
-    with pytest.raises(AdapterError, match="not quantised(?s:.*)model.layers.0.mlp.down_proj"):
-        FusionCache(bank, LARGE).requantize(adapter, PROMPTS)
-    bank = AdapterBank(plain(quantised=True))
-    adapter = bank.load(adapter_for(bank, 1))
-    with pytest.raises(AdapterError, match="no room(?s:.*)expected: at most 100"):
-        FusionCache(bank, 100).requantize(adapter, PROMPTS)
-    assert not bank.fused
-    FusionCache(bank, LARGE).requantize(adapter, PROMPTS)
-    FusionCache(bank, _stored(bank.fused[adapter.content_hash])).requantize(adapter, PROMPTS)
-    assert bank.fused
