@@ -9,9 +9,9 @@ from importlib.resources.abc import Traversable
 from itertools import islice
 
 from dualtune_mlx.synthesis import results
+from dualtune_mlx.synthesis.chain_templates import linked, usable, whole
 from dualtune_mlx.synthesis.conjunctions import JOINTS, SENTENCES, is_order, is_sentence, join, places, without_stop
 from dualtune_mlx.synthesis.dialogue import Dialogue
-from dualtune_mlx.synthesis.linked import linked, usable, whole
 from dualtune_mlx.synthesis.request_templates import FOLDER, Form, visible_forms
 from dualtune_mlx.synthesis.requests import check_split, check_tools, checked_call, noisy, shuffled_forever, spread
 from dualtune_mlx.synthesis.subtask_markup import unmarked

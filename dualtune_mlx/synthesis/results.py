@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.synthesis.values.links import plain
+from dualtune_mlx.synthesis.values.chain_values import plain
 from dualtune_mlx.synthesis.values.sampling import WORDS, read_toml
 from dualtune_mlx.synthesis.values.slots import draw_slots, surface
 from dualtune_mlx.tools import ToolCall

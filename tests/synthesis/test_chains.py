@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from dualtune_mlx.decoding.grounding import is_span
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.synthesis import chains, requests
+from dualtune_mlx.synthesis.chain_templates import CHAINS, Chain, usable, whole
 from dualtune_mlx.synthesis.chains import SHARES, WHOLE, generate_chains
 from dualtune_mlx.synthesis.conjunctions import (
     JOINTS,
@@ -28,7 +29,6 @@ from dualtune_mlx.synthesis.conjunctions import (
     without_stop,
 )
 from dualtune_mlx.synthesis.dialogue import Dialogue
-from dualtune_mlx.synthesis.linked import CHAINS, Chain, usable, whole
 from dualtune_mlx.synthesis.request_templates import SPLITS
 from dualtune_mlx.synthesis.requests import noisy
 from dualtune_mlx.synthesis.results import ARGUMENT, RESULTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dualtune_mlx.synthesis.linked import CHAINS, Chain
+from dualtune_mlx.synthesis.chain_templates import CHAINS, Chain
 from dualtune_mlx.synthesis.subtask_markup import MARK, in_order, marked, unmarked
 
 

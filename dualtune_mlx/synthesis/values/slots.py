@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dualtune_mlx.synthesis.values import clock, graph, links, paths, revisions, samples, tables, texts
+from dualtune_mlx.synthesis.values import chain_values, clock, everything_server, graph, paths, revisions, tables, texts
 from dualtune_mlx.synthesis.values.sampling import SLOT, Draw, Slot
 
 QUOTES = ('"', "'", "`")
@@ -55,14 +55,14 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "lines": _number(2, 500, (5, 10, 20, 25, 50, 100)),
     "context": _number(0, 40, (0, 1, 5, 8, 10)),
     "count": _number(2, 100, (3, 5, 10, 20)),
-    "inside": links.inside,
-    "moment": links.moment,
-    "hour": links.hour,
-    "digest": links.digest,
-    "augend": links.addend,
-    "addend": links.addend,
-    "total": links.total,
-    "tally": links.tally,
+    "inside": chain_values.inside,
+    "moment": chain_values.moment,
+    "hour": chain_values.hour,
+    "digest": chain_values.digest,
+    "augend": chain_values.addend,
+    "addend": chain_values.addend,
+    "total": chain_values.total,
+    "tally": chain_values.tally,
     "number": _number(2, 999, (7, 12, 144)),
     "entity": graph.entity,
     "subject": graph.entity,
@@ -98,16 +98,16 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "insight": texts.insight,
     "few": _number(1, 10, (2, 3, 5)),
     "id": _number(1, 500, (1, 2, 3, 5, 7, 10, 42)),
-    "quantity": samples.quantity,
-    "term": samples.term,
-    "town": samples.town,
-    "severity": samples.severity,
-    "resource_kind": samples.resource_kind,
-    "url": samples.url,
-    "data_uri": samples.data_uri,
-    "archive": samples.archive,
-    "saying": samples.saying,
-    "theme": samples.theme,
+    "quantity": everything_server.quantity,
+    "term": everything_server.term,
+    "town": everything_server.town,
+    "severity": everything_server.severity,
+    "resource_kind": everything_server.resource_kind,
+    "url": everything_server.url,
+    "data_uri": everything_server.data_uri,
+    "archive": everything_server.archive,
+    "saying": everything_server.saying,
+    "theme": everything_server.theme,
     "noun": lambda draw: Slot(word := draw.word("nouns"), word),
     "tech": lambda draw: Slot(word := draw.word("tech"), word),
     "name": lambda draw: Slot(word := draw.word("first_names"), word),
