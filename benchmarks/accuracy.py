@@ -46,7 +46,7 @@ from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
 from dualtune_mlx.paths import cache_folder
 from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template, span_name
 from dualtune_mlx.synthesis.chains import generate_chains
-from dualtune_mlx.synthesis.requests import generate
+from dualtune_mlx.synthesis.requests import generate_requests
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training import Job, Progress, Run, TrainOptions
 from dualtune_mlx.training.examples import STAGES, decisions_of_stage
@@ -166,16 +166,16 @@ def generated(setting: Setting, tools: tuple[Tool, ...]) -> Data:
     """Single requests and chains; the test has single requests, all kinds of tools equally often."""
     rounds = [drawn(one, SEED + number, tools) for number, one in enumerate(setting.rounds)]
     valid = [
-        *generate("valid", setting.valid, SEED, tools),
+        *generate_requests("valid", setting.valid, SEED, tools),
         *generate_chains("valid", setting.valid // 4, SEED, tools),
     ]
-    return Data(tools, rounds, valid, generate("test", setting.test, SEED, tools))
+    return Data(tools, rounds, valid, generate_requests("test", setting.test, SEED, tools))
 
 
 def drawn(wanted: Round, seed: int, tools: tuple[Tool, ...]) -> list[Trajectory]:
     """What a round trains on."""
     chains = filter(is_short, generate_chains("train", wanted.chains, seed, tools))
-    return [*generate("train", wanted.single, seed, tools), *few_answers(chains)]
+    return [*generate_requests("train", wanted.single, seed, tools), *few_answers(chains)]
 
 
 def is_short(trajectory: Trajectory) -> bool:

@@ -47,7 +47,7 @@ from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.evaluation.calls import wilson
 from dualtune_mlx.mcp import connected, read_config
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
-from dualtune_mlx.synthesis.requests import generate
+from dualtune_mlx.synthesis.requests import generate_requests
 from dualtune_mlx.tools import Tool, Trajectory
 
 SLOW = (PEER, "all")
@@ -116,7 +116,7 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
 def prepared(settings: Sequence[Setting], folder: Path) -> dict[Setting, Work]:
     """The work at each prefix length: with as many of the servers' tools as make about that many tokens."""
     tools, tokenizer = demo_tools(folder), load_tokenizer(EMBEDDED)
-    train, test = (generate(split, GENERATED, SEED, tools) for split in ("train", "test"))
+    train, test = (generate_requests(split, GENERATED, SEED, tools) for split in ("train", "test"))
     works = {}
     for setting in settings:
         choices = [

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dualtune_mlx.data import write_split, write_tools
-from dualtune_mlx.synthesis.requests import generate
+from dualtune_mlx.synthesis.requests import generate_requests
 from dualtune_mlx.tools import Tool
 
 REQUESTS = (
@@ -53,5 +53,5 @@ class Recipe:
         """Write the three splits, whose wordings differ, and the tools they are about."""
         for split, count in (("train", self.train), ("valid", self.valid), ("test", self.test)):
             most = self.wordings if split == "train" else None
-            write_split(folder, split, generate(split, count, self.seed, tools, most=most))
+            write_split(folder, split, generate_requests(split, count, self.seed, tools, max_wordings=most))
         write_tools(folder, tools)

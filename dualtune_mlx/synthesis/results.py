@@ -1,4 +1,4 @@
-"""What tools answer: the texts of the real servers, filled from a call's arguments."""
+"""What tools answer: texts of the real servers, filled with a call's arguments."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.synthesis.values.chain_values import plain
+from dualtune_mlx.synthesis.values.chain_values import number_text
 from dualtune_mlx.synthesis.values.sampling import WORDS, read_toml
-from dualtune_mlx.synthesis.values.slots import draw_slots, surface
+from dualtune_mlx.synthesis.values.slots import draw_slots, fill_text
 from dualtune_mlx.tools import ToolCall
 
 RESULTS: Mapping[str, Mapping[str, list[str]]] = read_toml("results.toml")
-"""For each tool what it says, and what it says where it failed."""
+"""By tool, the texts of its answers after ``success`` and after ``failure``."""
 
 ARGUMENT = re.compile(r"\{([=@])(\w+)(?:\|([^}]*))?\}")
+"""The place of an argument in such a text."""
 
 TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE) (\w+)")
-"""The table that a query is about."""
+"""The first table in a query."""
 
 
-def said(call: ToolCall, rng: random.Random) -> str:
-    """What the tool says of a call that worked.
+def success_text(call: ToolCall, rng: random.Random) -> str:
+    """An answer of the tool to a call that worked.
 
     Raises:
         DataError: when the texts of this tool are not known.
@@ -36,38 +37,41 @@ def said(call: ToolCall, rng: random.Random) -> str:
             expected=", ".join(RESULTS),
             fix="write some of its answers in dualtune_mlx/synthesis/results.toml",
         )
-    return _filled(rng.choice(RESULTS[call.name]["said"]), call, rng)
+    return _fill(rng.choice(RESULTS[call.name]["success"]), call, rng)
 
 
-def failed(call: ToolCall, rng: random.Random) -> str:
-    """What the tool says of a call that failed; what the host says of it where the tool never fails."""
-    texts = RESULTS[call.name].get("failed", ["Error: the user did not allow this call."])
-    return _filled(rng.choice(texts), call, rng)
+def failure_text(call: ToolCall, rng: random.Random) -> str:
+    """An answer of the tool to a call that failed; where the tool never fails, the host's refusal of the call."""
+    texts = RESULTS[call.name].get("failure", ["Error: the user did not allow this call."])
+    return _fill(rng.choice(texts), call, rng)
 
 
-def _filled(template: str, call: ToolCall, rng: random.Random) -> str:
-    return with_arguments(surface(template, draw_slots(template, rng)), call, rng)
+def _fill(template: str, call: ToolCall, rng: random.Random) -> str:
+    return fill_call_arguments(fill_text(template, draw_slots(template, rng)), call, rng)
 
 
-def with_arguments(text: str, call: ToolCall, rng: random.Random) -> str:
-    """A text with the call's arguments in their places; half of the time its paths are absolute."""
+def fill_call_arguments(text: str, call: ToolCall, rng: random.Random) -> str:
+    """The text with the call's arguments in their places; half of the time its paths are absolute."""
     facts = _facts(call.arguments)
     if call.name == "get-sum":
-        facts["sum"] = plain(call.arguments["a"] + call.arguments["b"])
+        facts["sum"] = number_text(call.arguments["a"] + call.arguments["b"])
     if table := TABLE.search(facts.get("query", "")):
         facts["table"] = table[1]
-    start = f"/{rng.choice(('home', 'Users', 'srv'))}/{rng.choice(WORDS['nouns'])}/" if rng.random() < 0.5 else ""
+    root = f"/{rng.choice(('home', 'Users', 'srv'))}/{rng.choice(WORDS['nouns'])}/" if rng.random() < 0.5 else ""
 
-    def shown(match: re.Match[str]) -> str:
-        mark, name, otherwise = match.groups()
-        fact = facts.get(name, otherwise or "")
-        return fact if mark == "=" or fact.startswith(("/", "~")) else start + fact.removeprefix("./")
+    def replacement(match: re.Match[str]) -> str:
+        mark, name, default = match.groups()
+        fact = facts.get(name, default or "")
+        return fact if mark == "=" or fact.startswith(("/", "~")) else root + fact.removeprefix("./")
 
-    return ARGUMENT.sub(shown, text)
+    return ARGUMENT.sub(replacement, text)
 
 
 def _facts(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The arguments as texts, by name; of a list also its items, numbered, and what its first item holds."""
+    """The arguments as texts, by name.
+
+    A list adds its items under numbered names (``paths1``), and the entries of its first item under their own names.
+    """
     facts: dict[str, str] = {}
     for name, value in arguments.items():
         if isinstance(value, list):

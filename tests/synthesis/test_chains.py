@@ -13,26 +13,26 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from dualtune_mlx.data import SPLITS
 from dualtune_mlx.decoding.grounding import is_span
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.synthesis import chains, requests
-from dualtune_mlx.synthesis.chain_templates import CHAINS, Chain, usable, whole
-from dualtune_mlx.synthesis.chains import SHARES, WHOLE, generate_chains
+from dualtune_mlx.synthesis.chain_templates import CHAINS, ChainTemplate, undivided_chain_dialogues, usable_chains
+from dualtune_mlx.synthesis.chains import SHARES, UNDIVIDED_CHAIN_SHARE, generate_chains
 from dualtune_mlx.synthesis.conjunctions import (
-    JOINTS,
+    ORDER_CONJUNCTIONS,
     PLACE,
-    SENTENCES,
+    SENTENCE_CONJUNCTIONS,
+    drop_full_stop,
     is_order,
     is_sentence,
     join,
-    places,
-    without_stop,
+    place_numbers,
 )
 from dualtune_mlx.synthesis.dialogue import Dialogue
-from dualtune_mlx.synthesis.request_templates import SPLITS
-from dualtune_mlx.synthesis.requests import noisy
+from dualtune_mlx.synthesis.requests import add_noise
 from dualtune_mlx.synthesis.results import ARGUMENT, RESULTS
-from dualtune_mlx.synthesis.subtask_markup import unmarked
+from dualtune_mlx.synthesis.subtask_markup import parse_markup
 from dualtune_mlx.synthesis.values.clock import CITIES
 from dualtune_mlx.synthesis.values.sampling import SLOT, read_toml
 from dualtune_mlx.synthesis.values.slots import draw_slots, slot_names
@@ -56,7 +56,7 @@ def calls(trajectory: Trajectory) -> list[ToolCall]:
     return [call for message in trajectory.messages for call in message.tool_calls]
 
 
-def chain_name(chain: Chain) -> str:
+def chain_name(chain: ChainTemplate) -> str:
     return "-".join(chain.tools)
 
 
@@ -95,7 +95,7 @@ def test_the_kinds_have_their_shares() -> None:
     failed = [one for one in trajectories if one.messages[-1].content in failures]
     assert len(failed) == round(SHARES["failed"] * len(trajectories))
     lengths = Counter(min(len(calls(one)), 2) for one in trajectories if one not in failed)
-    assert lengths == {1: round(SHARES["single"] * 600), 2: round((SHARES["joined"] + SHARES["linked"]) * 600)}
+    assert lengths == {1: round(SHARES["single"] * 600), 2: round((SHARES["joined"] + SHARES["chained"]) * 600)}
 
 
 def test_every_chain_is_used() -> None:
@@ -110,12 +110,12 @@ def test_the_same_seed_gives_the_same_data_and_another_seed_does_not() -> None:
     assert first != other
 
 
-def test_no_wording_and_no_joint_is_in_two_splits() -> None:
+def test_no_wording_and_no_conjunction_is_in_two_splits() -> None:
     for chain in CHAINS:
         splits = [{normalised(wording) for wording in chain.wordings[split]} for split in SPLITS]
         assert len(set.union(*splits)) == sum(map(len, splits)), chain.tools
-    joints = [{*JOINTS[split], *SENTENCES[split]} for split in SPLITS]
-    assert len(set.union(*joints)) == sum(map(len, joints))
+    conjunctions = [{*ORDER_CONJUNCTIONS[split], *SENTENCE_CONJUNCTIONS[split]} for split in SPLITS]
+    assert len(set.union(*conjunctions)) == sum(map(len, conjunctions))
 
 
 def test_no_wording_stands_for_one_call_and_for_a_chain() -> None:
@@ -133,15 +133,15 @@ def test_there_are_many_chains_with_many_wordings_over_all_servers() -> None:
         assert len(list(wordings(chain))) >= 20, chain.tools
 
 
-def wordings(chain: Chain) -> Iterator[str]:
-    """Everything that may be asked, with one joint."""
+def wordings(chain: ChainTemplate) -> Iterator[str]:
+    """Everything that may be asked, with one conjunction."""
     for split in SPLITS:
         yield from chain.wordings[split]
-    yield from (", then ".join(orders) for orders in product(*chain.steps))
+    yield from (", then ".join(orders) for orders in product(*chain.orders))
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=chain_name)
-def test_what_an_argument_needs_is_asked_or_told_before(chain: Chain) -> None:
+def test_what_an_argument_needs_is_asked_or_told_before(chain: ChainTemplate) -> None:
     for wording in wordings(chain):
         known = slot_names(wording)
         for call in chain.calls:
@@ -152,13 +152,13 @@ def test_what_an_argument_needs_is_asked_or_told_before(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=chain_name)
-def test_every_value_of_a_chain_stands_in_the_request_or_in_an_earlier_result(chain: Chain) -> None:
+def test_every_value_of_a_chain_stands_in_the_request_or_in_an_earlier_result(chain: ChainTemplate) -> None:
     rng = random.Random(5)
     for _ in range(12):
-        plan = chain.plan("train", VISIBLE, rng)
-        assert [call.name for call in plan.calls] == chain.tools
-        for number, call in enumerate(plan.calls):
-            read = "\n".join([plan.request, *plan.results[:number]])
+        dialogue = chain.draw_dialogue("train", VISIBLE, rng)
+        assert [call.name for call in dialogue.calls] == chain.tools
+        for number, call in enumerate(dialogue.calls):
+            read = "\n".join([dialogue.request, *dialogue.results[:number]])
             for text in strings(dict(call.arguments)):
                 assert follows(text, read), (text, read)
 
@@ -181,14 +181,14 @@ def is_clock_time(text: str, read: str) -> bool:
 
 def test_what_all_tools_answer_is_known() -> None:
     assert set(RESULTS) == set(VISIBLE)
-    assert all(found["said"] for found in RESULTS.values())
+    assert all(found["success"] for found in RESULTS.values())
 
 
 def test_a_chain_without_its_tools_is_left_out() -> None:
     without = [name for name in VISIBLE if name != "git_add"]
-    assert all("git_add" not in chain.tools for chain in usable("train", without))
-    assert len(usable("train", without)) > 25
-    assert usable("test", VISIBLE) == []
+    assert all("git_add" not in chain.tools for chain in usable_chains("train", without))
+    assert len(usable_chains("train", without)) > 25
+    assert usable_chains("test", VISIBLE) == []
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_questions_and_statements_are_among_the_joined(own: Path) -> None:
 
 
 def test_what_is_asked_together_mostly_belongs_to_one_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains, "SHARES", {"single": 0, "joined": 1, "linked": 0, "failed": 0})
+    monkeypatch.setattr(chains, "SHARES", {"single": 0, "joined": 1, "chained": 0, "failed": 0})
     asked = [{call.server for call in calls(one)} for one in generate_chains("train", 400, 1, list(VISIBLE.values()))]
     assert 0.5 < sum(len(servers) == 1 for servers in asked) / len(asked) < 0.75
     assert set.union(*asked) == set(SERVERS)
@@ -241,76 +241,79 @@ def test_what_others_decide_may_be_what_another_slot_says() -> None:
     assert slots["hour"].value == slots["moment"].value[11:16] == "00:00"
 
 
-def joined(joint: str, *orders: str) -> str:
-    return unmarked(join(joint, orders))[0]
+def joined(conjunction: str, *orders: str) -> str:
+    return parse_markup(join(conjunction, orders))[0]
 
 
-def test_an_order_in_a_joint_may_ask_for_several_calls() -> None:
-    request, parts = unmarked(join("{1}, then {2}", ["Look", "Commit it"], [1, 2]))
-    assert (request, parts) == ("Look, then commit it", ("Look", "commit it", "commit it"))
+def test_an_order_in_a_conjunction_may_ask_for_several_calls() -> None:
+    request, subtasks = parse_markup(join("{1}, then {2}", ["Look", "Commit it"], [1, 2]))
+    assert (request, subtasks) == ("Look, then commit it", ("Look", "commit it", "commit it"))
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
-def test_some_joined_messages_have_a_part_that_needs_several_calls(split: str) -> None:
+def test_some_joined_messages_have_a_subtask_that_needs_several_calls(split: str) -> None:
     alone = {tuple(chain.tools) for chain in CHAINS}
     found = 0
     for one in data(split):
-        parts = Counter(message.subtask for message in one.messages if message.tool_calls)
+        subtasks = Counter(message.subtask for message in one.messages if message.tool_calls)
         joined = len(one.messages[0].subtasks) > 1 and tuple(call.name for call in calls(one)) not in alone
-        found += joined and max(parts.values()) > 1
-    assert found >= 600 * SHARES["joined"] * WHOLE / 2
+        found += joined and max(subtasks.values()) > 1
+    assert found >= 600 * SHARES["joined"] * UNDIVIDED_CHAIN_SHARE / 2
 
 
 def test_what_ends_in_free_text_stands_last_also_if_it_needs_several_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chains, "SHARES", {"single": 0, "joined": 1, "linked": 0, "failed": 0})
-    monkeypatch.setattr(chains, "WHOLE", 1)
+    monkeypatch.setattr(chains, "SHARES", {"single": 0, "joined": 1, "chained": 0, "failed": 0})
+    monkeypatch.setattr(chains, "UNDIVIDED_CHAIN_SHARE", 1)
     two = (ToolCall("list_tables", {}, "sqlite"),) * 2
-    plans = [
+    dialogues = [
         Dialogue(text, two, ("a", "b"), open_ended=text == "write on and on") for text in ("write", "write on and on")
     ]
-    monkeypatch.setattr(chains, "whole", lambda *_: cycle(plans))
+    monkeypatch.setattr(chains, "undivided_chain_dialogues", lambda *_: cycle(dialogues))
     texts = [one.messages[0].content.lower() for one in generate_chains("train", 300, 1, list(VISIBLE.values()))]
     open_ended = [text for text in texts if "write on and on" in text]
     assert open_ended and all(text.endswith("write on and on") for text in open_ended)
     assert any("write" in text and text not in open_ended for text in texts)
 
 
-def test_what_needs_several_calls_is_put_into_a_joint_without_its_full_stop() -> None:
-    for wanted in (is_order, is_sentence):
-        plans = islice(whole("train", VISIBLE, random.Random(3), wanted), 300)
-        assert [plan.request for plan in plans if plan.request.endswith(".")] == []
+def test_what_needs_several_calls_is_put_into_a_conjunction_without_its_full_stop() -> None:
+    for accepts in (is_order, is_sentence):
+        dialogues = islice(undivided_chain_dialogues("train", VISIBLE, random.Random(3), accepts), 300)
+        assert [dialogue.request for dialogue in dialogues if dialogue.request.endswith(".")] == []
 
 
 def test_orders_are_marked_with_what_is_to_be_done_first() -> None:
-    assert unmarked(join("{2}, but first {1}", ["Look", "See it"])) == ("See it, but first look", ("look", "See it"))
+    assert parse_markup(join("{2}, but first {1}", ["Look", "See it"])) == (
+        "See it, but first look",
+        ("look", "See it"),
+    )
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_parts_of_a_request_are_words_of_it_and_each_call_is_for_one(split: str) -> None:
+def test_the_subtasks_of_a_request_are_words_of_it_and_each_call_is_for_one(split: str) -> None:
     divided = [trajectory for trajectory in data(split) if trajectory.messages[0].subtasks]
     assert divided
     for trajectory in divided:
         request, *others = trajectory.messages
         assert len(request.subtasks) > 1
-        assert all(is_span(part, [request]) for part in request.subtasks), request
+        assert all(is_span(subtask, [request]) for subtask in request.subtasks), request
         due = [message.subtask for message in others if message.tool_calls]
         assert list(dict.fromkeys(due)) == list(request.subtasks)[: len(dict.fromkeys(due))]
 
 
-def test_a_question_keeps_its_mark_in_place_of_the_joints() -> None:
+def test_a_question_keeps_its_mark_in_place_of_the_conjunctions() -> None:
     assert joined("{1}. {2}. {3}", "What is it?", "Is it on?", "Go") == "What is it? Is it on? Go"
 
 
 @pytest.mark.parametrize(("wording", "left"), [("Stage it.", "Stage it"), ("git add .", "git add .")])
 def test_a_dot_that_is_a_value_is_no_full_stop(wording: str, left: str) -> None:
-    assert without_stop(wording) == left
-    assert {noisy(wording, random.Random(seed)).lower().endswith("add ") for seed in range(200)} == {False}
+    assert drop_full_stop(wording) == left
+    assert {add_noise(wording, random.Random(seed)).lower().endswith("add ") for seed in range(200)} == {False}
 
 
 def test_orders_begin_with_a_capital_letter_only_where_a_sentence_begins() -> None:
     assert joined("{1}, then {2}. {3}", "Look", "See it", "Go") == "Look, then see it. Go"
     assert joined("{2}, but first {1}\n{3}", "SQL runs", "See it", "Go") == "See it, but first SQL runs\nGo"
-    assert places("{2}, but first {1}") == [2, 1]
+    assert place_numbers("{2}, but first {1}") == [2, 1]
 
 
 @pytest.fixture

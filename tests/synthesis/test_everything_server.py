@@ -11,16 +11,16 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from dualtune_mlx.synthesis.values import everything_server
-from dualtune_mlx.synthesis.values.sampling import Draw, Slot
+from dualtune_mlx.synthesis.values.sampling import Sampler, Slot
 
 
-def drawn(slot: Callable[[Draw], Slot], count: int = 500) -> list[Slot]:
+def drawn(slot: Callable[[Sampler], Slot], count: int = 500) -> list[Slot]:
     rng = random.Random(5)
-    return [slot(Draw(rng, {})) for _ in range(count)]
+    return [slot(Sampler(rng, {})) for _ in range(count)]
 
 
 @pytest.mark.parametrize("slot", [everything_server.term, everything_server.quantity])
-def test_a_number_is_written_as_json_writes_it(slot: Callable[[Draw], Slot]) -> None:
+def test_a_number_is_written_as_json_writes_it(slot: Callable[[Sampler], Slot]) -> None:
     assert all(json.dumps(number.value) == number.surface for number in drawn(slot))
 
 
@@ -63,7 +63,7 @@ def test_an_archive_is_a_file_name() -> None:
     ],
 )
 def test_every_choice_is_drawn_as_often_and_in_more_than_one_way(
-    slot: Callable[[Draw], Slot], values: set[str]
+    slot: Callable[[Sampler], Slot], values: set[str]
 ) -> None:
     found = drawn(slot)
     for value in values:
@@ -84,5 +84,5 @@ def test_every_choice_is_drawn_as_often_and_in_more_than_one_way(
     ],
     ids=lambda slot: slot.__name__,
 )
-def test_what_is_copied_is_open_vocabulary(slot: Callable[[Draw], Slot]) -> None:
+def test_what_is_copied_is_open_vocabulary(slot: Callable[[Sampler], Slot]) -> None:
     assert len({choice.value for choice in drawn(slot)}) > 400

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from dualtune_mlx.synthesis.values.graph import CATEGORIES, RELATED, Entity, a_kind, entity, link, related, relation
-from dualtune_mlx.synthesis.values.sampling import PHRASES, SLOT, WORDS, Draw, Slot
+from dualtune_mlx.synthesis.values.sampling import PHRASES, SLOT, WORDS, Sampler, Slot
 from dualtune_mlx.synthesis.values.slots import fill
 
 RNG = random.Random(3)
@@ -29,14 +29,14 @@ def test_every_category_has_names_kinds_traits_and_relations() -> None:
 
 def test_a_relation_suits_both_its_ends() -> None:
     for _ in range(300):
-        subject = entity(Draw(RNG, {}))
+        subject = entity(Sampler(RNG, {}))
         assert isinstance(subject, Entity)
-        target = related(Draw(RNG, {"subject": subject}))
+        target = related(Sampler(RNG, {"subject": subject}))
         assert isinstance(target, Entity)
         slots: dict[str, Slot] = {"subject": subject, "object": target}
         between = frames(f"{subject.category}_to_{target.category}")
-        assert between.fullmatch(str(relation(Draw(RNG, slots)).value))
-        label = str(link(Draw(RNG, slots)).value)
+        assert between.fullmatch(str(relation(Sampler(RNG, slots)).value))
+        label = str(link(Sampler(RNG, slots)).value)
         assert between.fullmatch(label.lower().replace("_", " ")) or between.fullmatch(label)
 
 
@@ -48,7 +48,7 @@ def test_a_sentence_of_a_relation_names_its_parts_in_order() -> None:
 
 
 def test_the_article_is_not_part_of_the_kind() -> None:
-    drawn = [a_kind(Draw(RNG, {})) for _ in range(500)]
+    drawn = [a_kind(Sampler(RNG, {})) for _ in range(500)]
     assert all(slot.surface in (f"a {slot.value}", f"an {slot.value}") for slot in drawn)
     articles = {str(slot.value): slot.surface.split()[0] for slot in drawn}
     for word, article in {"engineer": "an", "person": "a", "user": "a", "university": "a"}.items():
@@ -56,7 +56,7 @@ def test_the_article_is_not_part_of_the_kind() -> None:
 
 
 def test_names_are_open_vocabulary_and_mostly_capitalised() -> None:
-    names = [entity(Draw(RNG, {})).surface for _ in range(1000)]
+    names = [entity(Sampler(RNG, {})).surface for _ in range(1000)]
     assert len(set(names)) > 850
     assert sum(name[0].isupper() for name in names) > 900
 

@@ -9,9 +9,9 @@ from functools import cache
 
 import pytest
 
-from dualtune_mlx.synthesis.request_templates import SPLITS
-from dualtune_mlx.synthesis.requests import generate
-from dualtune_mlx.synthesis.values.sampling import Draw
+from dualtune_mlx.data import SPLITS
+from dualtune_mlx.synthesis.requests import generate_requests
+from dualtune_mlx.synthesis.values.sampling import Sampler
 from dualtune_mlx.synthesis.values.tables import cell, column, numeric, row, table
 from dualtune_mlx.tools import ToolCall
 from tests.synthesis.test_requests import requests_and_calls, server_tools
@@ -51,7 +51,7 @@ SAID = {
 @cache
 def queries(split: str) -> list[tuple[str, ToolCall, str]]:
     """Requests, calls, and the SQL of the calls that have some."""
-    made = requests_and_calls(generate(split, 1500, 7, server_tools("sqlite")))
+    made = requests_and_calls(generate_requests(split, 1500, 7, server_tools("sqlite")))
     return [(request, call, call.arguments["query"]) for request, call in made if call.name in STATEMENTS]
 
 
@@ -97,7 +97,7 @@ def test_every_operator_of_a_query_follows_from_the_request(split: str) -> None:
 
 def test_a_quote_inside_a_text_is_doubled() -> None:
     rng = random.Random(1)
-    texts = [cell(Draw(rng, {})) for _ in range(300)]
+    texts = [cell(Sampler(rng, {})) for _ in range(300)]
     assert any("'" in slot.surface for slot in texts)
     for slot in texts:
         assert sqlite3.connect(":memory:").execute(f"SELECT '{slot.value}'").fetchone() == (slot.surface,)
@@ -106,7 +106,7 @@ def test_a_quote_inside_a_text_is_doubled() -> None:
 def test_a_row_has_a_value_for_every_column() -> None:
     rng = random.Random(1)
     for _ in range(300):
-        slot = row(Draw(rng, {}))
+        slot = row(Sampler(rng, {}))
         names = slot.value[1:].partition(")")[0]
         database = sqlite3.connect(":memory:")
         database.execute(f"CREATE TABLE one ({names})")
@@ -122,7 +122,7 @@ def test_a_number_of_a_row_stands_behind_its_column_or_before_it() -> None:
     rng = random.Random(1)
     found = {
         (slot.surface == f"{one[1]} {one[2]}", slot.surface == f"{one[2]} {one[1]}")
-        for slot in (row(Draw(rng, {})) for _ in range(500))
+        for slot in (row(Sampler(rng, {})) for _ in range(500))
         if (one := re.fullmatch(r"\((\w+)\) VALUES \(([\d.]+)\)", slot.value)) and re.search(r"\w \w", slot.surface)
     }
     assert found == {(True, False), (False, True)}
@@ -131,5 +131,5 @@ def test_a_number_of_a_row_stands_behind_its_column_or_before_it() -> None:
 def test_no_name_is_a_keyword() -> None:
     rng = random.Random(1)
     for kind in (table, column, numeric):
-        for name in {kind(Draw(rng, {})).value for _ in range(3000)}:
+        for name in {kind(Sampler(rng, {})).value for _ in range(3000)}:
             assert accepted(f"SELECT {name} FROM {name}"), name

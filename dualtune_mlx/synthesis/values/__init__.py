@@ -1,1 +1,1 @@
-"""Values that stand in requests: paths, names, times, tables, texts."""
+"""Random values for the slots of wordings: paths, names, times, tables, texts."""

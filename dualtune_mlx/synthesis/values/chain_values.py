@@ -1,53 +1,54 @@
-"""Slots for requests of several steps: paths that follow from others, sums, and what servers print."""
+"""Slots for chains of calls: values that follow from earlier ones, and values that only a tool's result holds."""
 
 from __future__ import annotations
 
 from dualtune_mlx.synthesis.values.paths import file
-from dualtune_mlx.synthesis.values.sampling import Draw, Slot, copied
+from dualtune_mlx.synthesis.values.sampling import Sampler, Slot
 
 
-def inside(draw: Draw) -> Slot:
-    """The path that ``{file}``, or a new file, has once it is in ``{folder}``."""
-    name = str((draw.slots.get("file") or file(draw)).value).rpartition("/")[2]
-    return copied(f"{str(draw.slots['folder'].value).rstrip('/')}/{name}")
+def inside(sampler: Sampler) -> Slot:
+    """The path of ``{file}``, or of a new file, after it was moved into ``{folder}``."""
+    name = str((sampler.slots.get("file") or file(sampler)).value).rpartition("/")[2]
+    return Slot.verbatim(f"{str(sampler.slots['folder'].value).rstrip('/')}/{name}")
 
 
-def moment(draw: Draw) -> Slot:
-    """A date and time with its offset, as the time server prints it."""
-    day = f"20{draw.digits(24, 29)}-{draw.rng.randint(1, 12):02}-{draw.rng.randint(1, 28):02}"
-    clock = ":".join(f"{draw.rng.randint(0, last):02}" for last in (23, 59, 59))
-    return copied(f"{day}T{clock}{draw.rng.choice('+-')}{draw.rng.randint(0, 9):02}:{draw.rng.choice(('00', '30'))}")
+def moment(sampler: Sampler) -> Slot:
+    """A date and time with its UTC offset, as the time server prints it."""
+    day = f"20{sampler.digits(24, 29)}-{sampler.rng.randint(1, 12):02}-{sampler.rng.randint(1, 28):02}"
+    clock = ":".join(f"{sampler.rng.randint(0, last):02}" for last in (23, 59, 59))
+    offset = f"{sampler.rng.choice('+-')}{sampler.rng.randint(0, 9):02}:{sampler.rng.choice(('00', '30'))}"
+    return Slot.verbatim(f"{day}T{clock}{offset}")
 
 
-def hour(draw: Draw) -> Slot:
+def hour(sampler: Sampler) -> Slot:
     """The time of day of ``{moment}``, as HH:MM."""
-    return copied(str(draw.slots["moment"].value)[11:16])
+    return Slot.verbatim(str(sampler.slots["moment"].value)[11:16])
 
 
-def digest(draw: Draw) -> Slot:
-    """A whole commit hash: 40 hex digits."""
-    return copied("".join(draw.rng.choices("0123456789abcdef", k=40)))
+def digest(sampler: Sampler) -> Slot:
+    """A full commit hash: 40 hex digits."""
+    return Slot.verbatim("".join(sampler.rng.choices("0123456789abcdef", k=40)))
 
 
-def addend(draw: Draw) -> Slot:
+def addend(sampler: Sampler) -> Slot:
     """A number to add: mostly whole, sometimes negative, now and then with a binary fraction, whose sums are exact."""
-    value: int | float = draw.rng.randint(2, 99) if draw.chance(0.5) else draw.rng.randint(100, 99999)
-    if draw.chance(0.1):
-        value += draw.rng.choice((0.25, 0.5, 0.75))
-    value = -value if draw.chance(0.08) else value
+    value: int | float = sampler.rng.randint(2, 99) if sampler.chance(0.5) else sampler.rng.randint(100, 99999)
+    if sampler.chance(0.1):
+        value += sampler.rng.choice((0.25, 0.5, 0.75))
+    value = -value if sampler.chance(0.08) else value
     return Slot(str(value), value)
 
 
-def total(draw: Draw) -> Slot:
+def total(sampler: Sampler) -> Slot:
     """The sum of ``{augend}`` and ``{addend}``, as JavaScript prints it."""
-    return copied(plain(draw.slots["augend"].value + draw.slots["addend"].value))
+    return Slot.verbatim(number_text(sampler.slots["augend"].value + sampler.slots["addend"].value))
 
 
-def tally(draw: Draw) -> Slot:
+def tally(sampler: Sampler) -> Slot:
     """A count of rows, as text."""
-    return copied(draw.digits(0, 50) if draw.chance(0.5) else draw.digits(51, 99999))
+    return Slot.verbatim(sampler.digits(0, 50) if sampler.chance(0.5) else sampler.digits(51, 99999))
 
 
-def plain(number: float) -> str:
-    """A number without a fraction that is nought."""
+def number_text(number: float) -> str:
+    """The number as text; a whole number has no decimal point."""
     return str(int(number)) if number == int(number) else str(number)

@@ -1,4 +1,4 @@
-"""Slots for a server of samples: numbers to add, addresses and archives, cities with weather, topics, things to say."""
+"""Slots for MCP's sample server ``everything``: numbers, URLs, archives, cities with weather, topics, sayings."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from dualtune_mlx.synthesis.values.paths import tracked
-from dualtune_mlx.synthesis.values.sampling import Draw, Slot, copied
+from dualtune_mlx.synthesis.values.sampling import Sampler, Slot
 
 
-def _one_of(surfaces: Mapping[str, tuple[str, ...]]) -> Callable[[Draw], Slot]:
-    """A slot for one of a few values, each as often, in the ways people write it."""
+def _one_of(surfaces: Mapping[str, tuple[str, ...]]) -> Callable[[Sampler], Slot]:
+    """A slot for one of a few values, all equally likely; ``surfaces`` are the ways people write each value."""
 
-    def choice(draw: Draw) -> Slot:
-        value = draw.rng.choice(tuple(surfaces))
-        return Slot(draw.rng.choice(surfaces[value]), value)
+    def choice(sampler: Sampler) -> Slot:
+        value = sampler.rng.choice(tuple(surfaces))
+        return Slot(sampler.rng.choice(surfaces[value]), value)
 
     return choice
 
@@ -31,61 +31,62 @@ severity = _one_of({kind: (kind, kind, kind, kind.upper()) for kind in ("error",
 resource_kind = _one_of({"Text": ("text", "text", "Text", "plain text"), "Blob": ("blob", "blob", "Blob", "binary")})
 
 
-def _quantity(draw: Draw, most: int) -> float:
-    if draw.chance(0.3):
-        return draw.rng.randint(1, 9999) / draw.rng.choice((10, 100))
-    return draw.rng.randint(0, most)
+def _quantity(sampler: Sampler, most: int) -> float:
+    if sampler.chance(0.3):
+        return sampler.rng.randint(1, 9999) / sampler.rng.choice((10, 100))
+    return sampler.rng.randint(0, most)
 
 
-def quantity(draw: Draw) -> Slot:
-    """A price, a distance, a count: whole or with one or two decimals, never negative."""
-    value = _quantity(draw, draw.rng.choice((20, 100, 1000)))
+def quantity(sampler: Sampler) -> Slot:
+    """A price, a distance or a count: whole, or with one or two decimals; never negative."""
+    value = _quantity(sampler, sampler.rng.choice((20, 100, 1000)))
     return Slot(str(value), value)
 
 
-def term(draw: Draw) -> Slot:
-    """Any number to add, large ones and now and then a negative one among them."""
-    value = _quantity(draw, draw.rng.choice((20, 100, 1000, 10_000, 1_000_000)))
-    value = -value if draw.chance(0.15) else value
+def term(sampler: Sampler) -> Slot:
+    """A number to add: small or large, sometimes negative."""
+    value = _quantity(sampler, sampler.rng.choice((20, 100, 1000, 10_000, 1_000_000)))
+    value = -value if sampler.chance(0.15) else value
     return Slot(str(value), value)
 
 
-def url(draw: Draw) -> Slot:
+def url(sampler: Sampler) -> Slot:
     """The address of a file or a page on the web."""
-    name = draw.invented() if draw.chance(0.4) else draw.word("nouns", "tech", "adjectives")
-    if draw.chance(0.4):
-        name += f"-{draw.word('nouns', 'tech')}"
-    place = draw.rng.choice(("", "", "", "www.", "docs.", "cdn.", "files.")) + f"{name}.{draw.word('top_domains')}"
-    if draw.chance(0.2):
-        hosts = ("example.com", f"localhost:{draw.digits(3000, 9999)}", f"raw.githubusercontent.com/{name}/{name}/main")
-        place = draw.rng.choice(hosts)
-    scheme = "http" if draw.chance(0.15) else "https"
-    query = f"?{draw.word('nouns')}={draw.digits(1, 999)}" if draw.chance(0.06) else ""
-    return copied(f"{scheme}://{place}/{tracked(draw).surface}{query}")
+    name = sampler.invent() if sampler.chance(0.4) else sampler.word("nouns", "tech", "adjectives")
+    if sampler.chance(0.4):
+        name += f"-{sampler.word('nouns', 'tech')}"
+    host = sampler.rng.choice(("", "", "", "www.", "docs.", "cdn.", "files.")) + name
+    host += f".{sampler.word('top_domains')}"
+    if sampler.chance(0.2):
+        local, raw = f"localhost:{sampler.digits(3000, 9999)}", f"raw.githubusercontent.com/{name}/{name}/main"
+        host = sampler.rng.choice(("example.com", local, raw))
+    scheme = "http" if sampler.chance(0.15) else "https"
+    query = f"?{sampler.word('nouns')}={sampler.digits(1, 999)}" if sampler.chance(0.06) else ""
+    return Slot.verbatim(f"{scheme}://{host}/{tracked(sampler).surface}{query}")
 
 
-def data_uri(draw: Draw) -> Slot:
+def data_uri(sampler: Sampler) -> Slot:
     """A few words as a data URI, plain or in base64."""
-    text = draw.phrase("name")
-    if draw.chance(0.5):
-        return copied(f"data:text/plain,{quote(text)}")
-    kind = draw.rng.choice(("text/plain", "text/plain", "text/csv", "text/html", "application/json"))
-    return copied(f"data:{kind};base64,{b64encode(text.encode()).decode()}")
+    text = sampler.phrase("name")
+    if sampler.chance(0.5):
+        return Slot.verbatim(f"data:text/plain,{quote(text)}")
+    kind = sampler.rng.choice(("text/plain", "text/plain", "text/csv", "text/html", "application/json"))
+    return Slot.verbatim(f"data:{kind};base64,{b64encode(text.encode()).decode()}")
 
 
-def archive(draw: Draw) -> Slot:
-    """The name of a gzip file, with or without the extension of what is in it."""
-    name = tracked(draw).surface.rpartition("/")[2]
-    stem = name.partition(".")[0] or draw.invented()
-    return copied(draw.rng.choice((f"{name}.gz", f"{name}.gz", f"{stem}.gz", f"{stem}.gz", f"{stem}.gzip")))
+def archive(sampler: Sampler) -> Slot:
+    """The name of a gzip file, with or without the extension of the file inside."""
+    name = tracked(sampler).surface.rpartition("/")[2]
+    stem = name.partition(".")[0] or sampler.invent()
+    return Slot.verbatim(sampler.rng.choice((f"{name}.gz", f"{name}.gz", f"{stem}.gz", f"{stem}.gz", f"{stem}.gzip")))
 
 
-def saying(draw: Draw) -> Slot:
-    """Something to be said again: mostly prose, sometimes a name, a value or a line of code."""
+def saying(sampler: Sampler) -> Slot:
+    """A text to echo: mostly prose, sometimes a name, a value or a line of code."""
     kinds = ("sentence", "sentence", "sentence", "saying", "saying", "saying", "name", "code", "data")
-    return copied(draw.phrase(draw.rng.choice(kinds)))
+    return Slot.verbatim(sampler.phrase(sampler.rng.choice(kinds)))
 
 
-def theme(draw: Draw) -> Slot:
-    """What someone would like to know more about."""
-    return copied(draw.phrase("theme"))
+def theme(sampler: Sampler) -> Slot:
+    """A subject for a piece of research."""
+    return Slot.verbatim(sampler.phrase("theme"))

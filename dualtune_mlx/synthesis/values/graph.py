@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dualtune_mlx.synthesis.values.sampling import PHRASES, Draw, Slot, copied
+from dualtune_mlx.synthesis.values.sampling import PHRASES, Sampler, Slot
 
 CATEGORIES = ("person", "person", "company", "project", "place", "event")
 RELATED = {
@@ -17,79 +17,79 @@ RELATED = {
 
 @dataclass(frozen=True)
 class Entity(Slot):
-    """An entity's name; its category decides what can be said about it."""
+    """The name of an entity. Its category decides which relations, types and facts suit it."""
 
     category: str
 
 
-def _named(draw: Draw, category: str) -> Entity:
-    """A name in capitals, unless it is spelled as in a program: ``ledger-cache``."""
-    name = re.sub(r"(?<!\S)[a-z](?![^ ]*[-_])", lambda initial: initial[0].upper(), draw.phrase(f"{category}_name"))
-    if draw.chance(0.06):
+def _new_entity(sampler: Sampler, category: str) -> Entity:
+    """An entity with a new name: capitalised, or spelled as in a program (``ledger-cache``)."""
+    name = re.sub(r"(?<!\S)[a-z](?![^ ]*[-_])", lambda initial: initial[0].upper(), sampler.phrase(f"{category}_name"))
+    if sampler.chance(0.06):
         name = name.replace(" ", "_")
     return Entity(name, name, category)
 
 
-def _category(draw: Draw, kind: str) -> str:
-    """The category of an entity drawn before, or any."""
-    entity = draw.slots.get(kind)
-    return entity.category if isinstance(entity, Entity) else draw.rng.choice(CATEGORIES)
+def _category(sampler: Sampler, kind: str) -> str:
+    """The category of the entity in an earlier slot of this kind; a random category where there is none."""
+    entity = sampler.slots.get(kind)
+    return entity.category if isinstance(entity, Entity) else sampler.rng.choice(CATEGORIES)
 
 
-def entity(draw: Draw) -> Slot:
-    """A person, a company, a project, a place or an event, often of an invented name."""
-    return _named(draw, draw.rng.choice(CATEGORIES))
+def entity(sampler: Sampler) -> Slot:
+    """A person, a company, a project, a place or an event, often with an invented name."""
+    return _new_entity(sampler, sampler.rng.choice(CATEGORIES))
 
 
-def related(draw: Draw) -> Slot:
+def related(sampler: Sampler) -> Slot:
     """An entity that ``{subject}`` can have a relation to."""
-    return _named(draw, draw.rng.choice(RELATED[_category(draw, "subject")]))
+    return _new_entity(sampler, sampler.rng.choice(RELATED[_category(sampler, "subject")]))
 
 
-def relation(draw: Draw) -> Slot:
-    """A relation in active voice, as it stands in a sentence between ``{subject}`` and ``{object}``."""
-    subject = _category(draw, "subject")
-    target = _category(draw, "object") if "object" in draw.slots else draw.rng.choice(RELATED[subject])
-    return copied(draw.phrase(f"{subject}_to_{target}"))
+def relation(sampler: Sampler) -> Slot:
+    """A relation in active voice, as it stands between ``{subject}`` and ``{object}`` in a sentence."""
+    subject = _category(sampler, "subject")
+    target = _category(sampler, "object") if "object" in sampler.slots else sampler.rng.choice(RELATED[subject])
+    return Slot.verbatim(sampler.phrase(f"{subject}_to_{target}"))
 
 
-def link(draw: Draw) -> Slot:
-    """A relation as a label: half of them in the spelling of a program."""
-    words = str(relation(draw).value)
-    return copied(draw.rng.choice((words, words, words.replace(" ", "_"), words.replace(" ", "_").upper())))
+def link(sampler: Sampler) -> Slot:
+    """A relation as a label, half of the time in the spelling of a program (``works_for``)."""
+    words = str(relation(sampler).value)
+    return Slot.verbatim(sampler.rng.choice((words, words, words.replace(" ", "_"), words.replace(" ", "_").upper())))
 
 
-def _kind(draw: Draw) -> str:
-    word = draw.word(f"{_category(draw, 'entity')}_kinds")
-    if draw.chance(0.06):
-        return draw.invented()
-    return f"{draw.word('nouns', 'tech')} {word}" if draw.chance(0.2) else word
+def _kind(sampler: Sampler) -> str:
+    word = sampler.word(f"{_category(sampler, 'entity')}_kinds")
+    if sampler.chance(0.06):
+        return sampler.invent()
+    return f"{sampler.word('nouns', 'tech')} {word}" if sampler.chance(0.2) else word
 
 
-def kind(draw: Draw) -> Slot:
-    """The type of ``{entity}``; now and then in the spelling of a program."""
-    words = _kind(draw)
-    return copied(draw.rng.choice((*(words,) * 8, words.capitalize(), words.replace(" ", "_"))))
+def kind(sampler: Sampler) -> Slot:
+    """The type of ``{entity}``, sometimes in the spelling of a program."""
+    words = _kind(sampler)
+    return Slot.verbatim(sampler.rng.choice((*(words,) * 8, words.capitalize(), words.replace(" ", "_"))))
 
 
-def a_kind(draw: Draw) -> Slot:
-    """The type of ``{entity}`` behind its article, which the argument leaves out."""
-    words = _kind(draw)
+def a_kind(sampler: Sampler) -> Slot:
+    """The type of ``{entity}`` with an article, which the argument does not have."""
+    words = _kind(sampler)
     article = "an" if re.match(r"(?!uni|use|uti|one|eu)[aeiou]|hour|hono", words) else "a"
     return Slot(f"{article} {words}", words)
 
 
-def trait(draw: Draw) -> Slot:
-    """What can be said about ``{entity}``, as it stands behind its name in a sentence."""
-    return copied(draw.phrase(f"{_category(draw, 'entity')}_trait"))
+def trait(sampler: Sampler) -> Slot:
+    """A fact about ``{entity}``, as it follows the name in a sentence."""
+    return Slot.verbatim(sampler.phrase(f"{_category(sampler, 'entity')}_trait"))
 
 
-def fact(draw: Draw) -> Slot:
-    """A fact about ``{entity}`` as someone would write it down: a sentence without its subject, a few words."""
-    text = draw.phrase(draw.rng.choice((f"{_category(draw, 'entity')}_trait", "remark")))
-    return copied(text[0].upper() + text[1:] if draw.chance(0.5) else text)
+def fact(sampler: Sampler) -> Slot:
+    """A fact about ``{entity}`` as a note: a sentence without its subject, or a few words."""
+    text = sampler.phrase(sampler.rng.choice((f"{_category(sampler, 'entity')}_trait", "remark")))
+    return Slot.verbatim(text[0].upper() + text[1:] if sampler.chance(0.5) else text)
 
 
-def topic(draw: Draw) -> Slot:
-    """What someone searches for: a word or two."""
-    return copied(draw.phrase("topic"))
+def topic(sampler: Sampler) -> Slot:
+    """A search term of a word or two."""
+    return Slot.verbatim(sampler.phrase("topic"))

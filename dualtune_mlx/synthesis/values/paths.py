@@ -4,143 +4,148 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dualtune_mlx.synthesis.values.sampling import Draw, Slot, copied
+from dualtune_mlx.synthesis.values.sampling import Sampler, Slot
 
 
-def _stem(draw: Draw) -> str:
+def _stem(sampler: Sampler) -> str:
     """One to three words joined as people join them: snake, kebab, camelCase, PascalCase, dots."""
-    words = [draw.word("nouns", "tech", "adjectives", "verbs") for _ in range(draw.rng.choice((1, 1, 1, 2, 2, 2, 3)))]
-    if draw.chance(0.06):
-        words[0] = draw.invented()
-    style = draw.rng.choice(("_", "-", "_", "-", "_", "-", "camel", "Pascal", "."))
+    count = sampler.rng.choice((1, 1, 1, 2, 2, 2, 3))
+    words = [sampler.word("nouns", "tech", "adjectives", "verbs") for _ in range(count)]
+    if sampler.chance(0.06):
+        words[0] = sampler.invent()
+    style = sampler.rng.choice(("_", "-", "_", "-", "_", "-", "camel", "Pascal", "."))
     if style == "camel":
         return words[0] + "".join(word.capitalize() for word in words[1:])
     if style == "Pascal":
         return "".join(word.capitalize() for word in words)
     stem = style.join(words)
-    return stem.upper() if draw.chance(0.04) else stem
+    return stem.upper() if sampler.chance(0.04) else stem
 
 
-def _stamp(draw: Draw) -> str:
-    """A part that carries digits: a date, a version, a number."""
-    year, month, day = draw.rng.randint(2018, 2029), f"{draw.rng.randint(1, 12):02}", f"{draw.rng.randint(1, 28):02}"
+def _stamp(sampler: Sampler) -> str:
+    """A part of a name with digits: a date, a version or a number."""
+    year, month, day = (
+        sampler.rng.randint(2018, 2029),
+        f"{sampler.rng.randint(1, 12):02}",
+        f"{sampler.rng.randint(1, 28):02}",
+    )
     dates = (f"{year}-{month}-{day}", f"{year}{month}{day}", f"{year}")
-    return draw.rng.choice((*dates, f"v{draw.digits(1, 9)}", draw.digits(1, 99)))
+    return sampler.rng.choice((*dates, f"v{sampler.digits(1, 9)}", sampler.digits(1, 99)))
 
 
-def _file_name(draw: Draw, extensions: str = "extensions") -> str:
-    if extensions == "extensions" and draw.chance(0.06):
-        return draw.word("special_files")
-    stem = _stem(draw)
-    if draw.chance(0.12):
-        joint = draw.rng.choice("_-")
-        stem = f"{_stamp(draw)}{joint}{stem}" if draw.chance(0.4) else f"{stem}{joint}{_stamp(draw)}"
-    return f"{stem}.{draw.word(extensions)}"
+def _file_name(sampler: Sampler, extensions: str = "extensions") -> str:
+    if extensions == "extensions" and sampler.chance(0.06):
+        return sampler.word("special_files")
+    stem = _stem(sampler)
+    if sampler.chance(0.12):
+        separator = sampler.rng.choice("_-")
+        stem = f"{_stamp(sampler)}{separator}{stem}" if sampler.chance(0.4) else f"{stem}{separator}{_stamp(sampler)}"
+    return f"{stem}.{sampler.word(extensions)}"
 
 
-def _folders(draw: Draw, depth: int) -> str:
+def _folders(sampler: Sampler, depth: int) -> str:
     """``depth`` folder names, joined by slashes."""
-    return "/".join(draw.word("folders") if draw.chance(0.75) else _folder_name(draw) for _ in range(depth))
+    return "/".join(sampler.word("folders") if sampler.chance(0.75) else _folder_name(sampler) for _ in range(depth))
 
 
-def _folder_name(draw: Draw) -> str:
-    name = f"{_stem(draw)}-{_stamp(draw)}" if draw.chance(0.08) else _stem(draw)
-    return name.capitalize() if draw.chance(0.1) else name
+def _folder_name(sampler: Sampler) -> str:
+    name = f"{_stem(sampler)}-{_stamp(sampler)}" if sampler.chance(0.08) else _stem(sampler)
+    return name.capitalize() if sampler.chance(0.1) else name
 
 
-def _root(draw: Draw) -> str:
+def _root(sampler: Sampler) -> str:
     """Mostly nothing; sometimes an explicit start such as ``./`` or a home directory."""
-    if draw.chance(0.88):
+    if sampler.chance(0.88):
         return ""
-    home = f"/home/{draw.word('first_names').lower()}/"
-    return draw.rng.choice(("./", "./", "../", "~/", "/tmp/", "/srv/", "/var/log/", home))
+    home = f"/home/{sampler.word('first_names').lower()}/"
+    return sampler.rng.choice(("./", "./", "../", "~/", "/tmp/", "/srv/", "/var/log/", home))
 
 
-def _relative_path(draw: Draw, extensions: str = "extensions") -> str:
-    depth = draw.rng.choice((0, 0, 0, 1, 1, 1, 2, 2))
-    name = _file_name(draw, extensions)
-    return f"{_folders(draw, depth)}/{name}" if depth else name
+def _relative_path(sampler: Sampler, extensions: str = "extensions") -> str:
+    depth = sampler.rng.choice((0, 0, 0, 1, 1, 1, 2, 2))
+    name = _file_name(sampler, extensions)
+    return f"{_folders(sampler, depth)}/{name}" if depth else name
 
 
-def _file_path(draw: Draw, extensions: str = "extensions") -> str:
-    return _root(draw) + _relative_path(draw, extensions)
+def _file_path(sampler: Sampler, extensions: str = "extensions") -> str:
+    return _root(sampler) + _relative_path(sampler, extensions)
 
 
-def _folder_path(draw: Draw) -> str:
-    path = _root(draw) + _folders(draw, draw.rng.choice((1, 1, 1, 2, 2, 3)))
-    return path + "/" if draw.chance(0.15) else path
+def _folder_path(sampler: Sampler) -> str:
+    path = _root(sampler) + _folders(sampler, sampler.rng.choice((1, 1, 1, 2, 2, 3)))
+    return path + "/" if sampler.chance(0.15) else path
 
 
-def file(draw: Draw) -> Slot:
-    return copied(_file_path(draw))
+def file(sampler: Sampler) -> Slot:
+    return Slot.verbatim(_file_path(sampler))
 
 
-def tracked(draw: Draw) -> Slot:
-    """A file as git names it: relative to the root of the repository."""
-    return copied(_relative_path(draw))
+def tracked(sampler: Sampler) -> Slot:
+    """The path of a file in a repository, relative to its root."""
+    return Slot.verbatim(_relative_path(sampler))
 
 
-def media(draw: Draw) -> Slot:
-    """A path of an image or a sound."""
-    return copied(_file_path(draw, "media_extensions"))
+def media(sampler: Sampler) -> Slot:
+    """The path of an image or a sound file."""
+    return Slot.verbatim(_file_path(sampler, "media_extensions"))
 
 
-def image(draw: Draw) -> Slot:
-    return copied(_file_path(draw, "image_extensions"))
+def image(sampler: Sampler) -> Slot:
+    return Slot.verbatim(_file_path(sampler, "image_extensions"))
 
 
-def audio(draw: Draw) -> Slot:
-    return copied(_file_path(draw, "audio_extensions"))
+def audio(sampler: Sampler) -> Slot:
+    return Slot.verbatim(_file_path(sampler, "audio_extensions"))
 
 
-def folder(draw: Draw) -> Slot:
-    return copied(_folder_path(draw))
+def folder(sampler: Sampler) -> Slot:
+    return Slot.verbatim(_folder_path(sampler))
 
 
-def path(draw: Draw) -> Slot:
+def path(sampler: Sampler) -> Slot:
     """A file or a folder."""
-    return file(draw) if draw.chance(0.7) else folder(draw)
+    return file(sampler) if sampler.chance(0.7) else folder(sampler)
 
 
-def destination(draw: Draw) -> Slot:
-    """Where ``{file}`` goes: its own name in another folder, a new name in its folder, or both new."""
-    head, _, name = str(draw.slots["file"].value).rpartition("/")
-    kind = draw.rng.choice(("moved", "renamed", "both"))
+def destination(sampler: Sampler) -> Slot:
+    """The new path of ``{file}``: another folder, another name, or both."""
+    head, _, name = str(sampler.slots["file"].value).rpartition("/")
+    kind = sampler.rng.choice(("moved", "renamed", "both"))
     if kind == "moved":
-        return copied(f"{_folders(draw, draw.rng.randint(1, 2))}/{name}")
+        return Slot.verbatim(f"{_folders(sampler, sampler.rng.randint(1, 2))}/{name}")
     if kind == "renamed":
-        return copied(f"{head}/{_file_name(draw)}" if head else _file_name(draw))
-    return copied(_file_path(draw))
+        return Slot.verbatim(f"{head}/{_file_name(sampler)}" if head else _file_name(sampler))
+    return Slot.verbatim(_file_path(sampler))
 
 
-def joined(draw: Draw, items: list[str]) -> Slot:
-    """Items as a person enumerates them."""
-    last = draw.rng.choice((" and ", " and ", ", ", " ", " & " if len(items) == 2 else ", and "))
+def enumeration(sampler: Sampler, items: list[str]) -> Slot:
+    """A list of items, written as people enumerate them."""
+    last = sampler.rng.choice((" and ", " and ", ", ", " ", " & " if len(items) == 2 else ", and "))
     inner = " " if last == " " else ", "
     return Slot(inner.join(items[:-1]) + last + items[-1] if len(items) > 1 else items[0], items)
 
 
-def _several(draw: Draw, one: Callable[[Draw], str]) -> Slot:
-    """Two to four different items."""
-    wanted = draw.rng.choice((2, 2, 2, 2, 3, 3, 4))
+def _several(sampler: Sampler, one: Callable[[Sampler], str]) -> Slot:
+    """An enumeration of two to four different items."""
+    wanted = sampler.rng.choice((2, 2, 2, 2, 3, 3, 4))
     found: dict[str, None] = {}
     while len(found) < wanted:
-        found[one(draw)] = None
-    return joined(draw, list(found))
+        found[one(sampler)] = None
+    return enumeration(sampler, list(found))
 
 
-def files(draw: Draw) -> Slot:
-    return _several(draw, _file_path)
+def files(sampler: Sampler) -> Slot:
+    return _several(sampler, _file_path)
 
 
-def tracked_files(draw: Draw) -> Slot:
-    return _several(draw, _relative_path)
+def tracked_files(sampler: Sampler) -> Slot:
+    return _several(sampler, _relative_path)
 
 
-def _glob(draw: Draw) -> str:
-    extension, stem = draw.word("extensions"), _stem(draw)
-    part = stem[: draw.rng.randint(3, 8)].rstrip("._-")
-    return draw.rng.choice(
+def _glob(sampler: Sampler) -> str:
+    extension, stem = sampler.word("extensions"), _stem(sampler)
+    part = stem[: sampler.rng.randint(3, 8)].rstrip("._-")
+    return sampler.rng.choice(
         (
             f"*.{extension}",
             f"**/*.{extension}",
@@ -151,24 +156,24 @@ def _glob(draw: Draw) -> str:
             f"**/{stem}*.{extension}",
             f"{stem}.*",
             f"**/*.test.{extension}",
-            f"{draw.word('folders')}/**/*.{extension}",
-            f"*-{_stamp(draw)}.{extension}",
+            f"{sampler.word('folders')}/**/*.{extension}",
+            f"*-{_stamp(sampler)}.{extension}",
         )
     )
 
 
-def glob(draw: Draw) -> Slot:
+def glob(sampler: Sampler) -> Slot:
     """One glob pattern."""
-    return copied(_glob(draw))
+    return Slot.verbatim(_glob(sampler))
 
 
-def _excluded(draw: Draw) -> str:
-    if draw.chance(0.4):
-        return _glob(draw)
-    return draw.word("ignored") if draw.chance(0.5) else _folder_name(draw)
+def _excluded(sampler: Sampler) -> str:
+    if sampler.chance(0.4):
+        return _glob(sampler)
+    return sampler.word("ignored") if sampler.chance(0.5) else _folder_name(sampler)
 
 
-def excluded(draw: Draw) -> Slot:
-    """One to three patterns to leave out."""
-    found = dict.fromkeys(_excluded(draw) for _ in range(draw.rng.choice((1, 1, 2, 2, 3))))
-    return joined(draw, list(found))
+def excluded(sampler: Sampler) -> Slot:
+    """One to three patterns of files to leave out."""
+    found = dict.fromkeys(_excluded(sampler) for _ in range(sampler.rng.choice((1, 1, 2, 2, 3))))
+    return enumeration(sampler, list(found))

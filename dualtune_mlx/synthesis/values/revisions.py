@@ -3,89 +3,91 @@
 from __future__ import annotations
 
 from dualtune_mlx.synthesis.values.paths import tracked
-from dualtune_mlx.synthesis.values.sampling import Draw, Slot, copied
+from dualtune_mlx.synthesis.values.sampling import Sampler, Slot
 
 
-def _topic(draw: Draw) -> str:
-    words = [draw.word("verbs", "nouns", "tech", "adjectives") for _ in range(draw.rng.choice((1, 2, 2, 3)))]
-    if draw.chance(0.12):
-        words[-1] = draw.invented()
-    return draw.rng.choice("---_").join(words)
+def _topic(sampler: Sampler) -> str:
+    words = [sampler.word("verbs", "nouns", "tech", "adjectives") for _ in range(sampler.rng.choice((1, 2, 2, 3)))]
+    if sampler.chance(0.12):
+        words[-1] = sampler.invent()
+    return sampler.rng.choice("---_").join(words)
 
 
-def _branch(draw: Draw) -> str:
-    prefix = draw.rng.choice(("feature", "feature", "fix", "bugfix", "hotfix", "chore", "docs", "experiment", "user"))
-    return draw.rng.choice(
+def _branch(sampler: Sampler) -> str:
+    prefix = sampler.rng.choice(
+        ("feature", "feature", "fix", "bugfix", "hotfix", "chore", "docs", "experiment", "user")
+    )
+    return sampler.rng.choice(
         (
-            f"{prefix}/{_topic(draw)}",
-            f"{prefix}/{_topic(draw)}",
-            f"{prefix}-{draw.digits(2, 9999)}",
-            f"{prefix}/{draw.digits(2, 9999)}-{_topic(draw)}",
-            f"release/{draw.digits(0, 12)}.{draw.digits(0, 30)}",
-            _topic(draw),
-            f"{draw.word('first_names').lower()}/{_topic(draw)}",
-            f"{draw.rng.choice(('PROJ', 'WEB', 'OPS', 'APP'))}-{draw.digits(10, 9999)}-{_topic(draw)}",
+            f"{prefix}/{_topic(sampler)}",
+            f"{prefix}/{_topic(sampler)}",
+            f"{prefix}-{sampler.digits(2, 9999)}",
+            f"{prefix}/{sampler.digits(2, 9999)}-{_topic(sampler)}",
+            f"release/{sampler.digits(0, 12)}.{sampler.digits(0, 30)}",
+            _topic(sampler),
+            f"{sampler.word('first_names').lower()}/{_topic(sampler)}",
+            f"{sampler.rng.choice(('PROJ', 'WEB', 'OPS', 'APP'))}-{sampler.digits(10, 9999)}-{_topic(sampler)}",
         )
     )
 
 
-def branch(draw: Draw) -> Slot:
-    """A branch that someone works on."""
-    return copied(_branch(draw))
+def branch(sampler: Sampler) -> Slot:
+    """A branch with work in progress."""
+    return Slot.verbatim(_branch(sampler))
 
 
-def base(draw: Draw) -> Slot:
-    """A branch to start from or to compare with: often a main line."""
-    if draw.chance(0.5):
-        return copied(draw.word("main_branches"))
-    return copied(f"origin/{draw.word('main_branches')}" if draw.chance(0.2) else _branch(draw))
+def base(sampler: Sampler) -> Slot:
+    """A branch to start from or to compare with, half of the time a main branch."""
+    if sampler.chance(0.5):
+        return Slot.verbatim(sampler.word("main_branches"))
+    return Slot.verbatim(f"origin/{sampler.word('main_branches')}" if sampler.chance(0.2) else _branch(sampler))
 
 
-def known_branch(draw: Draw) -> Slot:
-    """A branch to switch to: any, now and then a main line."""
-    return copied(draw.word("main_branches") if draw.chance(0.15) else _branch(draw))
+def known_branch(sampler: Sampler) -> Slot:
+    """A branch to switch to, sometimes a main branch."""
+    return Slot.verbatim(sampler.word("main_branches") if sampler.chance(0.15) else _branch(sampler))
 
 
-def _sha(draw: Draw) -> str:
-    return "".join(draw.rng.choices("0123456789abcdef", k=draw.rng.choice((7, 7, 8, 9, 10))))
+def _sha(sampler: Sampler) -> str:
+    return "".join(sampler.rng.choices("0123456789abcdef", k=sampler.rng.choice((7, 7, 8, 9, 10))))
 
 
-def _tag(draw: Draw) -> str:
-    version = f"{draw.digits(0, 9)}.{draw.digits(0, 20)}.{draw.digits(0, 20)}"
-    return version if draw.chance(0.15) else f"v{version}"
+def _tag(sampler: Sampler) -> str:
+    version = f"{sampler.digits(0, 9)}.{sampler.digits(0, 20)}.{sampler.digits(0, 20)}"
+    return version if sampler.chance(0.15) else f"v{version}"
 
 
-def sha(draw: Draw) -> Slot:
+def sha(sampler: Sampler) -> Slot:
     """An abbreviated commit hash of 7 to 10 hex digits."""
-    return copied(_sha(draw))
+    return Slot.verbatim(_sha(sampler))
 
 
-def commit(draw: Draw) -> Slot:
-    """A single commit: a hash, a tag, or one counted from HEAD."""
-    head = draw.rng.choice(("HEAD", f"HEAD~{draw.digits(1, 15)}", f"HEAD~{draw.digits(1, 15)}", "HEAD^"))
-    return copied(draw.rng.choice((_sha(draw), _sha(draw), _tag(draw), head)))
+def commit(sampler: Sampler) -> Slot:
+    """A single commit: a hash, a tag, or a revision relative to HEAD."""
+    head = sampler.rng.choice(("HEAD", f"HEAD~{sampler.digits(1, 15)}", f"HEAD~{sampler.digits(1, 15)}", "HEAD^"))
+    return Slot.verbatim(sampler.rng.choice((_sha(sampler), _sha(sampler), _tag(sampler), head)))
 
 
-def target(draw: Draw) -> Slot:
-    """What a diff is taken against: a branch, a commit, now and then a range."""
-    if draw.chance(0.12):
-        return copied(f"{base(draw).surface}..{_branch(draw)}")
-    return base(draw) if draw.chance(0.5) else commit(draw)
+def target(sampler: Sampler) -> Slot:
+    """The target of a diff: a branch, a commit, sometimes a range."""
+    if sampler.chance(0.12):
+        return Slot.verbatim(f"{base(sampler).surface}..{_branch(sampler)}")
+    return base(sampler) if sampler.chance(0.5) else commit(sampler)
 
 
-def blob(draw: Draw) -> Slot:
-    """A file at a revision, written the way git does: ``main:src/app.py``."""
-    head = f"HEAD~{draw.digits(1, 9)}"
-    revision = draw.rng.choice((draw.word("main_branches"), _sha(draw), _tag(draw), _branch(draw), head))
-    return copied(f"{revision}:{tracked(draw).surface}")
+def blob(sampler: Sampler) -> Slot:
+    """A file at a revision in git's notation: ``main:src/app.py``."""
+    head = f"HEAD~{sampler.digits(1, 9)}"
+    revision = sampler.rng.choice((sampler.word("main_branches"), _sha(sampler), _tag(sampler), _branch(sampler), head))
+    return Slot.verbatim(f"{revision}:{tracked(sampler).surface}")
 
 
-def date(draw: Draw) -> Slot:
-    """A point in time as git's log takes it: ISO, absolute or relative."""
-    year, month, day = draw.rng.randint(2019, 2027), draw.rng.randint(1, 12), draw.rng.randint(1, 28)
+def date(sampler: Sampler) -> Slot:
+    """A point in time that git's log accepts: an ISO date, a date in words, or a relative one."""
+    year, month, day = sampler.rng.randint(2019, 2027), sampler.rng.randint(1, 12), sampler.rng.randint(1, 28)
     iso = f"{year}-{month:02}-{day:02}"
-    clock = f"T{draw.rng.randint(0, 23):02}:{draw.rng.randint(0, 59):02}:{draw.rng.choice(('00', '30', '15'))}"
-    ago = f"{draw.rng.randint(2, 30)} {draw.rng.choice(('days', 'weeks', 'months', 'hours'))} ago"
-    return copied(
-        draw.rng.choice((iso, iso, iso + clock, f"{draw.word('months')} {day} {year}", ago, ago, "yesterday"))
+    clock = f"T{sampler.rng.randint(0, 23):02}:{sampler.rng.randint(0, 59):02}:{sampler.rng.choice(('00', '30', '15'))}"
+    ago = f"{sampler.rng.randint(2, 30)} {sampler.rng.choice(('days', 'weeks', 'months', 'hours'))} ago"
+    return Slot.verbatim(
+        sampler.rng.choice((iso, iso, iso + clock, f"{sampler.word('months')} {day} {year}", ago, ago, "yesterday"))
     )

@@ -1,4 +1,4 @@
-"""Random words and phrases: the raw material of slot values."""
+"""Slots, and the random words and phrases that their values are made of."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from importlib.resources import files
 from typing import Any
 
 SLOT = re.compile(r"\{([a-z_]+)(\d?)\}")
-"""A placeholder: the kind of slot, and a digit when a wording needs two of a kind."""
+"""A placeholder in a wording: the kind of slot, and a digit where a wording has two slots of a kind."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What the user writes, and the argument value it stands for."""
+    """A slot with its value."""
 
     surface: str
+    """The words that stand in the request."""
     value: Any
+    """The value that stands in the call's arguments."""
 
-
-def copied(text: str) -> Slot:
-    """A slot whose argument is exactly what the user writes."""
-    return Slot(text, text)
+    @staticmethod
+    def verbatim(text: str) -> Slot:
+        """A slot whose value is exactly what the user writes."""
+        return Slot(text, text)
 
 
 def read_toml(name: str) -> dict[str, Any]:
-    """A TOML file of ``synthesis``."""
+    """Read a TOML file of the package ``synthesis``."""
     return tomllib.loads(files("dualtune_mlx.synthesis").joinpath(name).read_text("utf-8"))
 
 
@@ -36,17 +38,19 @@ WORDS: Mapping[str, tuple[str, ...]] = {kind: tuple(words.split()) for kind, wor
 """Words by category."""
 
 PHRASES: Mapping[str, list[str]] = read_toml("phrases.toml")
-"""Sentences, lines of code and the like, with gaps for words."""
+"""Sentences, lines of code and other texts by kind, with gaps for words."""
 
 
 @dataclass(frozen=True)
-class Draw:
-    """The random choices of one slot; ``slots`` are those drawn before it that it may suit, by kind."""
+class Sampler:
+    """Draws words, numbers and phrases for the value of one slot."""
 
     rng: random.Random
     slots: Mapping[str, Slot]
+    """Earlier slots of the same wording, by kind: the new value may depend on them."""
 
     def chance(self, probability: float) -> bool:
+        """True with this probability."""
         return self.rng.random() < probability
 
     def word(self, *kinds: str) -> str:
@@ -54,29 +58,33 @@ class Draw:
         return self.rng.choice(WORDS[self.rng.choice(kinds)])
 
     def digits(self, low: int, high: int) -> str:
+        """A whole number between ``low`` and ``high``, both included, as text."""
         return str(self.rng.randint(low, high))
 
-    def invented(self) -> str:
-        """A word that is in no list, so that copying is learned rather than a vocabulary."""
+    def invent(self) -> str:
+        """A word from no list: a model must copy it, because it cannot know it."""
         return "".join(self.rng.choices(WORDS["syllables"], k=self.rng.randint(2, 4)))
 
     def phrase(self, kind: str) -> str:
-        """A phrase of this kind, with every gap filled."""
-        return SLOT.sub(lambda gap: self._gap(gap[1]), self.rng.choice(PHRASES[kind]))
+        """A phrase of this kind, with all gaps filled."""
+        return SLOT.sub(lambda gap: self._fill_gap(gap[1]), self.rng.choice(PHRASES[kind]))
 
-    def _gap(self, kind: str) -> str:
+    def _fill_gap(self, kind: str) -> str:
         if kind in WORDS:
             return self.word(kind)
         return GAPS[kind](self)
 
 
-GAPS: Mapping[str, Callable[[Draw], str]] = {
-    "number": lambda draw: draw.digits(2, 20) if draw.chance(0.5) else draw.digits(21, 9999),
-    "decimal": lambda draw: f"{draw.rng.randint(0, 99)}.{draw.rng.randint(0, 99)}",
-    "clock": lambda draw: f"{draw.rng.randint(7, 20)}:{draw.rng.choice(('00', '15', '30', '45'))}",
-    "date": lambda draw: f"20{draw.rng.randint(19, 28)}-{draw.rng.randint(1, 12):02}-{draw.rng.randint(1, 28):02}",
-    "identifier": lambda draw: f"{draw.word('verbs')}_{draw.word('nouns', 'tech')}",
-    "camel": lambda draw: draw.word("verbs") + draw.word("nouns", "tech").capitalize(),
-    "constant": lambda draw: f"{draw.word('nouns', 'tech')}_{draw.word('nouns', 'tech')}".upper(),
-    "invented": Draw.invented,
+GAPS: Mapping[str, Callable[[Sampler], str]] = {
+    "number": lambda sampler: sampler.digits(2, 20) if sampler.chance(0.5) else sampler.digits(21, 9999),
+    "decimal": lambda sampler: f"{sampler.rng.randint(0, 99)}.{sampler.rng.randint(0, 99)}",
+    "clock": lambda sampler: f"{sampler.rng.randint(7, 20)}:{sampler.rng.choice(('00', '15', '30', '45'))}",
+    "date": lambda sampler: (
+        f"20{sampler.rng.randint(19, 28)}-{sampler.rng.randint(1, 12):02}-{sampler.rng.randint(1, 28):02}"
+    ),
+    "identifier": lambda sampler: f"{sampler.word('verbs')}_{sampler.word('nouns', 'tech')}",
+    "camel": lambda sampler: sampler.word("verbs") + sampler.word("nouns", "tech").capitalize(),
+    "constant": lambda sampler: f"{sampler.word('nouns', 'tech')}_{sampler.word('nouns', 'tech')}".upper(),
+    "invented": Sampler.invent,
 }
+"""Gaps of phrases that are not simply a word."""

@@ -1,4 +1,4 @@
-"""The slots of wordings: what may stand in braces, and how a wording and its arguments are filled."""
+"""The slots of wordings: every kind that may stand in braces, and how they are filled."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dualtune_mlx.synthesis.values import chain_values, clock, everything_server, graph, paths, revisions, tables, texts
-from dualtune_mlx.synthesis.values.sampling import SLOT, Draw, Slot
+from dualtune_mlx.synthesis.values.sampling import SLOT, Sampler, Slot
 
 QUOTES = ('"', "'", "`")
 
 
-def _number(low: int, high: int, usual: tuple[int, ...]) -> Callable[[Draw], Slot]:
-    """A slot for a number: half of the time one that people like to say."""
+def _number(low: int, high: int, usual: tuple[int, ...]) -> Callable[[Sampler], Slot]:
+    """A slot for a whole number; three of ten are ``usual`` ones, the others are between ``low`` and ``high``."""
 
-    def number(draw: Draw) -> Slot:
-        value = draw.rng.choice(usual) if draw.chance(0.3) else draw.rng.randint(low, high)
+    def number(sampler: Sampler) -> Slot:
+        value = sampler.rng.choice(usual) if sampler.chance(0.3) else sampler.rng.randint(low, high)
         return Slot(str(value), value)
 
     return number
 
 
-SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
+SLOTS: Mapping[str, Callable[[Sampler], Slot]] = {
     # Drawn in this order, whatever the order in the wording: a later slot may suit an earlier one.
     "file": paths.file,
     "tracked": paths.tracked,
@@ -108,19 +108,19 @@ SLOTS: Mapping[str, Callable[[Draw], Slot]] = {
     "archive": everything_server.archive,
     "saying": everything_server.saying,
     "theme": everything_server.theme,
-    "noun": lambda draw: Slot(word := draw.word("nouns"), word),
-    "tech": lambda draw: Slot(word := draw.word("tech"), word),
-    "name": lambda draw: Slot(word := draw.word("first_names"), word),
+    "noun": lambda sampler: Slot(word := sampler.word("nouns"), word),
+    "tech": lambda sampler: Slot(word := sampler.word("tech"), word),
+    "name": lambda sampler: Slot(word := sampler.word("first_names"), word),
     "sentence": texts.note,
 }
-
+"""How the value of each kind of slot is drawn."""
 
 DETERMINED = frozenset(("hour", "total"))
-"""Slots whose value others decide: another draw would give no other."""
+"""Slots whose value follows from others alone: to draw again would give the same value."""
 
 
 def slot_names(pattern: Any) -> set[str]:
-    """The names of all slots in a wording, or anywhere in an arguments pattern."""
+    """The names of all slots in a wording, or anywhere in a pattern of arguments."""
     if isinstance(pattern, str):
         return {kind + digit for kind, digit in SLOT.findall(pattern)}
     if isinstance(pattern, Mapping):
@@ -129,53 +129,55 @@ def slot_names(pattern: Any) -> set[str]:
 
 
 def fill(wording: str, arguments: Any, rng: random.Random) -> tuple[str, Any]:
-    """Fill the slots of a wording, and those of its arguments with the values they stand for."""
+    """Draw values for the slots of a wording; fill them into the wording and into the pattern of its arguments."""
     slots = draw_slots(wording, rng)
-    return surface(wording, slots), values(arguments, slots)
+    return fill_text(wording, slots), fill_arguments(arguments, slots)
 
 
 def draw_slots(text: str, rng: random.Random) -> dict[str, Slot]:
-    """What the slots of a text stand for, by name and digit."""
+    """Draw all slots of a text, by kind and digit (``file2``)."""
     slots: dict[str, Slot] = {}
     for match in sorted(SLOT.finditer(text), key=lambda match: list(SLOTS).index(match[1])):
         if match[1] + match[2] not in slots:
-            slots[match[1] + match[2]] = _draw(match, slots, rng)
+            slots[match[1] + match[2]] = _draw_slot(match, slots, rng)
     return slots
 
 
-def surface(text: str, slots: Mapping[str, Slot]) -> str:
-    """A text with its slots as the user writes them."""
+def fill_text(text: str, slots: Mapping[str, Slot]) -> str:
+    """The text with every slot replaced by the words that the user writes."""
     return SLOT.sub(lambda match: slots[match[1] + match[2]].surface, text)
 
 
 def ends_open(text: str, slots: Mapping[str, Slot]) -> bool:
-    """Whether a text ends in a slot of several bare words, which whatever follows would be taken for a part of."""
+    """Whether a text ends in a slot of several bare words: whatever followed would seem to belong to its value."""
     end = SLOT.fullmatch(text, text.rfind("{")) if text.endswith("}") else None
     return end is not None and " " in slots[end[1] + end[2]].surface
 
 
-def _draw(match: re.Match[str], slots: Mapping[str, Slot], rng: random.Random) -> Slot:
-    """A value that does not break out of its quotes and, where there is a choice, that no other slot of the example has
-    or lies in."""
+def _draw_slot(match: re.Match[str], slots: Mapping[str, Slot], rng: random.Random) -> Slot:
+    """Draw until the value fits into its quotes, differs from all other slots, and is no folder that holds one of them.
+
+    A value that follows from other slots alone may equal one of them.
+    """
     kind, digit = match.groups()
     before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
     quote = before if before == after and before in QUOTES else None
-    draw = Draw(rng, {name: slots[key] for name in SLOTS for key in (name, name + digit) if key in slots})
+    sampler = Sampler(rng, {name: slots[key] for name in SLOTS for key in (name, name + digit) if key in slots})
     while True:
-        slot = SLOTS[kind](draw)
+        slot = SLOTS[kind](sampler)
         below = f"{str(slot.value).rstrip('/')}/"
         distinct = not any(slot.value == other.value or str(other.value).startswith(below) for other in slots.values())
         if (distinct or kind in DETERMINED) and not (quote and quote in slot.surface):
             return slot
 
 
-def values(pattern: Any, slots: Mapping[str, Slot]) -> Any:
-    """An arguments pattern with its slots replaced; ``"{slot}"`` alone keeps the value's type."""
+def fill_arguments(pattern: Any, slots: Mapping[str, Slot]) -> Any:
+    """A pattern of arguments with every slot replaced by its value; ``"{slot}"`` alone keeps the value's type."""
     if isinstance(pattern, str):
         whole = SLOT.fullmatch(pattern)
         if whole:
             return slots[whole[1] + whole[2]].value
         return SLOT.sub(lambda match: str(slots[match[1] + match[2]].value), pattern)
     if isinstance(pattern, Mapping):
-        return {key: values(value, slots) for key, value in pattern.items()}
-    return [values(value, slots) for value in pattern] if isinstance(pattern, list) else pattern
+        return {key: fill_arguments(value, slots) for key, value in pattern.items()}
+    return [fill_arguments(value, slots) for value in pattern] if isinstance(pattern, list) else pattern

@@ -1,6 +1,6 @@
 """Slots for databases: tables, columns, values, conditions, and SQL that users write themselves.
 
-A value is a piece of SQL in one style: upper-case keywords, names as the user writes them, text in single quotes.
+A value is a piece of SQL. Keywords are in upper case, names are as the user writes them, texts stand in single quotes.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from dualtune_mlx.synthesis.values.clock import CITIES
-from dualtune_mlx.synthesis.values.paths import joined
-from dualtune_mlx.synthesis.values.sampling import PHRASES, SLOT, WORDS, Draw, Slot, copied
+from dualtune_mlx.synthesis.values.paths import enumeration
+from dualtune_mlx.synthesis.values.sampling import PHRASES, SLOT, WORDS, Sampler, Slot
 
 COMPARISONS: Mapping[str, tuple[str, ...]] = {
     ">": ("above", "over", "greater than", "more than", "higher than", "larger than", "bigger than", ">"),
@@ -38,232 +38,242 @@ TYPES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _no_keyword(draw: Draw, name: Callable[[Draw], str]) -> str:
-    """A name that SQLite takes without quotes."""
-    while (drawn := name(draw)) in WORDS["sql_keywords"]:
+def _non_keyword(sampler: Sampler, name: Callable[[Sampler], str]) -> str:
+    """Draw names until SQLite accepts one without quotes."""
+    while (candidate := name(sampler)) in WORDS["sql_keywords"]:
         pass
-    return drawn
+    return candidate
 
 
-def _name(draw: Draw, usual: str) -> str:
-    """A name as databases have them: a usual one, alone or after a noun, or a new one."""
-    word, other = draw.word(usual), draw.word("nouns", "tech")
-    new = draw.rng.choice((f"{other}_{word}", f"{other}_{word}", other + word.capitalize(), draw.invented()))
-    return word if draw.chance(0.6) else new
+def _name(sampler: Sampler, usual: str) -> str:
+    """A usual name of a table or column, alone or after a noun, or a new one."""
+    word, other = sampler.word(usual), sampler.word("nouns", "tech")
+    new = sampler.rng.choice((f"{other}_{word}", f"{other}_{word}", other + word.capitalize(), sampler.invent()))
+    return word if sampler.chance(0.6) else new
 
 
-def _table(draw: Draw) -> str:
-    if draw.chance(0.2):
-        return draw.word("nouns", "tech") + draw.rng.choice(("", "s", "s", "_data", "_list", "_log"))
-    name = _name(draw, "tables")
-    style = draw.rng.choice(("plain",) * 9 + ("capital", "year", "old"))
-    styled = {"capital": name[0].upper() + name[1:], "year": f"{name}_{draw.digits(2015, 2028)}", "old": f"old_{name}"}
+def _table(sampler: Sampler) -> str:
+    if sampler.chance(0.2):
+        return sampler.word("nouns", "tech") + sampler.rng.choice(("", "s", "s", "_data", "_list", "_log"))
+    name = _name(sampler, "tables")
+    style = sampler.rng.choice(("plain",) * 9 + ("capital", "year", "old"))
+    styled = {
+        "capital": name[0].upper() + name[1:],
+        "year": f"{name}_{sampler.digits(2015, 2028)}",
+        "old": f"old_{name}",
+    }
     return styled.get(style, name)
 
 
-def table(draw: Draw) -> Slot:
-    """A table, usually named by a plural."""
-    return copied(_no_keyword(draw, _table))
+def table(sampler: Sampler) -> Slot:
+    """The name of a table, usually a plural."""
+    return Slot.verbatim(_non_keyword(sampler, _table))
 
 
-def key(draw: Draw) -> Slot:
+def key(sampler: Sampler) -> Slot:
     """A column that numbers the rows."""
-    return copied("id" if draw.chance(0.6) else f"{draw.word('nouns')}_{draw.rng.choice(('id', 'id', 'no'))}")
+    return Slot.verbatim(
+        "id" if sampler.chance(0.6) else f"{sampler.word('nouns')}_{sampler.rng.choice(('id', 'id', 'no'))}"
+    )
 
 
-def column(draw: Draw) -> Slot:
+def column(sampler: Sampler) -> Slot:
     """A column that holds text."""
-    return copied(_no_keyword(draw, lambda draw: _name(draw, "columns")))
+    return Slot.verbatim(_non_keyword(sampler, lambda sampler: _name(sampler, "columns")))
 
 
-def numeric(draw: Draw) -> Slot:
+def numeric(sampler: Sampler) -> Slot:
     """A column that holds numbers."""
-    return copied(_no_keyword(draw, lambda draw: _name(draw, "numeric_columns")))
+    return Slot.verbatim(_non_keyword(sampler, lambda sampler: _name(sampler, "numeric_columns")))
 
 
-def _different(draw: Draw, counts: Sequence[int], *kinds: Callable[[Draw], Slot]) -> list[str]:
-    """Different names of columns of these kinds."""
-    wanted = draw.rng.choice(counts)
+def _distinct_names(sampler: Sampler, counts: Sequence[int], *kinds: Callable[[Sampler], Slot]) -> list[str]:
+    """Names of columns of these kinds, all different."""
+    wanted = sampler.rng.choice(counts)
     found: dict[str, None] = {}
     while len(found) < wanted:
-        found[draw.rng.choice(kinds)(draw).surface] = None
+        found[sampler.rng.choice(kinds)(sampler).surface] = None
     return list(found)
 
 
-def columns(draw: Draw) -> Slot:
+def columns(sampler: Sampler) -> Slot:
     """Two to four columns."""
-    names = _different(draw, (2, 2, 2, 3, 3, 4), column, column, numeric, key)
-    return Slot(joined(draw, names).surface, ", ".join(names))
+    names = _distinct_names(sampler, (2, 2, 2, 3, 3, 4), column, column, numeric, key)
+    return Slot(enumeration(sampler, names).surface, ", ".join(names))
 
 
-def _text(draw: Draw) -> str:
-    first, last, noun = draw.word("first_names"), draw.word("last_names"), draw.word("nouns")
-    return draw.rng.choice(
+def _text(sampler: Sampler) -> str:
+    first, last, noun = sampler.word("first_names"), sampler.word("last_names"), sampler.word("nouns")
+    return sampler.rng.choice(
         (
             f"{first} {last}",
-            f"{draw.word('adjectives')} {noun}",
-            f"{draw.word('adjectives')} {noun}".capitalize(),
+            f"{sampler.word('adjectives')} {noun}",
+            f"{sampler.word('adjectives')} {noun}".capitalize(),
             f"O'{last}",
             f"{first}'s {noun}",
-            draw.rng.choice(tuple(CITIES)),
-            f"{first.lower()}@{draw.invented()}.com",
-            *(_tag(draw) for _ in range(7)),
+            sampler.rng.choice(tuple(CITIES)),
+            f"{first.lower()}@{sampler.invent()}.com",
+            *(_tag(sampler) for _ in range(7)),
         )
     )
 
 
-def _tag(draw: Draw) -> str:
-    word = draw.word("states", "nouns", "first_names", "last_names", "food", "tech")
-    code = f"{draw.invented()[:3].upper()}-{draw.digits(10, 999)}"
-    return draw.rng.choice((word, word, word, word, word.capitalize(), draw.invented(), code))
+def _tag(sampler: Sampler) -> str:
+    word = sampler.word("states", "nouns", "first_names", "last_names", "food", "tech")
+    code = f"{sampler.invent()[:3].upper()}-{sampler.digits(10, 999)}"
+    return sampler.rng.choice((word, word, word, word, word.capitalize(), sampler.invent(), code))
 
 
-def _quoted(text: str) -> str:
-    """Text as SQL writes it, but for the quotes around it."""
+def _escape_quotes(text: str) -> str:
+    """The text as it stands in an SQL literal, without the quotes around it."""
     return text.replace("'", "''")
 
 
-def cell(draw: Draw) -> Slot:
-    """A text in a row. In a wording it stands in quotes or ends the message, like all free text."""
-    text = _text(draw)
-    return Slot(text, _quoted(text))
+def cell(sampler: Sampler) -> Slot:
+    """A text in a row. Like all free text, it stands in quotes or at the end of a wording."""
+    text = _text(sampler)
+    return Slot(text, _escape_quotes(text))
 
 
-def tag(draw: Draw) -> Slot:
-    """A text of one word, which is clear without quotes."""
-    return copied(_tag(draw))
+def tag(sampler: Sampler) -> Slot:
+    """A text of one word, which needs no quotes."""
+    return Slot.verbatim(_tag(sampler))
 
 
-def amount(draw: Draw) -> Slot:
-    """A number that is now and then a decimal."""
-    if draw.chance(0.25):
-        return copied(f"{draw.digits(0, 300)}.{draw.rng.choice(('5', '25', '50', '75', '99'))}")
-    return copied(draw.rng.choice(("10", "50", "100", "1000", draw.digits(2, 99), draw.digits(100, 90000))))
+def amount(sampler: Sampler) -> Slot:
+    """A number, a quarter of them with decimals."""
+    if sampler.chance(0.25):
+        return Slot.verbatim(f"{sampler.digits(0, 300)}.{sampler.rng.choice(('5', '25', '50', '75', '99'))}")
+    return Slot.verbatim(
+        sampler.rng.choice(("10", "50", "100", "1000", sampler.digits(2, 99), sampler.digits(100, 90000)))
+    )
 
 
-def day(draw: Draw) -> Slot:
+def day(sampler: Sampler) -> Slot:
     """A date in ISO form."""
-    year, month, day = draw.rng.randint(2015, 2028), draw.rng.randint(1, 12), draw.rng.randint(1, 28)
-    return copied(f"{year}-{month:02}-{day:02}")
+    year, month, day = sampler.rng.randint(2015, 2028), sampler.rng.randint(1, 12), sampler.rng.randint(1, 28)
+    return Slot.verbatim(f"{year}-{month:02}-{day:02}")
 
 
-def _mapped(draw: Draw, words: Mapping[str, tuple[str, ...]]) -> Slot:
-    """One of the words that stand for a piece of SQL."""
-    return draw.rng.choice([Slot(word, sql) for sql, listed in words.items() for word in listed])
+def _word_for_sql(sampler: Sampler, words: Mapping[str, tuple[str, ...]]) -> Slot:
+    """A word, and the piece of SQL that it stands for."""
+    return sampler.rng.choice([Slot(word, sql) for sql, listed in words.items() for word in listed])
 
 
-def comparison(draw: Draw) -> Slot:
-    return _mapped(draw, COMPARISONS)
+def comparison(sampler: Sampler) -> Slot:
+    """Words that stand for a comparison operator."""
+    return _word_for_sql(sampler, COMPARISONS)
 
 
-def aggregate(draw: Draw) -> Slot:
-    """An adjective that stands for a function over a column."""
-    return _mapped(draw, AGGREGATES)
+def aggregate(sampler: Sampler) -> Slot:
+    """An adjective that stands for an aggregate function over a column."""
+    return _word_for_sql(sampler, AGGREGATES)
 
 
-def direction(draw: Draw) -> Slot:
-    """What follows ``ORDER BY column``: nothing where the rows ascend."""
-    return _mapped(draw, DIRECTIONS)
+def direction(sampler: Sampler) -> Slot:
+    """A direction of sorting; its value follows ``ORDER BY column`` and is empty for ascending rows."""
+    return _word_for_sql(sampler, DIRECTIONS)
 
 
-def extreme(draw: Draw) -> Slot:
-    """Which end of the order the first rows are from."""
-    return _mapped(draw, EXTREMES)
+def extreme(sampler: Sampler) -> Slot:
+    """A superlative, and the direction of sorting that puts its rows first."""
+    return _word_for_sql(sampler, EXTREMES)
 
 
-def _in_quotes(draw: Draw) -> Slot:
-    """A text in quotes, and SQL's literal of it."""
-    text = _text(draw)
-    quote = '"' if "'" in text or draw.chance(0.3) else "'"
-    return Slot(f"{quote}{text}{quote}", f"'{_quoted(text)}'")
+def _quoted_literal(sampler: Sampler) -> Slot:
+    """A text in quotes, and its SQL literal."""
+    text = _text(sampler)
+    quote = '"' if "'" in text or sampler.chance(0.3) else "'"
+    return Slot(f"{quote}{text}{quote}", f"'{_escape_quotes(text)}'")
 
 
-def _bare(draw: Draw) -> Slot:
-    """A word without quotes, and SQL's literal of it."""
-    word = _tag(draw)
+def _bare_literal(sampler: Sampler) -> Slot:
+    """A word without quotes, and its SQL literal."""
+    word = _tag(sampler)
     return Slot(word, f"'{word}'")
 
 
-def _pairs(draw: Draw, counts: Sequence[int], *styles: str) -> tuple[str, list[str], list[str]]:
-    """Columns with a value each: as people write them in one of the styles, the columns, and the literals.
+def _pairs(sampler: Sampler, counts: Sequence[int], *styles: str) -> tuple[str, list[str], list[str]]:
+    """Columns with a value each.
 
-    A number may stand before its column, as what is counted: ``12 seats``.
+    Returns the words for them in one of the styles, the names of the columns, and the literals. A number may stand
+    before its column as a count: ``12 seats``.
     """
-    wanted, style = draw.rng.choice(counts), draw.rng.choice(styles)
-    text = _bare if draw.chance(0.25) else _in_quotes
+    wanted, style = sampler.rng.choice(counts), sampler.rng.choice(styles)
+    text = _bare_literal if sampler.chance(0.25) else _quoted_literal
     values: dict[str, Slot] = {}
     texts = []
     while len(values) < wanted:
-        kind, value_of = (numeric, amount) if draw.chance(0.35) else (column, text)
-        name, value = kind(draw).surface, value_of(draw)
+        kind, value_of = (numeric, amount) if sampler.chance(0.35) else (column, text)
+        name, value = kind(sampler).surface, value_of(sampler)
         if name not in values:
             values[name] = value
-            counted = kind is numeric and style == "{} {}" and draw.chance(0.5)
+            counted = kind is numeric and style == "{} {}" and sampler.chance(0.5)
             texts.append(f"{value.surface} {name}" if counted else style.format(name, value.surface))
-    return draw.rng.choice((" and ", ", ")).join(texts), list(values), [value.value for value in values.values()]
+    return sampler.rng.choice((" and ", ", ")).join(texts), list(values), [value.value for value in values.values()]
 
 
-def row(draw: Draw) -> Slot:
-    """The columns of a new row with their values: ``name 'Ada' and city 'Lyon'``."""
-    text, names, values = _pairs(draw, (1, 2, 2, 2, 3, 3), "{} {}", "{} {}", "{} = {}", "{}: {}", "{}={}")
+def row(sampler: Sampler) -> Slot:
+    """Columns and values of a new row: ``name 'Ada' and city 'Lyon'``."""
+    text, names, values = _pairs(sampler, (1, 2, 2, 2, 3, 3), "{} {}", "{} {}", "{} = {}", "{}: {}", "{}={}")
     return Slot(text, f"({', '.join(names)}) VALUES ({', '.join(values)})")
 
 
-def changes(draw: Draw) -> Slot:
-    """One or two columns with their new values: ``status to 'paid'``."""
-    text, names, values = _pairs(draw, (1, 1, 2), "{} to {}", "{} to {}", "{} = {}")
+def changes(sampler: Sampler) -> Slot:
+    """One or two columns with new values: ``status to 'paid'``."""
+    text, names, values = _pairs(sampler, (1, 1, 2), "{} to {}", "{} to {}", "{} = {}")
     return Slot(text, ", ".join(f"{name} = {value}" for name, value in zip(names, values, strict=True)))
 
 
-def _column_type(draw: Draw) -> Slot:
-    kind = _mapped(draw, TYPES)
-    constraint = draw.rng.choice(("",) * 8 + (" not null", " unique"))
+def _column_type(sampler: Sampler) -> Slot:
+    kind = _word_for_sql(sampler, TYPES)
+    constraint = sampler.rng.choice(("",) * 8 + (" not null", " unique"))
     return Slot(kind.surface + constraint, kind.value + constraint.upper())
 
 
-def fields(draw: Draw) -> Slot:
-    """The columns of a new table with their types, half of the time after a primary key."""
-    names = _different(draw, (2, 2, 3, 3), column, numeric)
-    kinds = [_column_type(draw) for _ in names]
-    if draw.chance(0.5):
-        names.insert(0, key(draw).surface)
+def fields(sampler: Sampler) -> Slot:
+    """Columns of a new table with their types, half of the time after a primary key."""
+    names = _distinct_names(sampler, (2, 2, 3, 3), column, numeric)
+    kinds = [_column_type(sampler) for _ in names]
+    if sampler.chance(0.5):
+        names.insert(0, key(sampler).surface)
         kinds.insert(0, Slot("integer primary key", "INTEGER PRIMARY KEY"))
     sql = [f"{name} {kind.value}" for name, kind in zip(names, kinds, strict=True)]
-    style = draw.rng.choice(("{} ({})", "{} ({})", "{} {}", "{} as {}", "{}: {}", "sql"))
+    style = sampler.rng.choice(("{} ({})", "{} ({})", "{} {}", "{} as {}", "{}: {}", "sql"))
     if style == "sql":
-        return copied(", ".join(sql))
+        return Slot.verbatim(", ".join(sql))
     texts = [style.format(name, kind.surface) for name, kind in zip(names, kinds, strict=True)]
-    last = draw.rng.choice((" and ", ", "))
+    last = sampler.rng.choice((" and ", ", "))
     return Slot(", ".join(texts[:-1]) + last + texts[-1], ", ".join(sql))
 
 
-def text_fields(draw: Draw) -> Slot:
-    """The columns of a new table whose columns are all of type text."""
-    names = _different(draw, (2, 2, 3, 3), column)
-    return Slot(joined(draw, names).surface, ", ".join(f"{name} TEXT" for name in names))
+def text_fields(sampler: Sampler) -> Slot:
+    """Columns of a new table, all of type text."""
+    names = _distinct_names(sampler, (2, 2, 3, 3), column)
+    return Slot(enumeration(sampler, names).surface, ", ".join(f"{name} TEXT" for name in names))
 
 
-def _statement(draw: Draw, kind: str) -> Slot:
-    frame = draw.rng.choice(PHRASES[kind])
-    return copied(SLOT.sub(lambda gap: str(PARTS[gap[1]](draw).value), frame))
+def _statement(sampler: Sampler, kind: str) -> Slot:
+    frame = sampler.rng.choice(PHRASES[kind])
+    return Slot.verbatim(SLOT.sub(lambda gap: str(SQL_GAPS[gap[1]](sampler).value), frame))
 
 
-def select_sql(draw: Draw) -> Slot:
-    """A query that the user has written."""
-    return _statement(draw, "select_sql")
+def select_sql(sampler: Sampler) -> Slot:
+    """A query that the user writes as SQL."""
+    return _statement(sampler, "select_sql")
 
 
-def write_sql(draw: Draw) -> Slot:
-    """A change that the user has written as SQL."""
-    return _statement(draw, "write_sql")
+def write_sql(sampler: Sampler) -> Slot:
+    """A change that the user writes as SQL."""
+    return _statement(sampler, "write_sql")
 
 
-def create_sql(draw: Draw) -> Slot:
-    """A new table that the user has written as SQL."""
-    return _statement(draw, "create_sql")
+def create_sql(sampler: Sampler) -> Slot:
+    """A ``CREATE TABLE`` statement that the user writes."""
+    return _statement(sampler, "create_sql")
 
 
-PARTS: Mapping[str, Callable[[Draw], Slot]] = {
+SQL_GAPS: Mapping[str, Callable[[Sampler], Slot]] = {
     "table": table,
     "key": key,
     "column": column,
@@ -273,11 +283,11 @@ PARTS: Mapping[str, Callable[[Draw], Slot]] = {
     "tag": tag,
     "amount": amount,
     "day": day,
-    "count": lambda draw: copied(draw.digits(2, 100)),
-    "number": lambda draw: copied(draw.digits(2, 999)),
+    "count": lambda sampler: Slot.verbatim(sampler.digits(2, 100)),
+    "number": lambda sampler: Slot.verbatim(sampler.digits(2, 999)),
     "row": row,
     "changes": changes,
     "fields": fields,
     "text_fields": text_fields,
 }
-"""The gaps in SQL that users write."""
+"""Slots that fill the gaps in whole SQL statements."""
