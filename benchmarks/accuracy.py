@@ -351,9 +351,9 @@ def as_report(
     rows: list[dict[str, Any]] = []
     for name, found in measured.items():
         value = found.report.to_dict()
-        examples = zip(value.pop("examples"), found.report.scored, strict=True)
+        examples = zip(value.pop("examples"), found.report.calls, strict=True)
         if name == OURS.name:
-            value["wrong"] = [shown for shown, one in examples if not one.right("call")]
+            value["wrong"] = [shown for shown, one in examples if not one.is_right("call")]
         counted = OURS.name if "hierarchy" in name else FLAT.name
         rows.append(
             {"way": name, **value, "prompt_tokens": tokens[CARD][counted], "seconds": common.spread(found.seconds)}

@@ -44,7 +44,7 @@ from dualtune_mlx.benchmarks.engines import (
 )
 from dualtune_mlx.demo import Workspace
 from dualtune_mlx.errors import TrainingError
-from dualtune_mlx.evaluation.calls import wilson
+from dualtune_mlx.evaluation.calls import wilson_interval
 from dualtune_mlx.mcp import connected, read_config
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
 from dualtune_mlx.synthesis.requests import generate_requests
@@ -221,7 +221,7 @@ def knowledge(run: Measured, result: Judged) -> dict[str, Any]:
         "seconds": sum(run.seconds) + run.prefix_seconds,
         "loss": result.loss,
         "accuracy": result.right / result.asked,
-        "interval": wilson(result.right, result.asked),
+        "interval": wilson_interval(result.right, result.asked),
         "n": result.asked,
     }
 

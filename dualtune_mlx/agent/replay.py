@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dualtune_mlx.agent.agent import BASE, TOP_K
 from dualtune_mlx.agent.transcript import Transcript
-from dualtune_mlx.data.writing import add_trajectory
+from dualtune_mlx.data.writing import append_trajectory
 from dualtune_mlx.errors import DataError, UsageError
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 
@@ -81,7 +81,7 @@ def learn(transcript: Transcript, folder: Path) -> bool:
     if transcript.answer is not None:
         messages.append(Message("assistant", transcript.answer.text))
     tools: dict[tuple[str, str], Tool] = {(t.server, t.name): t for step in good for t in step.tools}
-    return add_trajectory(folder, "train", Trajectory(tuple(messages), tuple(tools.values())))
+    return append_trajectory(folder, "train", Trajectory(tuple(messages), tuple(tools.values())))
 
 
 def _shown(call: ToolCall) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The decisions of a trajectory: what training learns from and evaluation asks for."""
+"""The decisions of a trajectory: training learns from them, evaluation asks for them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall, Trajector
 
 @dataclass(frozen=True)
 class Decision:
-    """One decision: what was visible, the part of the request that was due ("" for all of it), and the call."""
+    """One choice of a call, and what was known before it."""
 
     messages: tuple[Message, ...]
+    """The conversation before the call."""
     tools: tuple[Tool, ...]
+    """The visible tools."""
     call: ToolCall
+    """The call that was made."""
     subtask: str = ""
+    """The words of the request that the call is for; empty where the request is not divided."""
 
 
-def decisions(trajectory: Trajectory) -> Iterator[Decision]:
-    """Every decision of a trajectory; an answer in words is the choice of ``respond``.
+def call_decisions(trajectory: Trajectory) -> Iterator[Decision]:
+    """Every decision of a trajectory about the next call.
 
-    So is the end of a part that another part follows.
+    An answer in words is the choice of ``respond``. So is the end of a subtask that another subtask follows.
     """
     subtask = ""
     for index, message in enumerate(trajectory.messages):
@@ -40,7 +44,10 @@ def decisions(trajectory: Trajectory) -> Iterator[Decision]:
 
 
 def plan_decisions(trajectory: Trajectory) -> Iterator[Decision]:
-    """How every request of a trajectory is divided, as a call of ``PLAN``."""
+    """How each request of a trajectory is divided into subtasks, as a call of ``PLAN``.
+
+    A request without an answer is left out.
+    """
     for index, message in enumerate(trajectory.messages):
         if message.role == "user" and _is_answered(trajectory.messages[index + 1 :]):
             call = ToolCall(PLAN.name, {"parts": list(message.subtasks)})

@@ -20,36 +20,38 @@ SPLITS = ("train", "valid", "test")
 
 
 def read_split(folder: str | Path, split: str) -> list[Trajectory]:
-    """The trajectories of one split of a data folder."""
+    """Read the trajectories of one split of a data folder; errors as in ``read_trajectories``."""
     return read_trajectories(Path(folder) / f"{split}.jsonl")
 
 
 def read_trajectories(path: str | Path) -> list[Trajectory]:
-    """The trajectories of a file.
+    """Read the trajectories of a ``.jsonl`` file.
 
     Raises:
-        UsageError: when the file is not there.
-        DataError: when it is empty, or a line is wrong; the message names the line.
+        UsageError: when the file cannot be read.
+        DataError, ToolError: when the file is empty or a line is wrong; the message names the line.
     """
     path = Path(path)
     beside = path.parent / "tools.json"
     tools = read_tools(beside) if beside.is_file() else ()
-    numbered = [(n, line) for n, line in enumerate(_text(path).split("\n"), 1) if line.strip()]
+    numbered = [(n, line) for n, line in enumerate(_read_text(path).split("\n"), 1) if line.strip()]
     if not numbered:
         raise DataError("a data file is empty", where=path, expected='lines of {"messages": […], "tools": […]}')
-    return [_trajectory(line, tools, f"{path}:{number}") for number, line in numbered]
+    return [_parse_line(line, tools, f"{path}:{number}") for number, line in numbered]
 
 
 def read_tools(path: str | Path) -> tuple[Tool, ...]:
-    """Tools from a JSON file: a list, or ``{"tools": […], "server": …}`` as a tools/list answer is.
+    """Read tools from a JSON file.
+
+    The file holds a list of tools, or ``{"tools": […], "server": …}`` like MCP's answer to ``tools/list``.
 
     Raises:
-        UsageError: when the file is not there.
-        DataError, ToolError: when it is not such a list, or a tool's schema is not valid.
+        UsageError: when the file cannot be read.
+        DataError, ToolError: when it holds no such list, or a tool's schema is not valid.
     """
     path = Path(path)
     try:
-        value = json.loads(_text(path))
+        value = json.loads(_read_text(path))
     except ValueError as error:
         raise DataError("a tools file is not JSON", where=path, got=error) from error
     server = str(value.get("server", "")) if isinstance(value, Mapping) else ""
@@ -66,7 +68,7 @@ def read_tools(path: str | Path) -> tuple[Tool, ...]:
     return tools
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -75,7 +77,7 @@ def _text(path: Path) -> str:
         raise DataError("a file is not UTF-8 text", where=path, got=error.reason) from error
 
 
-def _trajectory(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
+def _parse_line(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
     try:
         value = json.loads(line)
     except ValueError as error:
@@ -89,16 +91,16 @@ def _trajectory(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
     if not isinstance(value.get("tools", []), list):
         raise DataError("a line's tools are not a list", where=where, got=type(value["tools"]).__name__)
     try:
-        visible = tuple(_line_tool(tool) for tool in value["tools"]) if "tools" in value else tools
+        visible = tuple(_parse_tool(tool) for tool in value["tools"]) if "tools" in value else tools
         trajectory = Trajectory(tuple(Message.from_dict(message) for message in value["messages"]), visible, where)
-        _check(trajectory)
+        _check_trajectory(trajectory)
     except (DataError, ToolError) as error:
         nested = f"{where}, {error.where}" if error.where else where
         raise type(error)(error.what, where=nested, got=error.got, expected=error.expected, fix=error.fix) from error
     return trajectory
 
 
-def _line_tool(value: Mapping[str, Any]) -> Tool:
+def _parse_tool(value: Mapping[str, Any]) -> Tool:
     tool = Tool.from_dict(value)
     _check_schema(json.dumps(dict(tool.parameters)), f"tool {tool.name!r}")
     return tool
@@ -109,7 +111,7 @@ def _check_schema(schema: str, where: str) -> None:
     checked(json.loads(schema), where)
 
 
-def _check(trajectory: Trajectory) -> None:
+def _check_trajectory(trajectory: Trajectory) -> None:
     if not trajectory.tools:
         raise DataError("a trajectory has no tools", expected='"tools" in the line, or tools.json beside the file')
     if not any(message.role == "assistant" for message in trajectory.messages):

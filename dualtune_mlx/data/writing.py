@@ -1,4 +1,4 @@
-"""Trajectories to files, in the form that ``reading`` reads."""
+"""Write trajectory files in the format that ``reading`` reads."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from dualtune_mlx.tools import Tool, Trajectory
 
 
 def write_split(folder: str | Path, split: str, trajectories: Sequence[Trajectory]) -> None:
-    """Write one split; the tools are expected in ``tools.json`` beside it."""
+    """Write one split of a data folder, without the tools: they belong into ``tools.json`` beside it."""
     lines = [json.dumps(trajectory.to_dict(with_tools=False), ensure_ascii=False) for trajectory in trajectories]
     write_text(Path(folder) / f"{split}.jsonl", "\n".join(lines) + "\n")
 
 
 def write_tools(folder: str | Path, tools: Sequence[Tool]) -> None:
-    """Write ``tools.json``."""
+    """Write the ``tools.json`` of a data folder."""
     write_json(Path(folder) / "tools.json", [tool.to_dict() for tool in tools])
 
 
-def add_trajectory(folder: str | Path, split: str, trajectory: Trajectory) -> bool:
-    """Add one line, with its own tools, to a split; False where it is there already."""
+def append_trajectory(folder: str | Path, split: str, trajectory: Trajectory) -> bool:
+    """Append a trajectory with its own tools to a split.
+
+    Returns:
+        False where the split holds this very line already; nothing is written then.
+    """
     path = Path(folder) / f"{split}.jsonl"
     line = json.dumps(trajectory.to_dict(), ensure_ascii=False)
     before = path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -1,4 +1,4 @@
-"""Evaluation: suites and metrics."""
+"""Evaluation: which servers, tools and whole calls are right."""
 
 from dualtune_mlx.evaluation.calls import Report, evaluate_calls
 

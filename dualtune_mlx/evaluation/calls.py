@@ -1,4 +1,4 @@
-"""The suite ``calls``: every decision of every trajectory against what was really done."""
+"""The suite ``calls``: every decision of every trajectory against the call that was really made."""
 
 from __future__ import annotations
 
@@ -8,26 +8,30 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
-from dualtune_mlx.data.decisions import Decision, decisions
+from dualtune_mlx.data.decisions import Decision, call_decisions
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.dualtune import MAX_TOKENS
 from dualtune_mlx.errors import DecodingError, ToolError
 from dualtune_mlx.tools import ToolCall, Trajectory, tool_called
 
 METRICS = ("server", "tool", "call")
+"""Right server; right server and tool; right server, tool and arguments."""
 Z_95 = 1.96
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One decision: what was asked, what is right, what was predicted, and why its arguments were not written."""
+class ScoredCall:
+    """The prediction for one decision, beside the right call."""
 
     request: str
+    """The user's last message."""
     gold: ToolCall
     predicted: ToolCall
     failure: str = ""
+    """Why no arguments were written; empty where they were."""
 
-    def right(self, metric: str) -> bool:
+    def is_right(self, metric: str) -> bool:
+        """Whether the prediction is right by one of the ``METRICS``."""
         gold, predicted = self.gold, self.predicted
         if predicted.server != gold.server:
             return False
@@ -37,98 +41,108 @@ class Scored:
             return False
         return metric == "tool" or (not self.failure and same_json(predicted.arguments, gold.arguments))
 
+    def to_dict(self) -> dict[str, Any]:
+        """The call as an example in a report: ``request``, ``gold``, ``predicted``, and ``failure`` if there is one."""
+        predicted = {**_call_to_dict(self.predicted), "confidence": self.predicted.confidence}
+        failure = {"failure": self.failure} if self.failure else {}
+        return {"request": self.request, "gold": _call_to_dict(self.gold), "predicted": predicted, **failure}
+
 
 @dataclass(frozen=True)
 class Report:
-    """All decisions of an evaluation, and the accuracies over them."""
+    """All scored calls of an evaluation, and the accuracies over them."""
 
-    scored: tuple[Scored, ...]
+    calls: tuple[ScoredCall, ...]
 
     def accuracy(self, metric: str) -> float:
-        return sum(item.right(metric) for item in self.scored) / len(self.scored)
+        """The share of calls that are right by this metric."""
+        return self._count_right(metric) / len(self.calls)
 
     def to_dict(self) -> dict[str, Any]:
-        """Accuracies, their 95% intervals, and every example."""
-        n = len(self.scored)
-        counts = {metric: sum(item.right(metric) for item in self.scored) for metric in METRICS}
+        """The number of calls (``n``), accuracies by metric, their 95% intervals, and every example."""
+        n = len(self.calls)
+        counts = {metric: self._count_right(metric) for metric in METRICS}
         return {
             "n": n,
             **{metric: count / n for metric, count in counts.items()},
-            "intervals": {metric: wilson(count, n) for metric, count in counts.items()},
-            "examples": [_example(item) for item in self.scored],
+            "intervals": {metric: wilson_interval(count, n) for metric, count in counts.items()},
+            "examples": [call.to_dict() for call in self.calls],
         }
+
+    def _count_right(self, metric: str) -> int:
+        return sum(call.is_right(metric) for call in self.calls)
 
 
 def evaluate_calls(
     dualtune: DualTune,
     trajectories: Sequence[Trajectory],
     max_tokens: int = MAX_TOKENS,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[int, int], object] = lambda done, total: None,
 ) -> Report:
-    """Ask the engine at every decision of the trajectories, with everything before it as context.
+    """Ask the engine for every decision of the trajectories, with all messages before it as context.
 
-    The arguments of a wrong tool are not written: the call is wrong already. Arguments that are not complete
-    after ``max_tokens`` tokens count as wrong, and so do those that a tool's schema does not allow to be written.
+    Where the tool is wrong, no arguments are written: the call is wrong already. Arguments also count as wrong when
+    they are not complete after ``max_tokens`` tokens, and when the tool's schema cannot be decoded.
+
+    Args:
+        dualtune: the engine.
+        trajectories: the conversations; their tools are the visible ones.
+        max_tokens: the longest arguments, in tokens.
+        report: called after each decision with the number of decisions done and of all. It may raise to stop.
 
     Raises:
         DataError: when a trajectory's own call names no visible tool, or several.
     """
-    asked = [decision for trajectory in trajectories for decision in decisions(trajectory)]
-    scored = []
-    for done, decision in enumerate(asked, 1):
-        scored.append(_score(dualtune, decision, max_tokens))
-        report(done, len(asked))
-    return Report(tuple(scored))
+    decisions = [decision for trajectory in trajectories for decision in call_decisions(trajectory)]
+    calls = []
+    for done, decision in enumerate(decisions, 1):
+        calls.append(_score_decision(dualtune, decision, max_tokens))
+        report(done, len(decisions))
+    return Report(tuple(calls))
 
 
-def _score(dualtune: DualTune, decision: Decision, max_tokens: int) -> Scored:
+def _score_decision(dualtune: DualTune, decision: Decision, max_tokens: int) -> ScoredCall:
     request = next(message.content for message in reversed(decision.messages) if message.role == "user")
-    gold = (
-        decision.call
-        if decision.call.is_respond
-        else replace(decision.call, server=tool_called(decision.call, decision.tools).server)
-    )
+    gold = decision.call
+    if not gold.is_respond:
+        gold = replace(gold, server=tool_called(gold, decision.tools).server)
     ((tool, confidence),) = dualtune.select(decision.messages, decision.tools, top_k=1, subtask=decision.subtask)
-    scored = Scored(request, gold, ToolCall(tool.name, {}, tool.server, confidence))
-    if not scored.right("tool"):
-        return replace(scored, failure="another tool: its arguments were not written")
-    if decision.call.is_respond:
-        return scored
+    call = ScoredCall(request, gold, ToolCall(tool.name, {}, tool.server, confidence))
+    if not call.is_right("tool"):
+        return replace(call, failure="another tool: its arguments were not written")
+    if gold.is_respond:
+        return call
     try:
         arguments = dualtune.arguments(
             decision.messages, tool, decision.tools, subtask=decision.subtask, max_tokens=max_tokens
         )
     except (DecodingError, ToolError) as error:
-        return replace(scored, failure=error.what)
-    return replace(scored, predicted=replace(scored.predicted, arguments=arguments))
+        return replace(call, failure=error.what)
+    return replace(call, predicted=replace(call.predicted, arguments=arguments))
 
 
 def same_json(left: Any, right: Any) -> bool:
-    """Whether two JSON values are equal; 3 and 3.0 are, true and 1 are not, nor are different key orders different."""
-    return json.dumps(_canonical(left), sort_keys=True) == json.dumps(_canonical(right), sort_keys=True)
+    """Whether two JSON values are equal: 3 equals 3.0, true does not equal 1, the order of keys does not matter."""
+    return json.dumps(_normalize(left), sort_keys=True) == json.dumps(_normalize(right), sort_keys=True)
 
 
-def _canonical(value: Any) -> Any:
+def _normalize(value: Any) -> Any:
+    """The value with whole floats as integers."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
-        return {key: _canonical(item) for key, item in value.items()}
+        return {key: _normalize(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_canonical(item) for item in value]
+        return [_normalize(item) for item in value]
     return value
 
 
-def wilson(successes: int, n: int) -> list[float]:
-    """The 95% confidence interval of a proportion (Wilson 1927)."""
+def wilson_interval(successes: int, n: int) -> list[float]:
+    """The 95% confidence interval of a proportion (Wilson 1927): its lower and its upper bound."""
     p, z2 = successes / n, Z_95**2
     centre, spread = p + z2 / (2 * n), Z_95 * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     return [max(0.0, (centre - spread) / (1 + z2 / n)), min(1.0, (centre + spread) / (1 + z2 / n))]
 
 
-def _example(item: Scored) -> dict[str, Any]:
-    def shown(call: ToolCall) -> dict[str, Any]:
-        return {"server": call.server, "name": call.name, "arguments": dict(call.arguments)}
-
-    predicted = {**shown(item.predicted), "confidence": item.predicted.confidence}
-    failure = {"failure": item.failure} if item.failure else {}
-    return {"request": item.request, "gold": shown(item.gold), "predicted": predicted, **failure}
+def _call_to_dict(call: ToolCall) -> dict[str, Any]:
+    return {"server": call.server, "name": call.name, "arguments": dict(call.arguments)}

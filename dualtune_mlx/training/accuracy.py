@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.data.decisions import decisions
+from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.engine.stage import Stage, StageRunner
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer
@@ -31,7 +31,7 @@ def selection_accuracy(
     asked_at = [
         view
         for number, trajectory in enumerate(trajectories)
-        for decision in decisions(trajectory)
+        for decision in call_decisions(trajectory)
         for view in views(decision, stage, hierarchical, number)
     ]
     try:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dualtune_mlx.data.decisions import Decision, decisions, plan_decisions
+from dualtune_mlx.data.decisions import Decision, call_decisions, plan_decisions
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
 from dualtune_mlx.tools import Trajectory, tool_called
@@ -131,7 +131,7 @@ def decisions_of_stage(trajectory: Trajectory, stage: str, scope: str = "") -> I
     if stage == "planner":
         yield from enumerate(plan_decisions(trajectory), 1)
         return
-    for number, decision in enumerate(decisions(trajectory), 1):
+    for number, decision in enumerate(call_decisions(trajectory), 1):
         called = None if decision.call.is_respond else tool_called(decision.call, decision.tools)
         if scope and (called is None or scope not in (called.server, f"{called.server}/{called.name}")):
             continue

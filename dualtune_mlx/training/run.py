@@ -19,7 +19,7 @@ import yaml
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
-from dualtune_mlx.data.decisions import Decision, decisions, plan_decisions
+from dualtune_mlx.data.decisions import Decision, call_decisions, plan_decisions
 from dualtune_mlx.decoding import learn_grounding
 from dualtune_mlx.errors import BundleError, UsageError
 from dualtune_mlx.files import write_text
@@ -228,7 +228,7 @@ def _written(stage: str, trajectories: Sequence[Trajectory]) -> Iterator[Decisio
         if stage == "planner":
             yield from (replace(decision, tools=(PLAN,)) for decision in plan_decisions(trajectory))
         elif stage == "arguments":
-            yield from decisions(trajectory)
+            yield from call_decisions(trajectory)
 
 
 def hold_out(prepared: Prepared) -> tuple[Prepared, Prepared]:

@@ -26,7 +26,7 @@ from dualtune_mlx.benchmarks.accuracy import (
 )
 from dualtune_mlx.benchmarks.tasks import TASKS
 from dualtune_mlx.bundle import AdapterEntry, Bundle
-from dualtune_mlx.evaluation.calls import Report, Scored
+from dualtune_mlx.evaluation.calls import Report, ScoredCall
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.synthesis.chains import generate_chains
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
@@ -147,7 +147,7 @@ def test_prompt_tokens_are_those_of_all_stages():
 
 
 def test_figures_are_right_over_right_and_goals_are_named():
-    right, wrong = (Scored("x", ToolCall("a"), ToolCall(name)) for name in ("a", RESPOND.name))
+    right, wrong = (ScoredCall("x", ToolCall("a"), ToolCall(name)) for name in ("a", RESPOND.name))
     measured = {way.name: Measured(Report((right, right, wrong, right)), (1.0, 1.0, 2.0, 1.0)) for way in WAYS}
     measured[FLAT.name] = Measured(Report((right, wrong, wrong, wrong)), (2.0, 2.0, 2.0, 2.0))
     tokens = {"signature": {OURS.name: 30.0, FLAT.name: 120.0}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dualtune_mlx.data.decisions import decisions, plan_decisions
+from dualtune_mlx.data.decisions import call_decisions, plan_decisions
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 
 READ, WRITE = ToolCall("read"), ToolCall("write")
@@ -17,7 +17,7 @@ def conversation(*messages: Message) -> Trajectory:
 
 def said(trajectory: Trajectory) -> list[tuple[int, str, str]]:
     """Of every decision: the messages before it, what was chosen, and the part that was due."""
-    return [(len(step.messages), step.call.name, step.subtask) for step in decisions(trajectory)]
+    return [(len(step.messages), step.call.name, step.subtask) for step in call_decisions(trajectory)]
 
 
 TWO_PARTS = conversation(

@@ -10,7 +10,7 @@ from unittest.mock import ANY
 import pytest
 
 from dualtune_mlx.data import read_split, read_tools, read_trajectories, write_split, write_tools
-from dualtune_mlx.data.decisions import decisions
+from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.errors import DataError, DualTuneError, ToolError, UsageError
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory, tool_called
 
@@ -242,7 +242,7 @@ def test_a_split_comes_back_as_it_was_written(tmp_path):
 def test_every_assistant_call_is_a_step_with_what_came_before():
     one, two = ToolCall("read", {"path": "a"}), ToolCall("read", {"path": "b"})
     messages = (Message("user", "x"), Message("assistant", "", (one, two)), Message("tool", "r"), Message("assistant"))
-    found = list(decisions(Trajectory(messages, ())))
+    found = list(call_decisions(Trajectory(messages, ())))
     assert [step.call for step in found] == [one, two, ToolCall(RESPOND.name)]
     assert [step.messages for step in found] == [
         messages[:1],

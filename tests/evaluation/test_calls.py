@@ -9,7 +9,7 @@ import pytest
 
 from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.errors import DataError, DecodingError, ToolError
-from dualtune_mlx.evaluation.calls import Report, Scored, evaluate_calls, same_json, wilson
+from dualtune_mlx.evaluation.calls import Report, ScoredCall, evaluate_calls, same_json, wilson_interval
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Trajectory
 from tests import tiny
@@ -28,7 +28,7 @@ GOLD = ToolCall("read", {"path": "a", "n": 3}, "fs")
     ],
 )
 def test_the_interval_is_wilson_s(successes, n, low, high):
-    assert wilson(successes, n) == pytest.approx([low, high], abs=2e-4)
+    assert wilson_interval(successes, n) == pytest.approx([low, high], abs=2e-4)
 
 
 @pytest.mark.parametrize(
@@ -62,17 +62,19 @@ def test_json_values_are_compared_as_json(left, right, equal):
     ],
 )
 def test_a_call_is_right_only_when_everything_above_it_is(predicted, right):
-    scored = Scored("show a", GOLD, predicted)
-    assert [metric for metric in ("server", "tool", "call") if scored.right(metric)] == right
+    scored = ScoredCall("show a", GOLD, predicted)
+    assert [metric for metric in ("server", "tool", "call") if scored.is_right(metric)] == right
 
 
 def test_a_report_holds_accuracies_intervals_and_examples():
     wrong = ToolCall("read", {}, "fs", confidence=0.5)
-    report = Report((Scored("a", GOLD, GOLD), Scored("b", GOLD, wrong), Scored("c", GOLD, GOLD, "too long")))
+    report = Report(
+        (ScoredCall("a", GOLD, GOLD), ScoredCall("b", GOLD, wrong), ScoredCall("c", GOLD, GOLD, "too long"))
+    )
     value = report.to_dict()
     assert (value["n"], value["server"], value["tool"]) == (3, 1.0, 1.0)
     assert value["call"] == report.accuracy("call") == pytest.approx(1 / 3)
-    assert value["intervals"]["call"] == wilson(1, 3)
+    assert value["intervals"]["call"] == wilson_interval(1, 3)
     gold = {"server": "fs", "name": "read", "arguments": {"path": "a", "n": 3}}
     assert value["examples"][1] == {
         "request": "b",
@@ -122,10 +124,10 @@ def test_every_decision_is_asked_with_everything_before_it():
     report = evaluate_calls(engine, [TRAJECTORY], report=lambda done, total: progress.append((done, total)))
     assert engine.asked == [TRAJECTORY.messages[:1], TRAJECTORY.messages[:3]]
     assert progress == [(1, 2), (2, 2)]
-    assert [item.gold.name for item in report.scored] == ["read", "respond"]
-    assert [item.right("call") for item in report.scored] == [True, False]
-    assert report.scored[0].predicted == ToolCall("read", GOLD.arguments, "fs", 0.9)
-    assert [item.request for item in report.scored] == ["show a", "show a"]
+    assert [item.gold.name for item in report.calls] == ["read", "respond"]
+    assert [item.is_right("call") for item in report.calls] == [True, False]
+    assert report.calls[0].predicted == ToolCall("read", GOLD.arguments, "fs", 0.9)
+    assert [item.request for item in report.calls] == ["show a", "show a"]
 
 
 def test_a_decision_is_asked_for_its_part():
@@ -140,14 +142,14 @@ def test_the_arguments_of_a_wrong_tool_are_not_written():
     engine = Recorder(GOLD)
     report = evaluate_calls(engine, [TRAJECTORY])
     assert engine.written == [TRAJECTORY.messages[:1]]
-    assert (report.scored[1].predicted.name, report.scored[1].right("tool")) == ("read", False)
-    assert "not written" in report.scored[1].failure
+    assert (report.calls[1].predicted.name, report.calls[1].is_right("tool")) == ("read", False)
+    assert "not written" in report.calls[1].failure
 
 
 @pytest.mark.parametrize("error", [DecodingError, ToolError])
 def test_arguments_that_could_not_be_written_make_a_right_tool_a_wrong_call(error):
-    (scored, _) = evaluate_calls(Recorder(error("too long")), [TRAJECTORY]).scored
-    assert (scored.right("tool"), scored.right("call"), scored.failure) == (True, False, "too long")
+    (scored, _) = evaluate_calls(Recorder(error("too long")), [TRAJECTORY]).calls
+    assert (scored.is_right("tool"), scored.is_right("call"), scored.failure) == (True, False, "too long")
 
 
 def test_a_gold_call_that_names_two_tools_is_no_gold():
@@ -161,7 +163,7 @@ def test_an_evaluation_of_a_real_engine_agrees_with_calling_it():
     dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
     (tool,) = tools = (Tool("now", "Time.", server="clock"),)
     trajectory = Trajectory((Message("user", "time?"), Message("assistant", "", (ToolCall("now"),))), tools)
-    (scored,) = evaluate_calls(dualtune, [trajectory]).scored
+    (scored,) = evaluate_calls(dualtune, [trajectory]).calls
     assert scored.predicted.name == dualtune.select("time?", tools, top_k=1)[0][0].name
     assert scored.gold == ToolCall("now", {}, tool.server)
 
@@ -174,6 +176,6 @@ def test_the_token_budget_reaches_the_engine():
     ((chosen, _),) = dualtune.select("hi", tools, top_k=1)
     gold = ToolCall(chosen.name, {"text": "x" * 50})
     trajectory = Trajectory((Message("user", "hi"), Message("assistant", "", (gold,))), tools)
-    (scored,) = evaluate_calls(dualtune, [trajectory], max_tokens=20).scored
-    assert (scored.right("tool"), scored.right("call")) == (True, False)
+    (scored,) = evaluate_calls(dualtune, [trajectory], max_tokens=20).calls
+    assert (scored.is_right("tool"), scored.is_right("call")) == (True, False)
     assert "token budget" in scored.failure

@@ -3,7 +3,7 @@
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.data.decisions import decisions
+from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.prompts import ACTIVATIONS, PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training.batches import make_batch
@@ -47,7 +47,7 @@ def options(activation, **given):
 
 def examples_of(prompt, stage, activation):
     """Every decision as an example of its own."""
-    found = [step for trajectory in TRAJECTORIES for step in decisions(trajectory)]
+    found = [step for trajectory in TRAJECTORIES for step in call_decisions(trajectory)]
     streams = [prompt.render(s.messages, s.tools, s.call) for s in found if stage != "arguments" or s.call.arguments]
     return [example(stream, stage, activation) for stream in streams]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.data.decisions import decisions
+from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
@@ -39,7 +39,7 @@ def seen(trajectory: Trajectory, stage: str, number: int = 0) -> list[list[tuple
     """Of every decision, the choices that are shown and the right one."""
     return [
         [({tool.name for tool in view.shown}, view.decision.call.name) for view in views(step, stage, True, number)]
-        for step in decisions(trajectory)
+        for step in call_decisions(trajectory)
     ]
 
 
