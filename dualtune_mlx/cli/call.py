@@ -36,14 +36,8 @@ SHOWN = 400  # characters of a result
     show_default=True,
     help="Below this probability of the best candidate, rank the candidates and make no call.",
 )
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0),
-    default=0.0,
-    show_default=True,
-    help="0 writes the most probable arguments; otherwise they are drawn. The choice is exact.",
-)
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Decides every draw.")
+@options.temperature
+@options.seed
 @options.grounding
 @options.routing
 @options.max_tokens
@@ -70,7 +64,7 @@ def command(
         raise click.UsageError("Give either --tools or --mcp.")
     if execute and mcp is None:
         raise click.UsageError("--execute needs --mcp: a file of tools cannot be called.")
-    decoding = Decoding(max_tokens, temperature, seed, grounding=grounding)
+    decoding = Decoding(max_tokens=max_tokens, temperature=temperature, seed=seed, grounding=grounding)
     with ExitStack() as stack:
         toolbox = stack.enter_context(connected(read_config(mcp))) if mcp else None
         tools = visible_tools(toolbox) if toolbox else read_tools(tools_file or Path())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 from click.core import ParameterSource
 
-from dualtune_mlx.decoding import GROUNDINGS
-from dualtune_mlx.engine.dualtune import MAX_TOKENS
+from dualtune_mlx.decoding import GROUNDINGS, Decoding
 from dualtune_mlx.models import EMBEDDED
 from dualtune_mlx.prompts import CARD_KINDS, TEMPLATES
 from dualtune_mlx.tools.hierarchy import ROUTINGS
@@ -14,16 +16,6 @@ from dualtune_mlx.tools.hierarchy import ROUTINGS
 model = click.option("--model", default=None, metavar="M", help=f"A folder, a hub id, a .gguf file, or {EMBEDDED!r}.")
 TEMPLATE_HELP = f"{', '.join(TEMPLATES)}, or a file of yours."
 template = click.option("--template", default="chatml", show_default=True, metavar="T", help=TEMPLATE_HELP)
-max_tokens = click.option(
-    "--max-tokens", type=click.IntRange(1), default=MAX_TOKENS, show_default=True, help="Longest arguments, in tokens."
-)
-grounding = click.option(
-    "--grounding",
-    type=click.Choice(GROUNDINGS),
-    default="data",
-    show_default=True,
-    help="Hold the strings that training always saw copied to spans of the conversation; or none; or the unsure ones.",
-)
 routing = click.option(
     "--routing",
     type=click.Choice(ROUTINGS),
@@ -38,6 +30,19 @@ CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or
 cards = click.option("--cards", type=click.Choice(CARD_KINDS), default="signature", show_default=True, help=CARDS_HELP)
 
 
+def _decoding_option(name: str, kind: click.ParamType) -> Callable[[Any], Any]:
+    """The option of a field of ``Decoding``, with the field's default and help."""
+    field = Decoding.__dataclass_fields__[name]
+    flag = f"--{name.replace('_', '-')}"
+    return click.option(flag, type=kind, default=field.default, show_default=True, help=field.metadata["help"])
+
+
+max_tokens = _decoding_option("max_tokens", click.IntRange(1))
+temperature = _decoding_option("temperature", click.FloatRange(0))
+seed = _decoding_option("seed", click.IntRange(0, 2**64 - 1))
+grounding = _decoding_option("grounding", click.Choice(GROUNDINGS))
+
+
 def only_with(owner: str, *names: str) -> None:
     """Refuse options of the running command that do nothing without another one."""
     context = click.get_current_context()
@@ -47,6 +52,7 @@ def only_with(owner: str, *names: str) -> None:
 
 
 def required_model(model: str | None) -> str:
+    """The model that was given; refuse a command without one."""
     if model is None:
         raise click.UsageError("Missing option '--model'.")
     return model

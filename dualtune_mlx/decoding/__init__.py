@@ -1,32 +1,32 @@
 """Decoding: the exact choice among names, and arguments under a JSON Schema."""
 
-from dualtune_mlx.decoding.choice import Answers, Fork, Ranked, best_first, search
-from dualtune_mlx.decoding.confidence import unsure_strings
+from dualtune_mlx.decoding.choice import LogProbabilities, RankedName, TrieFork, rank_names, search_names
+from dualtune_mlx.decoding.confidence import find_unsure_strings
 from dualtune_mlx.decoding.grammar import ArgumentGrammar, GrammarTokenizer
-from dualtune_mlx.decoding.grounding import Grounding, grounded, learn_grounding, only
-from dualtune_mlx.decoding.lookup import Lookup
-from dualtune_mlx.decoding.options import GROUNDINGS, Decoding, Options
-from dualtune_mlx.decoding.writing import DecodeStep, DraftBuffer, Writer, written
+from dualtune_mlx.decoding.grounding import Grounding, filter_grounding, ground_schema, learn_grounding
+from dualtune_mlx.decoding.lookup import PromptLookup
+from dualtune_mlx.decoding.options import GROUNDINGS, Decoding, DecodingOptions
+from dualtune_mlx.decoding.writing import ArgumentWriter, DecodeStep, DraftBuffer, write_arguments
 
 __all__ = [
     "GROUNDINGS",
-    "Answers",
     "ArgumentGrammar",
+    "ArgumentWriter",
     "DecodeStep",
     "Decoding",
+    "DecodingOptions",
     "DraftBuffer",
-    "Fork",
     "GrammarTokenizer",
     "Grounding",
-    "Lookup",
-    "Options",
-    "Ranked",
-    "Writer",
-    "best_first",
-    "grounded",
+    "LogProbabilities",
+    "PromptLookup",
+    "RankedName",
+    "TrieFork",
+    "filter_grounding",
+    "find_unsure_strings",
+    "ground_schema",
     "learn_grounding",
-    "only",
-    "search",
-    "unsure_strings",
-    "written",
+    "rank_names",
+    "search_names",
+    "write_arguments",
 ]

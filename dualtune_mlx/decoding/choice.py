@@ -1,12 +1,12 @@
 """The most probable of some names, exactly, by best-first search over the trie of their tokens.
 
-A name's probability is the product, over its tokens, of the model's probability of the token among
-those that continue some allowed name: what constrained sampling would draw. A node's probability is
-at most its parent's, so the first complete name that leaves the queue is the best one. Where only one
-token is possible the model is not asked.
+A name's probability is the product of its tokens' probabilities. A token's probability is the model's, among the
+tokens that continue some allowed name; this is what constrained sampling would draw from. A node's probability is at
+most its parent's, so the first complete name that leaves the queue is the best one. Where only one token is possible,
+the model is not asked.
 
-Forks that the search is likely to come to are asked about together. What is asked ahead changes how
-often the model is asked, never what is found.
+The model is asked about several forks together: those that the search is likely to need. That changes how often the
+model is asked, never what is found.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from math import exp, log
 
 from dualtune_mlx.errors import PromptError
 
-WIDTH = 8
-"""How many forks are asked about together."""
+MAX_BATCH = 8
+"""How many forks the model is asked about together at most."""
 LIKELY = 0.1
-"""How probable a fork must be to be asked ahead, compared with the one that has to be asked."""
+"""How probable a fork must be to be asked about early, compared with the fork that is needed now."""
 
 Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedName:
     """A name with its exact probability."""
 
     name: str
@@ -36,82 +36,91 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Fork:
-    """Where names part: the tokens they share, and where each token that may follow leads; ``size`` names in all."""
+class TrieFork:
+    """A node of the trie at which names part."""
 
     path: Tokens
-    children: Mapping[int, Fork | str]
+    """The tokens that the names share."""
+    children: Mapping[int, TrieFork | str]
+    """Where each possible next token leads: to another fork, or to the only name left."""
     size: int
+    """How many names are below."""
 
 
-Answers = Sequence[Sequence[float]]
-"""For some forks the log-probabilities of their children, each normalised over the fork's own."""
-Queue = list[tuple[float, Tokens, Fork | str]]
-"""Nodes by their cost, which is minus the log-probability; paths differ, so two nodes are never compared."""
+LogProbabilities = Sequence[Sequence[float]]
+"""For each of some forks the log-probabilities of its children, normalised over these."""
+Queue = list[tuple[float, Tokens, TrieFork | str]]
+"""Nodes by their cost, which is minus the log-probability. Paths differ, so two nodes are never compared."""
+OnBest = Callable[[RankedName], object]
+"""Called with the best name before the others are looked for."""
 
 
-Told = Callable[[Ranked], object]
-
-
-def best_first(
+def rank_names(
     names: Mapping[str, Tokens],
-    log_probabilities: Callable[[Sequence[Fork]], Answers],
+    log_probabilities: Callable[[Sequence[TrieFork]], LogProbabilities],
     top_k: int = 1,
-    best: Told = lambda ranked: None,
-) -> list[Ranked]:
+    on_best: OnBest = lambda ranked: None,
+) -> list[RankedName]:
     """The ``top_k`` most probable names, best first.
 
     Args:
         names: each name's tokens; none may be the beginning of another.
-        log_probabilities: asks the model what may follow; the first fork comes alone.
-        best: is told the best one, before the others are looked for.
+        log_probabilities: asks the model about some forks; the first call is for one fork.
+        top_k: how many names are wanted.
+        on_best: called with the best name before the others are looked for.
 
     Raises:
         PromptError: when one name's tokens begin another's.
     """
-    searching = search(names, top_k, best)
-    answers: Answers | None = None
+    searching = search_names(names, top_k, on_best)
+    answers: LogProbabilities | None = None
     while True:
         try:
             forks = next(searching) if answers is None else searching.send(answers)
         except StopIteration as end:
-            found: list[Ranked] = end.value
+            found: list[RankedName] = end.value
             return found
         answers = log_probabilities(forks)
 
 
-def search(
-    names: Mapping[str, Tokens], top_k: int, best: Told = lambda ranked: None
-) -> Generator[Sequence[Fork], Answers, list[Ranked]]:
-    """``best_first`` for those who ask the model about several searches at once: send it what it yields forks for."""
-    queue: Queue = [(0.0, (), _trie(names, list(names), ()))]
+def search_names(
+    names: Mapping[str, Tokens], top_k: int, on_best: OnBest = lambda ranked: None
+) -> Generator[Sequence[TrieFork], LogProbabilities, list[RankedName]]:
+    """``rank_names`` as a generator, so that the model can be asked about several searches at once.
+
+    It yields forks and is sent their log-probabilities. It returns the names.
+
+    Raises:
+        PromptError: when one name's tokens begin another's.
+    """
+    queue: Queue = [(0.0, (), _build_trie(names, list(names), ()))]
     answers: dict[Tokens, Sequence[float]] = {}
-    found: list[Ranked] = []
+    found: list[RankedName] = []
     while queue and len(found) < top_k:
         cost, _, node = queue[0]
-        if isinstance(node, Fork) and node.path not in answers:
-            forks = _likely(queue, answers, top_k - len(found)) if answers else [node]
+        if isinstance(node, TrieFork) and node.path not in answers:
+            forks = _likely_forks(queue, answers, top_k - len(found)) if answers else [node]
             answers.update(zip([fork.path for fork in forks], (yield forks), strict=True))
         heapq.heappop(queue)
         if isinstance(node, str):
-            found.append(Ranked(node, exp(-cost)))
+            found.append(RankedName(node, exp(-cost)))
             if len(found) == 1:
-                best(found[0])
+                on_best(found[0])
             continue
         for (token, child), log_probability in zip(node.children.items(), answers[node.path], strict=True):
             heapq.heappush(queue, (cost - log_probability, (*node.path, token), child))
     return found
 
 
-def _likely(queue: Queue, answers: Mapping[Tokens, Sequence[float]], wanted: int) -> list[Fork]:
-    """The fork at the head of the queue, and those that the search is likely to come to before it is done.
+def _likely_forks(queue: Queue, answers: Mapping[Tokens, Sequence[float]], wanted: int) -> list[TrieFork]:
+    """The fork at the head of the queue, and the forks that the search is likely to need later.
 
-    Below a fork without an answer, each name is taken to be as probable as the others.
+    Below a fork that the model was not asked about, all names are taken as equally probable.
     """
     limit = queue[0][0] - log(LIKELY)
     ahead = list(queue)
-    chosen: list[Fork] = []
-    while ahead and wanted and len(chosen) < WIDTH and ahead[0][0] <= limit:
+    chosen: list[TrieFork] = []
+    while ahead and wanted and len(chosen) < MAX_BATCH and ahead[0][0] <= limit:
         cost, _, node = heapq.heappop(ahead)
         if isinstance(node, str):
             wanted -= 1  # names of the queue: the search ends with them, at the latest
@@ -120,14 +129,14 @@ def _likely(queue: Queue, answers: Mapping[Tokens, Sequence[float]], wanted: int
         if known is None:
             chosen.append(node)
         for i, (token, child) in enumerate(node.children.items()):
-            if isinstance(child, Fork):
+            if isinstance(child, TrieFork):
                 share = known[i] if known else log(child.size / node.size)
                 heapq.heappush(ahead, (cost - share, (*node.path, token), child))
     return chosen
 
 
-def _trie(names: Mapping[str, Tokens], members: list[str], path: Tokens) -> Fork | str:
-    """Follow the only way until it forks; a name where one is left."""
+def _build_trie(names: Mapping[str, Tokens], members: list[str], path: Tokens) -> TrieFork | str:
+    """The first fork below a path, or the name where only one is left."""
     if len(members) == 1:
         return members[0]
     while True:
@@ -143,5 +152,5 @@ def _trie(names: Mapping[str, Tokens], members: list[str], path: Tokens) -> Fork
         if len(children) > 1:
             break
         path = (*path, next(iter(children)))
-    below = {token: _trie(names, children[token], (*path, token)) for token in sorted(children)}
-    return Fork(path, below, len(members))
+    below = {token: _build_trie(names, children[token], (*path, token)) for token in sorted(children)}
+    return TrieFork(path, below, len(members))

@@ -1,4 +1,4 @@
-"""Which of the strings in written arguments the model was sure of."""
+"""Which strings of written arguments the model was not sure of."""
 
 from __future__ import annotations
 
@@ -14,28 +14,32 @@ SURE = 0.5
 _read = json.JSONDecoder().raw_decode
 
 
-def unsure_strings(written: Sequence[tuple[bytes, float]], start: int = 0) -> set[str]:
-    """The paths (such as ``edits[].oldText``) of the strings that hold half of the probability or less.
+def find_unsure_strings(pieces: Sequence[tuple[bytes, float]], start: int = 0) -> set[str]:
+    """The paths (such as ``edits[].oldText``) of the strings whose probability is one half or less.
 
-    A string's probability is the product of those of its tokens, each among the allowed ones.
+    A string's probability is the product of its tokens' probabilities, each among the allowed tokens.
 
     Args:
-        written: complete arguments in the grammar's spelling, piece by piece: UTF-8, and the piece's probability.
-        start: how many characters of a frame stand before them.
+        pieces: complete arguments as the grammar spells them, each piece with its UTF-8 and its probability.
+        start: how many characters stand before the arguments.
     """
-    ends = list(accumulate(len(piece) for piece, _ in written))
-    text = b"".join(piece for piece, _ in written).decode()
+    ends = list(accumulate(len(piece) for piece, _ in pieces))
+    text = b"".join(piece for piece, _ in pieces).decode()
     unsure = set()
-    for path, begin, stop in _strings(text, start, ""):
+    for path, begin, stop in _find_strings(text, start, ""):
         first, last = len(text[:begin].encode()), len(text[:stop].encode())
-        inside = written[bisect_right(ends, first) : bisect_left(ends, last) + 1]
+        inside = pieces[bisect_right(ends, first) : bisect_left(ends, last) + 1]
         if prod(probability for _, probability in inside) <= SURE:
             unsure.add(path)
     return unsure
 
 
-def _strings(text: str, at: int, path: str) -> Generator[tuple[str, int, int], None, int]:
-    """(path, start, end) of every string in a JSON value of the grammar's spelling; returns where the value ends."""
+def _find_strings(text: str, at: int, path: str) -> Generator[tuple[str, int, int], None, int]:
+    """Yield (path, start, end) of every string in a JSON value as the grammar spells it.
+
+    Returns:
+        where the value ends.
+    """
     closing = {"{": "}", "[": "]"}.get(text[at])
     if closing is None:
         value, end = _read(text, at)
@@ -50,5 +54,5 @@ def _strings(text: str, at: int, path: str) -> Generator[tuple[str, int, int], N
             name, at = _read(text, at)
             at += len(": ")
             inside = f"{path}.{name}" if path else name
-        at = yield from _strings(text, at, inside)
+        at = yield from _find_strings(text, at, inside)
     return at + 1

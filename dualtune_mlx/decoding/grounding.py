@@ -1,11 +1,11 @@
-"""Grounded arguments: a string that the data always copied is held to spans of the conversation.
+"""Grounded arguments: a string that the data always copied is restricted to spans of the conversation.
 
-Nearly every wrong argument of a small model is a near-miss copy. Training counts, for each string
-parameter, whether its values stand in the conversation word for word; where they always do (but for a
-few constants, such as "." for the current folder, and a slip in a hundred), decoding allows only spans
-of the conversation and those constants. They become an ``enum`` in the schema, so the grammar does the
-rest. ``Decoding.grounding`` says whether all of them are held, none, or those alone that the model was
-not sure of (see ``confidence``).
+Nearly every wrong argument of a small model is a copy with a slip. So training counts, for each string parameter,
+whether its values stand in the conversation word for word. Where they always do, decoding allows only spans of the
+conversation. Exceptions are a few constants, such as "." for the current folder, and one slip in a hundred values.
+The spans and the constants become an ``enum`` in the schema, and the grammar does the rest. ``Decoding.grounding``
+says which parameters are restricted: all grounded ones, none, or those that the model was not sure of (see
+``confidence``).
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from dualtune_mlx.tools import Message, Tool, tool_called
 MIN_EXAMPLES = 8
 MAX_CONSTANTS = 3
 SLIPS = 0.01
-"""How many of a parameter's values may be neither copied nor a constant: one odd value frees not all the others."""
+"""Which share of a parameter's values may be neither a copy nor a constant."""
 MAX_CHARACTERS = 1_000_000
-"""All spans of all grounded parameters of a call together: about 95 words for one parameter, 55 for three."""
+"""Characters of all spans for all grounded parameters of a call: those of about 95 words for one parameter, 55 for
+three."""
 
 CONSTRAINTS = frozenset(
     ("enum", "const", "pattern", "format", "minLength", "maxLength", "$ref", "anyOf", "allOf", "oneOf", "not", "if")
@@ -39,18 +40,22 @@ _BORDER = (
 )
 _START = re.compile(rf"(?:(?<=[{_BORDER}])|^)(?=\S)")
 _END = re.compile(rf"(?<=\S)(?=\.*(?:[{_BORDER}]|$))")
-"""Also before the period of a sentence, not before that of a file's ending."""
+"""Before a border, and before the period that ends a sentence; not before the period of a file name."""
 
 
 def learn_grounding(decisions: Iterable[Decision]) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Which parameters the data always copies from the conversation, and their constants."""
+    """Find the parameters that the data always copies from the conversation, and their constants.
+
+    Raises:
+        DataError: when a call is of none of its decision's tools, or of several.
+    """
     copied: Counter[tuple[str, str]] = Counter()
     others: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for decision in decisions:
         if decision.call.is_respond:
             continue
         tool = tool_called(decision.call, decision.tools)
-        for path, value in _strings(decision.call.arguments):
+        for path, value in _find_strings(decision.call.arguments):
             key = (f"{tool.server}/{tool.name}", path)
             if is_span(value, decision.messages):
                 copied[key] += 1
@@ -66,35 +71,35 @@ def learn_grounding(decisions: Iterable[Decision]) -> dict[str, dict[str, tuple[
     return dict(grounding)
 
 
-def grounded(tool: Tool, messages: Iterable[Message], grounding: Grounding) -> Mapping[str, Any]:
-    """The tool's schema with its grounded parameters held to spans of the conversation.
+def ground_schema(tool: Tool, messages: Iterable[Message], grounding: Grounding) -> Mapping[str, Any]:
+    """The tool's schema with its grounded parameters restricted to spans of the conversation.
 
-    A conversation with more than ``MAX_CHARACTERS`` of spans holds nothing: the schema stays as it is,
-    because a list with gaps would forbid right answers. So it does where there is nothing to copy.
+    The schema stays as it is where there is nothing to copy, or where the spans have more than ``MAX_CHARACTERS``
+    characters: a list with gaps would forbid right answers.
     """
     parameters = grounding.get(f"{tool.server}/{tool.name}", {})
     spans: dict[str, None] = {}
     room = MAX_CHARACTERS // max(1, len(parameters))
-    for span in spans_of(messages) if parameters else ():
+    for span in find_spans(messages) if parameters else ():
         spans[span] = None
         room -= len(span)
         if room < 0:
             return tool.parameters
-    schema: Mapping[str, Any] = _held(tool.parameters, "", parameters, tuple(spans)) if spans else tool.parameters
+    schema: Mapping[str, Any] = _restrict(tool.parameters, "", parameters, tuple(spans)) if spans else tool.parameters
     return schema
 
 
-def only(grounding: Grounding, paths: Container[str]) -> Grounding:
-    """The part of a grounding that is about some paths."""
+def filter_grounding(grounding: Grounding, paths: Container[str]) -> Grounding:
+    """The grounding of the parameters at some paths alone."""
     return {
         tool: {path: constants for path, constants in parameters.items() if path in paths}
         for tool, parameters in grounding.items()
     }
 
 
-def spans_of(messages: Iterable[Message]) -> Iterator[str]:
-    """The spans between word borders of what was said and of what earlier calls were made with; some repeat."""
-    for text in _texts(messages):
+def find_spans(messages: Iterable[Message]) -> Iterator[str]:
+    """The spans between word borders in messages and in the arguments of earlier calls. Some repeat."""
+    for text in _copied_texts(messages):
         ends = [match.start() for match in _END.finditer(text)]
         for match in _START.finditer(text):
             start = match.start()
@@ -103,12 +108,12 @@ def spans_of(messages: Iterable[Message]) -> Iterator[str]:
 
 
 def is_span(value: str, messages: Iterable[Message]) -> bool:
-    """Whether a value is one of ``spans_of(messages)``, however long the conversation is."""
-    return value != "" and any(_stands_in(text, value) for text in _texts(messages))
+    """Whether a value is one of ``find_spans(messages)``; fast for a conversation of any length."""
+    return value != "" and any(_contains_span(text, value) for text in _copied_texts(messages))
 
 
-def _stands_in(text: str, value: str) -> bool:
-    """Whether a value stands somewhere in a text between word borders."""
+def _contains_span(text: str, value: str) -> bool:
+    """Whether a value stands between word borders somewhere in a text."""
     start = text.find(value)
     while start >= 0:
         if _START.match(text, start) and _END.match(text, start + len(value)):
@@ -117,45 +122,46 @@ def _stands_in(text: str, value: str) -> bool:
     return False
 
 
-def _texts(messages: Iterable[Message]) -> Iterator[str]:
-    """What values are copied from: everything but the system message, which is long and asks for nothing."""
+def _copied_texts(messages: Iterable[Message]) -> Iterator[str]:
+    """The texts that values are copied from: all but the system message, which is long and asks for nothing."""
     for message in messages:
         if message.role != "system":
             yield message.content
             for call in message.tool_calls:
-                yield from (value for _, value in _strings(call.arguments))
+                yield from (value for _, value in _find_strings(call.arguments))
 
 
-def _strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """The strings in a call's arguments, with their paths."""
+def _find_strings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, string) for every string in a call's arguments."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _strings(item, _inside(path, name))
+            yield from _find_strings(item, _child_path(path, name))
     elif isinstance(value, list):
         for item in value:
-            yield from _strings(item, f"{path}[]")
+            yield from _find_strings(item, f"{path}[]")
 
 
-def _held(schema: Any, path: str, parameters: Mapping[str, tuple[str, ...]], spans: tuple[str, ...]) -> Any:
-    """The schema with an ``enum`` at every grounded path that leads to a string without other constraints."""
+def _restrict(schema: Any, path: str, parameters: Mapping[str, tuple[str, ...]], spans: tuple[str, ...]) -> Any:
+    """The schema with an ``enum`` at every grounded path. A string with other constraints stays as it is."""
     if not isinstance(schema, Mapping):
         return schema
-    held = dict(schema)
+    restricted = dict(schema)
     types = _types(schema)
     if path in parameters and "string" in types and types <= {"string", "null"} and CONSTRAINTS.isdisjoint(schema):
         values = dict.fromkeys((*spans, *parameters[path]))
-        held["enum"] = [*values, None] if "null" in types else [*values]
+        restricted["enum"] = [*values, None] if "null" in types else [*values]
     if isinstance(schema.get("properties"), Mapping):
-        held["properties"] = {
-            name: _held(item, _inside(path, name), parameters, spans) for name, item in schema["properties"].items()
+        restricted["properties"] = {
+            name: _restrict(item, _child_path(path, name), parameters, spans)
+            for name, item in schema["properties"].items()
         }
     if "items" in schema:
-        held["items"] = _held(schema["items"], f"{path}[]", parameters, spans)
+        restricted["items"] = _restrict(schema["items"], f"{path}[]", parameters, spans)
     if isinstance(schema.get("anyOf"), list):
-        held["anyOf"] = [_held(item, path, parameters, spans) for item in schema["anyOf"]]
-    return held
+        restricted["anyOf"] = [_restrict(item, path, parameters, spans) for item in schema["anyOf"]]
+    return restricted
 
 
 def _types(schema: Mapping[str, Any]) -> set[str]:
@@ -163,5 +169,5 @@ def _types(schema: Mapping[str, Any]) -> set[str]:
     return {kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if isinstance(kind, str)}
 
 
-def _inside(path: str, name: str) -> str:
+def _child_path(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name

@@ -15,18 +15,20 @@ from dualtune_mlx.errors import DecodingError
 
 @dataclass(frozen=True)
 class DecodeStep:
-    """Tokens that were written: one that the model chose by its masked logits (vocabulary,), or forced ones without."""
+    """Tokens that one step wrote: one token that the model chose, or tokens that the grammar forced."""
 
     tokens: tuple[int, ...]
     logits: mx.array | None = None
+    """The masked logits (vocabulary,) that the model chose by; absent where the tokens were forced."""
 
     @property
     def forced(self) -> bool:
+        """Whether the grammar forced the tokens."""
         return self.logits is None
 
     @property
     def probability(self) -> float:
-        """The model's probability of the tokens among those that were allowed (at temperature 1)."""
+        """The model's probability of the tokens among the allowed ones, at temperature 1; of forced tokens 1."""
         if self.logits is None:
             return 1.0
         logits = self.logits.astype(mx.float32)
@@ -34,16 +36,16 @@ class DecodeStep:
 
 
 class DraftBuffer:
-    """Tokens whose forward passes are made when the logits behind them are needed.
+    """Tokens whose forward passes wait until the logits behind them are needed.
 
-    A draft is computed along with the tokens before it. Where it turns out right, its logits are there already;
-    where it does not, it is taken back. So drafts change which passes are made, and nothing else.
+    A draft is computed together with the tokens before it. Where the draft was right, its logits are there already.
+    Where it was wrong, it is taken back. So drafts change which passes are made, and never what is written.
 
     Args:
-        tokens: what comes first.
-        extend: computes tokens; the logits (n, vocabulary) behind the last n of them.
-        take_back: forgets the last n tokens that were computed.
-        draft: tokens that may come next.
+        tokens: the first tokens.
+        extend: computes tokens and returns the logits (n, vocabulary) behind the last n of them.
+        take_back: forgets the last n computed tokens.
+        draft: returns tokens that may come next.
     """
 
     def __init__(
@@ -55,30 +57,31 @@ class DraftBuffer:
     ) -> None:
         self._extend, self._take_back, self._draft = extend, take_back, draft
         self._waiting = list(tokens)
-        self._ahead: list[int] = []
+        self._drafted: list[int] = []
         self._logits: mx.array | None = None
 
     def append(self, tokens: Sequence[int]) -> None:
+        """Add tokens; drafted tokens are kept as long as these are the same."""
         for token in tokens:
-            if self._ahead[:1] == [token]:
-                self._ahead = self._ahead[1:]
+            if self._drafted[:1] == [token]:
+                self._drafted = self._drafted[1:]
                 continue
-            if self._ahead:
-                self._take_back(len(self._ahead))
-                self._ahead = []
+            if self._drafted:
+                self._take_back(len(self._drafted))
+                self._drafted = []
             self._waiting.append(token)
 
     def logits(self) -> mx.array:
-        """The logits (vocabulary,) of what follows."""
+        """The logits (vocabulary,) behind the last token."""
         if self._waiting or self._logits is None:
-            self._ahead = list(self._draft())
-            self._logits = self._extend([*self._waiting, *self._ahead], len(self._ahead) + 1)
+            self._drafted = list(self._draft())
+            self._logits = self._extend([*self._waiting, *self._drafted], len(self._drafted) + 1)
             self._waiting = []
-        return self._logits[-1 - len(self._ahead)]
+        return self._logits[-1 - len(self._drafted)]
 
 
-class Writer:
-    """Arguments while they are written: what the grammar forces, and what the model chooses of what it allows."""
+class ArgumentWriter:
+    """Writes one call's arguments: the grammar forces some tokens, and the model chooses the others."""
 
     def __init__(self, grammar: ArgumentGrammar, decoding: Decoding) -> None:
         self.grammar = grammar
@@ -88,24 +91,25 @@ class Writer:
 
     @property
     def complete(self) -> bool:
+        """Whether the arguments are complete."""
         return self.grammar.complete
 
     @property
-    def value(self) -> dict[str, Any]:
-        """The JSON object, once it is complete."""
-        return self.grammar.value(self.tokens)
+    def arguments(self) -> dict[str, Any]:
+        """The arguments, once they are complete."""
+        return self.grammar.parse(self.tokens)
 
-    def forced(self) -> DecodeStep | None:
-        """The step that the grammar makes by itself, where it makes one."""
-        tokens = self.grammar.forced()
+    def write_forced(self) -> DecodeStep | None:
+        """Write the tokens that the grammar forces here, if there are any."""
+        tokens = self.grammar.append_forced()
         self.tokens += tokens
         return DecodeStep(tuple(tokens)) if tokens else None
 
-    def choose(self, logits: mx.array) -> DecodeStep:
-        """The step that the model makes, by its logits (vocabulary,) of what follows.
+    def write_chosen(self, logits: mx.array) -> DecodeStep:
+        """Write the token that the model chooses by its logits (vocabulary,).
 
         Raises:
-            DecodingError: when as many tokens are written as may be.
+            DecodingError: when ``max_tokens`` tokens are written already.
         """
         limit = self._decoding.max_tokens
         if len(self.tokens) >= limit:
@@ -116,33 +120,33 @@ class Writer:
                 expected=f"at most {limit}",
                 fix="raise max_tokens, or shorten the request",
             )
-        masked = mx.where(mx.array(self.grammar.allowed(logits.shape[-1])), logits, -mx.inf)
-        self._key, draw = mx.random.split(self._key)
-        token = chosen(masked, self._decoding.temperature, draw)
+        masked = mx.where(mx.array(self.grammar.allowed_mask(logits.shape[-1])), logits, -mx.inf)
+        self._key, key = mx.random.split(self._key)
+        token = sample_token(masked, self._decoding.temperature, key)
         self.grammar.append([token])
         self.tokens.append(token)
         return DecodeStep((token,), masked)
 
 
-def written(writer: Writer, tape: DraftBuffer) -> Iterator[DecodeStep]:
-    """Write until the arguments are complete.
+def write_arguments(writer: ArgumentWriter, buffer: DraftBuffer) -> Iterator[DecodeStep]:
+    """Write until the arguments are complete, step by step.
 
     Raises:
-        DecodingError: when they are not within the token budget.
+        DecodingError: when they are not complete within the token budget.
     """
     while True:
-        if forced := writer.forced():
-            tape.append(forced.tokens)
+        if forced := writer.write_forced():
+            buffer.append(forced.tokens)
             yield forced
         if writer.complete:
             return
-        step = writer.choose(tape.logits())
-        tape.append(step.tokens)
+        step = writer.write_chosen(buffer.logits())
+        buffer.append(step.tokens)
         yield step
 
 
-def chosen(logits: mx.array, temperature: float, key: mx.array) -> int:
-    """The most probable token at temperature 0; otherwise a draw, which the key decides."""
+def sample_token(logits: mx.array, temperature: float, key: mx.array) -> int:
+    """The most probable token at temperature 0; otherwise a token drawn from logits (vocabulary,) with the key."""
     if not temperature:
         token = mx.argmax(logits)
     else:

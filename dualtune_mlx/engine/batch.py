@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 
 from dualtune_mlx.adapters.batched_lora import rows_of, side_by_side
-from dualtune_mlx.decoding import Answers, DecodeStep, Fork, Ranked, Writer, search
+from dualtune_mlx.decoding import ArgumentWriter, DecodeStep, LogProbabilities, RankedName, TrieFork, search_names
 from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner, answers, count
 from dualtune_mlx.kv import Snapshot
 from dualtune_mlx.kv.tree import TokenTree, TreeNode, TreePaths
@@ -76,10 +76,10 @@ class StageBatch:
             self.rows.append(Row(stage, branch, tuple(stream.active_tokens(stage.span, stage.cache_boundary)), usage))
         self._acting = self._adapters(stages)
 
-    def choose(self, names: Mapping[str, tuple[int, ...]], top_k: int) -> list[StageResult[list[Ranked]]]:
+    def choose(self, names: Mapping[str, tuple[int, ...]], top_k: int) -> list[StageResult[list[RankedName]]]:
         """For every request the ``top_k`` most probable names, with exact probabilities."""
-        searches = {row: search(names, top_k) for row in self.rows}
-        found: dict[Row, list[Ranked]] = {}
+        searches = {row: search_names(names, top_k) for row in self.rows}
+        found: dict[Row, list[RankedName]] = {}
         paths: dict[Row, TreePaths] = {}
         asked = {row: forks for row in self.rows if (forks := _asked(searches[row], None, row, found))}
         while asked:
@@ -93,7 +93,7 @@ class StageBatch:
         return [self._ran(row, found[row]) for row in self.rows]
 
     def write(
-        self, writers: Sequence[Writer], watch: Watch = lambda number, step: None
+        self, writers: Sequence[ArgumentWriter], watch: Watch = lambda number, step: None
     ) -> list[StageResult[dict[str, Any]]]:
         """Every request's arguments, by a writer each.
 
@@ -103,15 +103,15 @@ class StageBatch:
         going = list(range(len(writers)))
         while going:
             for number in going:
-                if forced := writers[number].forced():
+                if forced := writers[number].write_forced():
                     self._wrote(number, forced, watch)
             going = [number for number in going if not writers[number].complete]
             if going:
                 rows = [self.rows[number] for number in going]
                 logits = self._pass(rows, [row.computed() for row in rows])
                 for number, one in zip(going, logits, strict=True):
-                    self._wrote(number, writers[number].choose(one), watch)
-        return [self._ran(row, writer.value) for row, writer in zip(self.rows, writers, strict=True)]
+                    self._wrote(number, writers[number].write_chosen(one), watch)
+        return [self._ran(row, writer.arguments) for row, writer in zip(self.rows, writers, strict=True)]
 
     def _wrote(self, number: int, step: DecodeStep, watch: Watch) -> None:
         row = self.rows[number]
@@ -119,7 +119,7 @@ class StageBatch:
         count(step, row.usage)
         watch(number, step)
 
-    def _piece(self, row: Row, fork: Fork, paths: dict[Row, TreePaths]) -> TreeNode:
+    def _piece(self, row: Row, fork: TrieFork, paths: dict[Row, TreePaths]) -> TreeNode:
         """The tokens of a row that lead to a fork, as far as they are not computed yet."""
         if row in paths:
             return paths[row].add(fork.path)
@@ -158,7 +158,7 @@ class StageBatch:
 
 def choose_together(
     runner: StageRunner, stage: Stage, streams: Sequence[TokenStream], names: Mapping[str, tuple[int, ...]], top_k: int
-) -> list[StageResult[list[Ranked]]]:
+) -> list[StageResult[list[RankedName]]]:
     """``runner.choose`` for several requests over the same tools."""
     return StageBatch(runner, [stage] * len(streams), streams).choose(names, top_k)
 
@@ -167,7 +167,7 @@ def write_together(
     runner: StageRunner,
     stages: Sequence[Stage],
     streams: Sequence[TokenStream],
-    writers: Sequence[Writer],
+    writers: Sequence[ArgumentWriter],
     watch: Watch = lambda number, step: None,
 ) -> list[StageResult[dict[str, Any]]]:
     """``runner.writing`` for several requests over the same tools, whatever their stages' adapters.
@@ -185,11 +185,11 @@ def write_together(
 
 
 def _asked(
-    searching: Generator[Sequence[Fork], Answers, list[Ranked]],
-    given: Answers | None,
+    searching: Generator[Sequence[TrieFork], LogProbabilities, list[RankedName]],
+    given: LogProbabilities | None,
     row: Row,
-    found: dict[Row, list[Ranked]],
-) -> Sequence[Fork]:
+    found: dict[Row, list[RankedName]],
+) -> Sequence[TrieFork]:
     """The forks that a search asks about next; none where it is done, and then what it found is kept."""
     try:
         return next(searching) if given is None else searching.send(given)

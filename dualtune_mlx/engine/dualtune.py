@@ -27,7 +27,7 @@ from dualtune_mlx.bundle import AdapterEntry, Bundle
 from dualtune_mlx.concurrency import EngineThread, Ticket
 from dualtune_mlx.decoding import (
     Decoding,
-    Options,
+    DecodingOptions,
 )
 from dualtune_mlx.engine.answer import LONGEST, answering
 from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, returned
@@ -262,7 +262,7 @@ class DualTune:
         tools: Tools = (),
         *,
         subtask: str = "",
-        **options: Unpack[Options],
+        **options: Unpack[DecodingOptions],
     ) -> dict[str, Any]:
         """The arguments of one tool; ``tools`` are the visible ones (the tool alone, when left out).
 
@@ -283,7 +283,7 @@ class DualTune:
         """Whether the bundle has a planner, which divides requests into parts."""
         return self._caller.divides
 
-    def plan(self, messages: Messages, tools: Tools = (), **options: Unpack[Options]) -> tuple[str, ...]:
+    def plan(self, messages: Messages, tools: Tools = (), **options: Unpack[DecodingOptions]) -> tuple[str, ...]:
         """The parts of the last request, in the order in which they are to be done: words of it, one after the other.
 
         None where the request is one as a whole, or the bundle has no planner. ``tools`` are those that earlier calls
@@ -300,7 +300,7 @@ class DualTune:
         return planned.subtasks
 
     def planning(
-        self, messages: Messages, tools: Tools = (), **options: Unpack[Options]
+        self, messages: Messages, tools: Tools = (), **options: Unpack[DecodingOptions]
     ) -> Generator[Event, None, None]:
         """``plan``, event by event; the last one is ``Planned``. It takes its turn as ``stream`` does.
 
@@ -309,7 +309,7 @@ class DualTune:
         return self._planning(as_messages(messages), as_tools(tools), replace(self.decoding, **options))
 
     async def aplanning(
-        self, messages: Messages, tools: Tools = (), **options: Unpack[Options]
+        self, messages: Messages, tools: Tools = (), **options: Unpack[DecodingOptions]
     ) -> AsyncGenerator[Event, None]:
         """``planning`` on a thread of the engine; cancelling the task stops before the next forward pass."""
         work = partial(self._planning, as_messages(messages), as_tools(tools), replace(self.decoding, **options))

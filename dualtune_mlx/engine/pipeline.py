@@ -14,12 +14,12 @@ from dualtune_mlx.decoding import (
     ArgumentGrammar,
     DecodeStep,
     Decoding,
+    DecodingOptions,
     GrammarTokenizer,
-    Options,
-    Ranked,
-    grounded,
-    only,
-    unsure_strings,
+    RankedName,
+    filter_grounding,
+    find_unsure_strings,
+    ground_schema,
 )
 from dualtune_mlx.engine.events import Candidates, Done, Event, Planned, StageBegins, texts
 from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner
@@ -42,7 +42,7 @@ class GroupWarning(DualTuneWarning):
     """Tools are in other groups of their server than those that the bundle learned to choose in."""
 
 
-class CallOptions(Options, total=False):
+class CallOptions(DecodingOptions, total=False):
     """What may be said of a call: how it is chosen, what of the request it is for, how its arguments are written."""
 
     top_k: int
@@ -99,13 +99,13 @@ class ArgumentTask:
         """What they have to obey: with grounding ``data``, strings that training always saw copied are held."""
         if decoding.grounding != "data":
             return self.tool.parameters
-        return grounded(self.tool, self.messages, self.stage.grounding)
+        return ground_schema(self.tool, self.messages, self.stage.grounding)
 
     def sure_schema(self, pieces: Sequence[tuple[bytes, float]]) -> Mapping[str, Any]:
         """What they have to obey where they were written freely, piece by piece with these probabilities: strings
         that the model was not sure of are held too; the tool's own schema where there are none."""
-        unsure = unsure_strings(pieces, len(self.frame[0]))
-        return grounded(self.tool, self.messages, only(self.stage.grounding, unsure))
+        unsure = find_unsure_strings(pieces, len(self.frame[0]))
+        return ground_schema(self.tool, self.messages, filter_grounding(self.stage.grounding, unsure))
 
 
 class CallPipeline:
@@ -274,7 +274,7 @@ class CallPipeline:
             self._tokenizer = GrammarTokenizer(self.base.tokenizer)
         return ArgumentGrammar(replace(task.tool, parameters=schema), self._tokenizer, task.frame)
 
-    def _expect(self, by_label: Mapping[str, Tool | Node], best: Ranked) -> None:
+    def _expect(self, by_label: Mapping[str, Tool | Node], best: RankedName) -> None:
         """Begin to fuse the adapter that will most likely write, while the other candidates are ranked."""
         tool = by_label[best.name]
         if best.probability < LIKELY or isinstance(tool, Node) or tool is RESPOND or not tool.takes_arguments:
@@ -291,7 +291,7 @@ class CallPipeline:
         pieces: list[tuple[bytes, float]] = []
 
         def watch(step: DecodeStep) -> None:
-            pieces.append((grammar.spelled(step.tokens), step.probability))
+            pieces.append((grammar.to_bytes(step.tokens), step.probability))
 
         free = yield from self._texts(task, grammar, decoding, watch)
         schema = task.sure_schema(pieces)
@@ -310,7 +310,7 @@ class CallPipeline:
     ) -> Generator[Event, None, StageResult[dict[str, Any]]]:
         """Write under a grammar, as text."""
         steps = self.runner.writing(task.stage, task.stream, grammar, decoding)
-        return (yield from texts(steps, grammar.spelled, watch, task.frame))
+        return (yield from texts(steps, grammar.to_bytes, watch, task.frame))
 
 
 def warn_of_groups(bundle: Bundle, tools: Sequence[Tool]) -> None:

@@ -12,18 +12,18 @@ import mlx.core as mx
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import (
-    Answers,
     ArgumentGrammar,
+    ArgumentWriter,
     DecodeStep,
     Decoding,
     DraftBuffer,
-    Fork,
     Grounding,
-    Lookup,
-    Ranked,
-    Writer,
-    best_first,
-    written,
+    LogProbabilities,
+    PromptLookup,
+    RankedName,
+    TrieFork,
+    rank_names,
+    write_arguments,
 )
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.kv import PrefixCache, Snapshot, kv_fingerprint
@@ -85,15 +85,15 @@ class StageRunner:
         stream: TokenStream,
         names: Mapping[str, tuple[int, ...]],
         top_k: int,
-        best: Callable[[Ranked], object] = lambda ranked: None,
-    ) -> StageResult[list[Ranked]]:
+        best: Callable[[RankedName], object] = lambda ranked: None,
+    ) -> StageResult[list[RankedName]]:
         """The ``top_k`` most probable names for the stage's span, with exact probabilities.
 
         ``best`` is told the best one, before the others are looked for.
         """
         with self.running(stage, stream) as forward:
             forks = _Forks(forward, stream.active_tokens(stage.span, stage.cache_boundary))
-            return StageResult(best_first(names, forks.log_probabilities, top_k, best), forward.usage)
+            return StageResult(rank_names(names, forks.log_probabilities, top_k, best), forward.usage)
 
     def writing(
         self, stage: Stage, stream: TokenStream, grammar: ArgumentGrammar, decoding: Decoding
@@ -106,17 +106,17 @@ class StageRunner:
             DecodingError: when it is not complete after ``decoding.max_tokens`` tokens.
         """
         with self.running(stage, stream) as forward:
-            seen = Lookup(stream.tokens[stream.last_span("prefix").end : stream.last_span(stage.span).start])
-            draft = (lambda: grammar.beginning(seen.draft())) if decoding.draft else tuple
-            tape = DraftBuffer(
+            seen = PromptLookup(stream.tokens[stream.last_span("prefix").end : stream.last_span(stage.span).start])
+            draft = (lambda: grammar.valid_prefix(seen.draft())) if decoding.draft else tuple
+            buffer = DraftBuffer(
                 stream.active_tokens(stage.span, stage.cache_boundary), forward.extend, forward.take_back, draft
             )
-            writer = Writer(grammar, decoding)
-            for step in written(writer, tape):
+            writer = ArgumentWriter(grammar, decoding)
+            for step in write_arguments(writer, buffer):
                 count(step, forward.usage)
                 seen.append(step.tokens)
                 yield step
-            return StageResult(writer.value, forward.usage)
+            return StageResult(writer.arguments, forward.usage)
 
     def check_length(self, stream: TokenStream) -> None:
         """Refuse what the model was not made for.
@@ -203,7 +203,7 @@ class _Forks:
         self._before = before
         self._tree: tuple[TokenTree, TreePaths] | None = None
 
-    def log_probabilities(self, forks: Sequence[Fork]) -> Answers:
+    def log_probabilities(self, forks: Sequence[TrieFork]) -> LogProbabilities:
         if self._tree is None:
             (fork,) = forks
             logits = self._forward.extend((*self._before, *fork.path))
@@ -224,7 +224,7 @@ def count(step: DecodeStep, usage: StageUsage) -> None:
         usage.decoded_tokens += 1
 
 
-def answers(logits: mx.array, forks: Sequence[Fork]) -> Answers:
+def answers(logits: mx.array, forks: Sequence[TrieFork]) -> LogProbabilities:
     """The log-probabilities of each fork's children, by the logits (forks, vocabulary) behind them."""
     return [_log_softmax(row[mx.array(list(fork.children))]) for row, fork in zip(logits, forks, strict=True)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dualtune_mlx.decoding import DecodeStep, Decoding, Writer
+from dualtune_mlx.decoding import ArgumentWriter, DecodeStep, Decoding
 from dualtune_mlx.engine.batch import choose_together, write_together
 from dualtune_mlx.engine.pipeline import (
     ArgumentTask,
@@ -67,12 +67,14 @@ def _written(
     caller: CallPipeline, tasks: Sequence[ArgumentTask], schemas: Sequence[Mapping[str, Any]], decoding: Decoding
 ) -> tuple[list[StageResult[dict[str, Any]]], Sequence[Iterable[tuple[bytes, float]]]]:
     """What every task gives under its schema, and piece by piece with the model's probabilities."""
-    writers = [Writer(caller.grammar(task, schema), decoding) for task, schema in zip(tasks, schemas, strict=True)]
+    writers = [
+        ArgumentWriter(caller.grammar(task, schema), decoding) for task, schema in zip(tasks, schemas, strict=True)
+    ]
     steps: list[list[DecodeStep]] = [[] for _ in tasks]
     stages, streams = [task.stage for task in tasks], [task.stream for task in tasks]
     ran = write_together(caller.runner, stages, streams, writers, lambda number, step: steps[number].append(step))
     spelled = [
-        ((writer.grammar.spelled(step.tokens), step.probability) for step in taken)
+        ((writer.grammar.to_bytes(step.tokens), step.probability) for step in taken)
         for writer, taken in zip(writers, steps, strict=True)
     ]
     return ran, spelled

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from dualtune_mlx.decoding import Fork, best_first, choice
+from dualtune_mlx.decoding import TrieFork, choice, rank_names
 from dualtune_mlx.errors import PromptError
 
 Tokens = tuple[int, ...]
@@ -26,7 +26,7 @@ class Oracle:
         self.power = power
         self.batches: list[list[Tokens]] = []
 
-    def __call__(self, forks: Sequence[Fork]) -> list[list[float]]:
+    def __call__(self, forks: Sequence[TrieFork]) -> list[list[float]]:
         self.batches.append([fork.path for fork in forks])
         return [self.after(fork.path, list(fork.children)) for fork in forks]
 
@@ -63,7 +63,7 @@ def brute_force(names: dict[str, Tokens], oracle: Oracle) -> dict[str, float]:
 def test_the_search_gives_every_name_s_exact_probability(seed):
     names = random_names(random.Random(seed))
     expected = brute_force(names, Oracle(seed))
-    ranked = best_first(names, Oracle(seed), top_k=100)
+    ranked = rank_names(names, Oracle(seed), top_k=100)
     assert {item.name: item.probability for item in ranked} == pytest.approx(expected)
     assert sum(item.probability for item in ranked) == pytest.approx(1.0)
 
@@ -74,7 +74,7 @@ def test_the_search_gives_every_name_s_exact_probability(seed):
 def test_the_best_come_first(seed, power, top_k):
     names = random_names(random.Random(seed))
     expected = brute_force(names, Oracle(seed, power))
-    ranked = best_first(names, Oracle(seed, power), top_k)
+    ranked = rank_names(names, Oracle(seed, power), top_k)
     found = [item.probability for item in ranked]
     assert found == pytest.approx(sorted(expected.values(), reverse=True)[:top_k])
     assert found == pytest.approx([expected[item.name] for item in ranked])
@@ -91,8 +91,8 @@ def test_the_best_name_asks_no_more_than_the_whole_trie_has_forks(seed):
         if len({tokens[len(prefix)] for tokens in names.values() if tokens[: len(prefix)] == prefix}) > 1
     }
     best, everything = Oracle(seed), Oracle(seed)
-    best_first(names, best, 1)
-    best_first(names, everything, 100)
+    rank_names(names, best, 1)
+    rank_names(names, everything, 100)
     assert sorted(everything.asked) == sorted(forks)
     assert len(best.asked) == len(set(best.asked)) <= len(forks)
 
@@ -107,14 +107,14 @@ def test_the_best_name_asks_no_more_than_the_whole_trie_has_forks(seed):
 )
 def test_where_only_one_token_is_possible_the_model_is_not_asked(names, asked):
     oracle = Oracle(0)
-    best_first(names, oracle, top_k=10)
+    rank_names(names, oracle, top_k=10)
     assert oracle.asked == asked
 
 
 def test_a_less_likely_beginning_can_lead_to_the_best_name():
     names = {"a1": (1, 1), "a2": (1, 2), "a3": (1, 3), "b": (2, 9)}
     shares = {(): [0.6, 0.4], (1,): [1 / 3, 1 / 3, 1 / 3]}
-    ranked = best_first(names, lambda forks: [[math.log(p) for p in shares[fork.path]] for fork in forks], top_k=4)
+    ranked = rank_names(names, lambda forks: [[math.log(p) for p in shares[fork.path]] for fork in forks], top_k=4)
     assert ranked[0].name == "b"
     assert [item.probability for item in ranked] == pytest.approx([0.4, 0.2, 0.2, 0.2])
 
@@ -125,12 +125,12 @@ def test_a_less_likely_beginning_can_lead_to_the_best_name():
 )
 def test_a_name_that_begins_another_is_refused_with_both(names):
     with pytest.raises(PromptError, match="beginning of another(?s:.*)fix: ") as caught:
-        best_first(names, Oracle(0), top_k=10)
+        rank_names(names, Oracle(0), top_k=10)
     assert all(name in str(caught.value) for name in names)
 
 
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "WIDTH", 1)
+    monkeypatch.setattr(choice, "MAX_BATCH", 1)
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 100])
@@ -141,12 +141,12 @@ def test_asking_ahead_saves_batches_and_changes_nothing(monkeypatch, power, top_
     together = []
     for names, seed in searches:
         oracle = Oracle(seed, power)
-        together.append(best_first(names, oracle, top_k))
+        together.append(rank_names(names, oracle, top_k))
         many += len(oracle.batches)
     one_at_a_time(monkeypatch)
     for names, seed in searches:
         oracle = Oracle(seed, power)
-        alone.append(best_first(names, oracle, top_k))
+        alone.append(rank_names(names, oracle, top_k))
         single += len(oracle.batches)
         assert all(len(batch) == 1 for batch in oracle.batches)
     assert together == alone
@@ -158,9 +158,9 @@ def test_asking_ahead_saves_batches_and_changes_nothing(monkeypatch, power, top_
 def test_no_search_needs_more_batches_than_questions_one_by_one(monkeypatch, seed, top_k):
     names = random_names(random.Random(seed))
     together, alone = Oracle(seed), Oracle(seed)
-    best_first(names, together, top_k)
+    rank_names(names, together, top_k)
     one_at_a_time(monkeypatch)
-    best_first(names, alone, top_k)
+    rank_names(names, alone, top_k)
     assert len(together.batches) <= len(alone.batches)
     assert set(together.asked) >= set(alone.asked)
 
@@ -168,8 +168,8 @@ def test_no_search_needs_more_batches_than_questions_one_by_one(monkeypatch, see
 @pytest.mark.parametrize("seed", range(40))
 def test_the_first_fork_comes_alone_and_no_fork_before_the_one_it_stands_behind(seed):
     names, oracle = random_names(random.Random(seed)), Oracle(seed)
-    best_first(names, oracle, top_k=100)
-    assert all(len(batch) <= choice.WIDTH for batch in oracle.batches)
+    rank_names(names, oracle, top_k=100)
+    assert all(len(batch) <= choice.MAX_BATCH for batch in oracle.batches)
     assert len(oracle.batches[:1]) == sum(len(batch) for batch in oracle.batches[:1])
     forks = set(oracle.asked)
     for i, path in enumerate(oracle.asked):
@@ -192,30 +192,30 @@ SPLIT = {"a1": (1, 1), "a2": (1, 2), "b": (2, 9), "c1": (3, 1), "c2": (3, 2)}
 def test_a_fork_is_asked_ahead_when_it_is_likely_to_be_needed(shares, top_k, ahead):
     batches = []
 
-    def oracle(forks: Sequence[Fork]) -> list[list[float]]:
+    def oracle(forks: Sequence[TrieFork]) -> list[list[float]]:
         batches.append([fork.path for fork in forks])
         return [[math.log(p) for p in (shares if fork.path == () else (0.5, 0.5))] for fork in forks]
 
-    best_first(SPLIT, oracle, top_k)
+    rank_names(SPLIT, oracle, top_k)
     assert batches[:2] == [[()], ahead]
 
 
 def test_forks_below_a_likely_one_are_asked_with_it():
     names = {"a": (1, 1, 1), "b": (1, 1, 2), "c": (1, 2), "d": (2,)}
     oracle = Oracle(0)
-    best_first(names, oracle, top_k=4)
+    rank_names(names, oracle, top_k=4)
     assert oracle.batches == [[()], [(1,), (1, 1)]]
 
 
 def scripted(shares: dict[Tokens, dict[int, float]], batches: list[list[Tokens]]):
     """An oracle whose forks share out evenly what is not given."""
 
-    def answer(fork: Fork) -> list[float]:
+    def answer(fork: TrieFork) -> list[float]:
         given = shares.get(fork.path, {})
         rest = (1 - sum(given.values())) / max(1, len(fork.children) - len(given))
         return [math.log(given.get(token, rest)) for token in fork.children]
 
-    def oracle(forks: Sequence[Fork]) -> list[list[float]]:
+    def oracle(forks: Sequence[TrieFork]) -> list[list[float]]:
         batches.append([fork.path for fork in forks])
         return [answer(fork) for fork in forks]
 
@@ -227,7 +227,7 @@ def test_below_a_fork_names_are_guessed_even_until_it_is_known():
     deep = {f"{first}deep{i}": (first, 50, i) for first in (1, 2) for i in range(2)}
     shares = {(): {1: 0.6}, (1,): {50: 0.9}, (2,): {50: 0.9}}
     batches: list[list[Tokens]] = []
-    best_first({**leaves, **deep}, scripted(shares, batches))
+    rank_names({**leaves, **deep}, scripted(shares, batches))
     assert batches == [[()], [(1,), (2,)], [(1, 50), (2, 50)]], "2 of 32 names are unlikely until more is known"
 
 
@@ -240,5 +240,5 @@ def test_the_best_name_is_told_before_the_others_are_looked_for():
         happened.extend(fork.path for fork in forks)
         return [[math.log(p) for p in shares[fork.path]] for fork in forks]
 
-    best_first(names, ask, 4, lambda ranked: happened.append(ranked.name))
+    rank_names(names, ask, 4, lambda ranked: happened.append(ranked.name))
     assert happened == [(), (1,), "a", (2,)]

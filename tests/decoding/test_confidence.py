@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from dualtune_mlx.decoding import unsure_strings
+from dualtune_mlx.decoding import find_unsure_strings
 
 EDITS = '[{"old": "a", "new": "b"}, {"old": "c", "new": "d"}]'
 TEXT = f'{{"path": "größe.txt", "n": 3, "edits": {EDITS}, "zone": null, "x": []}}'
@@ -40,14 +40,14 @@ def pieces(text: str, unsure: dict[str, float], cut: int = 1) -> list[tuple[byte
     ],
 )
 def test_a_string_with_half_of_the_probability_or_less_is_unsure(unsure, paths):
-    assert unsure_strings(pieces(TEXT, unsure)) == paths
+    assert find_unsure_strings(pieces(TEXT, unsure)) == paths
 
 
 def test_a_piece_that_crosses_a_border_counts_for_both_sides():
     split = [(b'{"a": ["x', 1.0), (b'", "', 0.4), (b'y"], "b": "z"}', 1.0)]
-    assert unsure_strings(split) == {"a[]"}
+    assert find_unsure_strings(split) == {"a[]"}
     split = [(b'{"a": "x', 1.0), (b'", "b": "', 0.4), (b'z"}', 1.0)]
-    assert unsure_strings(split) == {"a", "b"}
+    assert find_unsure_strings(split) == {"a", "b"}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -73,10 +73,10 @@ def test_every_string_of_any_arguments_is_found(seed):
     arguments = {f"p{i}": value(3) for i in range(4)}
     text = json.dumps(arguments, ensure_ascii=False)
     raw = text.encode()
-    assert unsure_strings([(raw[i : i + 2], 0.1) for i in range(0, len(raw), 2)]) == paths(arguments, "")
-    assert unsure_strings([(raw, 1.0)]) == set()
+    assert find_unsure_strings([(raw[i : i + 2], 0.1) for i in range(0, len(raw), 2)]) == paths(arguments, "")
+    assert find_unsure_strings([(raw, 1.0)]) == set()
 
 
 def test_a_frame_around_the_arguments_is_passed_over():
     framed = [(b" ", 0.1), *pieces(TEXT, {"txt": 0.5}), (b"}", 0.1)]
-    assert unsure_strings(framed, start=1) == {"path"}
+    assert find_unsure_strings(framed, start=1) == {"path"}

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer
-from dualtune_mlx.decoding.grammar import closed
+from dualtune_mlx.decoding.grammar import close_objects
 from dualtune_mlx.errors import DecodingError, ModelError, ToolError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import PLAN
@@ -71,11 +71,11 @@ def drawn(grammar: ArgumentGrammar, generator: random.Random, free: int = 25, li
     tokens: list[int] = []
     closing = [token for token in range(VOCABULARY) if text_of(grammar, [token]) in ("}", "]", '"')]
     while True:
-        tokens += grammar.forced()
+        tokens += grammar.append_forced()
         if grammar.complete:
             return text_of(grammar, tokens)
         assert len(tokens) < limit
-        mask = grammar.allowed(VOCABULARY)
+        mask = grammar.allowed_mask(VOCABULARY)
         allowed = [token for token in range(VOCABULARY) if mask[token]]
         assert allowed
         close = [token for token in closing if mask[token]] if len(tokens) >= free else []
@@ -85,7 +85,7 @@ def drawn(grammar: ArgumentGrammar, generator: random.Random, free: int = 25, li
 
 
 def text_of(grammar: ArgumentGrammar, tokens: list[int]) -> str:
-    return grammar._tokenizer.decode_bytes(tokens).decode("utf-8", errors="replace")
+    return grammar.to_bytes(tokens).decode("utf-8", errors="replace")
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -172,7 +172,7 @@ DEFS = {"A": A, "B": B}
 )
 def test_what_is_closed_and_what_stays_open(parameters, expected):
     before = json.dumps(parameters)
-    assert closed(parameters) == expected
+    assert close_objects(parameters) == expected
     assert json.dumps(parameters) == before
 
 
@@ -195,46 +195,46 @@ def test_a_draft_is_cut_at_the_first_token_that_may_not_come(tokenizer):
     grammar = ArgumentGrammar(Tool("t", "", schema(n={"type": "integer"})), tokenizer)
     draft = tiny.tokenizer().encode('{"n": 12x3}', add_special_tokens=False)
     for _ in range(2):  # looking changes nothing
-        assert text_of(grammar, grammar.beginning(draft)) == '{"n": 12'
-    assert grammar.beginning([]) == []
+        assert text_of(grammar, grammar.valid_prefix(draft)) == '{"n": 12'
+    assert grammar.valid_prefix([]) == []
     grammar.append(draft[:7])
-    assert text_of(grammar, grammar.beginning(draft[7:])) == "2"
+    assert text_of(grammar, grammar.valid_prefix(draft[7:])) == "2"
 
 
 def test_what_must_come_is_forced_without_asking(tokenizer):
     grammar = ArgumentGrammar(Tool("t", "", schema(path={"const": "a"})), tokenizer)
-    assert text_of(grammar, grammar.forced()) == '{"path": "a"}'
+    assert text_of(grammar, grammar.append_forced()) == '{"path": "a"}'
     assert grammar.complete
-    assert grammar.forced() == []
+    assert grammar.append_forced() == []
 
 
 def test_a_frame_is_written_around_the_arguments_and_is_none_of_them(tokenizer):
     grammar = ArgumentGrammar(Tool("t", "", schema(path=STRING)), tokenizer, (" ", '}"\n'))
-    forced = grammar.forced()
+    forced = grammar.append_forced()
     assert text_of(grammar, forced) == ' {"path": "'
     chosen = tiny.tokenizer().encode('a}"}', add_special_tokens=False)
     grammar.append(chosen)
     assert not grammar.complete
-    last = grammar.forced()
+    last = grammar.append_forced()
     assert text_of(grammar, last) == '}"\n'
     assert grammar.complete
-    assert grammar.value([*forced, *chosen, *last]) == {"path": "a}"}
+    assert grammar.parse([*forced, *chosen, *last]) == {"path": "a}"}
 
 
 def test_allowed_covers_the_model_s_vocabulary_whatever_its_size(tokenizer):
     grammar = ArgumentGrammar(Tool("t", "", schema(n={"type": "integer"})), tokenizer)
     for size in (250, 272, 320):
-        mask = grammar.allowed(size)
+        mask = grammar.allowed_mask(size)
         assert mask.shape == (size,)
         assert not mask[272:].any()
 
 
 def test_no_control_token_is_ever_allowed_inside_a_string(tokenizer):
     grammar = ArgumentGrammar(Tool("t", "", schema(path=STRING)), tokenizer)
-    assert text_of(grammar, grammar.forced()) == '{"path": "'
+    assert text_of(grammar, grammar.append_forced()) == '{"path": "'
     special = {token for token, entry in tiny.tokenizer().added_tokens_decoder.items() if entry.special}
     assert len(special) == len(tiny.SPECIAL)
-    mask = grammar.allowed(VOCABULARY)
+    mask = grammar.allowed_mask(VOCABULARY)
     assert mask.any()
     assert not mask[sorted(special)].any()
 

@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 
 from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.data.decisions import Decision
-from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer, grounded, grounding, learn_grounding
-from dualtune_mlx.decoding.grounding import MAX_CHARACTERS, MAX_CONSTANTS, MIN_EXAMPLES, is_span, spans_of
+from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer, ground_schema, grounding, learn_grounding
+from dualtune_mlx.decoding.grounding import MAX_CHARACTERS, MAX_CONSTANTS, MIN_EXAMPLES, find_spans, is_span
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import PromptRenderer, Template
@@ -120,7 +120,7 @@ BORDERS = {
 @pytest.mark.parametrize(("text", "value"), BORDERS.values(), ids=BORDERS.keys())
 def test_a_value_between_word_borders_is_a_span(text, value):
     messages = as_messages(text)
-    assert value in list(spans_of(messages))
+    assert value in list(find_spans(messages))
     assert is_span(value, messages)
 
 
@@ -143,7 +143,7 @@ def test_a_value_between_word_borders_is_a_span(text, value):
 )
 def test_anything_else_is_none(text, value):
     messages = as_messages(text)
-    assert value not in list(spans_of(messages))
+    assert value not in list(find_spans(messages))
     assert not is_span(value, messages)
 
 
@@ -151,7 +151,7 @@ def test_both_definitions_of_a_span_agree():
     generator = random.Random(0)
     for _ in range(300):
         text = "".join(generator.choice("ab .,\"\n?:“。'") for _ in range(generator.randrange(12)))
-        messages, found = as_messages(text), set(spans_of(as_messages(text)))
+        messages, found = as_messages(text), set(find_spans(as_messages(text)))
         every = {text[i:j] for i in range(len(text)) for j in range(i, len(text) + 1)}
         assert {value for value in every if is_span(value, messages)} == found
 
@@ -164,7 +164,7 @@ def test_spans_come_from_all_messages_but_the_system_s_and_never_join_two():
         Message("tool", "result.txt"),
         Message("user", "second"),
     )
-    spans = set(spans_of(messages))
+    spans = set(find_spans(messages))
     assert spans >= {"first one", "said", "made up.txt", "deep", "result.txt", "second"}
     assert not any("secret" in span for span in spans)
     assert not any(("one" in span and "said" in span) or ("result" in span and "second" in span) for span in spans)
@@ -190,7 +190,7 @@ FREE = {"type": "string", "title": "Path", "description": "where", "default": "x
 )
 def test_a_free_string_is_held_to_spans_and_constants(schema, keys, extra):
     tool = tool_with(path=schema, other=STRING)
-    held = grounded(tool, as_messages("show a.txt"), HELD)
+    held = ground_schema(tool, as_messages("show a.txt"), HELD)
     assert enum_at(held, "properties", "path", *keys) == ["show", "show a.txt", "a.txt", ".", *extra]
     assert enum_at(held, "properties", "other") is None
     if "anyOf" in schema:
@@ -219,13 +219,13 @@ def test_a_free_string_is_held_to_spans_and_constants(schema, keys, extra):
 )
 def test_anything_but_a_free_string_stays_as_it_is(schema):
     tool = tool_with(path=schema)
-    assert grounded(tool, as_messages("show a.txt"), HELD) == tool.parameters
+    assert ground_schema(tool, as_messages("show a.txt"), HELD) == tool.parameters
 
 
 def test_strings_inside_lists_and_objects_are_held():
     edit = {"type": "object", "properties": {"old": STRING, "new": STRING}}
     tool = tool_with(paths={"type": "array", "items": STRING}, edits={"type": "array", "items": edit}, to=edit)
-    held = grounded(tool, as_messages("go"), {"s/t": {"paths[]": (), "edits[].old": (), "to.new": ("x",)}})
+    held = ground_schema(tool, as_messages("go"), {"s/t": {"paths[]": (), "edits[].old": (), "to.new": ("x",)}})
     assert enum_at(held, "properties", "paths", "items") == ["go"]
     assert enum_at(held, "properties", "edits", "items", "properties", "old") == ["go"]
     assert enum_at(held, "properties", "edits", "items", "properties", "new") is None
@@ -244,18 +244,18 @@ def test_strings_inside_lists_and_objects_are_held():
     ],
 )
 def test_without_grounding_or_anything_to_copy_the_schema_stays_as_it_is(messages, held):
-    assert grounded(READ, messages, held) == READ.parameters
+    assert ground_schema(READ, messages, held) == READ.parameters
 
 
 def test_a_conversation_of_too_many_spans_holds_nothing():
-    assert grounded(READ, as_messages("word " * 80), HELD) != READ.parameters
-    assert grounded(READ, as_messages("word " * 100_000), HELD) is READ.parameters
+    assert ground_schema(READ, as_messages("word " * 80), HELD) != READ.parameters
+    assert ground_schema(READ, as_messages("word " * 100_000), HELD) is READ.parameters
 
 
 def test_the_limit_is_shared_by_a_tool_s_parameters(monkeypatch):
     monkeypatch.setattr(grounding, "MAX_CHARACTERS", 20)
-    assert grounded(READ, as_messages("show a.txt"), HELD) != READ.parameters  # 4 + 10 + 5 characters
-    assert grounded(READ, as_messages("show a.txt"), {"s/t": {"path": (), "more": ()}}) is READ.parameters
+    assert ground_schema(READ, as_messages("show a.txt"), HELD) != READ.parameters  # 4 + 10 + 5 characters
+    assert ground_schema(READ, as_messages("show a.txt"), {"s/t": {"path": (), "more": ()}}) is READ.parameters
 
 
 @pytest.fixture(scope="module")
@@ -271,28 +271,28 @@ def test_whatever_is_within_the_limit_can_be_enforced(tokenizer, letters, length
     tool = tool_with(**dict.fromkeys(names, STRING))
     held = {"s/t": {name: (name,) for name in names}}
     generator, words, schema = random.Random(0), [], tool.parameters
-    while (longer := grounded(tool, as_messages("x " + " ".join(words)), held)) is not tool.parameters:
+    while (longer := ground_schema(tool, as_messages("x " + " ".join(words)), held)) is not tool.parameters:
         words.append("".join(generator.choice(letters) for _ in range(length)))
         schema = longer
     size = sum(map(len, schema["properties"]["p0"]["enum"]))
     assert size > 0.4 * MAX_CHARACTERS / parameters or letters == '"\\'  # whose characters are borders
     grammar = ArgumentGrammar(Tool("t", "", schema), tokenizer)
-    grammar.forced()
-    assert grammar.allowed(272).any()
+    grammar.append_forced()
+    assert grammar.allowed_mask(272).any()
 
 
 @pytest.mark.parametrize(
     "value", ['a "q" b', "C:\\x", "one\ntwo\tthree", "größe/日本.txt", "🎉", "a/b", "\x01 \x02", "</s>"]
 )
 def test_a_span_is_spelled_as_training_data_is(tokenizer, value):
-    schema = grounded(READ, as_messages(value), HELD)
+    schema = ground_schema(READ, as_messages(value), HELD)
     assert value in schema["properties"]["path"]["enum"]
     grammar = ArgumentGrammar(Tool("t", "", schema), tokenizer)
     text = json.dumps({"path": value}, ensure_ascii=False)
     tokens = tiny.tokenizer().encode(text, add_special_tokens=False)
     grammar.append(tokens)
     assert grammar.complete
-    assert grammar.value(tokens) == {"path": value}
+    assert grammar.parse(tokens) == {"path": value}
 
 
 def engine(seed: int, held: dict[str, Any]) -> DualTune:
@@ -307,7 +307,7 @@ def test_whatever_the_model_wants_a_grounded_argument_is_a_span_of_the_request(s
     edits = {"type": "array", "items": {"type": "object", "properties": {"old": STRING}, "required": ["old"]}}
     tool = tool_with(path=STRING, zone={"anyOf": [STRING, {"type": "null"}]}, edits={**edits, "maxItems": 2})
     request = 'Replace "größe 1" in notes/a.txt, please'
-    spans = set(spans_of(as_messages(request)))
+    spans = set(find_spans(as_messages(request)))
     dualtune = engine(seed, {"s/t": {"path": (".",), "zone": (), "edits[].old": ()}})
     arguments = dualtune.arguments(request, tool, max_tokens=400)
     check_arguments(arguments, tool)

@@ -14,8 +14,16 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from dualtune_mlx import DualTune, Tool
-from dualtune_mlx.decoding import ArgumentGrammar, Decoding, DraftBuffer, GrammarTokenizer, Options, Writer, written
-from dualtune_mlx.decoding.writing import DecodeStep, chosen
+from dualtune_mlx.decoding import (
+    ArgumentGrammar,
+    ArgumentWriter,
+    Decoding,
+    DecodingOptions,
+    DraftBuffer,
+    GrammarTokenizer,
+    write_arguments,
+)
+from dualtune_mlx.decoding.writing import DecodeStep, sample_token
 from dualtune_mlx.engine.events import returned
 from dualtune_mlx.errors import DecodingError, UsageError
 from dualtune_mlx.prompts import PromptRenderer, Template
@@ -48,21 +56,21 @@ class Model:
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_a_tape_gives_the_logits_of_what_was_appended_whatever_was_drafted(seed):
+def test_a_buffer_gives_the_logits_of_what_was_appended_whatever_was_drafted(seed):
     generator = random.Random(seed)
 
     def some(least: int = 0) -> list[int]:
         return [generator.randrange(2) for _ in range(generator.randrange(least, 5))]
 
     model, tokens = Model(), some(1) or [0]
-    tape = DraftBuffer(tokens, model.extend, model.take_back, some)
+    buffer = DraftBuffer(tokens, model.extend, model.take_back, some)
     asked = 0
     for _ in range(30):
         if generator.random() < 0.7:
-            assert tape.logits().tolist() == [sum(tokens), len(tokens)]
+            assert buffer.logits().tolist() == [sum(tokens), len(tokens)]
             asked += 1
         more = some()
-        tape.append(more)
+        buffer.append(more)
         tokens = tokens + more
     assert asked > 5
     assert len(model.passes) <= asked
@@ -71,28 +79,28 @@ def test_a_tape_gives_the_logits_of_what_was_appended_whatever_was_drafted(seed)
 def test_a_right_draft_saves_passes_and_a_wrong_one_costs_none():
     model = Model()
     drafts = iter([[1, 2, 3], [7], []])
-    tape = DraftBuffer([5, 5], model.extend, model.take_back, lambda: next(drafts))
+    buffer = DraftBuffer([5, 5], model.extend, model.take_back, lambda: next(drafts))
     for token in (1, 2, 3):
-        tape.logits()
-        tape.append([token])
-    tape.logits()
+        buffer.logits()
+        buffer.append([token])
+    buffer.logits()
     assert model.passes == [5], "all of the draft was right, and so is the question behind it"
-    tape.append([4])
-    tape.logits()
-    tape.append([8, 9])
-    assert tape.logits().tolist() == [5 + 5 + 1 + 2 + 3 + 4 + 8 + 9, 8]
+    buffer.append([4])
+    buffer.logits()
+    buffer.append([8, 9])
+    assert buffer.logits().tolist() == [5 + 5 + 1 + 2 + 3 + 4 + 8 + 9, 8]
     assert model.passes == [5, 2, 2]
     assert model.tokens == [5, 5, 1, 2, 3, 4, 8, 9]
 
 
 def test_forced_tokens_go_with_the_next_pass_and_the_last_ones_with_none():
     model = Model()
-    tape = DraftBuffer([5], model.extend, model.take_back)
-    tape.append([1, 2])
-    tape.append([3])
-    tape.logits()
-    tape.append([4])
-    tape.append([6])
+    buffer = DraftBuffer([5], model.extend, model.take_back)
+    buffer.append([1, 2])
+    buffer.append([3])
+    buffer.logits()
+    buffer.append([4])
+    buffer.append([6])
     assert model.passes == [4]
 
 
@@ -161,14 +169,14 @@ def test_temperature_zero_takes_the_most_probable_and_ignores_the_seed():
     values = [outcome(dualtune, SCHEMAS["strings"], Decoding(seed=seed))[0] for seed in range(3)]
     assert values[0] == values[1] == values[2]
     logits = mx.array([0.0, 3.0, -mx.inf, 2.9])
-    assert [chosen(logits, 0.0, mx.random.key(i)) for i in range(5)] == [1] * 5
-    assert [chosen(logits, 1e-3, mx.random.key(i)) for i in range(5)] == [1] * 5
+    assert [sample_token(logits, 0.0, mx.random.key(i)) for i in range(5)] == [1] * 5
+    assert [sample_token(logits, 1e-3, mx.random.key(i)) for i in range(5)] == [1] * 5
 
 
 @pytest.mark.parametrize(("temperature", "shares"), [(1.0, [0.1, 0.3, 0.6]), (0.5, [1 / 46, 9 / 46, 36 / 46])])
 def test_a_draw_is_from_the_allowed_tokens_in_their_proportions(temperature, shares):
     logits = mx.where(mx.array([True, False, True, True]), mx.log(mx.array([0.1, 100.0, 0.3, 0.6])), -mx.inf)
-    counts = Counter(chosen(logits, temperature, key) for key in mx.random.split(mx.random.key(0), 3000))
+    counts = Counter(sample_token(logits, temperature, key) for key in mx.random.split(mx.random.key(0), 3000))
     assert set(counts) <= {0, 2, 3}
     assert [counts[token] / 3000 for token in (0, 2, 3)] == pytest.approx(shares, abs=0.03)
 
@@ -186,9 +194,9 @@ def test_steps_come_one_by_one_with_their_probabilities():
     grammar = ArgumentGrammar(Tool("t", "", schema(a={"enum": ["x", "y"]})), GrammarTokenizer(tiny.tokenizer()))
     (x, y) = tiny.tokenizer().encode("xy", add_special_tokens=False)
     weights = mx.where(mx.arange(272) == x, mx.log(mx.array(3.0)), 0.0)  # 3 to 1 against y
-    tape = DraftBuffer([1], lambda tokens, last: weights[None], lambda count: None)
-    steps = list(written(Writer(grammar, Decoding()), tape))
-    assert [grammar.spelled(step.tokens) for step in steps] == [b'{"a": "', b"x", b'"}']
+    buffer = DraftBuffer([1], lambda tokens, last: weights[None], lambda count: None)
+    steps = list(write_arguments(ArgumentWriter(grammar, Decoding()), buffer))
+    assert [grammar.to_bytes(step.tokens) for step in steps] == [b'{"a": "', b"x", b'"}']
     assert [step.forced for step in steps] == [True, False, True]
     assert [step.probability for step in steps] == [1.0, pytest.approx(0.75), 1.0]
     assert DecodeStep((y,), mx.where(mx.arange(272) == x, -mx.inf, weights)).probability == pytest.approx(1 / 271)
@@ -213,7 +221,7 @@ def test_an_option_out_of_range_is_refused_by_name(option, value):
 
 
 def test_every_option_can_be_given_to_a_call():
-    assert get_type_hints(Decoding) == get_type_hints(Options)
+    assert get_type_hints(Decoding) == get_type_hints(DecodingOptions)
 
 
 def test_stopping_between_two_tokens_leaves_everything_usable():

@@ -9,7 +9,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.decoding import Decoding, choice, confidence
-from dualtune_mlx.decoding.grounding import spans_of
+from dualtune_mlx.decoding.grounding import find_spans
 from dualtune_mlx.engine import pipeline
 from dualtune_mlx.engine.events import returned
 from dualtune_mlx.engine.stage import Stage, StageRunner
@@ -74,14 +74,14 @@ def test_arguments_equal_a_plain_masked_greedy_decoding(dualtune):
     tokens = list(stream.tokens[: stream.last_span("arguments").start])
     written = []
     while not grammar.complete:
-        forced = grammar.forced()
+        forced = grammar.append_forced()
         if not forced:
             logits = dualtune.base.model(mx.array([tokens + written]))[0, -1]
-            allowed = mx.array(grammar.allowed(logits.shape[-1]))
+            allowed = mx.array(grammar.allowed_mask(logits.shape[-1]))
             forced = [int(mx.argmax(mx.where(allowed, logits, -mx.inf)).item())]
             grammar.append(forced)
         written += forced
-    assert dualtune.arguments("show a.txt", TOOLS[0], TOOLS) == grammar.value(written)
+    assert dualtune.arguments("show a.txt", TOOLS[0], TOOLS) == grammar.parse(written)
 
 
 def with_adapters(dualtune, activation, tools):
@@ -256,7 +256,7 @@ def passes_among_real_tools(top_k: int) -> int:
 @pytest.mark.parametrize(("top_k", "share"), [(3, 0.6), (5, 0.5), (29, 0.3)])
 def test_a_choice_among_real_tools_costs_fewer_passes_than_one_a_fork(monkeypatch, top_k, share):
     together = passes_among_real_tools(top_k)
-    monkeypatch.setattr(choice, "WIDTH", 1)
+    monkeypatch.setattr(choice, "MAX_BATCH", 1)
     alone = passes_among_real_tools(top_k)
     assert together <= share * alone
 
@@ -276,7 +276,7 @@ def written_with(grounding: str) -> tuple[dict, StageUsage]:
 
 
 def held(value: dict) -> str:
-    return "".join(name for name in value if value[name] in set(spans_of(as_messages("show one.txt"))))
+    return "".join(name for name in value if value[name] in set(find_spans(as_messages("show one.txt"))))
 
 
 def test_grounding_is_what_the_data_says_or_off():
@@ -286,7 +286,7 @@ def test_grounding_is_what_the_data_says_or_off():
 
 @pytest.mark.parametrize("unsure", ["", "a", "b", "ab"])
 def test_grounding_auto_holds_what_the_model_was_not_sure_of(monkeypatch, unsure):
-    monkeypatch.setattr(pipeline, "unsure_strings", lambda *_: set(unsure))
+    monkeypatch.setattr(pipeline, "find_unsure_strings", lambda *_: set(unsure))
     value, usage = written_with("auto")
     free, alone = written_with("off")
     assert held(value) == unsure

@@ -98,7 +98,7 @@ def test_no_event_ends_inside_a_character():
 
 
 def test_where_arguments_are_written_again_their_stage_begins_again(monkeypatch):
-    monkeypatch.setattr(pipeline, "unsure_strings", lambda *_: {"a"})
+    monkeypatch.setattr(pipeline, "find_unsure_strings", lambda *_: {"a"})
     tools = [Tool("one", "", WORDS, "s"), Tool("two", "", WORDS, "s")]
     dualtune = made(tools)
     for key, stage in dualtune._caller.stages.items():
