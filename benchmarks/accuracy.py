@@ -159,7 +159,7 @@ def served_tools() -> tuple[Tool, ...]:
     with TemporaryDirectory() as folder:
         configs = read_config(new_playground(Path(folder) / "playground").config)
         with connected(configs, START) as toolbox:
-            return tuple(tool for server in toolbox.servers for tool in server.tools)
+            return toolbox.tools
 
 
 def generated(setting: Setting, tools: tuple[Tool, ...]) -> Data:

@@ -136,7 +136,7 @@ def demo_tools(folder: Path) -> tuple[Tool, ...]:
     workspace = Workspace(folder / "workspace")
     workspace.prepare()
     with connected(read_config(workspace.config)) as toolbox:
-        return tuple(tool for server in toolbox.servers for tool in server.tools)
+        return toolbox.tools
 
 
 def about(trajectories: Sequence[Trajectory], tools: tuple[Tool, ...]) -> tuple[Trajectory, ...]:

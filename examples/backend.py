@@ -110,7 +110,7 @@ def opening(bundle: Path, model: str | None, mcp: Path | None, tools: Path | Non
         execute, visible = None, read_tools(tools) if tools else ()
         if mcp:
             toolbox = stack.enter_context(connected(read_config(mcp)))
-            execute, visible = toolbox.execute, tuple(tool for server in toolbox.servers for tool in server.tools)
+            execute, visible = toolbox.execute, toolbox.tools
         return stack.enter_context(DualTune.load(bundle, model)), visible, execute
 
     return opened

@@ -1,4 +1,4 @@
-"""What happens in a run, event by event, and what the loop needs from whoever drives it."""
+"""What happens in a run, event by event, and the effects that the loop needs its driver to perform."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Literal
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
 from dualtune_mlx.mcp.approvals import Question
 from dualtune_mlx.tools import Message, Tool, ToolCall
+
+BASE_MODEL = "base model"
+"""``Spoken.by``, where the base model wrote it."""
 
 
 @dataclass(frozen=True)
@@ -19,30 +22,36 @@ class ToolsChanged:
 
 @dataclass(frozen=True)
 class CallProposed:
-    """The model has written a call, or chosen ``respond``, for a part of the task ("" for all of it)."""
+    """The model has written a call, or chosen ``respond``."""
 
     step: int
+    """The number of the call, from 1."""
     call: ToolCall
     subtask: str = ""
+    """The part of the task that the call is for; "" is all of it."""
 
 
 @dataclass(frozen=True)
 class ApprovalDecided:
-    """Whether a call may run, who decided, and why; with a dry run the action is what would have been done."""
+    """Whether a call may run. In a dry run, ``action`` is what would have been done."""
 
     action: Literal["run", "ask", "refuse"]
     by: Literal["configuration", "user"]
+    """Who decided."""
     why: str
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a call gave, as the model is shown it, or how it failed; ``details`` is the whole error, for the user."""
+    """The result of a call, or its failure."""
 
     text: str
+    """What the model is shown."""
     is_error: bool
     seconds: float = 0.0
+    """How long the call took at the server."""
     details: str = ""
+    """The whole error, for the user."""
 
 
 @dataclass(frozen=True)
@@ -55,32 +64,37 @@ class SpokenText:
 
 @dataclass(frozen=True)
 class Spoken:
-    """The whole plan or answer, who wrote it, and the most tokens that it could have had."""
+    """The whole plan or answer."""
 
     purpose: Literal["plan", "answer"]
     text: str
     by: str
+    """The model that wrote it."""
     max_tokens: int
+    """The most tokens that it could have had."""
 
 
 @dataclass(frozen=True)
 class RunEnded:
-    """How the run ended; nothing comes after it.
-
-    ``reason`` is "answered", "dry run", or what stopped it: "steps", "time", "tokens", "repeated" or "failed", which
-    ``message`` then explains.
-    """
+    """How the run ended; nothing comes after it."""
 
     reason: str
+    """`answered`, `dry run`, or what stopped the run: `steps`, `time`, `tokens`, `repeated` or `failed`."""
     message: str = ""
+    """Explains the reason to the user, unless the run was answered."""
     answer: str = ""
     steps: int = 0
+    """How many calls were made."""
     tokens: int = 0
+    """How many tokens were written."""
     seconds: float = 0.0
+    """How long the run took, without the user's answers."""
     transcript: str = ""
+    """The path of the transcript."""
 
     @property
     def succeeded(self) -> bool:
+        """Whether nothing stopped the run."""
         return self.reason in ("answered", "dry run")
 
 
@@ -101,7 +115,7 @@ AgentEvent = (
 
 @dataclass(frozen=True)
 class Divide:
-    """Needed: the parts of the task (``Planned``)."""
+    """Divide the task into subtasks. The outcome is a ``Planned``."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
@@ -109,7 +123,7 @@ class Divide:
 
 @dataclass(frozen=True)
 class Choose:
-    """Needed: the next call (a ``ToolCall``) for a part of the task ("" for all of it)."""
+    """Write the next call for a subtask ("" is the whole task). The outcome is a ``ToolCall``."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
@@ -118,21 +132,21 @@ class Choose:
 
 @dataclass(frozen=True)
 class Approve:
-    """Needed: the user's word (an ``Answer``)."""
+    """Ask the user. The outcome is an ``Answer``."""
 
     question: Question
 
 
 @dataclass(frozen=True)
 class Execute:
-    """Needed: what the tool answers (a ``ToolResult``)."""
+    """Call a tool. The outcome is a ``ToolResult``."""
 
     call: ToolCall
 
 
 @dataclass(frozen=True)
 class Speak:
-    """Needed: a plan or an answer in words, and who wrote it (a ``Spoken``)."""
+    """Write a plan in words or an answer. The outcome is a ``Spoken``."""
 
     purpose: Literal["plan", "answer"]
     messages: tuple[Message, ...]

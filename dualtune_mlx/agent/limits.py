@@ -1,4 +1,4 @@
-"""Where a run ends that does not end by itself: steps, time, tokens, and calls that go round in circles."""
+"""Where a run ends that does not end by itself: at a limit of calls, time or tokens, or when its calls repeat."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ class Stop(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may take: calls, seconds (without those in which the user is asked), tokens that are written.
-
-    ``answer_tokens`` is the longest answer or plan, ``result_characters`` what the model is shown of a result.
+    """What a run may take.
 
     Raises:
-        UsageError: when one of them is not above 0.
+        UsageError: when a limit is not above 0, or ``result_characters`` is not above 200.
     """
 
     steps: int = 20
+    """The most calls."""
     seconds: float = 600.0
+    """The longest run. The time in which the user is asked does not count."""
     tokens: int = 8_192
+    """The most tokens that are written."""
     answer_tokens: int = 512
+    """The longest answer or plan, in tokens."""
     result_characters: int = 4_000
+    """How much of a result the model is shown, in characters."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -46,7 +49,7 @@ class Budget:
     """Counts what a run takes.
 
     Args:
-        clock: the seconds of now.
+        clock: returns the seconds of now.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,6 +59,7 @@ class Budget:
 
     @property
     def seconds(self) -> float:
+        """How long the run has taken, without the pauses."""
         return self._clock() - self._began
 
     @property
@@ -68,8 +72,8 @@ class Budget:
         return min(self.limits.answer_tokens, self.limits.tokens - self.tokens)
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """What the user takes to answer is not the run's time."""
+    def pause(self) -> Iterator[None]:
+        """Do not count the time of the block: the user takes it to answer."""
         began = self._clock()
         try:
             yield
@@ -77,10 +81,10 @@ class Budget:
             self._began += self._clock() - began
 
     def check(self) -> None:
-        """Whether another step may begin.
+        """Check the limits of time and tokens before another step.
 
         Raises:
-            Stop: when a limit is reached.
+            Stop: when one of them is reached.
         """
         self.check_time()
         if self.tokens >= self.limits.tokens:
@@ -99,16 +103,16 @@ class Budget:
 
 
 class History:
-    """The calls of a run, to see when they go round in circles."""
+    """The calls of a run. It shows when they go round in circles."""
 
     def __init__(self) -> None:
         self._calls: list[ToolCall] = []
 
     def add(self, call: ToolCall) -> None:
-        """Take note of a call that is about to be made.
+        """Add a call that is about to be made.
 
         Raises:
-            Stop: when it is the last one again, or ends the second round of the same calls.
+            Stop: when it is the last call again, or ends the second round of the same calls.
         """
         calls = [*self._calls, call]
         for length in range(1, len(calls) // 2 + 1):

@@ -1,13 +1,13 @@
-"""The agent's loop: call, execute, append, ask again, until ``respond``; for each part of the task, if it has parts.
+"""The agent's loop: call, execute, append, ask again, until ``respond``; for each subtask of the task, if it has any.
 
-It is a generator that does nothing itself: it yields events, and needs that whoever drives it meets. So the same loop
-runs synchronously, asynchronously, and in tests without a model.
+The loop is a generator that does nothing itself. It yields events, and effects that its driver performs. So the same
+loop runs synchronously, asynchronously, and in tests without a model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from dualtune_mlx.agent.events import (
     AgentEvent,
@@ -32,9 +32,11 @@ from dualtune_mlx.mcp.results import ToolResult
 from dualtune_mlx.tools import Message, Tool, ToolCall, tool_called
 from dualtune_mlx.tools.usage import Usage
 
-Steps = Generator[AgentEvent | Effect, Any, None]
-DRY = "dry run"
-WOULD = {"run": "it would run", "ask": "you would be asked", "refuse": "it would be refused"}
+T = TypeVar("T")
+Steps = Generator[AgentEvent | Effect, Any, T]
+"""Events and effects; the outcome of each effect is sent back. At the end a value is returned."""
+DRY_RUN = "dry run"
+DRY_RUN_SAYS = {"run": "it would run", "ask": "you would be asked", "refuse": "it would be refused"}
 
 
 class Loop:
@@ -43,81 +45,84 @@ class Loop:
     Args:
         messages: the conversation so far; its last message is the task.
         policy: which calls may run.
-        watch: the limits.
-        visible: the tools of now.
-        whole: a call as it would be sent, its arguments checked; raises a ``DualTuneError`` where it may not be.
-        planned: whether there is to be a plan in words first.
-        divided: whether the task is to be divided into parts first.
-        dry: end at the first call instead of making it.
+        budget: counts what the run takes, and ends it at a limit.
+        visible_tools: returns the tools that the model may see now.
+        complete_call: returns a call as it would be sent, its arguments checked; raises a ``DualTuneError`` where it
+            may not be sent.
+        plans: write a plan in words first.
+        divides: divide the task into subtasks first.
+        dry_run: end at the first call instead of making it.
     """
 
     def __init__(
         self,
         messages: tuple[Message, ...],
+        *,
         policy: Policy,
-        watch: Budget,
-        visible: Callable[[], tuple[Tool, ...]],
-        whole: Callable[[ToolCall], ToolCall],
-        planned: bool = False,
-        divided: bool = False,
-        dry: bool = False,
+        budget: Budget,
+        visible_tools: Callable[[], tuple[Tool, ...]],
+        complete_call: Callable[[ToolCall], ToolCall],
+        plans: bool = False,
+        divides: bool = False,
+        dry_run: bool = False,
     ) -> None:
-        self.messages, self.policy, self.watch = messages, policy, watch
-        self._visible, self._whole, self._planned, self._divided, self._dry = visible, whole, planned, divided, dry
+        self.messages, self.policy, self.budget = messages, policy, budget
+        self._visible_tools, self._complete_call = visible_tools, complete_call
+        self._plans, self._divides, self._dry_run = plans, divides, dry_run
         self._tools: tuple[Tool, ...] = ()
         self._history = History()
         self._always: list[tuple[Tool, Any]] = []
         self._failed = False
 
-    def run(self) -> Steps:
-        """The run, to its ``RunEnded``."""
-        ended = RunEnded("answered")
+    def run(self) -> Steps[None]:
+        """Run to the end; the last event is ``RunEnded``."""
+        reason, message, answer = "answered", "", ""
         try:
-            answer = yield from self._to_the_answer()
-            ended = RunEnded("answered", answer=answer)
+            answer = yield from self._run_task()
         except Stop as stop:
-            ended = RunEnded(stop.reason, stop.message)
-        except DualTuneError as error:  # of the model's or a planner's: no call is there that it could be told of
-            ended = RunEnded("failed", str(error))
-        watch = self.watch
-        yield RunEnded(ended.reason, ended.message, ended.answer, watch.steps, watch.tokens, watch.seconds)
+            reason, message = stop.reason, stop.message
+        except DualTuneError as error:  # from writing a call, a plan or an answer: there is no call to report it to
+            reason, message = "failed", str(error)
+        budget = self.budget
+        yield RunEnded(reason, message, answer, budget.steps, budget.tokens, budget.seconds)
 
-    def _to_the_answer(self) -> Generator[AgentEvent | Effect, Any, str]:
-        yield from self._look()
-        if self._planned:
+    def _run_task(self) -> Steps[str]:
+        """Do the task; the answer."""
+        yield from self._refresh_tools()
+        if self._plans:
             plan = yield from self._speak("plan")
             self.messages += (Message("assistant", plan),)
-        for subtask in (yield from self._parts()):
-            yield from self._do(subtask)
+        for subtask in (yield from self._divide()):
+            yield from self._run_subtask(subtask)
             if self._failed:  # what follows may need what could not be done
                 break
-        self.watch.check()
+        self.budget.check()
         return (yield from self._speak("answer"))
 
-    def _parts(self) -> Generator[AgentEvent | Effect, Any, tuple[str, ...]]:
-        """What is to be done one after the other; "" is the whole task."""
-        if not self._divided:
+    def _divide(self) -> Steps[tuple[str, ...]]:
+        """The subtasks, in their order; "" is the whole task."""
+        if not self._divides:
             return ("",)
-        self.watch.check()
+        self.budget.check()
         planned: Planned = yield Divide(self.messages, self._tools)
         self._count(planned.usage)
         yield planned
         return planned.subtasks or ("",)
 
-    def _do(self, subtask: str) -> Generator[AgentEvent | Effect, Any, None]:
-        """Calls for a part of the task, until the model chooses ``respond``."""
+    def _run_subtask(self, subtask: str) -> Steps[None]:
+        """Make calls for a subtask, until the model chooses ``respond``."""
         while True:
-            self.watch.check()
-            chosen: ToolCall = yield Choose(self.messages, self._tools, subtask)
-            self._count(chosen.usage)
-            yield CallProposed(self.watch.steps + 1, chosen, subtask)
-            if chosen.is_respond:
+            self.budget.check()
+            choice: ToolCall = yield Choose(self.messages, self._tools, subtask)
+            self._count(choice.usage)
+            yield CallProposed(self.budget.steps + 1, choice, subtask)
+            if choice.is_respond:
                 return
-            self.watch.check_steps()
-            call = ToolCall(chosen.name, chosen.arguments, chosen.server)
+            self.budget.check_steps()
+            call = ToolCall(choice.name, choice.arguments, choice.server)
             self._history.add(call)
-            self.watch.steps += 1
-            result = yield from self._made(call)
+            self.budget.steps += 1
+            result = yield from self._make_call(call)
             yield result
             self.messages += (Message("assistant", tool_calls=(call,), subtask=subtask), Message("tool", result.text))
             if result.is_error and self._failed:
@@ -125,54 +130,56 @@ class Loop:
                     "failed", f"two calls in a row failed; the last, {call.server}/{call.name}: {result.details}"
                 )
             self._failed = result.is_error
-            yield from self._look()
+            yield from self._refresh_tools()
 
     def _count(self, usage: Usage) -> None:
-        self.watch.tokens += usage.decoded_tokens + usage.forced_tokens
+        self.budget.tokens += usage.decoded_tokens + usage.forced_tokens
 
-    def _look(self) -> Generator[AgentEvent, Any, None]:
-        tools = self._visible()
+    def _refresh_tools(self) -> Steps[None]:
+        tools = self._visible_tools()
         if tools != self._tools:
             self._tools = tools
             yield ToolsChanged(tools)
 
-    def _speak(self, purpose: Any) -> Generator[AgentEvent | Effect, Any, str]:
-        spoken: Spoken = yield Speak(purpose, self.messages, self._tools, self.watch.answer_tokens)
+    def _speak(self, purpose: Literal["plan", "answer"]) -> Steps[str]:
+        spoken: Spoken = yield Speak(purpose, self.messages, self._tools, self.budget.answer_tokens)
         yield spoken
         return spoken.text
 
-    def _made(self, call: ToolCall) -> Generator[AgentEvent | Effect, Any, Result]:
-        """A call's result; a failure is one too, as is a refusal."""
+    def _make_call(self, call: ToolCall) -> Steps[Result]:
+        """Make a call; its result. A failure is a result too, and so is a refusal."""
         try:
             tool = tool_called(call, self._tools)
-            whole = self._whole(call)
-            if refusal := (yield from self._refused(whole, tool)):
+            complete = self._complete_call(call)
+            if refusal := (yield from self._decide(complete, tool)):
                 return Result(refusal, True, details=refusal)
             result: ToolResult = yield Execute(call)
         except DualTuneError as error:
             return Result(f"Error: {error.what}", True, details=str(error))
-        text = result.for_model(self.watch.limits.result_characters)
+        text = result.for_model(self.budget.limits.result_characters)
         return Result(text, result.is_error, result.seconds, text if result.is_error else "")
 
-    def _refused(self, whole: ToolCall, tool: Tool) -> Generator[AgentEvent | Effect, Any, str]:
-        """Why a call may not run; nothing where it may."""
+    def _decide(self, complete: ToolCall, tool: Tool) -> Steps[str]:
+        """Decide whether a call may run; "", or why it may not."""
         verdict = self.policy.verdict(tool)
-        if self._dry:
+        if self._dry_run:
             yield ApprovalDecided(verdict.action, "configuration", verdict.why)
-            raise Stop(DRY, f"nothing was executed; {WOULD[verdict.action]}: {verdict.why}")
+            raise Stop(DRY_RUN, f"nothing was executed; {DRY_RUN_SAYS[verdict.action]}: {verdict.why}")
+        if verdict.action == "ask":
+            return (yield from self._ask(complete, tool, verdict.why))
+        yield ApprovalDecided(verdict.action, "configuration", verdict.why)
+        return f"Error: this call is not allowed: {verdict.why}." if verdict.action == "refuse" else ""
+
+    def _ask(self, complete: ToolCall, tool: Tool, why: str) -> Steps[str]:
         # "Always" was said of this very tool: if its server changes it, the user is asked again.
-        if verdict.action == "ask" and (tool, tool.annotations) in self._always:
+        if (tool, tool.annotations) in self._always:
             yield ApprovalDecided("run", "user", "always, said the user of this tool")
-        elif verdict.action == "ask":
-            answer = yield Approve(Question(whole, tool, verdict.why))
-            if answer == "always":
-                self._always.append((tool, tool.annotations))
-            if answer not in ("yes", "always"):
-                yield ApprovalDecided("refuse", "user", verdict.why)
-                return "Error: the user did not allow this call."
-            yield ApprovalDecided("run", "user", verdict.why)
-        else:
-            yield ApprovalDecided(verdict.action, "configuration", verdict.why)
-            if verdict.action == "refuse":
-                return f"Error: this call is not allowed: {verdict.why}."
+            return ""
+        answer = yield Approve(Question(complete, tool, why))
+        if answer == "always":
+            self._always.append((tool, tool.annotations))
+        if answer not in ("yes", "always"):
+            yield ApprovalDecided("refuse", "user", why)
+            return "Error: the user did not allow this call."
+        yield ApprovalDecided("run", "user", why)
         return ""

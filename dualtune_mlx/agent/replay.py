@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dualtune_mlx.agent.agent import BASE, TOP_K
+from dualtune_mlx.agent.events import BASE_MODEL
+from dualtune_mlx.agent.performers import TOP_K
 from dualtune_mlx.agent.transcript import Transcript
 from dualtune_mlx.data.writing import append_trajectory
 from dualtune_mlx.errors import DataError, UsageError
@@ -55,7 +56,7 @@ def replayed(transcript: Transcript, dualtune: DualTune) -> Iterator[Compared]:
         now = dualtune.call(step.messages, step.tools, top_k=TOP_K, subtask=step.subtask)
         yield Compared(f"call {number}", _shown(step.call), _shown(now), _drift(step.call, now))
     last, answer = transcript.steps[-1], transcript.answer
-    if answer is not None and answer.by == BASE:
+    if answer is not None and answer.by == BASE_MODEL:
         pieces = dualtune.answer(last.messages, max_tokens=answer.max_tokens)
         yield Compared("answer", answer.text, "".join(piece.text for piece in pieces).strip())
 

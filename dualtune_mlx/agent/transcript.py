@@ -29,8 +29,8 @@ VERSION = 1
 LARGEST = 256 * 2**20
 
 
-def as_json(event: AgentEvent) -> dict[str, Any] | None:
-    """An event as a transcript has it; none where it is only a part of a later one."""
+def event_to_json(event: AgentEvent) -> dict[str, Any] | None:
+    """An event as a line of a transcript; ``None`` where it is only a piece of a later event."""
     match event:
         case ToolsChanged(tools):
             return {"event": "tools", "tools": [tool.to_dict() for tool in tools]}
@@ -73,11 +73,11 @@ class Recorder:
         self._ended = False
         self._write({"event": "begin", "version": VERSION, **header})
 
-    def seen(self, event: AgentEvent) -> AgentEvent:
-        """Write an event down; the end learns where."""
+    def record(self, event: AgentEvent) -> AgentEvent:
+        """Write an event, and return it; the last one is returned with the transcript's path."""
         if isinstance(event, RunEnded):
             event, self._ended = replace(event, transcript=str(self.path)), True
-        if (value := as_json(event)) is not None:
+        if (value := event_to_json(event)) is not None:
             self._write(value)
         return event
 
@@ -96,7 +96,7 @@ class Recorder:
         self._file.write(json.dumps({**value, "time": time.time()}, ensure_ascii=False).encode() + b"\n")
 
 
-def new_transcript(folder: Path, messages: tuple[Message, ...], dualtune: DualTune, planned: bool) -> Recorder:
+def new_transcript(folder: Path, messages: tuple[Message, ...], dualtune: DualTune, *, planned: bool) -> Recorder:
     """The transcript of a run that begins now, in a new file."""
     bundle = dualtune.bundle
     header = {

@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from dualtune_mlx.agent.agent import Agent, refused
+from dualtune_mlx.agent.agent import Agent, refuse
 from dualtune_mlx.agent.chat_model import open_chat_model
 from dualtune_mlx.agent.events import RunEnded
 from dualtune_mlx.agent.limits import Limits
-from dualtune_mlx.agent.transcript import as_json
+from dualtune_mlx.agent.transcript import event_to_json
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.live import View
 from dualtune_mlx.cli.output import STDOUT, argument_or_file, console, emit_json, json_option
@@ -85,26 +85,26 @@ def command(
     ended = None
     try:
         with ExitStack() as stack:
-            second = open_chat_model(planner, planner_model, planner_key) if planner else None
+            chat_model = open_chat_model(planner, planner_model, planner_key) if planner else None
             toolbox = stack.enter_context(connected(configs))
             decoding = Decoding(max_tokens, grounding=grounding)
             dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
             emit = stack.enter_context(events_to(json_to))
             view = stack.enter_context(View(out))
-            ask = view.ask if out.is_terminal and sys.stdin.isatty() else refused
+            ask = view.ask if out.is_terminal and sys.stdin.isatty() else refuse
             agent = Agent(
                 dualtune,
                 toolbox,
                 Policy(configs, approve),
                 ask,
                 limits=limits,
-                planner=second,
+                chat_model=chat_model,
                 dry_run=dry_run,
                 transcripts=transcripts,
             )
             for event in agent.stream(task):
                 view.show(event)
-                if (value := as_json(event)) is not None:
+                if (value := event_to_json(event)) is not None:
                     emit(value)
                 if isinstance(event, RunEnded):
                     ended = event

@@ -15,8 +15,8 @@ from dualtune_mlx.cli.output import argument_or_file, console, emit_json, json_o
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.mcp import Toolbox, ToolResult, connected, read_config
-from dualtune_mlx.tools import Tool, ToolCall
+from dualtune_mlx.mcp import ToolResult, connected, read_config
+from dualtune_mlx.tools import ToolCall
 
 SHOWN = 400  # characters of a result
 
@@ -67,17 +67,13 @@ def command(
     decoding = Decoding(max_tokens=max_tokens, temperature=temperature, seed=seed, grounding=grounding)
     with ExitStack() as stack:
         toolbox = stack.enter_context(connected(read_config(mcp))) if mcp else None
-        tools = visible_tools(toolbox) if toolbox else read_tools(tools_file or Path())
+        tools = toolbox.tools if toolbox else read_tools(tools_file or Path())
         dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
         call = dualtune.call(request, tools, top_k=top_k, abstain=abstain)
         made = not call.is_respond and not call.abstained
         result = toolbox.execute(call) if toolbox and execute and made else None
     show(console(json_to), request, call, result)
     emit_json(json_to, call_json(call, result))
-
-
-def visible_tools(toolbox: Toolbox) -> tuple[Tool, ...]:
-    return tuple(tool for server in toolbox.servers for tool in server.tools)
 
 
 def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) -> None:

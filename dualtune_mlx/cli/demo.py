@@ -84,7 +84,7 @@ class Demo:
         data = self.folder / "data"
         if not (data / "tools.json").exists():
             with connected(read_config(self.workspace.config)) as toolbox:
-                self.recipe.write_data(data, call.visible_tools(toolbox))
+                self.recipe.write_data(data, toolbox.tools)
 
     def _forget_another_recipe(self) -> None:
         """What an earlier version of the demo left behind would be measured as if it were this one's."""

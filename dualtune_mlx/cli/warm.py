@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from dualtune_mlx.cli import options
-from dualtune_mlx.cli.call import visible_tools
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.engine import DualTune
@@ -86,7 +85,7 @@ def _given(tools_file: Path | None, mcp: Path | None) -> tuple[Tool, ...]:
     if not mcp:
         return ()
     with connected(read_config(mcp)) as toolbox:
-        return visible_tools(toolbox)
+        return toolbox.tools
 
 
 def prefixes(dualtune: DualTune, given: tuple[Tool, ...]) -> Iterator[Wanted]:

@@ -51,11 +51,16 @@ class Toolbox:
         )
 
     @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The tools of now, of all servers, as a model may see them."""
+        return tuple(tool for server in self.servers for tool in server.tools)
+
+    @property
     def failures(self) -> Mapping[str, DualTuneError]:
         """Why servers are down, by their names."""
         return {name: one.failure for name, one in self._connections.items() if one.failure is not None}
 
-    def whole(self, call: ToolCall) -> ToolCall:
+    def complete_call(self, call: ToolCall) -> ToolCall:
         """The call as it is sent: with its server and the pinned arguments, all of them checked.
 
         Raises:
@@ -96,7 +101,7 @@ class Toolbox:
     def _begin(self, call: ToolCall, approved: bool) -> Future[ToolResult]:
         connection, tool = self._find(call)
         _require_approval(connection.config, tool, approved)
-        arguments = self.whole(call).arguments
+        arguments = self.complete_call(call).arguments
         try:
             return self._portal.start_task_soon(_called, connection, tool.name, dict(arguments))
         except RuntimeError as error:

@@ -11,7 +11,7 @@ from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine.events import AnswerText, ArgumentText, Candidates, Done, Planned, StageBegins
 from dualtune_mlx.mcp import ServerConfig, ToolResult
 from dualtune_mlx.mcp.approvals import Policy
-from dualtune_mlx.tools import RESPOND, Tool, ToolCall, ToolServer
+from dualtune_mlx.tools import RESPOND, Tool, ToolCall
 from dualtune_mlx.tools.usage import StageUsage, Usage
 
 READ_ONLY, DESTRUCTIVE = {"readOnlyHint": True}, {"destructiveHint": True}
@@ -92,14 +92,10 @@ class FakeToolbox:
     """Executes by a function of the call; ``executed`` are the calls that got that far."""
 
     def __init__(self, does: Callable[[ToolCall], Any] = lambda call: "fine", tools: Any = TOOLS) -> None:
-        self.does, self.tools = does, tools
+        self.does, self.tools = does, tuple(tools)
         self.executed: list[ToolCall] = []
 
-    @property
-    def servers(self) -> tuple[ToolServer, ...]:
-        return (ToolServer("fs", tuple(self.tools)),)
-
-    def whole(self, call: ToolCall) -> ToolCall:
+    def complete_call(self, call: ToolCall) -> ToolCall:
         return ToolCall(call.name, {**call.arguments, "pin": "ned"}, "fs")
 
     def execute(self, call: ToolCall, approved: bool = False, timeout: float | None = None) -> ToolResult:

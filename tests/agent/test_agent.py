@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -59,6 +60,31 @@ def test_the_events_tell_all_of_it_and_are_the_same_asynchronously(tmp_path):
     assert asyncio.run(made().arun("do it")).answer == "Done."
 
 
+def test_a_blocking_run_stays_in_its_thread_also_where_an_event_loop_runs(tmp_path):
+    threads = []
+
+    def ask(_):
+        threads.append(threading.current_thread())
+        return "yes"
+
+    async def run():
+        return agent(Engine(WRITE_A), FakeToolbox(), tmp_path, "ask", ask).run("do it")
+
+    assert asyncio.run(run()).reason == "answered"
+    assert threads == [threading.current_thread()]
+
+
+def test_a_stream_that_is_closed_stops_the_model(tmp_path):
+    engine = Engine(READ_A)
+    stream = agent(engine, FakeToolbox(), tmp_path).stream("do it")
+    assert [type(next(stream)) for _ in range(2)] == [ToolsChanged, StageBegins]
+    assert engine.closed == 0
+    stream.close()
+    assert engine.closed == 1
+    (file,) = tmp_path.iterdir()
+    assert read_transcript(file).reason == "interrupted"
+
+
 PARTS = ("read a", "write a")
 RESPOND_NOW = ToolCall("respond")
 
@@ -93,15 +119,15 @@ def test_after_a_part_that_failed_nothing_follows(tmp_path):
     assert (ended.reason, toolbox.executed) == ("answered", [READ_A])
 
 
-def test_a_planner_that_plans_in_words_takes_the_place_of_parts(tmp_path):
+def test_a_chat_model_that_plans_in_words_takes_the_place_of_parts(tmp_path):
     class InWords:
         name = "wise"
 
-        def speak(self, need):
+        def speak(self, effect):
             yield "first this"
 
     engine = Engine(READ_A, subtasks=PARTS)
-    agent(engine, FakeToolbox(), tmp_path, planner=InWords()).run("read a, then write a")
+    agent(engine, FakeToolbox(), tmp_path, chat_model=InWords()).run("read a, then write a")
     assert engine.due == ["", ""]
 
 
@@ -274,22 +300,23 @@ class Reasoner:
     name = "reasoner"
 
     def __init__(self):
-        self.needs: list[Speak] = []
+        self.effects: list[Speak] = []
 
-    def speak(self, need):
-        self.needs.append(need)
-        yield from (["1. read", " a"] if need.purpose == "plan" else ["<think>hm</think>", "It is a."])
+    def speak(self, effect):
+        self.effects.append(effect)
+        yield from (["1. read", " a"] if effect.purpose == "plan" else ["<think>hm</think>", "It is a."])
 
 
-def test_a_planner_plans_and_answers(tmp_path):
-    engine, planner = Engine(READ_A), Reasoner()
-    ended = agent(engine, FakeToolbox(), tmp_path, planner=planner).run("do it")
-    assert [need.purpose for need in planner.needs] == ["plan", "answer"]
+def test_a_chat_model_plans_and_answers(tmp_path):
+    engine, chat_model = Engine(READ_A), Reasoner()
+    ended = agent(engine, FakeToolbox(), tmp_path, chat_model=chat_model).run("do it")
+    assert [effect.purpose for effect in chat_model.effects] == ["plan", "answer"]
     assert engine.asked[0] == (Message("user", "do it"), Message("assistant", "1. read a"))
-    assert planner.needs[1].messages[-1] == Message("tool", "fine")
+    assert chat_model.effects[1].messages[-1] == Message("tool", "fine")
     assert ended.answer == "It is a."
     assert (
-        asyncio.run(agent(Engine(READ_A), FakeToolbox(), tmp_path, planner=planner).arun("do it")).answer == "It is a."
+        asyncio.run(agent(Engine(READ_A), FakeToolbox(), tmp_path, chat_model=chat_model).arun("do it")).answer
+        == "It is a."
     )
 
 

@@ -143,9 +143,7 @@ def test_what_leads_out_of_the_scratch_folder_is_refused(
 
 def test_only_what_the_tasks_need_runs_unasked_of_what_destroys(toolbox: Toolbox, shared: Playground) -> None:
     policy = Policy(read_config(shared.config), "auto")
-    actions = {
-        (tool.server, tool.name): policy.verdict(tool).action for server in toolbox.servers for tool in server.tools
-    }
+    actions = {(tool.server, tool.name): policy.verdict(tool).action for tool in toolbox.tools}
     assert {actions[call.server, call.name] for task in TASKS for call in task.gold} == {"run"}
     asked = {name for (_, name), action in actions.items() if action != "run"}
     assert {"git_reset", "delete_observations", "delete_relations", "gzip-file-as-resource"} <= asked

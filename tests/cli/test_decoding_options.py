@@ -44,7 +44,7 @@ def test_no_call_is_not_executed(data, bundle, monkeypatch, abstain, executed):
         made.append(call)
         return ToolResult(call.server, call.name, (), "done", None, False, 0.0)
 
-    toolbox = SimpleNamespace(servers=[SimpleNamespace(tools=read_tools(data / "tools.json"))], execute=execute)
+    toolbox = SimpleNamespace(tools=read_tools(data / "tools.json"), execute=execute)
     monkeypatch.setattr("dualtune_mlx.cli.call.connected", lambda config: nullcontext(toolbox))
     monkeypatch.setattr("dualtune_mlx.cli.call.read_config", lambda path: None)
     result = dualtune("call", "--bundle", bundle, "--mcp", "x", "--execute", "--abstain", abstain, "show a")

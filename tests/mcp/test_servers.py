@@ -35,7 +35,7 @@ def test_time_and_git(tmp_path: Path) -> None:
     file = tmp_path / "mcp.json"
     file.write_text(json.dumps({"mcpServers": servers}))
     with connected(read_config(file)) as toolbox:
-        tools = {tool.name: tool for server in toolbox.servers for tool in server.tools}
+        tools = {tool.name: tool for tool in toolbox.tools}
         assert {"get_current_time", "convert_time", "git_log"} <= set(tools) and "git_reset" not in tools
         assert not any("repo_path" in tool.parameters["properties"] for tool in tools.values())
         assert "the first commit" in toolbox.execute(ToolCall("git_log", {"max_count": 1}, "git")).text
