@@ -1,8 +1,8 @@
-"""Ways to a whole call over warm prefixes: mlx-lm's, the authors', and ours. Not a benchmark; ``calls.py`` is.
+"""Methods to make a whole call over warm prefixes: mlx-lm's, the authors', and ours. Not a benchmark itself.
 
-All read the same request behind the same tools, and end with the last token of the same call. Ours finds it with
-adapters that know it (``taught.py``). mlx-lm's samplers are told the tokens: they draw as they would, and then give the
-one that is due. What its models would have said costs what it costs, but decides nothing.
+For ``calls.py``. All methods read the same request behind the same tools, and end with the last token of one and the
+same call. Ours uses adapters that memorized the call (``memorized.py``). mlx-lm's samplers have a script: they draw
+a token as they would, and then return the next one of the script. So mlx-lm's time is measured, not its answers.
 """
 
 from __future__ import annotations
@@ -23,129 +23,153 @@ import mlx_lm
 from mlx_lm.generate import batch_generate, generate_step
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 
-from dualtune_mlx.benchmarks.memorized import TEMPLATE, Asked, check
+from dualtune_mlx.benchmarks.memorized import TEMPLATE, KnownCall, check_call
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.models import PREFILL_CHUNK, resolve
+from dualtune_mlx.models import resolve
+from dualtune_mlx.models.base_model import PREFILL_CHUNK
 from dualtune_mlx.prompts import PromptRenderer, Template, TokenStream
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.usage import Usage
 
 Tokens = tuple[int, ...]
-Draw = Callable[[mx.array], mx.array]
-"""Log-probabilities (rows, vocabulary) to a token of each row."""
+Sampler = Callable[[mx.array], mx.array]
+"""From log-probabilities (rows, vocabulary) to a token of each row."""
 SAMPLES = 10
-SETTLING = 2
-"""Calls of ours before those that are timed: the first computes the prefix, the next may fuse an adapter."""
+SETTLING_ROUNDS = 2
+"""Rounds of our calls before the timed ones: the first computes the prefix, the second may fuse an adapter."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a call costs on any machine.
-
-    ``prefilled``: tokens of the prompt that were processed within the call, under whichever weights; ``forwards``:
-    forward passes, a batch being one; ``decoded``: tokens that the model chose, in all rows (our selector: forks of
-    names it was asked about); ``forced``: tokens that the grammar left no choice of.
-    """
+    """What a call costs on any machine."""
 
     prefilled: int
+    """Tokens of the prompt that are processed within the call, with or without an adapter."""
     forwards: int
+    """Forward passes; a batch is one pass."""
     decoded: int
+    """Tokens that the model chooses, in all rows; for our selector, the forks of names where it is asked."""
     forced: int = 0
+    """Tokens that the grammar leaves no choice of."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(mine + its for mine, its in zip(self.counters, other.counters, strict=True)))
 
     @property
     def counters(self) -> tuple[int, ...]:
+        """All four numbers, in the order of the fields."""
         return self.prefilled, self.forwards, self.decoded, self.forced
 
 
 @dataclass(frozen=True)
-class Timed:
-    """A way's calls: for each of them the seconds of every round, and its cost."""
+class TimedCalls:
+    """All calls of one method."""
 
     seconds: tuple[tuple[float, ...], ...]
+    """For each call the seconds of every round."""
     costs: tuple[Cost, ...]
+    """For each call its cost."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """The calls, the tools they are chosen from, and how these are written, for one model."""
+class Workload:
+    """The calls to make with one model, and the tools they are chosen from."""
 
     model: str
     cards: str
+    """The kind of tool card."""
     tools: tuple[Tool, ...]
-    asked: tuple[Asked, ...]
+    calls: tuple[KnownCall, ...]
 
-    def stream(self, tokenizer: Any, one: Asked) -> TokenStream:
-        """The call behind all tools."""
-        return PromptRenderer(Template(TEMPLATE), tokenizer, self.cards).render(one.messages, self.tools, one.call)
+    def render(self, tokenizer: Any, known: KnownCall) -> TokenStream:
+        """The stream of the call behind all tools."""
+        renderer = PromptRenderer(Template(TEMPLATE), tokenizer, self.cards)
+        return renderer.render(known.messages, self.tools, known.call)
 
-    def alone(self, tokenizer: Any, one: Asked) -> TokenStream:
-        """The call behind its own tool, with the whole schema."""
-        tools = [tool for tool in self.tools if tool.name == one.call.name]
-        return PromptRenderer(Template(TEMPLATE), tokenizer, "schema").render(one.messages, tools, one.call)
+    def render_own_tool(self, tokenizer: Any, known: KnownCall) -> TokenStream:
+        """The stream of the call behind its own tool alone, with the whole schema."""
+        tools = [tool for tool in self.tools if tool.name == known.call.name]
+        return PromptRenderer(Template(TEMPLATE), tokenizer, "schema").render(known.messages, tools, known.call)
 
 
-def ours(work: Work, bundle: Path, activation: str, rounds: int) -> Timed:
-    """``DualTune.call`` with a bundle that knows the calls."""
+def time_ours(work: Workload, bundle: Path, activation: str, rounds: int) -> TimedCalls:
+    """Time ``DualTune.call`` with a bundle that memorized the calls.
+
+    Raises:
+        TrainingError: when the bundle makes another call.
+    """
     with DualTune.load(bundle) as dualtune:
-        for one in work.asked * SETTLING:
-            check(dualtune.call(one.messages, work.tools), one)
-        made = []
-        for one in work.asked:
-            seconds, call = _timed(lambda: dualtune.call(one.messages, work.tools), rounds)  # noqa: B023
-            made.append((seconds, _our_cost(work.stream(dualtune.base.tokenizer, one), activation, call.usage)))
-    return _all(made)
+        for known in work.calls * SETTLING_ROUNDS:
+            check_call(dualtune.call(known.messages, work.tools), known)
+        timed = []
+        for known in work.calls:
+            call = partial(dualtune.call, known.messages, work.tools)
+            seconds, made = _time_rounds(call, rounds)
+            stream = work.render(dualtune.base.tokenizer, known)
+            timed.append((seconds, _our_cost(stream, activation, made.usage)))
+    return _collect(timed)
 
 
-def one_stage(work: Work, adapter: Path | None, compact: bool, rounds: int) -> Timed:
-    """mlx-lm with a joint adapter (none: it is fused) and its prompt cache: name and arguments in one go.
+def time_one_stage(work: Workload, adapter: Path | None, compact: bool, rounds: int) -> TimedCalls:
+    """Time mlx-lm with a joint adapter and its prompt cache: name and arguments in one go.
 
-    ``compact``: in the form that ours has, the name and a line with the arguments; else as a JSON object.
+    Args:
+        work: the calls.
+        adapter: the joint adapter's folder; None where it is fused into the model.
+        compact: write the call in our form, the name and a line with the arguments; otherwise as a JSON object.
+        rounds: how often each call is made.
     """
     peer = Peer.load(work.model, adapter)
-    streams = [work.stream(peer.tokenizer, one) for one in work.asked]
-    cache = peer.warmed(_prefix(streams[0]))
-    made = []
-    for one, stream in zip(work.asked, streams, strict=True):
-        prompt, form = _prompt(stream), stream.tokens[stream.last_span("selector").start :]
-        whole = {"name": one.call.name, "arguments": dict(one.call.arguments)}
-        told = peer.ended(form) if compact else peer.spelled(whole)
-        seconds, written = _timed(partial(peer.written, cache, prompt, told), rounds, _restoring(cache))
-        assert tuple(written) == told
-        made.append((seconds, Cost(len(prompt), 1 + len(told), len(told))))
-    return _all(made)
+    streams = [work.render(peer.tokenizer, known) for known in work.calls]
+    cache = peer.prefill(_prefix_tokens(streams[0]))
+    timed = []
+    for known, stream in zip(work.calls, streams, strict=True):
+        prompt, our_form = _request_tokens(stream), stream.tokens[stream.last_span("selector").start :]
+        json_form = {"name": known.call.name, "arguments": dict(known.call.arguments)}
+        script = peer.cut_at_end(our_form) if compact else peer.encode_json(json_form)
+        write = partial(peer.write, cache, prompt, script)
+        seconds, written = _time_rounds(write, rounds, _make_restore(cache))
+        assert tuple(written) == script
+        timed.append((seconds, Cost(len(prompt), 1 + len(script), len(script))))
+    return _collect(timed)
 
 
-def ten_samples(work: Work, selector: Path, arguments: Path, batched: bool, rounds: int) -> Timed:
-    """The authors' way: samples of the name and a vote, then the arguments behind a prompt of that tool alone.
+def time_ten_samples(work: Workload, selector: Path, arguments: Path, batched: bool, rounds: int) -> TimedCalls:
+    """Time the authors' method: samples of the name and a vote, then the arguments behind a prompt of that tool alone.
 
-    It is given all that vLLM gives it, and more: both adapters are in models of their own, so nothing is switched; the
-    request is processed once for all samples; each stage finds the KV of its prefix. The samples are drawn in one
-    ``batched`` go, or one after the other.
+    It has all that vLLM gives it, and more. Both adapters are in models of their own, so nothing is switched. The
+    request is processed once for all samples. Each stage finds the KV of its prefix.
+
+    Args:
+        work: the calls.
+        selector: the selector adapter's folder.
+        arguments: the argument adapter's folder.
+        batched: draw all samples in one batch; otherwise one after the other.
+        rounds: how often each call is made.
     """
-    choosing, writing = Peer.load(work.model, selector), Peer.load(work.model, arguments)
-    cache = choosing.warmed(_prefix(work.stream(choosing.tokenizer, work.asked[0])))
-    return _all([_authors_call(work, choosing, cache, writing, batched, one, rounds) for one in work.asked])
+    selecting, writing = Peer.load(work.model, selector), Peer.load(work.model, arguments)
+    cache = selecting.prefill(_prefix_tokens(work.render(selecting.tokenizer, work.calls[0])))
+    call = partial(_time_sampled_call, work, selecting, cache, writing, batched=batched, rounds=rounds)
+    return _collect([call(known) for known in work.calls])
 
 
-def _authors_call(
-    work: Work, choosing: Peer, cache: list[Any], writing: Peer, batched: bool, one: Asked, rounds: int
+def _time_sampled_call(
+    work: Workload, selecting: Peer, cache: list[Any], writing: Peer, known: KnownCall, *, batched: bool, rounds: int
 ) -> tuple[tuple[float, ...], Cost]:
-    choice, alone = work.stream(choosing.tokenizer, one), work.alone(writing.tokenizer, one)
-    name, text = choosing.spelled({"name": one.call.name}), writing.spelled(dict(one.call.arguments))
-    own = writing.warmed(_prefix(alone))
-    draw = choosing.sampled_together if batched else choosing.sampled_in_turn
+    choice, own = work.render(selecting.tokenizer, known), work.render_own_tool(writing.tokenizer, known)
+    choice_prompt, own_prompt = _request_tokens(choice), _request_tokens(own)
+    name, text = selecting.encode_json({"name": known.call.name}), writing.encode_json(dict(known.call.arguments))
+    own_cache = writing.prefill(_prefix_tokens(own))
+    sample = selecting.sample_together if batched else selecting.sample_in_turn
 
     def call() -> tuple[str, list[int]]:
-        votes = Counter(draw(cache, _prompt(choice), name))
-        return votes.most_common(1)[0][0], writing.written(own, _prompt(alone), text)
+        votes = Counter(sample(cache, choice_prompt, name))
+        return votes.most_common(1)[0][0], writing.write(own_cache, own_prompt, text)
 
-    seconds, (chosen, written) = _timed(call, rounds, _restoring(cache, own))
-    assert (json.loads(chosen), tuple(written)) == ({"name": one.call.name}, text)
-    drawn = Cost(len(_prompt(choice)), 1 + len(name) * (1 if batched else SAMPLES), len(name) * SAMPLES)
-    return seconds, drawn + Cost(len(_prompt(alone)), 1 + len(text), len(text))
+    seconds, (chosen, written) = _time_rounds(call, rounds, _make_restore(cache, own_cache))
+    assert (json.loads(chosen), tuple(written)) == ({"name": known.call.name}, text)
+    sampling = Cost(len(choice_prompt), 1 + len(name) * (1 if batched else SAMPLES), len(name) * SAMPLES)
+    return seconds, sampling + Cost(len(own_prompt), 1 + len(text), len(text))
 
 
 def _greedy(log_probabilities: mx.array) -> mx.array:
@@ -154,58 +178,61 @@ def _greedy(log_probabilities: mx.array) -> mx.array:
 
 @dataclass(frozen=True)
 class Peer:
-    """A model as mlx-lm loads and runs it; caches grow by what is processed."""
+    """A model as mlx-lm loads and runs it. Its methods extend the cache by the tokens that they process."""
 
     model: nn.Module
     tokenizer: Any
 
     @classmethod
     def load(cls, model: str, adapter: Path | None) -> Peer:
+        """Load a model with an adapter, or without one."""
         return cls(*mlx_lm.load(str(resolve(model)), adapter_path=None if adapter is None else str(adapter))[:2])
 
-    def spelled(self, value: dict[str, Any]) -> Tokens:
-        """JSON and the end of the turn."""
+    def encode_json(self, value: dict[str, Any]) -> Tokens:
+        """The tokens of a JSON object and of the end of the turn."""
         return (*self.tokenizer.encode(json.dumps(value), add_special_tokens=False), self.tokenizer.eos_token_id)
 
-    def ended(self, tokens: Tokens) -> Tokens:
-        """Tokens up to the end of the turn."""
+    def cut_at_end(self, tokens: Tokens) -> Tokens:
+        """The tokens up to the end of the turn, that included."""
         return tokens[: tokens.index(self.tokenizer.eos_token_id) + 1]
 
-    def warmed(self, prefix: Tokens) -> list[Any]:
-        """A cache that holds a prefix."""
+    def prefill(self, prefix: Tokens) -> list[Any]:
+        """A new cache that holds a prefix."""
         cache = make_prompt_cache(self.model)
         self._process(cache, prefix)
         return cache
 
-    def written(self, cache: list[Any], prompt: Tokens, told: Tokens, draw: Draw = _greedy) -> list[int]:
-        """Tokens behind a prompt."""
-        sampler = _told(told, draw)
-        steps = generate_step(mx.array(prompt), self.model, max_tokens=len(told), sampler=sampler, prompt_cache=cache)
+    def write(self, cache: list[Any], prompt: Tokens, script: Tokens, sampler: Sampler = _greedy) -> list[int]:
+        """Generate the tokens of the script behind a prompt."""
+        scripted = _scripted(sampler, script)
+        steps = generate_step(
+            mx.array(prompt), self.model, max_tokens=len(script), sampler=scripted, prompt_cache=cache
+        )
         return [int(token) for token, _ in steps]
 
-    def sampled_in_turn(self, cache: list[Any], prompt: tuple[int, ...], told: Tokens) -> list[str]:
-        """Samples behind a prompt, which is processed once."""
+    def sample_in_turn(self, cache: list[Any], prompt: Tokens, script: Tokens) -> list[str]:
+        """Sample texts behind a prompt, one after the other; the prompt is processed once."""
         self._process(cache, prompt[:-1])
-        restore, texts = _restoring(cache), []
+        restore, texts = _make_restore(cache), []
         for _ in range(SAMPLES):
-            texts.append(self.tokenizer.decode(self.written(cache, prompt[-1:], told, mx.random.categorical)[:-1]))
+            texts.append(self.tokenizer.decode(self.write(cache, prompt[-1:], script, mx.random.categorical)[:-1]))
             restore()
         return texts
 
-    def sampled_together(self, cache: list[Any], prompt: tuple[int, ...], told: Tokens) -> list[str]:
-        """The same in one batch."""
+    def sample_together(self, cache: list[Any], prompt: Tokens, script: Tokens) -> list[str]:
+        """Sample texts behind a prompt in one batch; the prompt is processed once."""
         self._process(cache, prompt[:-1])
-        drawn = batch_generate(
+        generated = batch_generate(
             self.model,
             self.tokenizer,
             [[prompt[-1]]] * SAMPLES,
             prompt_caches=[cache] * SAMPLES,
-            max_tokens=len(told),
-            sampler=_told(told, mx.random.categorical),
+            max_tokens=len(script),
+            sampler=_scripted(mx.random.categorical, script),
             prefill_batch_size=SAMPLES,
             completion_batch_size=SAMPLES,
         )
-        return list(drawn.texts)
+        return list(generated.texts)
 
     def _process(self, cache: list[Any], tokens: Tokens) -> None:
         for start in range(0, len(tokens), PREFILL_CHUNK):
@@ -213,14 +240,14 @@ class Peer:
             mx.eval([layer.state for layer in cache])
 
 
-def _told(tokens: Tokens, draw: Draw) -> Draw:
-    """A sampler that draws, and gives the token that is due; mlx-lm looks one ahead."""
-    due: Iterator[int] = chain(tokens, repeat(tokens[-1]))
-    return lambda log_probabilities: draw(log_probabilities) * 0 + next(due)
+def _scripted(sampler: Sampler, script: Tokens) -> Sampler:
+    """A sampler that draws, and then returns the next token of the script; mlx-lm asks for one token more."""
+    due: Iterator[int] = chain(script, repeat(script[-1]))
+    return lambda log_probabilities: sampler(log_probabilities) * 0 + next(due)
 
 
-def _restoring(*caches: list[Any]) -> Callable[[], None]:
-    """Takes caches back to what they hold now, once all that mlx-lm has begun beyond it is done."""
+def _make_restore(*caches: list[Any]) -> Callable[[], None]:
+    """A function that cuts the caches back to what they hold now, after mlx-lm's pending work is done."""
     lengths = [cache[0].offset for cache in caches]
 
     def restore() -> None:
@@ -231,12 +258,12 @@ def _restoring(*caches: list[Any]) -> Callable[[], None]:
     return restore
 
 
-def _prefix(stream: TokenStream) -> Tokens:
+def _prefix_tokens(stream: TokenStream) -> Tokens:
     return stream.tokens[: stream.last_span("prefix").end]
 
 
-def _prompt(stream: TokenStream) -> Tokens:
-    """What stands between the prefix and what is generated: the request, and the opener of the answer."""
+def _request_tokens(stream: TokenStream) -> Tokens:
+    """The tokens between the prefix and the call: the request, and the opener of the answer."""
     return stream.tokens[stream.last_span("prefix").end : stream.last_span("selector").start]
 
 
@@ -245,10 +272,10 @@ def _our_cost(stream: TokenStream, activation: str, usage: Usage) -> Cost:
     return Cost(usage.prefilled_tokens + prompts, usage.forwards, usage.decoded_tokens, usage.forced_tokens)
 
 
-def _timed(
+def _time_rounds(
     call: Callable[[], Any], rounds: int, restore: Callable[[], None] = lambda: None
 ) -> tuple[tuple[float, ...], Any]:
-    """Seconds of every round, and what the last one gave; things are put back after each, off the clock."""
+    """The seconds of every round, and the value of the last one; ``restore`` runs after each, outside the time."""
     seconds = []
     for _ in range(rounds):
         began = time.perf_counter()
@@ -258,6 +285,6 @@ def _timed(
     return tuple(seconds), value
 
 
-def _all(made: Sequence[tuple[tuple[float, ...], Cost]]) -> Timed:
-    seconds, costs = zip(*made, strict=True)
-    return Timed(seconds, costs)
+def _collect(timed: Sequence[tuple[tuple[float, ...], Cost]]) -> TimedCalls:
+    seconds, costs = zip(*timed, strict=True)
+    return TimedCalls(seconds, costs)

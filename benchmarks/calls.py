@@ -5,16 +5,16 @@
 Both need the embedded model and the extra ``demo``: the tools in the prompt are those that its real servers list, as
 whole schemas. ``--quick`` has them as signatures, and makes each of the others' calls once.
 
-All ways write the same calls, token by token the same arguments, behind the same tools and requests. Our adapters have
-learned these calls by heart (``taught.py``), and nothing else is made easy for ours: it searches all names, the grammar
-is the tool's schema, no string is held to the conversation. mlx-lm's adapters are made up, of the same size; its
-samplers are told what to write (``callers.py``).
+All methods write the same calls, the same arguments token by token, behind the same tools and requests. Our adapters
+memorized these calls (``memorized.py``), and nothing else is made easy for ours: it searches all names, the grammar is
+the tool's schema, no string is held to the conversation. mlx-lm's adapters are made up, of the same size; its samplers
+follow a script (``call_methods.py``).
 
 ``one stage``: a joint adapter and mlx-lm's prompt cache; it writes ``{"name": …, "arguments": …}``. ``at best``: the
 adapter is fused, and the call has our shorter form, the name and a line of arguments. ``ten samples``: ten names at
 temperature 1 and a vote, then the arguments behind a prompt of that tool alone, each prefix warm under its own
-adapter. ``call_time_vs_ten_samples`` is to the faster of the batch, which is what the authors ask of vLLM, and the
-samples ``in turn``, which is what servers make of it that draw one sample a request. mlx-lm's clocks stop with the last
+adapter. ``call_time_vs_ten_samples`` is to the faster of two forms: the batch, which is what the authors ask of vLLM,
+and the samples ``in turn``, which is what servers do that draw one sample a request. mlx-lm's clocks stop with the last
 token, not with the forward pass that it has begun beyond it.
 """
 
@@ -30,22 +30,22 @@ from typing import Any
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import common
-from dualtune_mlx.benchmarks.call_methods import Cost, Timed, Work, one_stage, ours, ten_samples
+from dualtune_mlx.benchmarks.call_methods import Cost, TimedCalls, Workload, time_one_stage, time_ours, time_ten_samples
 from dualtune_mlx.benchmarks.common import apart, ratio, spread
-from dualtune_mlx.benchmarks.memorized import Asked, teach
+from dualtune_mlx.benchmarks.memorized import KnownCall, memorize
 from dualtune_mlx.benchmarks.switch_methods import save_adapters
 from dualtune_mlx.benchmarks.training import demo_tools
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
 from dualtune_mlx.tools import ToolCall
 
 ACTIVATIONS = ("turn", "invocation")
-ASKED = (
-    Asked(
+CALLS = (
+    KnownCall(
         "Please look into notes/meeting-2026.md, and then tell me the first twelve lines of it, just as they are",
         ToolCall("read_text_file", {"path": "notes/meeting-2026.md", "head": 12}, "filesystem"),
     ),
-    Asked("Show me the last 3 commits", ToolCall("git_log", {"max_count": 3}, "git")),
-    Asked(
+    KnownCall("Show me the last 3 commits", ToolCall("git_log", {"max_count": 3}, "git")),
+    KnownCall(
         'Put "water the tomatoes, then call Ada back" into a new file todo/today.txt',
         ToolCall(
             "write_file",
@@ -54,21 +54,24 @@ ASKED = (
         ),
     ),
 )
-Way = tuple[str, str]
-"""A way and its form."""
-ONE_STAGE: Way = ("one stage", "adapter")
-AT_BEST: Way = ("one stage", "at best")
-SAMPLES: tuple[Way, Way] = (("ten samples", "batched"), ("ten samples", "in turn"))
+Method = tuple[str, str]
+"""The name of a method and of its form."""
+ONE_STAGE: Method = ("one stage", "adapter")
+AT_BEST: Method = ("one stage", "at best")
+SAMPLES: tuple[Method, Method] = (("ten samples", "batched"), ("ten samples", "in turn"))
 GOALS = {"call_time_vs_one_stage": 0.6, "call_time_vs_ten_samples": 0.1}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How tools are written, and how often each of the others' calls and of ours is made."""
+    """How the benchmark runs."""
 
     cards: str
+    """The kind of tool card."""
     theirs: int
+    """How often each call of another method is made."""
     ours: int
+    """How often each of our calls is made."""
 
 
 QUICK = Setting("signature", theirs=1, ours=3)
@@ -80,56 +83,56 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
     setting = QUICK if quick else FULL
     with TemporaryDirectory() as name:
         folder = Path(name)
-        work = Work(EMBEDDED, setting.cards, demo_tools(folder), ASKED)
-        found = measured(setting, work, folder, out)
-    rows = [row(way, work.asked, timed) for way, timed in found.items()]
-    value = common.report("calls", rows, compared(found), counted(work))
+        work = Workload(EMBEDDED, setting.cards, demo_tools(folder), CALLS)
+        found = measure(setting, work, folder, out)
+    rows = [make_row(method, work.calls, timed) for method, timed in found.items()]
+    value = common.report("calls", rows, make_ratios(found), count_tokens(work))
     show(out, value)
     return value
 
 
-def measured(setting: Setting, work: Work, folder: Path, out: Console) -> dict[Way, Timed]:
-    """Every way's calls."""
+def measure(setting: Setting, work: Workload, folder: Path, out: Console) -> dict[Method, TimedCalls]:
+    """Time the calls of every method."""
     selector, arguments = folder / "selector", folder / "arguments"
     apart(save_adapters, work.model, selector, arguments)
     found = {}
     for activation in ACTIVATIONS:
         out.print(f"ours, {activation}: learning the calls, then {setting.ours} of each", markup=False)
         bundle = folder / activation
-        apart(teach, work.model, work.cards, work.asked, work.tools, activation, bundle)
-        found["ours", activation] = apart(ours, work, bundle, activation, setting.ours)
+        apart(memorize, work.model, work.cards, work.calls, work.tools, activation, bundle)
+        found["ours", activation] = apart(time_ours, work, bundle, activation, setting.ours)
     out.print(f"one stage: {setting.theirs} of each call, in two forms", markup=False)
-    found[ONE_STAGE] = apart(one_stage, work, selector, False, setting.theirs)
-    found[AT_BEST] = apart(one_stage, work, None, True, setting.theirs)
+    found[ONE_STAGE] = apart(time_one_stage, work, selector, False, setting.theirs)
+    found[AT_BEST] = apart(time_one_stage, work, None, True, setting.theirs)
     out.print(f"ten samples: {setting.theirs} of each call, in two forms", markup=False)
-    for way in SAMPLES:
-        found[way] = apart(ten_samples, work, selector, arguments, way[1] == "batched", setting.theirs)
+    for method in SAMPLES:
+        found[method] = apart(time_ten_samples, work, selector, arguments, method[1] == "batched", setting.theirs)
     return found
 
 
-def rounds(timed: Timed) -> list[float]:
-    """Seconds a call in every round, the mean over all calls."""
+def mean_seconds(timed: TimedCalls) -> list[float]:
+    """The seconds of a call in each round, as a mean over all calls."""
     return [sum(taken) / len(taken) for taken in zip(*timed.seconds, strict=True)]
 
 
-def row(way: Way, asked: Sequence[Asked], timed: Timed) -> dict[str, Any]:
-    """One way's calls: a call on average, and each of them."""
+def make_row(method: Method, calls: Sequence[KnownCall], timed: TimedCalls) -> dict[str, Any]:
+    """The row of a method: its calls on average, and each of them."""
     total = sum(timed.costs, Cost(0, 0, 0))
     return {
-        "way": way[0],
-        "form": way[1],
-        "seconds": spread(rounds(timed)),
-        **{name: count / len(asked) for name, count in asdict(total).items()},
+        "way": method[0],
+        "form": method[1],
+        "seconds": spread(mean_seconds(timed)),
+        **{name: count / len(calls) for name, count in asdict(total).items()},
         "calls": {
             one.call.name: {"seconds": spread(seconds), **asdict(cost)}
-            for one, seconds, cost in zip(asked, timed.seconds, timed.costs, strict=True)
+            for one, seconds, cost in zip(calls, timed.seconds, timed.costs, strict=True)
         },
     }
 
 
-def compared(found: Mapping[Way, Timed]) -> dict[str, dict[str, float]]:
-    """The ratios; ``turn``, which is the default, has the plain names."""
-    faster = min(SAMPLES, key=lambda way: median(rounds(found[way])))
+def make_ratios(found: Mapping[Method, TimedCalls]) -> dict[str, dict[str, float]]:
+    """Our times over the others'; ratios of ``turn``, the default activation, have the plain names."""
+    faster = min(SAMPLES, key=lambda method: median(mean_seconds(found[method])))
     peers = {
         "one_stage": ONE_STAGE,
         "one_stage_at_best": AT_BEST,
@@ -137,29 +140,30 @@ def compared(found: Mapping[Way, Timed]) -> dict[str, dict[str, float]]:
         "ten_samples_in_turn": SAMPLES[1],
     }
     ratios = {}
-    for peer, way in peers.items():
+    for peer, method in peers.items():
         for activation in ACTIVATIONS:
             place = peer + ("" if activation == ACTIVATIONS[0] else f"@{activation}")
-            ratios[f"call_time_vs_{place}"] = ratio(rounds(found["ours", activation]), rounds(found[way]))
+            ours, theirs = found["ours", activation], found[method]
+            ratios[f"call_time_vs_{place}"] = ratio(mean_seconds(ours), mean_seconds(theirs))
     return ratios
 
 
-def counted(work: Work) -> dict[str, Any]:
-    """What the figures come from, in tokens."""
+def count_tokens(work: Workload) -> dict[str, Any]:
+    """The number of tools, and the tokens of the prefix and of each request."""
     tokenizer = load_tokenizer(work.model)
-    streams = [work.stream(tokenizer, one) for one in work.asked]
+    streams = [work.render(tokenizer, one) for one in work.calls]
     return {
         "tools": len(work.tools),
         "prefix_tokens": streams[0].last_span("prefix").end,
         "request_tokens": {
             one.call.name: len(stream.active_tokens("selector", "turn"))
-            for one, stream in zip(work.asked, streams, strict=True)
+            for one, stream in zip(work.calls, streams, strict=True)
         },
     }
 
 
 def show(out: Console, value: Mapping[str, Any]) -> None:
-    """The figures and the goals."""
+    """Print the table and the goals."""
     counters, ratios = value["counters"], value["ratios"]
     title = f"A call, behind {counters['tools']} tools of {counters['prefix_tokens']} tokens"
     columns = ["way", "form", "s", "prefilled", "forwards", "decoded", "forced"]

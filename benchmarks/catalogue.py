@@ -50,32 +50,32 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "notes": {"type": "array", "items": {"type": "object", "properties": {"text": {"type": "string"}}}},
     "format": {"type": "string", "enum": ["text", "table", "json"], "description": "How the answer is written."},
 }
-MOST = 4
-"""Parameters of a tool."""
-LARGEST = len(ACTIONS) * len(THINGS)
+MAX_PARAMETERS = 4
+"""The most parameters that a tool has."""
+MAX_TOOLS = len(ACTIONS) * len(THINGS)
 QUESTIONS = ("What became of", "Who looks after", "Is anything left to do about", "When did we last change")
 ANSWERS = ("Nothing new since Monday about", "Two people asked me yesterday about", "It is settled, apart from")
 
 
-def made_up(count: int) -> tuple[Tool, ...]:
-    """``count`` tools (``LARGEST`` at most) with schemas of many kinds; a server has those for one thing."""
+def make_tools(count: int) -> tuple[Tool, ...]:
+    """Make ``count`` tools, at most ``MAX_TOOLS``, with schemas of many kinds; a server has all tools for one thing."""
     names = [(action, thing) for thing, action in product(THINGS, ACTIONS)][:count]
-    return tuple(_tool(action, thing) for action, thing in names)
+    return tuple(_make_tool(action, thing) for action, thing in names)
 
 
-def _tool(action: str, thing: str) -> Tool:
-    draw = random.Random(f"{action} {thing}")
-    properties = {name: PARAMETERS[name] for name in draw.sample(list(PARAMETERS), draw.randint(1, MOST))}
-    required = [name for name in properties if draw.random() < 0.5]
+def _make_tool(action: str, thing: str) -> Tool:
+    rng = random.Random(f"{action} {thing}")
+    properties = {name: PARAMETERS[name] for name in rng.sample(list(PARAMETERS), rng.randint(1, MAX_PARAMETERS))}
+    required = [name for name in properties if rng.random() < 0.5]
     schema = {"type": "object", "properties": properties, "required": required}
     description = f"{action.capitalize()} one {thing} or several of them. Changes are kept for thirty days."
     return Tool(f"{action}_{thing}", description, schema, thing)
 
 
-def talk() -> Iterator[tuple[Message, Message]]:
-    """A conversation without end about such things: questions, and answers in words."""
-    draw = random.Random("talk")
+def exchanges() -> Iterator[tuple[Message, Message]]:
+    """An endless conversation about these things: questions, each with its answer in words."""
+    rng = random.Random("talk")
     while True:
-        one, other = draw.sample(THINGS, 2)
-        question = f"{draw.choice(QUESTIONS)} the {one} that goes with the {other}?"
-        yield Message("user", question), Message("assistant", f"{draw.choice(ANSWERS)} the {one} and its {other}.")
+        one, other = rng.sample(THINGS, 2)
+        question = f"{rng.choice(QUESTIONS)} the {one} that goes with the {other}?"
+        yield Message("user", question), Message("assistant", f"{rng.choice(ANSWERS)} the {one} and its {other}.")

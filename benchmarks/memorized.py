@@ -1,8 +1,8 @@
 """Bundles whose adapters make given calls, for benchmarks of whole calls. Not a benchmark itself.
 
-How often a call is right is not their subject. But which tokens are written, and how sure the model is of them, decides
-the time; so the adapters learn the very calls that are timed, by heart, in some ten steps. Rank 16, all projections of
-all layers.
+These benchmarks do not ask how often a call is right. But the time of a call depends on its tokens and on how sure the
+model is of them. So the adapters memorize the very calls that are timed, in some ten steps. They have rank 16, on all
+projections of all layers.
 """
 
 from __future__ import annotations
@@ -22,69 +22,80 @@ from dualtune_mlx.training.examples import stage_examples
 from dualtune_mlx.training.trainer import Progress, train
 
 TEMPLATE = "chatml"
-ENOUGH = 0.01
-"""Nats a target token at which a call is known by heart."""
+MEMORIZED_LOSS = 0.01
+"""Loss in nats per target token at which a call is memorized."""
 STEPS = 150
 LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request, the call that it asks for, and the conversation before."""
+class KnownCall:
+    """A request, and the call that adapters memorize for it."""
 
     request: str
     call: ToolCall
-    before: tuple[Message, ...] = ()
+    history: tuple[Message, ...] = ()
+    """The conversation before the request."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        return (*self.before, Message("user", self.request))
+        """The conversation up to the request."""
+        return (*self.history, Message("user", self.request))
 
 
-def teach(
+def memorize(
     model: str,
     cards: str,
-    asked: Sequence[Asked],
+    calls: Sequence[KnownCall],
     tools: Sequence[Tool],
     activation: str,
     folder: Path,
     stages: Sequence[str] = ("selector", "arguments"),
 ) -> None:
-    """Write a bundle, or into one, adapters that make the calls among these tools.
+    """Train an adapter for each stage until it makes these calls among these tools, and write them into a bundle.
+
+    Args:
+        model: the base model.
+        cards: the kind of tool card.
+        calls: what the adapters memorize.
+        tools: the visible tools.
+        activation: where the adapters begin to act.
+        folder: the bundle's folder. A bundle that is there keeps its other adapters.
+        stages: the stages that get an adapter.
 
     Raises:
-        TrainingError: when they are not known by heart after ``STEPS`` steps.
+        TrainingError: when the calls are not memorized after ``STEPS`` steps.
     """
     base, template = load_model(model), Template(TEMPLATE)
-    prompt = PromptRenderer(template, base.tokenizer, cards)
+    renderer = PromptRenderer(template, base.tokenizer, cards)
     bundle = Bundle(folder, model, base.fingerprint, TEMPLATE, template.hash, cards)
-    lessons = [Trajectory((*one.messages, Message("assistant", "", (one.call,))), tuple(tools)) for one in asked]
+    trajectories = [Trajectory((*one.messages, Message("assistant", "", (one.call,))), tuple(tools)) for one in calls]
     for stage in stages:
-        adapter = _learned(base, prompt, stage, lessons, _options(activation, len(lessons)))
+        adapter = _train_adapter(base, renderer, stage, trajectories, _options(activation, len(trajectories)))
         bundle = bundle.with_adapter(stage, "", adapter, {}, tools)
 
 
-def add_fresh(model: str, folder: Path, tools: Iterable[Tool]) -> None:
-    """Give each of these tools an argument adapter of its own, which changes nothing yet, of the size of the others."""
+def add_untrained_adapters(model: str, folder: Path, tools: Iterable[Tool]) -> None:
+    """Give each of these tools an argument adapter of its own, of the size of the others, which changes nothing."""
     bank, bundle, options = load_model(model).bank, Bundle.open(folder), TrainOptions()
     for seed, tool in enumerate(tools, len(bundle.stages)):
-        fresh = bank.new_adapter(options.rank, options.scale, options.activation, seed)
-        bundle = bundle.with_adapter("arguments", f"{tool.server}/{tool.name}", fresh, {}, [tool])
+        adapter = bank.new_adapter(options.rank, options.scale, options.activation, seed)
+        bundle = bundle.with_adapter("arguments", f"{tool.server}/{tool.name}", adapter, {}, [tool])
 
 
-def check(made: ToolCall, asked: Asked) -> None:
-    """Refuse to time another call than the one that the other ways write.
+def check_call(made: ToolCall, known: KnownCall) -> None:
+    """Check that a call is the memorized one: all methods have to be timed on the same call.
 
     Raises:
-        TrainingError: when a call is not the one that was taught.
+        TrainingError: when it is another call.
     """
-    if (made.name, made.arguments) != (asked.call.name, asked.call.arguments):
+    if (made.name, made.arguments) != (known.call.name, known.call.arguments):
         raise TrainingError(
-            "the adapters make another call than the one that they were taught",
-            where=asked.request,
+            "the adapters make another call than the one that they memorized",
+            where=known.request,
             got=f"{made.name} {made.arguments}",
-            expected=f"{asked.call.name} {asked.call.arguments}",
-            fix="let them learn it better: a lower ENOUGH in benchmarks/taught.py",
+            expected=f"{known.call.name} {known.call.arguments}",
+            fix="train them longer: a lower MEMORIZED_LOSS in benchmarks/memorized.py",
         )
 
 
@@ -102,23 +113,23 @@ def _options(activation: str, batch_size: int) -> TrainOptions:
     )
 
 
-def _learned(
-    base: BaseModel, prompt: PromptRenderer, stage: str, lessons: Sequence[Trajectory], options: TrainOptions
+def _train_adapter(
+    base: BaseModel, renderer: PromptRenderer, stage: str, trajectories: Sequence[Trajectory], options: TrainOptions
 ) -> Adapter:
-    examples = stage_examples(lessons, prompt, stage, options.activation).examples
+    examples = stage_examples(trajectories, renderer, stage, options.activation).examples
 
     losses: list[float] = []
 
-    def enough(progress: Progress) -> bool:
-        losses.append(progress.loss)  # before the step: one alone may have led away again
-        return max(losses[-2:]) < ENOUGH
+    def is_memorized(progress: Progress) -> bool:
+        losses.append(progress.loss)  # of before the step: after a single low one, the step may have made it worse
+        return max(losses[-2:]) < MEMORIZED_LOSS
 
-    trained = train(base, examples, examples, options, enough)
-    if trained.validation_loss > 2 * ENOUGH:
+    trained = train(base, examples, examples, options, is_memorized)
+    if trained.validation_loss > 2 * MEMORIZED_LOSS:
         raise TrainingError(
             f"the {stage} could not learn its calls by heart",
             got=f"{trained.validation_loss:.3f} nats a token after {len(trained.history)} steps",
-            expected=f"{ENOUGH}",
-            fix="raise STEPS in benchmarks/taught.py",
+            expected=f"{MEMORIZED_LOSS}",
+            fix="raise STEPS in benchmarks/memorized.py",
         )
     return trained.adapter

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx.benchmarks import memorized
-from dualtune_mlx.benchmarks.memorized import Asked
+from dualtune_mlx.benchmarks.memorized import KnownCall
 from dualtune_mlx.tools import Tool, ToolCall
 from tests import tiny
 
 SCHEMA = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 TOOLS = tuple(Tool(name, "", SCHEMA, "files") for name in ("list", "read"))
-ASKED = (
-    Asked("show a.txt", ToolCall("read", {"path": "a.txt"})),
-    Asked("what is in b", ToolCall("list", {"path": "b"})),
+CALLS = (
+    KnownCall("show a.txt", ToolCall("read", {"path": "a.txt"})),
+    KnownCall("what is in b", ToolCall("list", {"path": "b"})),
 )
-TINY = {"LEARNING_RATE": 1e-2, "ENOUGH": 1.1}
+TINY = {"LEARNING_RATE": 1e-2, "MEMORIZED_LOSS": 1.1}
 """For the tiny model, whose loss has a floor of 1: no logit of its normed states is larger than 6."""
 
 
@@ -27,13 +27,13 @@ def learn(model: str, folder: Path, activation: str = "turn", **changes: object)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**TINY, **changes}.items():
             patch.setattr(memorized, name, value)
-        memorized.teach(model, "name", ASKED, TOOLS, activation, folder)
+        memorized.memorize(model, "name", CALLS, TOOLS, activation, folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny.save(tmp_path_factory.mktemp("taught") / "model"))
+    return str(tiny.save(tmp_path_factory.mktemp("memorized") / "model"))
 
 
 @pytest.fixture(scope="session")

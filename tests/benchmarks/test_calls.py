@@ -1,4 +1,4 @@
-"""That every way writes the same calls at the cost it is said to have, and what is made of the times."""
+"""That every method writes the same calls at the cost it is said to have, and what is made of the times."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import call_methods, calls
-from dualtune_mlx.benchmarks.call_methods import Cost, Peer, Timed, Work
-from dualtune_mlx.benchmarks.memorized import Asked
+from dualtune_mlx.benchmarks.call_methods import Cost, Peer, TimedCalls, Workload
+from dualtune_mlx.benchmarks.memorized import KnownCall
 from dualtune_mlx.benchmarks.switch_methods import save_adapters
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.tools import ToolCall
 from tests import tiny
-from tests.benchmarks.conftest import ASKED, TOOLS
+from tests.benchmarks.conftest import CALLS, TOOLS
 
 ROUNDS = 2
 
@@ -32,8 +32,8 @@ def folder(model, learned, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def work(model) -> Work:
-    return Work(model, "name", TOOLS, ASKED)
+def work(model) -> Workload:
+    return Workload(model, "name", TOOLS, CALLS)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ class Counting:
 def passes(monkeypatch) -> list[list[tuple[int, int]]]:
     """The shapes of the passes of every peer that is loaded, after its prefixes were warmed."""
     loaded = []
-    load, warmed = Peer.load, Peer.warmed
+    load, prefill = Peer.load, Peer.prefill
 
     def counting(model, adapter):
         peer = load(model, adapter)
@@ -69,12 +69,12 @@ def passes(monkeypatch) -> list[list[tuple[int, int]]]:
         return Peer(loaded[-1], peer.tokenizer)
 
     def uncounted(peer, prefix):
-        cache = warmed(peer, prefix)
+        cache = prefill(peer, prefix)
         peer.model.shapes.clear()
         return cache
 
     monkeypatch.setattr(Peer, "load", counting)
-    monkeypatch.setattr(Peer, "warmed", uncounted)
+    monkeypatch.setattr(Peer, "prefill", uncounted)
     return loaded
 
 
@@ -83,10 +83,10 @@ def text(tokens) -> str:
 
 
 def test_ours_costs_what_lies_behind_the_activation_point(work, folder):
-    found = call_methods.ours(work, folder / "bundle", "turn", ROUNDS)
-    assert [len(seconds) for seconds in found.seconds] == [ROUNDS] * len(ASKED)
-    for one, cost in zip(ASKED, found.costs, strict=True):
-        stream = work.stream(tiny.tokenizer(), one)
+    found = call_methods.time_ours(work, folder / "bundle", "turn", ROUNDS)
+    assert [len(seconds) for seconds in found.seconds] == [ROUNDS] * len(CALLS)
+    for one, cost in zip(CALLS, found.costs, strict=True):
+        stream = work.render(tiny.tokenizer(), one)
         expected = [stream.active_tokens(stage, "turn") for stage in ("selector", "arguments")]
         assert all(text(prompt).startswith(f"<|im_start|>user\n{one.request}") for prompt in expected)
         assert cost.prefilled == sum(map(len, expected))
@@ -94,16 +94,16 @@ def test_ours_costs_what_lies_behind_the_activation_point(work, folder):
         assert cost.forced > 0
 
 
-def test_our_way_refuses_to_time_a_call_that_is_not_the_others(work, folder):
-    wrong = Asked(ASKED[0].request, ToolCall("list", {"path": "c"}))
+def test_our_method_refuses_to_time_a_call_that_is_not_the_others(work, folder):
+    wrong = KnownCall(CALLS[0].request, ToolCall("list", {"path": "c"}))
     with pytest.raises(TrainingError, match="another call"):
-        call_methods.ours(Work(work.model, "name", TOOLS, (wrong,)), folder / "bundle", "turn", 1)
+        call_methods.time_ours(Workload(work.model, "name", TOOLS, (wrong,)), folder / "bundle", "turn", 1)
 
 
 @pytest.mark.parametrize(("adapter", "compact"), [("selector", False), (None, True)])
 def test_one_stage_costs_a_pass_a_token(work, folder, passes, adapter, compact):
-    work = Work(work.model, work.cards, work.tools, ASKED[:1])
-    found = call_methods.one_stage(work, adapter and folder / adapter, compact, ROUNDS)
+    work = Workload(work.model, work.cards, work.tools, CALLS[:1])
+    found = call_methods.time_one_stage(work, adapter and folder / adapter, compact, ROUNDS)
     (cost,), (peer,) = found.costs, passes
     written = 'read\n{"path": "a.txt"}' if compact else '{"name": "read", "arguments": {"path": "a.txt"}}'
     assert cost.decoded == len(written) + 1
@@ -116,32 +116,32 @@ def test_one_stage_costs_a_pass_a_token(work, folder, passes, adapter, compact):
 
 @pytest.mark.parametrize("batched", [True, False])
 def test_all_samples_cost_their_names_and_the_arguments(work, folder, passes, samples, batched):
-    found = call_methods.ten_samples(work, folder / "selector", folder / "arguments", batched, ROUNDS)
+    found = call_methods.time_ten_samples(work, folder / "selector", folder / "arguments", batched, ROUNDS)
     name, written = len('{"name": "read"}') + 1, len('{"path": "a.txt"}') + 1
     cost = found.costs[0]
     assert cost.decoded == samples * name + written
     assert cost.forwards == 1 + (1 if batched else samples) * name + 1 + written
     choosing, _ = passes
     beyond = 1 if batched else samples
-    assert len(choosing.shapes) == len(ASKED) * ROUNDS * (1 + beyond * (name + 1))
+    assert len(choosing.shapes) == len(CALLS) * ROUNDS * (1 + beyond * (name + 1))
     rows = {rows for rows, _ in choosing.shapes}
     assert rows == ({1, samples} if batched else {1})
 
 
-@pytest.mark.parametrize("draw", [Peer.sampled_together, Peer.sampled_in_turn])
-def test_every_sample_is_drawn_and_told(work, folder, samples, draw):
+@pytest.mark.parametrize("sample", [Peer.sample_together, Peer.sample_in_turn])
+def test_every_sample_is_drawn_and_scripted(work, folder, samples, sample):
     peer = Peer.load(work.model, folder / "selector")
     prompt = tuple(tiny.tokenizer().encode("say it"))
-    cache = peer.warmed(prompt)
-    restore = call_methods._restoring(cache)
-    assert draw(peer, cache, prompt, peer.spelled({"name": "read"})) == ['{"name": "read"}'] * samples
+    cache = peer.prefill(prompt)
+    restore = call_methods._make_restore(cache)
+    assert sample(peer, cache, prompt, peer.encode_json({"name": "read"})) == ['{"name": "read"}'] * samples
     assert cache[0].offset == 2 * len(prompt) - 1  # the prompt, once, but for the token that every sample begins with
     restore()
     assert cache[0].offset == len(prompt)
 
 
-def figures(**seconds: float) -> dict[calls.Way, Timed]:
-    ways = {
+def figures(**seconds: float) -> dict[calls.Method, TimedCalls]:
+    methods = {
         ("ours", "turn"): "turn",
         ("ours", "invocation"): "invocation",
         calls.ONE_STAGE: "one_stage",
@@ -150,12 +150,15 @@ def figures(**seconds: float) -> dict[calls.Way, Timed]:
         calls.SAMPLES[1]: "in_turn",
     }
     cost = Cost(1, 2, 3, 4)
-    return {way: Timed(((seconds[name],), (3 * seconds[name],)), (cost, cost + cost)) for way, name in ways.items()}
+    return {
+        method: TimedCalls(((seconds[name],), (3 * seconds[name],)), (cost, cost + cost))
+        for method, name in methods.items()
+    }
 
 
 def test_ratios_are_of_a_mean_call_and_to_the_faster_samples():
     found = figures(turn=1.0, invocation=0.5, one_stage=2.0, at_best=1.6, batched=4.0, in_turn=5.0)
-    medians = {name: value["median"] for name, value in calls.compared(found).items()}
+    medians = {name: value["median"] for name, value in calls.make_ratios(found).items()}
     assert medians["call_time_vs_one_stage"] == pytest.approx(0.5)
     assert medians["call_time_vs_one_stage@invocation"] == pytest.approx(0.25)
     assert medians["call_time_vs_one_stage_at_best"] == pytest.approx(0.625)
@@ -166,7 +169,7 @@ def test_ratios_are_of_a_mean_call_and_to_the_faster_samples():
 
 def test_a_row_has_the_mean_and_every_call():
     found = figures(turn=1.0, invocation=1.0, one_stage=1.0, at_best=1.0, batched=1.0, in_turn=1.0)
-    row = calls.row(("ours", "turn"), ASKED, found["ours", "turn"])
+    row = calls.make_row(("ours", "turn"), CALLS, found["ours", "turn"])
     assert (row["seconds"]["median"], row["prefilled"], row["forced"]) == (2.0, 1.5, 6.0)
     assert row["calls"]["list"] == {
         "seconds": {"median": 3.0, "min": 3.0, "max": 3.0, "n": 1},
@@ -178,9 +181,9 @@ def test_a_whole_run_on_a_tiny_model_prints_and_reports(work, folder, monkeypatc
     monkeypatch.setattr(calls, "apart", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(calls, "demo_tools", lambda folder: TOOLS)
     monkeypatch.setattr(calls, "EMBEDDED", work.model)
-    monkeypatch.setattr(calls, "ASKED", ASKED)
+    monkeypatch.setattr(calls, "CALLS", CALLS)
     monkeypatch.setattr(calls, "QUICK", calls.Setting("name", theirs=1, ours=2))
-    monkeypatch.setattr(calls, "teach", lambda *given: copytree(folder / "bundle", given[-1]))
+    monkeypatch.setattr(calls, "memorize", lambda *given: copytree(folder / "bundle", given[-1]))
     written = io.StringIO()
     value = json.loads(json.dumps(calls.run(True, Console(file=written, width=80))))
 

@@ -10,15 +10,15 @@ import pytest
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import memorized, scaling
-from dualtune_mlx.benchmarks.catalogue import made_up
-from dualtune_mlx.benchmarks.scaling import Found, Measured, Setting, Size
+from dualtune_mlx.benchmarks.catalogue import make_tools
+from dualtune_mlx.benchmarks.scaling import Measurement, Results, Setting, Size
 from dualtune_mlx.models import load_tokenizer
 from tests import tiny
-from tests.benchmarks.conftest import ASKED, TINY, TOOLS
+from tests.benchmarks.conftest import CALLS, TINY, TOOLS
 
 CONTEXT = 2000
 SETTING = Setting({"tools": (10, 20, 300), "history": (100, 300), "adapters": (1, 3)}, rounds=2)
-EVERY = (*TOOLS, *made_up(298))
+EVERY = (*TOOLS, *make_tools(298))
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +27,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def found(model, tmp_path_factory: pytest.TempPathFactory) -> Found:
+def found(model, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Everything in this process, with a call that a tiny model can learn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scaling, "apart", lambda function, *arguments: function(*arguments))
-        patch.setattr(scaling, "ASKED", ASKED[:1])
+        patch.setattr(scaling, "CALLS", CALLS[:1])
         patch.setattr(scaling, "CARDS", "name")
         for name, value in TINY.items():
             patch.setattr(memorized, name, value)
-        return scaling.measured(SETTING, model, EVERY, tmp_path_factory.mktemp("found"), Console(file=io.StringIO()))
+        return scaling.measure_all(SETTING, model, EVERY, tmp_path_factory.mktemp("found"), Console(file=io.StringIO()))
 
 
 def test_each_size_grows_alone_and_is_measured_once():
@@ -45,17 +45,17 @@ def test_each_size_grows_alone_and_is_measured_once():
 
 def test_the_conversation_is_as_long_as_asked(model):
     tokenizer = load_tokenizer(model)
-    short, long = (scaling.after(ASKED[0], tokenizer, history) for history in (100, 1000))
-    assert (short.request, short.call) == (ASKED[0].request, ASKED[0].call)
-    assert long.before[: len(short.before)] == short.before
-    length = len(tiny.tokenizer().encode("".join(message.content for message in long.before)))
+    short, long = (scaling.with_history(CALLS[0], tokenizer, history) for history in (100, 1000))
+    assert (short.request, short.call) == (CALLS[0].request, CALLS[0].call)
+    assert long.history[: len(short.history)] == short.history
+    length = len(tiny.tokenizer().encode("".join(message.content for message in long.history)))
     assert 800 < length < 1100
     assert [message.role for message in long.messages[-2:]] == ["assistant", "user"]
 
 
 def test_time_and_memory_at_every_size(found):
     least = found["hierarchy", Size()]
-    assert isinstance(least, Measured)
+    assert isinstance(least, Measurement)
     assert len(least.seconds) == SETTING.rounds
     assert least.cold_seconds > 0 and least.load_seconds > 0
     assert least.kv_bytes == least.prefix_tokens * 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, width, float32
@@ -69,9 +69,9 @@ def test_time_and_memory_at_every_size(found):
 
 def test_among_many_tools_only_the_hierarchy_goes_on(found):
     assert "longer than the model's context" in found["flat", Size(tools=300)]
-    assert isinstance(found["hierarchy", Size(tools=300)], Measured)
+    assert isinstance(found["hierarchy", Size(tools=300)], Measurement)
     assert found["hierarchy", Size(tools=300)].prefix_tokens < CONTEXT
-    ratios = scaling.compared(SETTING, found)
+    ratios = scaling.make_ratios(SETTING, found)
     assert {name for name in ratios if name.startswith("call_time")} == {
         "call_time_20_tools_vs_10",
         "call_time_20_tools_vs_10:flat",
@@ -81,14 +81,14 @@ def test_among_many_tools_only_the_hierarchy_goes_on(found):
     }
 
 
-def test_ratios_are_each_way_s_own():
-    one = Measured(1.0, 1.0, (1.0,), 1, 1, 1, 1, 100)
+def test_ratios_are_each_method_s_own():
+    one = Measurement(1.0, 1.0, (1.0,), 1, 1, 1, 1, 100)
     found = {
-        (way, Size(tools=n)): replace(one, seconds=(n**power,))
-        for way, power in (("hierarchy", 0.5), ("flat", 1.0))
+        (method, Size(tools=n)): replace(one, seconds=(n**power,))
+        for method, power in (("hierarchy", 0.5), ("flat", 1.0))
         for n in (10, 1000)
     }
-    ratios = scaling.compared(Setting({"tools": (10, 1000)}, 1), found)
+    ratios = scaling.make_ratios(Setting({"tools": (10, 1000)}, 1), found)
     assert ratios["call_time_1000_tools_vs_10"]["median"] == pytest.approx(10)
     assert ratios["call_time_1000_tools_vs_10:flat"]["median"] == 100
     assert ratios["peak_memory_1000_tools_vs_10"]["median"] == 1
@@ -97,7 +97,7 @@ def test_ratios_are_each_way_s_own():
 def test_a_whole_run_prints_and_reports(found, monkeypatch):
     asked = []
     monkeypatch.setattr(scaling, "demo_tools", lambda folder: TOOLS)
-    monkeypatch.setattr(scaling, "measured", lambda setting, model, tools, *_: asked.append(tools) or found)
+    monkeypatch.setattr(scaling, "measure_all", lambda setting, model, tools, *_: asked.append(tools) or found)
     monkeypatch.setattr(scaling, "QUICK", SETTING)
     written = io.StringIO()
     value = json.loads(json.dumps(scaling.run(True, Console(file=written, width=80))))
