@@ -20,7 +20,7 @@ from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import needs_router
 from dualtune_mlx.training.examples import STAGES, Example, is_divided, stage_examples
 from dualtune_mlx.training.prefixes import Prefixes
-from dualtune_mlx.training.report.overview import kinds, masked
+from dualtune_mlx.training.report.contents import kinds, masked
 
 COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "black on green"}
 

@@ -24,9 +24,9 @@ from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import PRESETS, STAGES, Finished, Group, Job, Progress, Run, all_jobs
 from dualtune_mlx.training.config import SHARDS, ConfigFile, TrainConfig, merged
 from dualtune_mlx.training.contexts import ContextCache
+from dualtune_mlx.training.group import ALONE
 from dualtune_mlx.training.memory import GIB
 from dualtune_mlx.training.run import open_for
-from dualtune_mlx.training.team import ALONE
 
 ALL = "all"
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it

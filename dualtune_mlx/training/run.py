@@ -30,12 +30,12 @@ from dualtune_mlx.training.accuracy import selection_accuracy
 from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import Prepared, decisions_of_stage, stage_examples
+from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.log import Log, read_log
 from dualtune_mlx.training.memory import GIB, MemoryEstimate, check_budget, plan
 from dualtune_mlx.training.options import TrainOptions
-from dualtune_mlx.training.report.overview import overview
-from dualtune_mlx.training.report.report import write_report
-from dualtune_mlx.training.team import ALONE, Group
+from dualtune_mlx.training.report.contents import overview
+from dualtune_mlx.training.report.page import write_report
 from dualtune_mlx.training.trainer import Callback, Progress, Trained, Trainer
 
 HELD_OUT = 10

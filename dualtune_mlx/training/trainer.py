@@ -27,11 +27,11 @@ from dualtune_mlx.training.batches import (
 from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import Example
+from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.loss import Weights, low_rank, masked_loss
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.prefixes import Prefixes, Tokens
 from dualtune_mlx.training.schedules import learning_rate
-from dualtune_mlx.training.team import ALONE, Group
 
 BETAS = [0.9, 0.99]
 

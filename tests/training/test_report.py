@@ -13,7 +13,7 @@ import pytest
 
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.training.report import charts
-from dualtune_mlx.training.report.report import KINDS, Point, Report, render, write_report
+from dualtune_mlx.training.report.page import KINDS, Point, Report, render, write_report
 
 EVIL = '<script>alert("1")</script>\'&amp;'
 VOID = {"meta", "wbr"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.prefixes import Prefixes
-from dualtune_mlx.training.report.report import Point, Report
+from dualtune_mlx.training.report.page import Point, Report
 from dualtune_mlx.training.trainer import Progress, Trained
 
 if TYPE_CHECKING:
