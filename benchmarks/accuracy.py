@@ -48,7 +48,7 @@ from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template, span_name
 from dualtune_mlx.synthesis.chains import generate_chains
 from dualtune_mlx.synthesis.requests import generate_requests
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
-from dualtune_mlx.training import Job, Progress, Run, TrainOptions
+from dualtune_mlx.training import Job, Progress, Run, RunSetup, TrainOptions
 from dualtune_mlx.training.examples import STAGES, decisions_of_stage
 from dualtune_mlx.training.routing import views
 
@@ -250,10 +250,10 @@ def train_round(
     def learn(way: Way, stage: str, examples: Sequence[Trajectory], held_out: Sequence[Trajectory]) -> None:
         options = setting.options(stage if way.hierarchical else f"{way.name} {stage}", rate)
         start = adapter(before / way.name, stage) if before else None
-        bundle, along = folder / way.name, way.hierarchical
-        run = Run(Job(stage), base, prompt, examples, held_out, bundle, options, hierarchical=along, start=start)
+        setup = RunSetup(base, prompt, examples, held_out, folder / way.name, hierarchical=way.hierarchical)
+        run = Run(Job(stage), options, setup, start=start)
         if not run.is_finished:
-            run(partial(trained, out, f"{folder.name}, {way.name}, {stage}"), resume=True)
+            run.train(partial(trained, out, f"{folder.name}, {way.name}, {stage}"), resume=True)
 
     for stage in STAGES:
         learn(OURS, stage, for_planner(examples) if stage == "planner" else examples, data.valid)

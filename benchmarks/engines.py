@@ -35,7 +35,7 @@ from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Trajectory
 from dualtune_mlx.training import Progress, Trainer, TrainOptions
 from dualtune_mlx.training.accuracy import selection_accuracy
-from dualtune_mlx.training.batches import epochs
+from dualtune_mlx.training.batches import iterate_steps
 from dualtune_mlx.training.examples import Example, stage_examples
 from dualtune_mlx.training.trainer import BETAS
 
@@ -71,7 +71,7 @@ class Work:
 
     def batches(self, tokenizer: Any, activation: str, steps: int) -> list[list[Example]]:
         """The examples of the first ``steps`` steps, as our trainer takes them."""
-        return list(islice(epochs(self.examples(tokenizer, activation), self.batch_size, SEED), steps))
+        return list(islice(iterate_steps(self.examples(tokenizer, activation), self.batch_size, SEED), steps))
 
     def options(self, activation: str) -> TrainOptions:
         """A run without end, at a constant learning rate as mlx-lm's default is, and with nothing between its steps."""
@@ -140,7 +140,7 @@ def train_ours(work: Work, activation: str, folder: Path, steps: int = ENDLESS, 
     validation = short[:1] if activation == "all" else examples[:1]
     began = time.perf_counter()
     trainer = Trainer(base, examples, validation, options)
-    state = trainer.fresh()
+    state = trainer.initial_state()
     prefix_seconds, prefix_memory = time.perf_counter() - began, mx.get_peak_memory()
     clock = _Clock(steps, seconds - prefix_seconds)
     trainer.run(state, clock).adapter.save(folder)
@@ -150,7 +150,7 @@ def train_ours(work: Work, activation: str, folder: Path, steps: int = ENDLESS, 
 
 
 def _one_step(trainer: Trainer) -> None:
-    trainer.run(trainer.fresh(), lambda progress: True)
+    trainer.run(trainer.initial_state(), lambda progress: True)
 
 
 def train_peer(work: Work, start: Path, folder: Path, steps: int) -> Measured:

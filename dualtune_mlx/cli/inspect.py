@@ -20,7 +20,7 @@ from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import needs_router
 from dualtune_mlx.training.examples import STAGES, Example, is_divided, stage_examples
 from dualtune_mlx.training.prefixes import Prefixes
-from dualtune_mlx.training.report.contents import kinds, masked
+from dualtune_mlx.training.report.contents import token_kinds, tokens_with_kinds
 
 COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "black on green"}
 
@@ -75,14 +75,14 @@ def stages_of(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
 
 def show(out: Console, example: Example, prefix: int, encoder: Encoder, stage: str) -> None:
     """One example as text; every token in the colour of its part."""
-    found = kinds(example, prefix)
+    found = token_kinds(example, prefix)
     counts = ", ".join(f"{found.count(kind)} {kind}" for kind in COLOURS)
     out.print(Text(f"\n{stage}: {counts} tokens", style="bold"))
-    out.print(Text.assemble(*((text, COLOURS[kind]) for text, kind in masked(example, prefix, encoder))))
+    out.print(Text.assemble(*((text, COLOURS[kind]) for text, kind in tokens_with_kinds(example, prefix, encoder))))
 
 
 def as_json(example: Example, encoder: Encoder, stage: str) -> dict[str, Any]:
-    found = kinds(example, 0)
+    found = token_kinds(example, 0)
     return {
         "stage": stage,
         "tokens": [encoder.decode([token]) for token in example.tokens],

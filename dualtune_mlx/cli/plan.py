@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -13,16 +11,12 @@ from rich.table import Table
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.cli.train_flags import train_flags
-from dualtune_mlx.data import read_split
-from dualtune_mlx.models import load_model
-from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template
+from dualtune_mlx.prompts import CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
-from dualtune_mlx.training import PRESETS, Job, Run, needs_router
-from dualtune_mlx.training.config import ConfigFile, merged
-from dualtune_mlx.training.memory import GIB, MemoryEstimate, plan
+from dualtune_mlx.training import PRESETS, ConfigFile, estimate_training, merge_config
+from dualtune_mlx.training.memory import GIB
 
-PLANNED = ("selector", "arguments")
-USABLE = 0.75  # of a machine's memory: what macOS lets a GPU use, and room for everything else
+UNUSED = "none"  # training needs a bundle, its estimate does not
 
 
 @click.command("plan")
@@ -42,44 +36,11 @@ def command(file: str | None, json_to: str | None, **given: Any) -> None:
     """
     out = console(json_to)
     flags = {name: value for name, value in given.items() if value not in (None, ())}
-    with tempfile.TemporaryDirectory() as nowhere:
-        config = merged(ConfigFile.read(file) if file else None, {**flags, "bundle": nowhere})
-        train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
-        base = load_model(config.model)
-        prompt = PromptRenderer(Template(config.template), base.tokenizer, config.cards)
-        hierarchical = needs_router(train_set, config.routing)
-        values = []
-        for stage in PLANNED:
-            training = config.stages[stage]
-            out.print(f"measuring {stage} …")
-            run = Run(Job(stage), base, prompt, train_set, valid_set, nowhere, training, hierarchical=hierarchical)
-            trainer = run.trainer()
-            budget = training.memory_budget * GIB or usable_memory()
-            prefix = max(map(len, trainer.prefixes.all), default=0)
-            values.append(as_json(stage, plan(trainer), len(run.train.examples), prefix, budget))
+    config = merge_config(ConfigFile.read(file) if file else None, {**flags, "bundle": UNUSED})
+    estimates = estimate_training(config, lambda stage: out.print(f"measuring {stage} …"))
+    values = [estimate.to_dict() for estimate in estimates]
     out.print(as_table(values))
     emit_json(json_to, values)
-
-
-def usable_memory() -> float:
-    """Bytes of this machine's memory that training may take."""
-    return USABLE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def as_json(stage: str, planned: MemoryEstimate, examples: int, prefix: int, budget: float) -> dict[str, Any]:
-    """A stage's plan; memory in bytes, time in seconds."""
-    return {
-        "stage": stage,
-        "examples": examples,
-        "prefix_tokens": prefix,
-        "steps": planned.steps,
-        "batch_size": planned.batch_size,
-        "peak_memory": planned.peak(planned.batch_size),
-        "memory_per_example": round(planned.per_example),
-        "budget": round(budget),
-        "largest_batch": planned.largest_batch(budget),
-        "seconds": planned.seconds,
-    }
 
 
 def as_table(values: list[dict[str, Any]]) -> Table:

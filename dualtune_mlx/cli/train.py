@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
-import mlx.core as mx
 from rich.table import Table
 from rich.text import Text
 
-from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.bundle import MANIFEST, Bundle
+from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, progress
 from dualtune_mlx.cli.train_flags import train_flags
-from dualtune_mlx.data import read_split
-from dualtune_mlx.errors import TrainingError, UsageError
-from dualtune_mlx.models import load_model
-from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template
+from dualtune_mlx.prompts import CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
-from dualtune_mlx.training import PRESETS, STAGES, Finished, Group, Job, Progress, Run, all_jobs
-from dualtune_mlx.training.config import SHARDS, ConfigFile, TrainConfig, merged
-from dualtune_mlx.training.contexts import ContextCache
-from dualtune_mlx.training.group import ALONE
-from dualtune_mlx.training.memory import GIB
-from dualtune_mlx.training.run import open_for
+from dualtune_mlx.training import PRESETS, STAGES, Job, Progress, RunResult, TrainingSession
+from dualtune_mlx.training.config import SHARDS, ConfigFile, TrainConfig, merge_config
+from dualtune_mlx.training.session import (
+    AllFinished,
+    RunFailed,
+    RunFinished,
+    RunSkipped,
+    RunStarted,
+    SessionEvent,
+    StepTaken,
+)
 
 ALL = "all"
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
@@ -77,113 +78,70 @@ def command(
     for name, needed in ONLY_WITH.items():
         if stage != needed and (scope if name == "scope" else name in flags):
             raise click.UsageError(f"--{name.replace('_', '-')} is for: dualtune train {needed}.")
-    config = merged(ConfigFile.read(file) if file else None, flags)
-    training = Training(config)
+    session = TrainingSession(merge_config(ConfigFile.read(file) if file else None, flags))
     try:
-        if stage == ALL:
-            training.all(resume)
-        else:
-            training.one(Job(stage, scope or ""), skip=resume, resume=resume)
+        with Printer(session) as show:
+            if stage == ALL:
+                session.train_all(show, resume=resume)
+            else:
+                session.train_one(Job(stage, scope or ""), show, skip=resume, resume=resume)
     except KeyboardInterrupt:
-        training.warn(f"Stopped. The last whole step is kept; to go on: dualtune train {stage} … --resume")
+        show.warn(f"Stopped. The last whole step is kept; to go on: dualtune train {stage} … --resume")
         context.exit(INTERRUPTED)
 
 
-class Training:
-    """The runs of one command, over one resident model."""
+class Printer:
+    """Prints a session's events, in the main process only. As a context it ends the bar of an interrupted run."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-        self.team = Group.launched()
-        self.out = console(None, quiet=not self.team.is_main)
-        self.train_set, self.valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
-        self.base = load_model(config.model)
-        self.prompt = PromptRenderer(Template(config.template), self.base.tokenizer, config.cards)
-        self.start = open_for(config.start, self.base, self.prompt) if config.start else None
-        self.kept: dict[float, ContextCache] = {}
-        routed = any(has_router(folder) for folder in (config.bundle, config.start) if folder)
-        self.hierarchical = config.routing == "always" or (config.routing == "auto" and routed)
+    def __init__(self, session: TrainingSession) -> None:
+        self.bundle = session.config.bundle
+        self.is_main = session.group.is_main
+        self.out = console(None, quiet=not self.is_main)
+        self._open = ExitStack()
+        self._bar: Callable[[int, int, str], None] = lambda done, total, words: None
 
-    def all(self, resume: bool) -> None:
-        """Train every adapter that the data is good for."""
-        jobs = all_jobs(self.train_set, self.config.min_examples, self.config.routing)
-        self.hierarchical = self.hierarchical or any(job.stage == "router" for job in jobs)
-        alone = self.config.shard == "adapters"
-        failed = []
-        for job in self.team.shard(jobs) if alone else jobs:
-            try:
-                self.one(job, skip=True, resume=resume, team=ALONE if alone else self.team)
-            except TrainingError as error:
+    def __enter__(self) -> Printer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def __call__(self, event: SessionEvent) -> None:
+        match event:
+            case RunStarted(job):
+                self._bar = self._open.enter_context(progress(self.out, f"train {job.title}"))
+            case StepTaken(_, state):
+                self._bar(state.step, state.steps, words(state))
+            case RunFinished(_, result, folder):
+                self._open.close()
+                self._finished(result, folder / "report.html")
+            case RunSkipped(job):
+                self.out.print(f"{job.title}: finished before, skipped", markup=False, soft_wrap=True)
+            case RunFailed(job, error):
+                self._open.close()
                 self.warn(f"{job.title} is left out: {error}")
-                failed.append(job.title)
-        mx.eval(self.team.all_sum(mx.array(0)))  # the table waits for the other processes' adapters
-        if self.team.is_main:
-            self.out.print(summary(Bundle.open(self.config.bundle), jobs))
-        if failed:
-            raise TrainingError(
-                "some adapters could not be trained",
-                where=", ".join(failed),
-                fix="see their messages above; the same command trains only what is missing",
-            )
+            case AllFinished(jobs):
+                if self.is_main:
+                    self.out.print(summary(Bundle.open(self.bundle), jobs))
 
-    def one(self, job: Job, skip: bool, resume: bool, team: Group | None = None) -> None:
-        """Train one adapter, or say that it is there already."""
-        config = self.config
-        team = team or self.team
-        options = config.stages[job.stage]
-        data = self.train_set, self.valid_set
-        kept = self._kept(options.keep_contexts)
-        start = self._start(job)
-        run = Run(job, self.base, self.prompt, *data, config.bundle, options, team, kept, self.hierarchical, start)
-        if skip and run.is_finished:
-            self.out.print(f"{job.title}: finished before, skipped", markup=False, soft_wrap=True)
-            return
-        with progress(self.out, f"train {job.title}") as bar:
-            finished = run(lambda state: bar(state.step, state.steps, words(state)), resume, config.to_dict())
-        self._show(finished, config.bundle, run.folder / "report.html")
-
-    def _start(self, job: Job) -> Adapter | None:
-        """The adapter that serves the job's calls in the bundle that is gone on from."""
-        if self.start is None:
-            return None
-        found = self.start.adapter_in(job.stage, job.scope)
-        if found is None:
-            raise UsageError(
-                "the bundle to go on from has no adapter for this",
-                where=self.start.folder,
-                got=", ".join(stage for stage, _ in self.start.stages),
-                expected=job.title,
-                fix="train this stage without --start",
-            )
-        return found[1]
-
-    def _kept(self, gib: float) -> ContextCache | None:
-        """The contexts that all stages with this budget share."""
-        return self.kept.setdefault(gib, ContextCache(gib * GIB)) if gib else None
-
-    def _show(self, finished: Finished, bundle: str, report: Path) -> None:
-        for note in finished.notes[:NOTES]:
+    def _finished(self, result: RunResult, report: Path) -> None:
+        for note in result.notes[:NOTES]:
             self.warn(f"Warning: {note}")
-        if len(finished.notes) > NOTES:
-            self.warn(f"… and {len(finished.notes) - NOTES} more, in the report")
-        self.out.print(f"{outcome(finished)}; written to {bundle}, report: {report}", markup=False, soft_wrap=True)
+        if len(result.notes) > NOTES:
+            self.warn(f"… and {len(result.notes) - NOTES} more, in the report")
+        self.out.print(f"{outcome(result)}; written to {self.bundle}, report: {report}", markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """A line on stderr, from the process that speaks."""
-        if self.team.is_main:
+        """Print a line on stderr."""
+        if self.is_main:
             click.echo(text, err=True)
 
 
-def has_router(bundle: str) -> bool:
-    """Whether there is a bundle with a router."""
-    return (Path(bundle) / MANIFEST).exists() and ("router", "") in Bundle.open(bundle).stages
-
-
-def outcome(finished: Finished) -> str:
+def outcome(result: RunResult) -> str:
     """What came out of a run, in a few words."""
-    trained = finished.trained
-    text = f"{finished.job.title}: validation loss {trained.validation_loss:.4f} at step {trained.best_step}"
-    right, asked = finished.accuracy or (0, 0)
+    trained = result.trained
+    text = f"{result.job.title}: validation loss {trained.validation_loss:.4f} at step {trained.best_step}"
+    right, asked = result.accuracy or (0, 0)
     return f"{text}, {right / asked:.1%} of {asked} choices right" if asked else text
 
 
@@ -192,11 +150,11 @@ def summary(bundle: Bundle, jobs: Sequence[Job]) -> Table:
     caption = f"reports: {bundle.folder / 'runs' / 'RUN' / 'report.html'}"
     table = Table("adapter", "examples", "best step", "loss", "right", "run", caption=Text(caption))
     for job in jobs:
-        slot = bundle.stages.get((job.stage, job.scope))
-        if slot is None:  # it failed, or lies on another machine
+        entry = bundle.stages.get((job.stage, job.scope))
+        if entry is None:  # it failed, or lies on another machine
             table.add_row(Text(job.title), "not here")
             continue
-        facts = slot.training
+        facts = entry.training
         asked = facts.get("validation_asked")
         table.add_row(
             Text(job.title, overflow="fold"),
@@ -204,7 +162,7 @@ def summary(bundle: Bundle, jobs: Sequence[Job]) -> Table:
             f"{facts['best_step']:,}",
             f"{facts['validation_loss']:.4f}",
             f"{facts['validation_right'] / asked:.1%}" if asked else "",
-            Text(slot.path, overflow="fold"),
+            Text(entry.path, overflow="fold"),
         )
     return table
 

@@ -15,7 +15,7 @@ from dualtune_mlx.training.routing import View, views
 
 def selection_accuracy(
     base: BaseModel,
-    prompt: PromptRenderer,
+    renderer: PromptRenderer,
     stage: str,
     adapter: Adapter,
     trajectories: Sequence[Trajectory],
@@ -35,17 +35,17 @@ def selection_accuracy(
         for view in views(decision, stage, hierarchical, number)
     ]
     try:
-        answers = [_is_right(runner, chooser, prompt, view) for view in asked_at]
+        answers = [_is_right(runner, chooser, renderer, view) for view in asked_at]
     finally:
         base.release(held)
     asked = [answer for answer in answers if answer is not None]
     return sum(asked), len(asked)
 
 
-def _is_right(runner: StageRunner, chooser: Stage, prompt: PromptRenderer, view: View) -> bool | None:
+def _is_right(runner: StageRunner, chooser: Stage, renderer: PromptRenderer, view: View) -> bool | None:
     decision = view.decision
-    names = prompt.name_tokens(view.shown)
-    stream = prompt.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)
+    names = renderer.name_tokens(view.shown)
+    stream = renderer.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)
     limit = runner.base.context_length
     if limit is not None and len(stream) > limit:
         return None

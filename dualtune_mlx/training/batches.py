@@ -59,7 +59,7 @@ def make_batch(examples: Sequence[Example], prefix: int, whole: Mapping[int, tup
             first = row * width + target.start - 1 - example.active
             positions += range(first, first + target.end - target.start)
             targets += example.tokens[target.start : target.end]
-    array = padded(actives)
+    array = pad(actives)
     return Batch(
         prefix=prefix,
         contexts=tuple(contexts),
@@ -68,7 +68,7 @@ def make_batch(examples: Sequence[Example], prefix: int, whole: Mapping[int, tup
         active=mx.array(array),
         positions=mx.array(positions),
         targets=mx.array(targets),
-        padding=_holes(contexts) + _holes(actives),
+        padding=_padding(contexts) + _padding(actives),
     )
 
 
@@ -92,7 +92,7 @@ def _trunks(contexts: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]],
     return trunks, sources
 
 
-def epochs(examples: Sequence[Example], size: int, seed: int) -> Iterator[list[Example]]:
+def iterate_steps(examples: Sequence[Example], size: int, seed: int) -> Iterator[list[Example]]:
     """Endless shuffled groups of ``size`` examples, similar lengths together, conversations in one piece.
 
     Every example comes once an epoch; an epoch's last group may be smaller.
@@ -110,9 +110,9 @@ def epochs(examples: Sequence[Example], size: int, seed: int) -> Iterator[list[E
         yield from groups
 
 
-def steps_in_epoch(examples: Sequence[Example], size: int) -> int:
-    """How many groups ``epochs`` makes of all examples."""
-    groups = epochs(examples, size, seed=0)
+def steps_per_epoch(examples: Sequence[Example], size: int) -> int:
+    """How many groups ``iterate_steps`` makes of all examples."""
+    groups = iterate_steps(examples, size, seed=0)
     seen = steps = 0
     while seen < len(examples):
         seen += len(next(groups))
@@ -120,7 +120,7 @@ def steps_in_epoch(examples: Sequence[Example], size: int) -> int:
     return steps
 
 
-def in_order(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
+def batches_by_length(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
     """Every example once, similar lengths together."""
     by_length = sorted(examples, key=lambda example: len(example.tokens))
     for start in range(0, len(by_length), batch_size):
@@ -131,11 +131,11 @@ def _length(conversation: Sequence[Example]) -> int:
     return max(len(example.tokens) for example in conversation)
 
 
-def _holes(rows: Sequence[Sequence[int]]) -> int:
+def _padding(rows: Sequence[Sequence[int]]) -> int:
     return len(rows) * max(map(len, rows)) - sum(map(len, rows))
 
 
-def padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
+def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
     """Token ids (rows, longest), zeros at the right."""
     array = np.zeros((len(rows), max(len(row) for row in rows)), dtype=np.int32)
     for index, row in enumerate(rows):

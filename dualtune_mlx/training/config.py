@@ -41,8 +41,8 @@ SETTINGS: Mapping[str, type] = {
 }
 ANYWHERE: Mapping[str, type] = {**SETTINGS, "preset": str, **OPTIONS}
 """What may stand at a file's top level and on the command line."""
-INSTEAD = {"steps": "epochs", "epochs": "steps"}
-WRITTEN = {
+ALTERNATIVES = {"steps": "epochs", "epochs": "steps"}
+FORMS = {
     str: "a text (a date, yes, no or a number needs quotation marks)",
     int: "a whole number",
     float: "a finite number",
@@ -121,19 +121,19 @@ class ConfigFile:
         Raises:
             UsageError: when it is missing, is not YAML, or holds a key or a type of value that is not known there.
         """
-        value = _mapping(_parsed(Path(path)), str(path))
+        value = _mapping(_parse(Path(path)), str(path))
         top = {key: item for key, item in value.items() if key not in STAGES}
         sections = {stage: value[stage] for stage in STAGES if value.get(stage) is not None}
         return cls(
-            _checked(top, ANYWHERE, str(path), STAGES),
+            _check_layer(top, ANYWHERE, str(path), STAGES),
             {
-                stage: _checked(_mapping(section, f"{path}, section {stage}"), OPTIONS, f"{path}, section {stage}")
+                stage: _check_layer(_mapping(section, f"{path}, section {stage}"), OPTIONS, f"{path}, section {stage}")
                 for stage, section in sections.items()
             },
         )
 
 
-def merged(file: ConfigFile | None, flags: Mapping[str, Any]) -> TrainConfig:
+def merge_config(file: ConfigFile | None, flags: Mapping[str, Any]) -> TrainConfig:
     """The configuration that a file, if there is one, and the command line's flags make together.
 
     Where ``steps`` is given over an earlier layer's ``epochs``, or the other way round, the earlier one gives way.
@@ -142,7 +142,7 @@ def merged(file: ConfigFile | None, flags: Mapping[str, Any]) -> TrainConfig:
         UsageError: when a value is of the wrong type or out of range, or the model, data or bundle is missing.
     """
     file = file or ConfigFile(Layer("", {}), {})
-    given = _checked(flags, ANYWHERE, "the command line")
+    given = _check_layer(flags, ANYWHERE, "the command line")
     top = {**file.top.values, **given.values}
     missing = [name for name in REQUIRED if not top.get(name)]
     if missing:
@@ -167,12 +167,12 @@ def _options(layers: Sequence[Layer]) -> TrainOptions:
     values: dict[str, Any] = {}
     for layer in layers:
         own = {name: value for name, value in layer.values.items() if name in OPTIONS}
-        reset = {other: OPTIONS[other]() for name, other in INSTEAD.items() if own.get(name)}
+        reset = {other: OPTIONS[other]() for name, other in ALTERNATIVES.items() if own.get(name)}
         values = {**values, **reset, **own}
     try:
         return TrainOptions(**values)
     except UsageError as error:
-        names = {error.where, INSTEAD.get(str(error.where))}
+        names = {error.where, ALTERNATIVES.get(str(error.where))}
         source = next((layer.where for layer in reversed(layers) if names & set(layer.values)), layers[0].where)
         raise UsageError(
             error.what, where=f"{error.where}, in {source}", got=error.got, expected=error.expected, fix=error.fix
@@ -191,7 +191,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parsed(path: Path) -> Any:
+def _parse(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
@@ -219,7 +219,7 @@ def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
     return value
 
 
-def _checked(values: Mapping[Any, Any], kinds: Mapping[str, type], where: str, more: Sequence[str] = ()) -> Layer:
+def _check_layer(values: Mapping[Any, Any], kinds: Mapping[str, type], where: str, more: Sequence[str] = ()) -> Layer:
     """A layer whose keys are known and whose values have the right type; ``more`` keys are named in messages only."""
     unknown = [str(key) for key in values if key not in kinds]
     if unknown:
@@ -230,7 +230,7 @@ def _checked(values: Mapping[Any, Any], kinds: Mapping[str, type], where: str, m
             expected=", ".join([*kinds, *more]),
             fix="; ".join(_hint(key, [*kinds, *more]) for key in unknown),
         )
-    return Layer(where, {key: _typed(key, value, kinds[key], where) for key, value in values.items()})
+    return Layer(where, {key: _convert(key, value, kinds[key], where) for key, value in values.items()})
 
 
 def _hint(key: str, known: Sequence[str]) -> str:
@@ -240,23 +240,23 @@ def _hint(key: str, known: Sequence[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"remove {key}"
 
 
-def _typed(key: str, value: Any, kind: type, where: str) -> Any:
+def _convert(key: str, value: Any, kind: type, where: str) -> Any:
     if kind is float:
-        value = _number(value)
+        value = _to_float(value)
     elif kind is tuple:
-        value = _texts(value)
+        value = _to_texts(value)
     right = type(value) is kind
     if not right or (kind is float and not isfinite(value)):
         raise UsageError(
             "the configuration has a value of the wrong type",
             where=f"{key}, in {where}",
             got=repr(value),
-            expected=WRITTEN[kind],
+            expected=FORMS[kind],
         )
     return value
 
 
-def _number(value: Any) -> Any:
+def _to_float(value: Any) -> Any:
     """A number as a float. YAML reads 5e-4, which has no dot, as a text; it is meant as a number."""
     if isinstance(value, bool):
         return value
@@ -266,7 +266,7 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _texts(value: Any) -> Any:
+def _to_texts(value: Any) -> Any:
     """A list of texts, or one with commas between them, as a tuple."""
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):

@@ -30,7 +30,7 @@ class ContextCache:
         """Keys and values (contexts, kv heads, longest, width) after the prefix, a pair a layer, right-padded."""
         found = [self._layers(base, prefix, context) for context in contexts]
         longest = max(map(len, contexts))
-        return [(_stacked(pairs, 0, longest), _stacked(pairs, 1, longest)) for pairs in zip(*found, strict=True)]
+        return [(_stack(pairs, 0, longest), _stack(pairs, 1, longest)) for pairs in zip(*found, strict=True)]
 
     def _layers(self, base: BaseModel, prefix: Snapshot | None, context: Sequence[int]) -> list[Pair]:
         key = _key(base, prefix, context)
@@ -38,7 +38,7 @@ class ContextCache:
             self.hits += 1
             return self._kept[key]
         self.misses += 1
-        caches = [BatchOverPrefix(layer, keep=True) for layer in layers_of(base, prefix)]
+        caches = [BatchOverPrefix(layer, keep=True) for layer in prefix_layers(base, prefix)]
         with base.bank.overriding({}):
             base.hidden(mx.array([list(context)]), caches)
         layers = [cache.new_tokens for cache in caches]
@@ -50,7 +50,7 @@ class ContextCache:
         return layers
 
 
-def layers_of(base: BaseModel, prefix: Snapshot | None) -> Sequence[Pair | None]:
+def prefix_layers(base: BaseModel, prefix: Snapshot | None) -> Sequence[Pair | None]:
     """The prefix's keys and values, a pair a layer; None for each where there is no prefix."""
     return prefix.layers if prefix else [None] * base.bank.num_layers
 
@@ -62,6 +62,6 @@ def _key(base: BaseModel, prefix: Snapshot | None, context: Sequence[int]) -> by
     return digest.digest()
 
 
-def _stacked(pairs: Sequence[Pair], which: int, longest: int) -> mx.array:
+def _stack(pairs: Sequence[Pair], which: int, longest: int) -> mx.array:
     arrays = [pair[which] for pair in pairs]
     return mx.concatenate([mx.pad(a, [(0, 0), (0, 0), (0, longest - a.shape[2]), (0, 0)]) for a in arrays])

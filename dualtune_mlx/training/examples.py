@@ -11,7 +11,7 @@ from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
 from dualtune_mlx.tools import Trajectory, tool_called
 from dualtune_mlx.training.routing import View, views
-from dualtune_mlx.training.window import cut_to
+from dualtune_mlx.training.window import cut_to_window
 
 STAGES = ("planner", "router", "selector", "arguments")
 EXPECTED = {
@@ -54,7 +54,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class StageExamples:
     """A stage's examples, how many lost their oldest exchanges, and why others were dropped."""
 
     examples: tuple[Example, ...]
@@ -69,13 +69,14 @@ class Prepared:
 
 def stage_examples(
     trajectories: Sequence[Trajectory],
-    prompt: PromptRenderer,
+    renderer: PromptRenderer,
     stage: str,
     activation: str,
+    *,
     scope: str = "",
     window: int = 0,
     hierarchical: bool = False,
-) -> Prepared:
+) -> StageExamples:
     """All examples of a stage; of one tool (``"server/tool"``) or one server, where ``scope`` says so.
 
     ``hierarchical``: among the tools of a node of their hierarchy, not among all.
@@ -96,15 +97,15 @@ def stage_examples(
         for count, decision in decisions_of_stage(trajectory, stage, scope):
             name = f"{trajectory.name or f'trajectory {number + 1}'}, decision {count}"
             for view in views(decision, stage, hierarchical, number):
-                stream = _stream(view, prompt)
-                fitted = _cut(view, prompt, window) if 0 < window < len(stream) else stream
+                stream = _stream(view, renderer)
+                fitted = _cut(view, renderer, window) if 0 < window < len(stream) else stream
                 if fitted is None:
                     dropped.append(f"{name}: {len(stream)} tokens, its last request alone exceeds {window}")
                     continue
                 cut += fitted is not stream
                 made = example(fitted, stage, activation, name, _tool_name(stage, decision))
                 found.append(replace(made, conversation=number))
-        examples += _merged(found)
+        examples += _merge(found)
     if not examples:
         raise DataError(
             f"the data holds no example for the stage {stage!r}",
@@ -112,7 +113,7 @@ def stage_examples(
             got=f"{len(trajectories)} trajectories" + (f"; {dropped[0]}" if dropped else ""),
             expected=EXPECTED.get(stage, "assistant messages with tool_calls"),
         )
-    return Prepared(tuple(examples), cut, tuple(dropped))
+    return StageExamples(tuple(examples), cut, tuple(dropped))
 
 
 def example(stream: TokenStream, stage: str, activation: str, name: str = "", tool: str = "") -> Example:
@@ -151,18 +152,20 @@ def _tool_name(stage: str, decision: Decision) -> str:
     return f"{tool.server}/{tool.name}" if tool.server else tool.name
 
 
-def _stream(view: View, prompt: PromptRenderer) -> TokenStream:
+def _stream(view: View, renderer: PromptRenderer) -> TokenStream:
     decision = view.decision
-    return prompt.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)
+    return renderer.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)
 
 
-def _cut(view: View, prompt: PromptRenderer, window: int) -> TokenStream | None:
+def _cut(view: View, renderer: PromptRenderer, window: int) -> TokenStream | None:
     """The stream of at most ``window`` tokens, without as many of the oldest exchanges as it takes."""
-    decision = cut_to(view.decision, window, lambda shorter: len(_stream(replace(view, decision=shorter), prompt)))
-    return None if decision is None else _stream(replace(view, decision=decision), prompt)
+    decision = cut_to_window(
+        view.decision, window, lambda shorter: len(_stream(replace(view, decision=shorter), renderer))
+    )
+    return None if decision is None else _stream(replace(view, decision=decision), renderer)
 
 
-def _merged(examples: Sequence[Example]) -> list[Example]:
+def _merge(examples: Sequence[Example]) -> list[Example]:
     """Examples of one conversation, one row where a stream continues another from the same activation point."""
     rows: list[Example] = []
     for later in sorted(examples, key=lambda item: len(item.tokens)):

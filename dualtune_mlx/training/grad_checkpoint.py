@@ -1,4 +1,4 @@
-"""Gradient checkpointing: a decoder layer's activations are computed again in the backward pass."""
+"""Gradient checkpointing: the backward pass computes a decoder layer's activations again instead of keeping them."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from dualtune_mlx.models import BaseModel
 
 
 @contextmanager
-def recomputed(base: BaseModel, active: bool) -> Iterator[None]:
-    """For the time of the block, the model's layers keep their inputs only; no class is patched."""
-    if not active:
+def checkpoint_layers(base: BaseModel, enabled: bool) -> Iterator[None]:
+    """Within the block the model's decoder layers keep only their inputs. No class is patched."""
+    if not enabled:
         yield
         return
     decoder = base.language_model.model
     layers = decoder.layers
-    decoder.layers = [Recomputed(layer) for layer in layers]
+    decoder.layers = [CheckpointedLayer(layer) for layer in layers]
     try:
         yield
     finally:
         decoder.layers = layers
 
 
-class Recomputed:
-    """Stands in for a decoder layer, with the updates that its slots hold when it is called."""
+class CheckpointedLayer:
+    """Stands in for a decoder layer, with the updates that its linear layers have when it is called."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = layer
-        self.slots = [module for module in layer.modules() if isinstance(module, LoRALinear)]
+        self.linears = [module for module in layer.modules() if isinstance(module, LoRALinear)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.layer, name)
 
     def __call__(self, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
-        held = [(slot, slot.update_slot) for slot in self.slots if isinstance(slot.update_slot, LoRAUpdate)]
+        active = [(one, one.update_slot) for one in self.linears if isinstance(one.update_slot, LoRAUpdate)]
 
-        def run(x: mx.array, parts: list[dict[str, mx.array]]) -> mx.array:
+        def forward(x: mx.array, parts: list[dict[str, mx.array]]) -> mx.array:
             updates = [
-                (slot, LoRAUpdate.of(part, update.scale, update.dropout, update.key))
-                for (slot, update), part in zip(held, parts, strict=True)
+                (linear, LoRAUpdate.of(part, update.scale, update.dropout, update.key))
+                for (linear, update), part in zip(active, parts, strict=True)
             ]
-            with _holding(updates):
+            with _place_updates(updates):
                 output: mx.array = self.layer(x, *args, **kwargs)
             return output
 
-        checkpointed: mx.array = mx.checkpoint(run)(x, [update.parts for _, update in held])
-        return checkpointed
+        output: mx.array = mx.checkpoint(forward)(x, [update.parts for _, update in active])
+        return output
 
 
 @contextmanager
-def _holding(updates: list[tuple[LoRALinear, LoRAUpdate]]) -> Iterator[None]:
-    # The backward pass runs after the slots were given back, so the updates are placed again, and taken out.
-    before = [(slot, slot.update_slot) for slot, _ in updates]
-    for slot, update in updates:
-        slot.update_slot = update
+def _place_updates(updates: list[tuple[LoRALinear, LoRAUpdate]]) -> Iterator[None]:
+    # The backward pass comes when the layers have other updates already, so these are placed for its time.
+    before = [(linear, linear.update_slot) for linear, _ in updates]
+    for linear, update in updates:
+        linear.update_slot = update
     try:
         yield
     finally:
-        for slot, held in before:
-            slot.update_slot = held
+        for linear, previous in before:
+            linear.update_slot = previous

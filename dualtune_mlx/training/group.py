@@ -1,4 +1,4 @@
-"""Several processes that train together: ``mlx.launch -n N``."""
+"""Several processes that train together, as ``mlx.launch -n N`` starts them."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Group:
-    """This process's place among those that share the work; rank 0 is the one that writes files."""
+    """This process's place among the processes that share the work."""
 
     rank: int = 0
+    """This process's number, from 0."""
     size: int = 1
+    """How many processes there are."""
 
     @classmethod
-    def launched(cls) -> Group:
-        """The processes that ``mlx.launch`` started; this one alone where it was started by itself."""
+    def join(cls) -> Group:
+        """Join the processes that ``mlx.launch`` started; a process started by itself is a group of one."""
         group = mx.distributed.init()
         return cls(group.rank(), group.size())
 
     @property
     def is_main(self) -> bool:
+        """Whether this is the main process: rank 0, which writes files and prints."""
         return self.rank == 0
 
     def shard(self, items: Sequence[T]) -> Sequence[T]:
-        """What this process does of some work; every item is one process's."""
+        """This process's share of the items; every item is in exactly one process's share."""
         return items[self.rank :: self.size]
 
     def all_sum(self, tree: Any) -> Any:
-        """The sums over all processes of a tree of arrays; every process calls this together."""
+        """Sum a tree of arrays over all processes. Every process must call this, with a tree of the same shapes."""
         if self.size == 1:
             return tree
         mx.eval(tree)
@@ -44,8 +47,12 @@ class Group:
         mx.eval(sums)
         return sums
 
+    def wait(self) -> None:
+        """Wait until every process has called this."""
+        mx.eval(self.all_sum(mx.array(0)))
+
     def broadcast_json(self, value: Any) -> Any:
-        """The leading process's JSON value, in every process; the others' own is not looked at."""
+        """The main process's JSON value, in every process; the other processes' values are ignored."""
         if self.size == 1:
             return value
         text = json.dumps(value).encode() if self.is_main else b""
@@ -54,8 +61,9 @@ class Group:
         return json.loads(bytes(self.all_sum(mx.array(sent)).tolist()))
 
     def broadcast(self, tree: Any) -> Any:
-        """The leading process's arrays, in every process: a tree of the same shapes everywhere."""
+        """The main process's arrays, in every process. Every process gives a tree of the same shapes."""
         return self.all_sum(tree if self.is_main else tree_map(mx.zeros_like, tree))
 
 
 ALONE = Group()
+"""A process that trains by itself."""

@@ -1,4 +1,4 @@
-"""The masked loss: gradients through the active tail only, the head at target positions only."""
+"""The masked loss: gradients only where the adapter acts, logits only at target positions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dualtune_mlx.adapters import LoRAUpdate
 from dualtune_mlx.kv import BatchOverPrefix, Snapshot
 from dualtune_mlx.kv.batch import Pair
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.training.batches import Batch, padded
-from dualtune_mlx.training.contexts import ContextCache, layers_of
-from dualtune_mlx.training.grad_checkpoint import recomputed
+from dualtune_mlx.training.batches import Batch, pad
+from dualtune_mlx.training.contexts import ContextCache, prefix_layers
+from dualtune_mlx.training.grad_checkpoint import checkpoint_layers
 from dualtune_mlx.training.options import TrainOptions
 
 Weights = dict[str, dict[str, mx.array]]
-"""Trainable arrays: layer path to ``a``, ``b`` and, with DoRA, ``m``."""
+"""Trainable arrays: the layer's path to ``a``, ``b`` and, with DoRA, ``m``."""
 
 
 def masked_loss(
@@ -27,22 +27,33 @@ def masked_loss(
     batch: Batch,
     options: TrainOptions,
     key: mx.array | None = None,
-    kept: ContextCache | None = None,
+    contexts: ContextCache | None = None,
 ) -> mx.array:
-    """Cross-entropy in nats, summed over the batch's target tokens (a scalar).
+    """The cross-entropy of a batch in nats, summed over its target tokens.
 
-    ``key`` seeds the dropout; without one nothing is dropped. ``kept`` holds contexts that are known already.
+    Args:
+        weights: the adapter's trainable arrays.
+        base: the model under the adapter.
+        prefix: keys and values of what all rows begin with.
+        batch: the rows after this prefix.
+        options: the adapter's scale and dropout; whether activations are computed again in the backward pass.
+        key: seeds the dropout; without it nothing is dropped.
+        contexts: keeps the keys and values of contexts; without it they are computed for this batch alone.
+
+    Returns:
+        A scalar.
     """
-    caches = _caches(base, prefix, batch, kept)
-    with base.bank.overriding(low_rank(weights, options, key)), recomputed(base, options.grad_checkpoint):
+    caches = _caches(base, prefix, batch, contexts)
+    updates = lora_updates(weights, options, key)
+    with base.bank.overriding(updates), checkpoint_layers(base, options.grad_checkpoint):
         states = base.hidden(batch.active, caches)
     at_targets = states.reshape(-1, states.shape[-1])[batch.positions]
     logits = base.head(at_targets).astype(mx.float32)
     return nn.losses.cross_entropy(logits, batch.targets, reduction="sum")
 
 
-def low_rank(weights: Weights, options: TrainOptions, key: mx.array | None = None) -> Mapping[str, LoRAUpdate]:
-    """The layers' updates made of the trainable arrays."""
+def lora_updates(weights: Weights, options: TrainOptions, key: mx.array | None = None) -> Mapping[str, LoRAUpdate]:
+    """The layers' updates from the trainable arrays; ``key`` seeds the dropout."""
     dropout = 0.0 if key is None else options.dropout
     keys = [None] * len(weights) if key is None else list(mx.random.split(key, len(weights)))
     return {
@@ -51,25 +62,27 @@ def low_rank(weights: Weights, options: TrainOptions, key: mx.array | None = Non
     }
 
 
-def _caches(base: BaseModel, prefix: Snapshot | None, batch: Batch, kept: ContextCache | None) -> list[BatchOverPrefix]:
-    """The past of the active tokens; the contexts are computed here, forward only, by the base weights."""
-    layers = layers_of(base, prefix)
+def _caches(
+    base: BaseModel, prefix: Snapshot | None, batch: Batch, contexts: ContextCache | None
+) -> list[BatchOverPrefix]:
+    """A cache a layer with what precedes the active tokens: the prefix, and the contexts under the base weights."""
+    layers = prefix_layers(base, prefix)
     if not any(batch.contexts):
         return [BatchOverPrefix(layer) for layer in layers]
-    contexts = kept.padded(base, prefix, batch.contexts) if kept else _computed(base, layers, batch)
+    pairs = contexts.padded(base, prefix, batch.contexts) if contexts else _compute_contexts(base, layers, batch)
     return [
-        BatchOverPrefix(layer, _of_rows(context, batch.sources), batch.lengths)
-        for layer, context in zip(layers, contexts, strict=True)
+        BatchOverPrefix(layer, _select_rows(pair, batch.sources), batch.lengths)
+        for layer, pair in zip(layers, pairs, strict=True)
     ]
 
 
-def _computed(base: BaseModel, layers: Sequence[Pair | None], batch: Batch) -> list[Pair]:
+def _compute_contexts(base: BaseModel, layers: Sequence[Pair | None], batch: Batch) -> list[Pair]:
     caches = [BatchOverPrefix(layer, keep=True) for layer in layers]
     with base.bank.overriding({}):
-        base.hidden(mx.array(padded(batch.contexts)), caches)
+        base.hidden(mx.array(pad(batch.contexts)), caches)
     return [cache.new_tokens for cache in caches]
 
 
-def _of_rows(context: Pair, sources: mx.array) -> Pair:
-    keys, values = context
+def _select_rows(pair: Pair, sources: mx.array) -> Pair:
+    keys, values = pair
     return mx.stop_gradient(keys[sources]), mx.stop_gradient(values[sources])

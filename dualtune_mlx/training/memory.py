@@ -1,33 +1,40 @@
-"""What a run will need: measured on its own longest examples, before it starts."""
+"""The memory and the time of a run, predicted from steps with its longest examples."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from dualtune_mlx.errors import TrainingError
-from dualtune_mlx.training.batches import epochs, steps_in_epoch
+from dualtune_mlx.training.batches import iterate_steps, steps_per_epoch
 from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.trainer import Trainer
 
 GIB = 2**30
+USABLE = 0.75
+"""The share of a machine's memory that training may take: what macOS lets a GPU use, with room for the rest."""
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """What a run needs: bytes that every batch needs (kept contexts in full), bytes an example, and seconds.
-
-    ``update`` are the bytes while the adapter is updated, when no activations are held.
-    """
+    """What a run will need."""
 
     fixed: float
+    """Bytes that every batch needs, however small; the cache of contexts counts in full."""
     per_example: float
+    """Bytes that each example of a batch adds."""
     update: int
+    """Bytes while the adapter is updated, when no activations are in memory."""
     batch_size: int
+    """Examples computed at once."""
     steps: int
+    """Optimiser steps of the run."""
     seconds_per_example: float
-    examples_a_step: int
+    """Seconds that the gradients of one example take."""
+    examples_per_step: int
+    """Examples of one optimiser step."""
 
     def peak(self, batch_size: int) -> int:
         """Predicted peak memory in bytes."""
@@ -41,14 +48,14 @@ class MemoryEstimate:
 
     @property
     def seconds(self) -> float:
-        """Predicted seconds for all steps, validation left out."""
-        return self.steps * self.examples_a_step * self.seconds_per_example
+        """Predicted seconds for all steps, without validation."""
+        return self.steps * self.examples_per_step * self.seconds_per_example
 
 
-def plan(trainer: Trainer) -> MemoryEstimate:
-    """Measure a step with one and with two of the longest examples: what a batch needs grows linearly with its size.
+def estimate_memory(trainer: Trainer) -> MemoryEstimate:
+    """Measure a step with one and a step with two of the longest examples; memory grows linearly with the batch.
 
-    The rows of a batch are as wide as its longest one, so the batch that is looked at is the widest of an epoch.
+    The rows of a batch are as wide as its longest one, so the examples are those of an epoch's widest batch.
     """
     rows = _widest(trainer.examples, trainer.options.batch_size, trainer.options.seed)
     one, two = (trainer.probe((rows * count)[:count]) for count in (1, 2))
@@ -60,32 +67,37 @@ def plan(trainer: Trainer) -> MemoryEstimate:
         batch_size=trainer.options.batch_size,
         steps=trainer.steps,
         seconds_per_example=two.seconds / 2,
-        examples_a_step=min(trainer.group, len(trainer.examples)),
+        examples_per_step=min(trainer.examples_per_step, len(trainer.examples)),
     )
 
 
-def check_budget(planned: MemoryEstimate, budget_gib: float, where: object) -> None:
-    """Refuse a run that would need more than its budget.
+def check_budget(estimate: MemoryEstimate, budget_gib: float, where: object) -> None:
+    """Refuse a run that would need more memory than its budget; 0 is no limit.
 
     Raises:
         TrainingError: with the largest batch that fits.
     """
-    needed, fits = planned.peak(planned.batch_size), planned.largest_batch(budget_gib * GIB)
+    needed, fits = estimate.peak(estimate.batch_size), estimate.largest_batch(budget_gib * GIB)
     if not budget_gib or needed <= budget_gib * GIB:
         return
     raise TrainingError(
         "the run would need more memory than its budget",
         where=where,
-        got=f"{needed / GIB:.2f} GiB with batches of {planned.batch_size}",
+        got=f"{needed / GIB:.2f} GiB with batches of {estimate.batch_size}",
         expected=f"at most {budget_gib:g} GiB",
         fix=f"use a batch size of {fits} and accumulate" if fits else "use grad_checkpoint, a smaller rank or model",
     )
 
 
+def usable_memory() -> float:
+    """Bytes of this machine's memory that training may take."""
+    return USABLE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _widest(examples: Sequence[Example], size: int, seed: int) -> list[Example]:
-    """The batch of an epoch that holds the most active tokens, its longest example first."""
-    groups = islice(epochs(examples, size, seed), steps_in_epoch(examples, size))
-    widest = max(groups, key=lambda group: len(group) * max(map(_active, group)))
+    """The batch of an epoch with the most active tokens, its longest example first."""
+    batches = islice(iterate_steps(examples, size, seed), steps_per_epoch(examples, size))
+    widest = max(batches, key=lambda rows: len(rows) * max(map(_active, rows)))
     return sorted(widest, key=_active, reverse=True)
 
 

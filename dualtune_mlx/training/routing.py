@@ -41,15 +41,19 @@ def views(decision: Decision, stage: str, hierarchical: bool, number: int = 0) -
     tree = hierarchy(decision.tools)
     if stage == "router":
         _check_names(decision.tools)
-        yield from _routed(decision, tree)
+        yield from _router_views(decision, tree)
     else:
         yield View(
-            (_responding(decision, tree, number) if decision.call.is_respond else _holding(decision, tree)).cards,
+            (
+                _node_to_respond_at(decision, tree, number)
+                if decision.call.is_respond
+                else _node_of_call(decision, tree)
+            ).cards,
             decision,
         )
 
 
-def _routed(decision: Decision, tree: Node) -> Iterator[View]:
+def _router_views(decision: Decision, tree: Node) -> Iterator[View]:
     if decision.call.is_respond:
         if tree.routes:
             yield View(tree.cards, decision)
@@ -58,11 +62,11 @@ def _routed(decision: Decision, tree: Node) -> Iterator[View]:
         yield View(node.cards, replace(decision, call=ToolCall(child.label)))
 
 
-def _holding(decision: Decision, tree: Node) -> Node:
+def _node_of_call(decision: Decision, tree: Node) -> Node:
     return tree.holding(tool_called(decision.call, decision.tools))
 
 
-def _responding(decision: Decision, tree: Node, number: int) -> Node:
+def _node_to_respond_at(decision: Decision, tree: Node, number: int) -> Node:
     calls = [call for message in decision.messages for call in message.tool_calls]
     if calls:
         return tree.holding(tool_called(calls[-1], decision.tools))

@@ -1,4 +1,4 @@
-"""The training loop of one stage."""
+"""The training loop of one adapter."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from dualtune_mlx.errors import TrainingError, UsageError
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.training.batches import (
     Batch,
-    epochs,
-    in_order,
+    batches_by_length,
+    iterate_steps,
     make_batch,
-    steps_in_epoch,
+    steps_per_epoch,
     whole_contexts,
 )
 from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.group import ALONE, Group
-from dualtune_mlx.training.loss import Weights, low_rank, masked_loss
+from dualtune_mlx.training.loss import Weights, lora_updates, masked_loss
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.prefixes import Prefixes, Tokens
 from dualtune_mlx.training.schedules import learning_rate
@@ -38,70 +38,96 @@ BETAS = [0.9, 0.99]
 
 @dataclass(frozen=True)
 class Progress:
-    """A step and its figures.
-
-    Losses are in nats a target token, ``peak_memory`` in bytes, ``tokens_per_second`` counts what this process
-    computed since it began, ``padding`` is the part of it that was computed for nothing, ``seconds`` what the step
-    took, validation left out.
-    """
+    """The figures of one step."""
 
     step: int
+    """The step's number, from 1."""
     steps: int
+    """How many steps the run has."""
     loss: float
+    """Mean training loss, in nats a target token."""
     learning_rate: float
+    """The learning rate of this step."""
     gradient_norm: float
+    """The gradient's norm before clipping."""
     tokens_per_second: float
+    """Tokens that this process has computed in all its steps, divided by the seconds of these steps."""
     peak_memory: int
+    """The most memory that MLX has held so far, in bytes."""
     padding: float
+    """Share of the computed tokens that are padding, between 0 and 1."""
     seconds: float
+    """How long the step took, without validation."""
     validation_loss: float | None = None
+    """Mean validation loss after the step, in nats a target token; None where it was not measured."""
 
 
 Callback = Callable[[Progress], object]
-"""Is told every step; returns True to end the run after it."""
+"""Called after every step. Returning True ends the run; its best adapter is kept."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The adapter with the lowest validation loss, and how it came to be; ``ended`` says why the run ended."""
+class TrainResult:
+    """The adapter with the lowest validation loss, and how the run went."""
 
     adapter: Adapter
     best_step: int
+    """The step after which the adapter had these weights."""
     validation_loss: float
-    ended: str
+    """The adapter's validation loss, in nats a target token."""
+    stop_reason: str
+    """Why the run ended, in words."""
     history: list[Progress] = field(default_factory=list)
+    """The steps that this process took; a resumed run does not repeat earlier ones."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Peak bytes while gradients are computed and while the adapter is updated, and the seconds of the gradients.
-
-    The best weights so far, which a run keeps, are counted in both.
-    """
+    """What one step needs. Both peaks count the best weights so far, which a run keeps."""
 
     gradients: int
+    """Peak memory while gradients are computed, in bytes."""
     update: int
+    """Peak memory while the adapter is updated, in bytes."""
     seconds: float
+    """How long the gradients took."""
 
 
 @dataclass
-class _Work:
-    """What a step's batches added up to."""
+class Totals:
+    """Sums over batches."""
 
     loss: float = 0.0
+    """Loss in nats, summed over target tokens."""
     targets: int = 0
+    """Target tokens."""
     tokens: int = 0
+    """Computed tokens, padding included."""
     padding: int = 0
+    """Padding tokens."""
+
+    def add(self, batch: Batch, loss: float = 0.0) -> None:
+        """Count a batch and its summed loss."""
+        self.loss += loss
+        self.targets += batch.targets.size
+        self.tokens += batch.tokens
+        self.padding += batch.padding
 
 
 class Trainer:
-    """Trains one adapter; deterministic for a seed.
+    """Trains one adapter. The same seed, data and options give the same adapter, to the bit.
 
-    ``kept`` may hold contexts from before, and keeps those that this run meets. ``start`` is the adapter that the
-    run goes on from, instead of a new one.
+    Args:
+        base: the model; its weights do not change.
+        examples: what is learned.
+        validation: what the best weights are chosen by.
+        options: how to train.
+        group: the processes that share every step's examples.
+        contexts: keeps the base model's keys and values of contexts from step to step; shared with other runs.
+        start: an adapter to continue from, instead of a new one.
 
     Raises:
-        UsageError: when ``start`` is not what the options say: another rank, scale, activation or other layers.
+        UsageError: when the rank, scale, activation or layers of ``start`` differ from those of the options.
     """
 
     def __init__(
@@ -110,64 +136,69 @@ class Trainer:
         examples: Sequence[Example],
         validation: Sequence[Example],
         options: TrainOptions,
-        team: Group = ALONE,
-        kept: ContextCache | None = None,
+        *,
+        group: Group = ALONE,
+        contexts: ContextCache | None = None,
         start: Adapter | None = None,
     ) -> None:
-        self.kept = kept
-        self.base, self.examples, self.validation, self.options, self.team = base, examples, validation, options, team
+        self.base, self.examples, self.validation, self.options = base, examples, validation, options
+        self.group, self.contexts = group, contexts
         self.prefixes = Prefixes([*examples, *validation], options.batch_size)
         self.snapshots = {tokens: base.snapshot(tokens) for tokens in self.prefixes.all}
         self._whole: Mapping[Tokens, Mapping[int, Tokens]] = {}
-        if kept:
+        if contexts:
             split = self.prefixes.split(examples)
             self._whole = {tokens: whole_contexts(found, len(tokens)) for tokens, found in split}
-        self.group = options.batch_size * options.accumulate
-        self.steps = options.steps or ceil(options.epochs * steps_in_epoch(examples, self.group))
-        self._new = base.bank.new_adapter(
-            options.rank,
-            options.scale,
-            options.activation,
-            options.seed,
-            options.layers,
-            options.targets,
-            options.dora,
-            options.dropout,
+        self.examples_per_step = options.batch_size * options.accumulate
+        self.steps = options.steps or ceil(options.epochs * steps_per_epoch(examples, self.examples_per_step))
+        new = base.bank.new_adapter(
+            rank=options.rank,
+            scale=options.scale,
+            activation=options.activation,
+            seed=options.seed,
+            layers=options.layers,
+            targets=options.targets,
+            dora=options.dora,
+            dropout=options.dropout,
         )
-        self._start = _fitting(self._new, start) if start else self._new
+        if start:
+            _check_start(start, new)
+        self._config, self._first = new.config, start or new
         rate = learning_rate(options.schedule, options.learning_rate, options.warmup, self.steps)
         # Without the correction, mlx's AdamW takes steps 3 to 6 times too long in a run of some hundred steps.
         self._optimizer = optim.AdamW(rate, betas=BETAS, weight_decay=options.weight_decay, bias_correction=True)
         self._loss = mx.value_and_grad(masked_loss)
-        self._work, self._seconds = _Work(), 0.0
+        self._totals, self._seconds = Totals(), 0.0
 
-    def fresh(self) -> TrainState:
+    def initial_state(self) -> TrainState:
         """The state before the first step."""
-        weights: Weights = {name: update.parts for name, update in sorted(self._start.layers.items())}
+        weights: Weights = {name: update.parts for name, update in sorted(self._first.layers.items())}
         self._optimizer.init(weights)
-        return TrainState(0, weights, _copied(self._optimizer.state), 0, inf, weights)
+        return TrainState(0, weights, _copy_tree(self._optimizer.state), 0, inf, weights)
 
     def run(
         self, state: TrainState, report: Callback = lambda progress: None, checkpoints: Checkpoints | None = None
-    ) -> Trained:
+    ) -> TrainResult:
         """Train from a state to the end.
 
-        An interrupt (Ctrl-C) keeps the state of the last whole step in ``checkpoints`` and is raised again.
+        A ``KeyboardInterrupt``, by Ctrl-C or raised by ``report``, saves the state after the last whole step in
+        ``checkpoints`` and is raised again.
 
         Raises:
             TrainingError: when a loss or a gradient is not a finite number; the adapter is as it was before that step.
         """
         history: list[Progress] = []
-        self._optimizer.state = _copied(state.optimizer)
+        self._optimizer.state = _copy_tree(state.optimizer)
         mx.reset_peak_memory()
-        groups = islice(epochs(self.examples, self.group, self.options.seed), state.step, self.steps)
+        examples = iterate_steps(self.examples, self.examples_per_step, self.options.seed)
+        remaining = islice(examples, state.step, self.steps)
         stopped = saved = False
         try:
-            while not (stopped or self._why_over(state)):
-                state, progress = self._step(state, next(groups))
+            while not (stopped or self._stop_reason(state)):
+                state, progress = self._step(state, next(remaining))
                 history.append(progress)
                 stopped = report(progress) is True
-                saved = checkpoints is not None and self._is_due(state.step, self.options.checkpoint_every)
+                saved = checkpoints is not None and _is_due(state.step, self.options.checkpoint_every)
                 if checkpoints and saved:
                     checkpoints.save(state)
         except KeyboardInterrupt:
@@ -176,134 +207,140 @@ class Trainer:
             raise
         if checkpoints and not saved:
             checkpoints.save(state)
-        return self._finished(state, self._why_over(state) or "stopped by the caller", history)
+        return self._result(state, self._stop_reason(state) or "stopped by the caller", history)
 
-    def shared(self, state: TrainState | None) -> TrainState:
-        """The state that the leading process goes on from, in every process; a new one where it has none."""
-        fresh = self.fresh()
-        mine = state or fresh
-        step, best_step, best_loss, stale = self.team.broadcast_json(
-            [mine.step, mine.best_step, mine.best_loss, mine.stale]
+    def broadcast(self, state: TrainState | None) -> TrainState:
+        """Give the main process's state to every process; the initial state where it has none."""
+        initial = self.initial_state()
+        own = state or initial
+        step, best_step, best_loss, stale = self.group.broadcast_json(
+            [own.step, own.best_step, own.best_loss, own.stale]
         )
-        trees = {"weights": mine.weights, "best": mine.best_weights, "optimizer": mine.optimizer}
-        trees = self.team.broadcast(trees)
+        trees = {"weights": own.weights, "best": own.best_weights, "optimizer": own.optimizer}
+        trees = self.group.broadcast(trees)
         return TrainState(step, trees["weights"], trees["optimizer"], best_step, best_loss, trees["best"], stale)
 
     def validation_loss(self, weights: Weights) -> float:
-        """Mean loss over the target tokens of all validation examples, in nats."""
-        work = _Work()
-        size = self.options.batch_size
-        split = self.prefixes.split(self.validation)
-        for prefix, group in self.team.shard([(tokens, group) for tokens, f in split for group in in_order(f, size)]):
-            batch = make_batch(group, len(prefix))
+        """The mean loss of these weights over the target tokens of all validation examples, in nats."""
+        totals = Totals()
+        batches = [
+            (prefix, rows)
+            for prefix, found in self.prefixes.split(self.validation)
+            for rows in batches_by_length(found, self.options.batch_size)
+        ]
+        for prefix, rows in self.group.shard(batches):
+            batch = make_batch(rows, len(prefix))
             snapshot = self.snapshots.get(prefix)
-            loss = masked_loss(weights, self.base, snapshot, batch, self.options, None, self.kept)
-            _add(work, batch, float(loss.item()))  # type: ignore[arg-type]
-        total, targets = self.team.all_sum([mx.array(work.loss), mx.array(work.targets)])
-        return float(total.item()) / float(targets.item())
+            loss = masked_loss(weights, self.base, snapshot, batch, self.options, None, self.contexts)
+            totals.add(batch, float(loss.item()))  # type: ignore[arg-type]
+        loss, targets = self.group.all_sum([mx.array(totals.loss), mx.array(totals.targets)])
+        return float(loss.item()) / float(targets.item())
 
     def probe(self, examples: Sequence[Example]) -> Probe:
-        """What a step with one batch of these examples needs, from a new state, which is then forgotten."""
-        state, work = self.fresh(), self._work
-        self._work = _Work()
+        """Measure a step with one batch of these examples. The run's own state and figures stay as they are."""
+        state, totals = self.initial_state(), self._totals
+        self._totals = Totals()
         mx.reset_peak_memory()
         began = time.perf_counter()
-        gradients, _ = self._gradients(state.weights, examples, 1)
+        gradients, _ = self.gradients(state.weights, examples, 1)
         seconds, peak = time.perf_counter() - began, mx.get_peak_memory()
         mx.reset_peak_memory()
-        self._optimizer.state = _copied(state.optimizer)
+        self._optimizer.state = _copy_tree(state.optimizer)
         mx.eval(self._optimizer.apply_gradients(gradients, state.weights), self._optimizer.state)
-        self._work = work
-        kept = sum(array.nbytes for parts in state.weights.values() for array in parts.values())
-        return Probe(peak + kept, mx.get_peak_memory() + kept, seconds)
+        self._totals = totals
+        best = sum(array.nbytes for parts in state.weights.values() for array in parts.values())
+        return Probe(peak + best, mx.get_peak_memory() + best, seconds)
 
-    def _step(self, state: TrainState, group: Sequence[Example]) -> tuple[TrainState, Progress]:
+    def gradients(self, weights: Weights, examples: Sequence[Example], step: int) -> tuple[Any, Totals]:
+        """The gradient of the examples' summed loss, computed batch by batch, and the sums over these batches.
+
+        ``examples`` are this process's share of those of the step; ``step`` seeds the dropout. The gradient is a tree
+        of arrays like ``weights``.
+        """
+        totals = Totals()
+        summed: Any = None
+        keys = mx.random.split(mx.random.key(self.options.seed + step), self.examples_per_step * self.group.size)
+        for number, (prefix, rows) in enumerate(self._batches(examples)):
+            batch = make_batch(rows, len(prefix), self._whole.get(prefix))
+            key = keys[self.group.rank * self.examples_per_step + number]
+            snapshot = self.snapshots.get(prefix)
+            loss, gradients = self._loss(weights, self.base, snapshot, batch, self.options, key, self.contexts)
+            summed = gradients if summed is None else tree_map(mx.add, summed, gradients)
+            mx.eval(loss, summed)
+            totals.add(batch, float(loss.item()))  # type: ignore[arg-type]
+            self._totals.add(batch)
+        return summed or tree_map(mx.zeros_like, weights), totals
+
+    def _step(self, state: TrainState, examples: Sequence[Example]) -> tuple[TrainState, Progress]:
         began = time.perf_counter()
         step = state.step + 1
-        gradients, work = self._gradients(state.weights, self.team.shard(group), step)
-        summed, targets, loss = self.team.all_sum([gradients, mx.array(work.targets), mx.array(work.loss)])
+        gradients, totals = self.gradients(state.weights, self.group.shard(examples), step)
+        summed, targets, loss = self.group.all_sum([gradients, mx.array(totals.targets), mx.array(totals.loss)])
         gradients = tree_map(lambda gradient: gradient / targets, summed)
         clipped, norm = optim.clip_grad_norm(gradients, self.options.clip or inf)
-        value, length = float((loss / targets).item()), float(norm.item())
-        self._check_finite(value, length, step, group)
+        mean_loss, gradient_norm = float((loss / targets).item()), float(norm.item())
+        _check_finite(mean_loss, gradient_norm, step, examples)
         weights = self._optimizer.apply_gradients(clipped if self.options.clip else gradients, state.weights)
         mx.eval(weights, self._optimizer.state)
         seconds = time.perf_counter() - began
         self._seconds += seconds
-        state = replace(state, step=step, weights=weights, optimizer=_copied(self._optimizer.state))
-        measured = None
-        if step == self.steps or self._is_due(step, self.options.validate_every):
-            measured = self.validation_loss(weights)
-            state = _judged(state, measured)
+        state = replace(state, step=step, weights=weights, optimizer=_copy_tree(self._optimizer.state))
+        validation_loss = None
+        if step == self.steps or _is_due(step, self.options.validate_every):
+            validation_loss = self.validation_loss(weights)
+            state = _record_validation(state, validation_loss)
         return state, Progress(
             step=step,
             steps=self.steps,
-            loss=value,
+            loss=mean_loss,
             learning_rate=float(self._optimizer.learning_rate.item()),
-            gradient_norm=length,
-            tokens_per_second=self._work.tokens / self._seconds,
+            gradient_norm=gradient_norm,
+            tokens_per_second=self._totals.tokens / self._seconds,
             peak_memory=mx.get_peak_memory(),
-            padding=self._work.padding / max(self._work.tokens, 1),  # 0: a rank without a share so far
+            padding=self._totals.padding / max(self._totals.tokens, 1),  # 0: a rank without a share so far
             seconds=seconds,
-            validation_loss=measured,
+            validation_loss=validation_loss,
         )
 
-    def _gradients(self, weights: Weights, share: Sequence[Example], step: int) -> tuple[Any, _Work]:
-        """The summed gradient of this process's share of a step's examples, a batch at a time."""
-        work = _Work()
-        total: Any = None
-        keys = mx.random.split(mx.random.key(self.options.seed + step), self.group * self.team.size)
-        for number, (prefix, group) in enumerate(self._batches(share)):
-            batch = make_batch(group, len(prefix), self._whole.get(prefix))
-            key = keys[self.team.rank * self.group + number]
-            snapshot = self.snapshots.get(prefix)
-            loss, gradients = self._loss(weights, self.base, snapshot, batch, self.options, key, self.kept)
-            total = gradients if total is None else tree_map(mx.add, total, gradients)
-            mx.eval(loss, total)
-            _add(work, batch, float(loss.item()))  # type: ignore[arg-type]
-            _add(self._work, batch, 0.0)
-        return total or tree_map(mx.zeros_like, weights), work
-
-    def _batches(self, share: Sequence[Example]) -> Iterator[tuple[Tokens, list[Example]]]:
-        """Examples by their prefix, at most a batch at once."""
+    def _batches(self, examples: Sequence[Example]) -> Iterator[tuple[Tokens, list[Example]]]:
+        """The examples by their prefix, at most a batch at once."""
         size = self.options.batch_size
-        for tokens, found in self.prefixes.split(share):
-            for start in range(0, len(found), size):
-                yield tokens, found[start : start + size]
+        for prefix, found in self.prefixes.split(examples):
+            for first in range(0, len(found), size):
+                yield prefix, found[first : first + size]
 
-    def _why_over(self, state: TrainState) -> str:
+    def _stop_reason(self, state: TrainState) -> str:
         """Why no step follows this state; empty where one does."""
         if self.options.patience and state.stale >= self.options.patience:
             return f"no better validation loss in {state.stale} measurements"
         return "all steps were taken" if state.step >= self.steps else ""
 
-    def _is_due(self, step: int, every: int) -> bool:
-        return bool(every) and step % every == 0
-
-    def _check_finite(self, loss: float, norm: float, step: int, group: Sequence[Example]) -> None:
-        if not (isfinite(loss) and isfinite(norm)):
-            raise TrainingError(
-                "the training loss or its gradient is not a finite number",
-                where=f"step {step}: {', '.join(example.name or '?' for example in group)}",
-                got=f"loss {loss}, gradient norm {norm}",
-                expected="finite numbers",
-                fix="look at these examples, lower the learning rate, or set a clip; the last checkpoint is untouched",
-            )
-
-    def _finished(self, state: TrainState, ended: str, history: list[Progress]) -> Trained:
+    def _result(self, state: TrainState, stop_reason: str, history: list[Progress]) -> TrainResult:
         if state.best_step == 0:
-            state = _judged(state, self.validation_loss(state.weights))
-        adapter = Adapter.from_layers(self._new.config, low_rank(state.best_weights, self.options))
-        return Trained(adapter, state.best_step, state.best_loss, ended, history)
+            state = _record_validation(state, self.validation_loss(state.weights))
+        adapter = Adapter.from_layers(self._config, lora_updates(state.best_weights, self.options))
+        return TrainResult(adapter, state.best_step, state.best_loss, stop_reason, history)
 
 
-def _fitting(new: Adapter, start: Adapter) -> Adapter:
-    """The adapter ``start``, after it has been checked that a run which begins with ``new`` can begin with it.
+def train(
+    base: BaseModel,
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    options: TrainOptions,
+    report: Callback = lambda progress: None,
+) -> TrainResult:
+    """Train one adapter from start to end, in this process, without files."""
+    trainer = Trainer(base, examples, validation, options)
+    return trainer.run(trainer.initial_state(), report)
+
+
+def _check_start(start: Adapter, new: Adapter) -> None:
+    """Check that a run can continue from ``start``; ``new`` is the adapter that it would begin with otherwise.
 
     Raises:
-        UsageError: when its configuration, or a layer's shape, is another one.
+        UsageError: when its configuration, or a layer's shape, differs.
     """
-    got, expected = _form(start), _form(new)
+    got, expected = _layout(start), _layout(new)
     if got != expected:
         at = next(name for name in (*expected, *got) if got.get(name) != expected.get(name))
         raise UsageError(
@@ -313,11 +350,10 @@ def _fitting(new: Adapter, start: Adapter) -> Adapter:
             expected=expected.get(at),
             fix="train with the options that it was trained with, or from a new adapter",
         )
-    return start
 
 
-def _form(adapter: Adapter) -> dict[str, Any]:
-    """What has to agree: the configuration but for the dropout, and every tensor's shape and type."""
+def _layout(adapter: Adapter) -> dict[str, Any]:
+    """What two adapters must have in common: the configuration without the dropout, every tensor's shape and type."""
     config = asdict(replace(adapter.config, dropout=0.0))
     arrays = {
         f"{name}.{part}": f"{tuple(array.shape)} {array.dtype}"
@@ -327,31 +363,28 @@ def _form(adapter: Adapter) -> dict[str, Any]:
     return {**config, **arrays}
 
 
-def train(
-    base: BaseModel,
-    examples: Sequence[Example],
-    validation: Sequence[Example],
-    options: TrainOptions,
-    report: Callback = lambda progress: None,
-) -> Trained:
-    """Train one adapter from the start to the end, on this machine, without files."""
-    trainer = Trainer(base, examples, validation, options)
-    return trainer.run(trainer.fresh(), report)
+def _is_due(step: int, every: int) -> bool:
+    return bool(every) and step % every == 0
 
 
-def _judged(state: TrainState, loss: float) -> TrainState:
+def _check_finite(loss: float, norm: float, step: int, examples: Sequence[Example]) -> None:
+    if not (isfinite(loss) and isfinite(norm)):
+        raise TrainingError(
+            "the training loss or its gradient is not a finite number",
+            where=f"step {step}: {', '.join(example.name or '?' for example in examples)}",
+            got=f"loss {loss}, gradient norm {norm}",
+            expected="finite numbers",
+            fix="look at these examples, lower the learning rate, or set a clip; the last checkpoint is untouched",
+        )
+
+
+def _record_validation(state: TrainState, loss: float) -> TrainState:
+    """The state with a validation loss noted: its weights are the best so far, or it is one measurement staler."""
     if loss < state.best_loss or state.best_step == 0:
         return replace(state, best_step=state.step, best_loss=loss, best_weights=state.weights, stale=0)
     return replace(state, stale=state.stale + 1)
 
 
-def _add(work: _Work, batch: Batch, loss: float) -> None:
-    work.loss += loss
-    work.targets += batch.targets.size
-    work.tokens += batch.tokens
-    work.padding += batch.padding
-
-
-def _copied(tree: Any) -> Any:
-    """The same arrays in containers of their own: an optimiser writes into its own."""
+def _copy_tree(tree: Any) -> Any:
+    """The same arrays in new containers: an optimiser writes into its own."""
     return tree_map(lambda array: array, tree)

@@ -11,7 +11,7 @@ from dualtune_mlx.tools import Message
 RULE = "oldest exchanges first"
 
 
-def cut_to(decision: Decision, window: int, length: Callable[[Decision], int]) -> Decision | None:
+def cut_to_window(decision: Decision, window: int, length: Callable[[Decision], int]) -> Decision | None:
     """The step with as few of its oldest exchanges left out as make ``length(step)`` at most ``window`` tokens.
 
     An exchange is a user message, or an assistant message with the tool results that follow it. The system

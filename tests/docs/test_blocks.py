@@ -28,7 +28,7 @@ from dualtune_mlx.data import read_tools, read_trajectories
 from dualtune_mlx.mcp import read_config
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Tool, ToolCall, as_messages
-from dualtune_mlx.training.config import ConfigFile, merged
+from dualtune_mlx.training import ConfigFile, merge_config
 from tests import tiny
 from tests.cli.conftest import dualtune
 from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block
@@ -194,7 +194,7 @@ def test_json_is_what_it_is_shown_as(block, made, tmp_path, monkeypatch):
 def test_training_configurations_are_read(block, tmp_path):
     file = tmp_path / "night.yaml"
     file.write_text(block.code)
-    merged(ConfigFile.read(file), {})
+    merge_config(ConfigFile.read(file), {})
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "toml"], ids=lambda block: block.place)

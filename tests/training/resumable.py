@@ -50,7 +50,7 @@ def main(folder: Path, kill_at: int, where: str) -> None:
     write = mx.save_safetensors
     if where == "write":
         mx.save_safetensors = half_written
-    trained = trainer.run(checkpoints.latest() or trainer.fresh(), report, checkpoints)
+    trained = trainer.run(checkpoints.latest() or trainer.initial_state(), report, checkpoints)
     print(seen[0], trained.adapter.content_hash)
 
 

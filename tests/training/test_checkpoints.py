@@ -65,7 +65,7 @@ def test_every_state_holds_all_that_the_rest_depends_on(point, tmp_path):
             if progress.step == until:
                 raise Killed
 
-        return trainer.run(checkpoints.latest() or trainer.fresh(), report, checkpoints)
+        return trainer.run(checkpoints.latest() or trainer.initial_state(), report, checkpoints)
 
     whole = run(tmp_path / "whole")
     with pytest.raises(Killed):
@@ -87,7 +87,7 @@ def test_an_interrupt_keeps_the_last_whole_step(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer.run(trainer.fresh(), report, checkpoints)
+        trainer.run(trainer.initial_state(), report, checkpoints)
     assert checkpoints.latest().step == 5
 
 
@@ -97,7 +97,7 @@ def saved(tmp_path):
     found = examples(base)
     trainer = Trainer(base, found, found, replace(OPTIONS, steps=6, checkpoint_every=1, keep=2))
     checkpoints = Checkpoints(tmp_path, "the run", keep=2)
-    trainer.run(trainer.fresh(), checkpoints=checkpoints)
+    trainer.run(trainer.initial_state(), checkpoints=checkpoints)
     return checkpoints
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.training import PRESETS, STAGES, TrainOptions
-from dualtune_mlx.training.config import ConfigFile, TrainConfig, merged
+from dualtune_mlx.training.config import ConfigFile, TrainConfig, merge_config
 
 NEEDED = {"model": "m", "data": "d", "bundle": "b"}
 
@@ -23,7 +23,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def config(folder: Path, text: str, **flags: Any) -> TrainConfig:
-    return merged(ConfigFile.read(written(folder, text)), {**NEEDED, **flags})
+    return merge_config(ConfigFile.read(written(folder, text)), {**NEEDED, **flags})
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_steps_and_epochs_replace_each_other(tmp_path, text, flags, expected):
 def test_presets_hold_options_only_and_default_is_the_dataclass():
     names = {field.name for field in fields(TrainOptions)}
     assert all(set(preset) <= names for preset in PRESETS.values())
-    assert merged(None, NEEDED).stages == dict.fromkeys(STAGES, TrainOptions())
-    assert merged(None, {**NEEDED, "preset": "paper"}).stages["router"] == TrainOptions(**PRESETS["paper"])
+    assert merge_config(None, NEEDED).stages == dict.fromkeys(STAGES, TrainOptions())
+    assert merge_config(None, {**NEEDED, "preset": "paper"}).stages["router"] == TrainOptions(**PRESETS["paper"])
 
 
 def test_settings_of_a_file_give_way_to_flags(tmp_path):
     path = written(tmp_path, "{model: theirs, data: d, bundle: b, cards: name, min_examples: 3, template: gemma}")
-    found = merged(ConfigFile.read(path), {"model": "ours", "shard": "adapters"})
+    found = merge_config(ConfigFile.read(path), {"model": "ours", "shard": "adapters"})
     assert (found.model, found.cards, found.min_examples, found.template) == ("ours", "name", 3, "gemma")
     assert (found.data, found.bundle, found.shard) == ("d", "b", "adapters")
 
@@ -165,14 +165,14 @@ def test_what_is_wrong_is_named(tmp_path, text, words):
 )
 def test_a_wrong_flag_is_named(flags, words):
     with pytest.raises(UsageError) as caught:
-        merged(None, {**NEEDED, **flags})
+        merge_config(None, {**NEEDED, **flags})
     for word in words:
         assert word in str(caught.value)
 
 
 def test_all_that_is_missing_is_named():
     with pytest.raises(UsageError, match="--model, --bundle"):
-        merged(None, {"data": "d"})
+        merge_config(None, {"data": "d"})
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), (b"data: \xff", "not YAML")])
@@ -198,7 +198,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content, words):
 def test_what_is_saved_gives_the_same_run(tmp_path, text, flags):
     found = config(tmp_path, text, **flags)
     saved = yaml.safe_dump(found.to_dict(), sort_keys=False, allow_unicode=True)
-    again = merged(ConfigFile.read(written(tmp_path, saved)), {})
+    again = merge_config(ConfigFile.read(written(tmp_path, saved)), {})
     assert again == found
     for stage in STAGES:  # also in their types: a run is known by what its options look like in JSON
         assert repr(again.stages[stage]) == repr(found.stages[stage])
@@ -208,4 +208,4 @@ def test_what_the_stages_share_is_saved_once(tmp_path):
     saved = config(tmp_path, "{rank: 2, arguments: {rank: 3}}").to_dict()
     assert "rank" not in saved
     assert (saved["seed"], saved["selector"], saved["arguments"]) == (0, {"rank": 2}, {"rank": 3})
-    assert set(merged(None, NEEDED).to_dict()).isdisjoint(STAGES)
+    assert set(merge_config(None, NEEDED).to_dict()).isdisjoint(STAGES)

@@ -43,8 +43,8 @@ def test_a_second_epoch_computes_no_context_and_a_conversation_is_kept_once():
     kept = ContextCache(1e9)
     given = replace(options("invocation"), steps=0, epochs=3.0, batch_size=2, validate_every=0)
     examples, *_ = prepared(base, "invocation")
-    trainer = Trainer(base, examples, examples[:1], given, kept=kept)
-    trainer.run(trainer.fresh())
+    trainer = Trainer(base, examples, examples[:1], given, contexts=kept)
+    trainer.run(trainer.initial_state())
     assert kept.misses == len(TRAJECTORIES)
     assert kept.hits > 2 * kept.misses
 

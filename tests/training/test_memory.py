@@ -1,4 +1,4 @@
-"""The plan's peak against the peak of the run itself, on the embedded model."""
+"""The predicted peak against the peak of the run itself, on the embedded model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.models import load_model
 from dualtune_mlx.training import Group, TrainOptions
-from dualtune_mlx.training.memory import GIB, MemoryEstimate, check_budget, plan
+from dualtune_mlx.training.memory import GIB, MemoryEstimate, check_budget, estimate_memory
 from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import examples
@@ -27,9 +27,9 @@ def test_the_predicted_peak_is_within_a_fifth_of_the_measured_one(base, activati
     found = examples(base, 16, "arguments", activation)
     options = TrainOptions(steps=2, batch_size=batch_size, activation=activation, validate_every=0)
     trainer = Trainer(base, found, found[:1], options)
-    predicted = plan(trainer)
+    predicted = estimate_memory(trainer)
     trainer = Trainer(base, found, found[:1], options)
-    trained = trainer.run(trainer.fresh())
+    trained = trainer.run(trainer.initial_state())
     measured = max(progress.peak_memory for progress in trained.history)
     assert predicted.peak(batch_size) == pytest.approx(measured, rel=0.2)
     fits = predicted.largest_batch(measured * 1.2)
@@ -37,29 +37,33 @@ def test_the_predicted_peak_is_within_a_fifth_of_the_measured_one(base, activati
     assert predicted.peak(fits) <= measured * 1.2 < predicted.peak(fits + 1)
 
 
-PLAN = MemoryEstimate(1.0 * GIB, 0.5 * GIB, 1 * GIB, batch_size=4, steps=10, seconds_per_example=0.5, examples_a_step=4)
+ESTIMATE = MemoryEstimate(
+    1.0 * GIB, 0.5 * GIB, 1 * GIB, batch_size=4, steps=10, seconds_per_example=0.5, examples_per_step=4
+)
 
 
-def test_a_plan_is_linear_in_the_batch():
-    assert PLAN.peak(4) == 3 * GIB
-    assert PLAN.largest_batch(3 * GIB) == 4
-    assert PLAN.largest_batch(1.2 * GIB) == 0
-    assert PLAN.largest_batch(0.5 * GIB) == 0
-    assert PLAN.seconds == 20
-    assert replace(PLAN, update=5 * GIB).peak(4) == 5 * GIB
+def test_the_peak_is_linear_in_the_batch():
+    assert ESTIMATE.peak(4) == 3 * GIB
+    assert ESTIMATE.largest_batch(3 * GIB) == 4
+    assert ESTIMATE.largest_batch(1.2 * GIB) == 0
+    assert ESTIMATE.largest_batch(0.5 * GIB) == 0
+    assert ESTIMATE.seconds == 20
+    assert replace(ESTIMATE, update=5 * GIB).peak(4) == 5 * GIB
 
 
 @pytest.mark.parametrize(("budget", "fix"), [(2.6, "batch size of 3 and accumulate"), (1.2, "grad_checkpoint")])
 def test_a_run_beyond_the_budget_is_refused_with_what_fits(budget, fix):
     with pytest.raises(TrainingError, match=rf"3.00 GiB with batches of 4(?s:.*)at most {budget} GiB(?s:.*){fix}"):
-        check_budget(PLAN, budget, "selector")
-    check_budget(PLAN, 3.0, "selector")
-    check_budget(PLAN, 0.0, "selector")
+        check_budget(ESTIMATE, budget, "selector")
+    check_budget(ESTIMATE, 3.0, "selector")
+    check_budget(ESTIMATE, 0.0, "selector")
 
 
 def test_every_process_of_several_measures_a_whole_batch():
     base = tiny.model()
     found = examples(base, 8)
     options = TrainOptions(steps=2, batch_size=8, rank=4)
-    alone, second = (Trainer(base, found, found[:1], options, team).probe(found) for team in (Group(), Group(1, 2)))
+    alone, second = (
+        Trainer(base, found, found[:1], options, group=group).probe(found) for group in (Group(), Group(1, 2))
+    )
     assert second.gradients == pytest.approx(alone.gradients, rel=0.05)

@@ -316,7 +316,7 @@ def test_smoothing_keeps_a_constant_and_calms_noise() -> None:
     ],
 )
 def test_even_ticks_are_round(low: float, high: float, count: int, labels: list[str]) -> None:
-    assert charts.linear(low, high, count).labels() == labels
+    assert charts.linear_axis(low, high, count).labels() == labels
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_even_ticks_are_round(low: float, high: float, count: int, labels: list[
     ],
 )
 def test_a_wide_range_is_logarithmic(values: list[float], is_log: bool, labels: list[str] | None) -> None:
-    axis = charts.fitting(values, 6)
+    axis = charts.fitting_axis(values, 6)
     assert axis.logarithmic is is_log
     assert labels is None or axis.labels() == labels
     assert all(0 <= axis.place(value) <= 1 for value in values)

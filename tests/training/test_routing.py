@@ -124,13 +124,13 @@ def test_loss_and_gradients_over_several_prefixes_equal_the_plain_computation(st
     trainer = Trainer(base, examples, examples, options)
     assert len(trainer.prefixes.all) > 1 or batch_size == 8 or stage == "router"
     weights = started(base, options)
-    gradients, work = trainer._gradients(weights, examples, 1)
+    gradients, totals = trainer.gradients(weights, examples, 1)
     rows = [
         replace(example, targets=(target,), tokens=example.tokens[: target.end])
         for example in examples
         for target in example.targets
     ]
-    assert_equal((mx.array(work.loss), gradients), mx.value_and_grad(plain_loss)(weights, base, rows, options))
+    assert_equal((mx.array(totals.loss), gradients), mx.value_and_grad(plain_loss)(weights, base, rows, options))
 
 
 def test_what_many_examples_begin_with_is_a_prefix_of_their_own():

@@ -14,7 +14,7 @@ from dualtune_mlx.engine.events import StageBegins
 from dualtune_mlx.errors import CheckpointError, DataError, TrainingError, UsageError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Trajectory
-from dualtune_mlx.training import Job, Run, TrainOptions, all_jobs
+from dualtune_mlx.training import Job, Run, RunSetup, TrainOptions, all_jobs
 from dualtune_mlx.training.log import read_log
 from dualtune_mlx.training.run import hold_out
 from tests import tiny
@@ -35,16 +35,17 @@ LONG = Trajectory((Message("user", "x" * 500), trajectories(1)[0].messages[1]), 
 
 
 def made(base, bundle, job=SELECTOR, options=OPTIONS, train=None, valid=None, start=None):
-    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     train = trajectories(20) if train is None else train
-    return Run(job, base, prompt, train, trajectories(6) if valid is None else valid, bundle, options, start=start)
+    setup = RunSetup(base, renderer, train, trajectories(6) if valid is None else valid, bundle)
+    return Run(job, options, setup, start=start)
 
 
 @pytest.mark.parametrize("stage", ["router", "selector", "arguments"])
 def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
     run = made(base, tmp_path, Job(stage))
     assert not run.is_finished
-    finished = run(config={"data": "there"})
+    finished = run.train(config={"data": "there"})
     assert {path.name for path in run.folder.iterdir()} == {"config.yaml", "log.jsonl", "report.html"}
     assert yaml.safe_load((run.folder / "config.yaml").read_text()) == {"data": "there"}
     assert read_log(run.folder / "log.jsonl") == finished.trained.history
@@ -61,8 +62,8 @@ def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
 def test_a_planner_learns_to_divide_requests_into_words_of_theirs(base, tmp_path):
     options = replace(OPTIONS, steps=60, learning_rate=2e-2, rank=8)
     run = made(base, tmp_path, Job("planner"), options, divided(12), divided(6))
-    assert run.train.counts == {"plan": 12}
-    finished = run()
+    assert run.training.counts == {"plan": 12}
+    finished = run.train()
     assert finished.accuracy is None
     slot = Bundle.open(tmp_path).stages["planner", ""]
     assert slot.grounding == {"/plan": {"parts[]": ()}}
@@ -86,32 +87,32 @@ def test_without_parts_there_is_no_planner(base, tmp_path):
 
 def test_the_end_of_a_part_is_learned_as_respond(base, tmp_path):
     run = made(base, tmp_path, SELECTOR, train=divided(2), valid=divided(2))
-    assert run.train.counts == {"fs/list": 2, "fs/read": 2, "respond": 4}
-    texts = [base.tokenizer.decode(list(example.tokens)) for example in run.train.examples]
+    assert run.training.counts == {"fs/list": 2, "fs/read": 2, "respond": 4}
+    texts = [base.tokenizer.decode(list(example.tokens)) for example in run.training.examples]
     assert sum("Now: list old0<" in text.rpartition("user\n")[2] for text in texts) == 2
 
 
 def test_a_run_goes_on_from_an_adapter(base, tmp_path):
-    first = made(base, tmp_path / "first")().trained.adapter
+    first = made(base, tmp_path / "first").train().trained.adapter
     run = made(base, tmp_path / "second", start=first)
-    began = run.trainer().fresh().weights
+    began = run.trainer().initial_state().weights
     assert all(mx.array_equal(began[name]["b"], layer.b) for name, layer in first.layers.items())
     assert not mx.array_equal(next(iter(began.values()))["b"], 0)
-    new = made(base, tmp_path / "new")()
-    gone_on = run()
+    new = made(base, tmp_path / "new").train()
+    gone_on = run.train()
     assert gone_on.trained.history[0].loss < new.trained.history[0].loss
     assert Bundle.open(tmp_path / "second").stages["selector", ""].training["start"] == first.content_hash
     assert made(base, tmp_path / "second", start=first).is_finished
     assert not made(base, tmp_path / "second").is_finished
     other = made(base, tmp_path / "other", options=replace(OPTIONS, rank=8), start=first)
     with pytest.raises(UsageError, match="not what the options describe") as raised:
-        other()
+        other.train()
     assert (raised.value.where, raised.value.got, raised.value.expected) == ("rank", 4, 8)
     assert not (tmp_path / "other").exists()
 
 
 def test_the_accuracy_is_what_the_engine_chooses(base, tmp_path):
-    finished = made(base, tmp_path, options=replace(OPTIONS, steps=40, checkpoint_every=0))()
+    finished = made(base, tmp_path, options=replace(OPTIONS, steps=40, checkpoint_every=0)).train()
     with DualTune.load(tmp_path, base) as dualtune:
         chosen = [dualtune.select(t.messages[:1], t.tools, top_k=1)[0][0].name for t in trajectories(6)]
     right = sum(name == t.messages[1].tool_calls[0].name for name, t in zip(chosen, trajectories(6), strict=True))
@@ -120,23 +121,23 @@ def test_the_accuracy_is_what_the_engine_chooses(base, tmp_path):
 
 
 def test_a_resumed_run_goes_on_and_its_log_is_whole(base, tmp_path):
-    whole = made(base, tmp_path / "whole")()
+    whole = made(base, tmp_path / "whole").train()
 
     def interrupted(progress):
         if progress.step == 5:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        made(base, tmp_path / "killed")(interrupted)
+        made(base, tmp_path / "killed").train(interrupted)
     with pytest.raises(CheckpointError, match="another run"):
-        made(base, tmp_path / "killed", options=replace(OPTIONS, learning_rate=1e-3))(resume=True)
+        made(base, tmp_path / "killed", options=replace(OPTIONS, learning_rate=1e-3)).train(resume=True)
     run = made(base, tmp_path / "killed")
-    finished = run(resume=True)
+    finished = run.train(resume=True)
     assert [progress.step for progress in finished.trained.history] == [5, 6]
     assert [progress.step for progress in read_log(run.folder / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
     assert finished.trained.adapter.content_hash == whole.trained.adapter.content_hash
     assert made(base, tmp_path / "killed", options=replace(OPTIONS, keep=5)).key == run.key
-    assert made(base, tmp_path / "killed")().trained.history[0].step == 1
+    assert made(base, tmp_path / "killed").train().trained.history[0].step == 1
 
 
 def test_a_run_that_was_stopped_while_it_was_judged_is_not_trained_again(base, tmp_path, monkeypatch):
@@ -146,12 +147,12 @@ def test_a_run_that_was_stopped_while_it_was_judged_is_not_trained_again(base, t
     options = replace(OPTIONS, checkpoint_every=0, patience=1, learning_rate=1.0, validate_every=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("dualtune_mlx.training.run.selection_accuracy", interrupted)
-        made(base, tmp_path, options=options)()
+        made(base, tmp_path, options=options).train()
     run = made(base, tmp_path, options=options)
     taken = len(read_log(run.folder / "log.jsonl"))
-    finished = run(resume=True)
+    finished = run.train(resume=True)
     assert finished.trained.history == []
-    assert "no better validation loss" in finished.trained.ended
+    assert "no better validation loss" in finished.trained.stop_reason
     assert 1 < taken == len(read_log(run.folder / "log.jsonl")) < OPTIONS.steps
 
 
@@ -169,10 +170,10 @@ def test_no_window_is_longer_than_the_model_s(base, tmp_path, monkeypatch, windo
 
 def test_a_scope_takes_its_own_calls_and_holds_some_out_where_none_are_for_validation(base, tmp_path):
     run = made(base, tmp_path, Job("arguments", "fs/read"), valid=trajectories(12)[1:2])
-    assert run.train.counts == {"fs/read": 6}
+    assert run.training.counts == {"fs/read": 6}
     assert run.validation.counts == {"fs/read": 1}
     assert "held out" in run.notes[0]
-    run()
+    run.train()
     assert Bundle.open(tmp_path).adapter_for("arguments", TOOLS[0])
     assert Bundle.open(tmp_path).adapter_for("arguments", TOOLS[1]) is None
     with pytest.raises(DataError, match="no example(?s:.*)clock"):
@@ -181,10 +182,10 @@ def test_a_scope_takes_its_own_calls_and_holds_some_out_where_none_are_for_valid
 
 def test_every_tenth_conversation_is_held_out(base, tmp_path):
     run = made(base, tmp_path)
-    kept, held = hold_out(run.train)
+    kept, held = hold_out(run.training)
     assert [item.conversation for item in held.examples] == [0, 10]
     assert len(kept.examples) == 18
-    one = replace(run.train, examples=run.train.examples[:1])
+    one = replace(run.training, examples=run.training.examples[:1])
     assert hold_out(one)[0].examples == hold_out(one)[1].examples == one.examples
 
 
@@ -215,5 +216,5 @@ def test_data_without_a_call_has_no_arguments(base, tmp_path):
 def test_a_run_beyond_its_memory_budget_is_refused_before_it_starts(base, tmp_path):
     run = made(base, tmp_path, options=replace(OPTIONS, memory_budget=1e-4))
     with pytest.raises(TrainingError, match="more memory than its budget"):
-        run()
+        run.train()
     assert not run.folder.exists()

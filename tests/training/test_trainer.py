@@ -10,7 +10,7 @@ import pytest
 
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.training import TrainOptions, train
-from dualtune_mlx.training.batches import epochs, in_order, make_batch, steps_in_epoch
+from dualtune_mlx.training.batches import batches_by_length, iterate_steps, make_batch, steps_per_epoch
 from dualtune_mlx.training.checkpoints import Checkpoints
 from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
@@ -37,7 +37,7 @@ def test_training_lowers_the_loss_and_is_deterministic():
     assert first.adapter.content_hash == second.adapter.content_hash
     assert train(base, found, found, replace(options, seed=1)).adapter.content_hash != first.adapter.content_hash
     assert first.best_step == 30
-    assert first.ended == "all steps were taken"
+    assert first.stop_reason == "all steps were taken"
 
 
 @pytest.mark.parametrize("activation", ["turn", "all"])
@@ -67,8 +67,8 @@ def test_accumulation_weighs_batches_by_their_target_tokens():
 @pytest.mark.parametrize(("count", "size"), [(12, 5), (3, 8), (8, 8), (7, 1)])
 def test_no_example_is_lost_in_an_epoch(count, size):
     found = examples(tiny.model(), count)
-    steps = steps_in_epoch(found, size)
-    groups = list(islice(epochs(found, size, seed=3), 2 * steps))
+    steps = steps_per_epoch(found, size)
+    groups = list(islice(iterate_steps(found, size, seed=3), 2 * steps))
     for epoch in (groups[:steps], groups[steps:]):
         assert sorted(item.name for group in epoch for item in group) == sorted(item.name for item in found)
     assert groups[:steps] != groups[steps:] or count <= size
@@ -85,7 +85,7 @@ def test_batches_hold_little_padding():
     base = tiny.model()
     found = examples(base, 60)
     apart = sum(make_batch(found[i : i + 6], 0).padding for i in range(0, 60, 6))
-    together = sum(make_batch(group, 0).padding for group in in_order(found, 6))
+    together = sum(make_batch(group, 0).padding for group in batches_by_length(found, 6))
     assert together < apart / 3
     assert train(base, found, found, replace(SHORT, steps=2)).history[-1].padding > 0
 
@@ -96,7 +96,7 @@ def test_the_best_weights_are_kept_and_patience_ends_a_run():
     options = replace(SHORT, steps=60, learning_rate=0.3, schedule="constant", validate_every=1, patience=3, clip=1.0)
     trained = train(base, found[:4], found[4:], options)
     assert len(trained.history) == trained.best_step + 3 < 60
-    assert "no better validation loss in 3" in trained.ended
+    assert "no better validation loss in 3" in trained.stop_reason
     losses = [progress.validation_loss for progress in trained.history]
     assert trained.validation_loss == min(losses) == losses[trained.best_step - 1]
     trainer = Trainer(base, found[:4], found[4:], options)
@@ -108,7 +108,7 @@ def test_a_callback_can_end_a_run():
     base = tiny.model()
     found = examples(base)
     trained = train(base, found, found, SHORT, lambda progress: progress.step == 2)
-    assert (len(trained.history), trained.ended) == (2, "stopped by the caller")
+    assert (len(trained.history), trained.stop_reason) == (2, "stopped by the caller")
     trained = train(base, found, found, replace(SHORT, validate_every=0), lambda progress: progress.step == 1)
     assert trained.best_step == 1
 
@@ -144,7 +144,7 @@ def test_a_number_that_is_not_finite_ends_the_run_and_names_the_examples(tmp_pat
     with pytest.raises(
         TrainingError, match=r"not a finite number\s+where: step \d+: line \d+, decision 1, line"
     ) as caught:
-        trainer.run(trainer.fresh(), checkpoints=checkpoints)
+        trainer.run(trainer.initial_state(), checkpoints=checkpoints)
     state = checkpoints.latest()
     assert state is not None
     assert f"step {state.step + 1}:" in str(caught.value)

@@ -9,7 +9,7 @@ from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, ToolCall, Trajectory
 from dualtune_mlx.training.examples import stage_examples
-from dualtune_mlx.training.window import cut_to
+from dualtune_mlx.training.window import cut_to_window
 from tests import tiny
 from tests.training.data import TOOLS
 
@@ -42,13 +42,13 @@ def contents(step):
     ],
 )
 def test_the_oldest_exchanges_go_first_and_results_go_with_their_call(window, kept):
-    step = cut_to(Decision(LONG, TOOLS, ToolCall("read", {"path": "b"})), window, lambda it: len(it.messages))
+    step = cut_to_window(Decision(LONG, TOOLS, ToolCall("read", {"path": "b"})), window, lambda it: len(it.messages))
     assert (step and contents(step)) == kept
 
 
 def test_a_request_stays_when_results_follow_it():
     messages = (Message("user", "task"), *[CALL, Message("tool", "result")] * 5)
-    step = cut_to(Decision(messages, TOOLS, ToolCall("read", {"path": "b"})), 4, lambda it: len(it.messages))
+    step = cut_to_window(Decision(messages, TOOLS, ToolCall("read", {"path": "b"})), 4, lambda it: len(it.messages))
     assert contents(step) == ["task", "call", "result"]
 
 

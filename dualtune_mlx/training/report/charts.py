@@ -74,7 +74,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(short) >= 1000 else f"{short:g}"
 
 
-def linear(low: float, high: float, count: int) -> Axis:
+def linear_axis(low: float, high: float, count: int) -> Axis:
     """An even scale with about ``count`` round ticks, two of them its ends.
 
     Values that hardly differ lie in the middle of a wider scale, so that noise does not look like a trend.
@@ -86,7 +86,7 @@ def linear(low: float, high: float, count: int) -> Axis:
     return Axis(ticks[0], ticks[-1], ticks)
 
 
-def logarithmic(low: float, high: float, count: int) -> Axis:
+def logarithmic_axis(low: float, high: float, count: int) -> Axis:
     """A logarithmic scale with at most about ``count`` ticks, a little wider than its values."""
     low = max(low, high / DECADES)
     margin = (high / low) ** 0.05
@@ -100,7 +100,7 @@ def logarithmic(low: float, high: float, count: int) -> Axis:
     return Axis(low, high, tuple(ticks), logarithmic=True)
 
 
-def fitting(values: Sequence[float], count: int) -> Axis:
+def fitting_axis(values: Sequence[float], count: int) -> Axis:
     """The scale for values that are not negative: logarithmic over a wide range, otherwise even.
 
     An even one begins at zero unless all values are far from it.
@@ -108,8 +108,8 @@ def fitting(values: Sequence[float], count: int) -> Axis:
     low, high = min(values), max(values)
     positive = min((value for value in values if value > 0), default=high)
     if high > LOG_SPAN * positive:
-        return logarithmic(positive, high, count)
-    return linear(0.0 if low < high / 3 else low, high, count)
+        return logarithmic_axis(positive, high, count)
+    return linear_axis(0.0 if low < high / 3 else low, high, count)
 
 
 def steps_axis(first: int, last: int, count: int) -> Axis:

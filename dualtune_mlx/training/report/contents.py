@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.prefixes import Prefixes
 from dualtune_mlx.training.report.page import Point, Report
-from dualtune_mlx.training.trainer import Progress, Trained
+from dualtune_mlx.training.trainer import Progress, TrainResult
 
 if TYPE_CHECKING:
     from dualtune_mlx.prompts import Encoder
@@ -18,41 +18,49 @@ if TYPE_CHECKING:
 SHOWN = 3
 
 
-def overview(run: Run, trained: Trained, accuracy: tuple[int, int] | None, history: Sequence[Progress]) -> Report:
+def make_report(
+    run: Run, trained: TrainResult, accuracy: tuple[int, int] | None, history: Sequence[Progress]
+) -> Report:
     """The report of a finished run."""
-    train, validation = run.train, run.validation
+    training, validation = run.training, run.validation
     last = history[-1]
     facts = {
-        "examples": f"{len(train.examples):,} for training, {len(validation.examples):,} for validation",
-        "learned tokens": f"{sum(example.learned for example in train.examples):,}",
-        "ended": f"step {last.step} of {last.steps}: {trained.ended}",
+        "examples": f"{len(training.examples):,} for training, {len(validation.examples):,} for validation",
+        "learned tokens": f"{sum(example.learned for example in training.examples):,}",
+        "ended": f"step {last.step} of {last.steps}: {trained.stop_reason}",
         "padding": f"{last.padding:.1%} of the computed tokens",
-        "processes": str(run.team.size),
+        "processes": str(run.setup.group.size),
         "mlx": version("mlx"),
     }
-    prefixes = Prefixes([*train.examples, *validation.examples], run.options.batch_size)
-    tools = sorted({*train.counts, *validation.counts})
+    prefixes = Prefixes([*training.examples, *validation.examples], run.options.batch_size)
+    tools = sorted({*training.counts, *validation.counts})
     return Report(
         title=run.job.title,
-        model=run.base.name,
+        model=run.setup.base.name,
         facts=facts,
         options=run.options.to_dict(),
         points=[_point(progress) for progress in history],
         best_step=trained.best_step,
         best_loss=trained.validation_loss,
         accuracy=accuracy,
-        counts={tool: (train.counts[tool], validation.counts[tool]) for tool in tools},
+        counts={tool: (training.counts[tool], validation.counts[tool]) for tool in tools},
         notes=run.notes,
-        masks=[masked(example, len(prefixes.of(example)), run.prompt.encoder) for example in train.examples[:SHOWN]],
+        masks=[
+            tokens_with_kinds(example, len(prefixes.of(example)), run.setup.renderer.encoder)
+            for example in training.examples[:SHOWN]
+        ],
     )
 
 
-def masked(example: Example, prefix: int, encoder: Encoder) -> list[tuple[str, str]]:
+def tokens_with_kinds(example: Example, prefix: int, encoder: Encoder) -> list[tuple[str, str]]:
     """Every token's text, and what training does with it: prefix, context, active or learned."""
-    return [(encoder.decode([token]), kind) for token, kind in zip(example.tokens, kinds(example, prefix), strict=True)]
+    return [
+        (encoder.decode([token]), kind)
+        for token, kind in zip(example.tokens, token_kinds(example, prefix), strict=True)
+    ]
 
 
-def kinds(example: Example, prefix: int) -> list[str]:
+def token_kinds(example: Example, prefix: int) -> list[str]:
     """What training does with each token."""
     found = ["prefix"] * min(prefix, example.active) + ["context"] * (example.active - prefix)
     found += ["active"] * (len(example.tokens) - example.active)

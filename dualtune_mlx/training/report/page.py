@@ -21,7 +21,17 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from dualtune_mlx.files import write_text
-from dualtune_mlx.training.report.charts import Line, Mark, Pair, chart, fitting, linear, number, smooth, steps_axis
+from dualtune_mlx.training.report.charts import (
+    Line,
+    Mark,
+    Pair,
+    chart,
+    fitting_axis,
+    linear_axis,
+    number,
+    smooth,
+    steps_axis,
+)
 
 TEMPLATE = "report.html.jinja"
 LONG = 20  # rows; a longer list is folded
@@ -95,7 +105,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Run:
+class TokenBlock:
     """Neighbouring tokens of one kind, of which the middle may be left out; all of them where they stand above."""
 
     kind: str
@@ -131,7 +141,7 @@ def render(report: Report) -> str:
 def _template() -> Template:
     source = files("dualtune_mlx.training.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=StrictUndefined, finalize=_mark_unseen, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(source)
 
@@ -172,7 +182,7 @@ def _loss(report: Report) -> Figure:
         about += f" Lowest validation loss {number(report.best_loss)} at step {report.best_step:,}."
         losses += [report.best_loss, *(loss for _, loss in report.validation)]
     steps = steps_axis(report.points[0].step, report.points[-1].step, count=6)
-    scale = fitting(losses, count=6)
+    scale = fitting_axis(losses, count=6)
     note = "In nats a target token, by step; lower is better." + scale.logarithmic * " The scale is logarithmic."
     return Figure("Loss", note=note, picture=chart("loss", "Loss by step", about, steps, scale, lines, best))
 
@@ -186,10 +196,10 @@ def _small(report: Report) -> Iterator[Figure]:
     memory = [point.peak_memory / size for point in report.points]
     steps = steps_axis(report.points[0].step, report.points[-1].step, count=3)
     for name, title, values, scale, value in (
-        ("rate", "Learning rate", rates, linear(0, max(rates), 3), f"up to {number(max(rates))}"),
-        ("norm", "Gradient norm", norms, fitting(norms, 4), f"median {number(median(norms))}"),
-        ("speed", "Tokens a second", speeds, linear(0, max(speeds), 3), f"median {number(median(speeds))}"),
-        ("memory", f"Peak memory, {unit}", memory, linear(0, max(memory), 3), f"up to {number(max(memory))}"),
+        ("rate", "Learning rate", rates, linear_axis(0, max(rates), 3), f"up to {number(max(rates))}"),
+        ("norm", "Gradient norm", norms, fitting_axis(norms, 4), f"median {number(median(norms))}"),
+        ("speed", "Tokens a second", speeds, linear_axis(0, max(speeds), 3), f"median {number(median(speeds))}"),
+        ("memory", f"Peak memory, {unit}", memory, linear_axis(0, max(memory), 3), f"up to {number(max(memory))}"),
     ):
         about = f"From {number(min(values))} to {number(max(values))}."
         lines = _each_and_mean(report, values) if name == "norm" else [Line("mean", _by_step(report, values))]
@@ -222,7 +232,7 @@ def _flat(options: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, st
             yield outer + name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _examples(masks: Sequence[Sequence[tuple[str, str]]]) -> Iterator[tuple[list[tuple[str, int]], list[Run]]]:
+def _examples(masks: Sequence[Sequence[tuple[str, str]]]) -> Iterator[tuple[list[tuple[str, int]], list[TokenBlock]]]:
     """Of every example how many tokens of each kind it has, in the order of KINDS, and its runs.
 
     A long prefix that the example before began with as well is not shown again.
@@ -231,18 +241,20 @@ def _examples(masks: Sequence[Sequence[tuple[str, str]]]) -> Iterator[tuple[list
     for tokens in masks:
         kinds = [kind for _, kind in tokens]
         prefix = [text for text, kind in tokens if kind == "prefix"]
-        runs = [_run(kind, [text for text, _ in group]) for kind, group in groupby(tokens, key=lambda token: token[1])]
+        runs = [
+            _block(kind, [text for text, _ in group]) for kind, group in groupby(tokens, key=lambda token: token[1])
+        ]
         if prefix and prefix == before and runs[0].hidden:
-            runs[0] = Run("prefix", [], len(prefix), [], above=True)
+            runs[0] = TokenBlock("prefix", [], len(prefix), [], above=True)
         yield [(kind, kinds.count(kind)) for kind in KINDS if kind in kinds], runs
         before = prefix
 
 
-def _run(kind: str, texts: Sequence[str]) -> Run:
+def _block(kind: str, texts: Sequence[str]) -> TokenBlock:
     ends = KINDS[kind][0]
     hidden = max(0, len(texts) - 2 * ends)
     head, tail = (texts[:ends], texts[-ends:]) if hidden else (texts, [])
-    return Run(kind, [_pieces(text) for text in head], hidden, [_pieces(text) for text in tail])
+    return TokenBlock(kind, [_pieces(text) for text in head], hidden, [_pieces(text) for text in tail])
 
 
 def _pieces(text: str) -> list[Piece]:
@@ -267,7 +279,7 @@ def _mark(character: str, dotted: bool = False) -> str | None:
     return f"⟨U+{ord(character):04X}⟩" if unseen else None
 
 
-def _finalize(value: Any) -> Any:
+def _mark_unseen(value: Any) -> Any:
     """Marks in all text that Jinja is about to escape; line breaks, and what is HTML already, pass."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
