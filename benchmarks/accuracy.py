@@ -41,7 +41,7 @@ from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.evaluation.calls import METRICS, Report, evaluate_calls
-from dualtune_mlx.mcp import connected, read_config
+from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
 from dualtune_mlx.paths import cache_folder
 from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template, span_name
@@ -158,7 +158,7 @@ def served_tools() -> tuple[Tool, ...]:
     """The tools of six running servers, without what the playground pins."""
     with TemporaryDirectory() as folder:
         configs = read_config(new_playground(Path(folder) / "playground").config)
-        with connected(configs, START) as toolbox:
+        with connect(configs, START) as toolbox:
             return toolbox.tools
 
 

@@ -45,7 +45,7 @@ from dualtune_mlx.benchmarks.engines import (
 from dualtune_mlx.demo import Workspace
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.evaluation.calls import wilson_interval
-from dualtune_mlx.mcp import connected, read_config
+from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
 from dualtune_mlx.synthesis.requests import generate_requests
 from dualtune_mlx.tools import Tool, Trajectory
@@ -135,7 +135,7 @@ def demo_tools(folder: Path) -> tuple[Tool, ...]:
     """The tools that the demo's servers list, the filesystem server's first."""
     workspace = Workspace(folder / "workspace")
     workspace.prepare()
-    with connected(read_config(workspace.config)) as toolbox:
+    with connect(read_config(workspace.config)) as toolbox:
         return toolbox.tools
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.data import read_tools
-from dualtune_mlx.mcp import ToolResult, connected, read_config
+from dualtune_mlx.mcp import ToolResult, connect, read_config
 
 Execute = Callable[[ToolCall], ToolResult]
 Opened = tuple[DualTune, tuple[Tool, ...], Execute | None]
@@ -109,7 +109,7 @@ def opening(bundle: Path, model: str | None, mcp: Path | None, tools: Path | Non
     def opened(stack: ExitStack) -> Opened:
         execute, visible = None, read_tools(tools) if tools else ()
         if mcp:
-            toolbox = stack.enter_context(connected(read_config(mcp)))
+            toolbox = stack.enter_context(connect(read_config(mcp)))
             execute, visible = toolbox.execute, toolbox.tools
         return stack.enter_context(DualTune.load(bundle, model)), visible, execute
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from dualtune_mlx import DualTune
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.agent.replay import replayed
+from dualtune_mlx.agent.replay import replay
 from dualtune_mlx.agent.transcript import read_transcript
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.cli import main
@@ -208,7 +208,7 @@ def transcript():
     read = read_transcript("transcript.jsonl")
     rows = command("replay", "transcript.jsonl", "--json")
     with DualTune.load("bundle", base_model(), decoding=Decoding(**read.header["decoding"])) as dualtune:
-        assert {row.what: row.same for row in replayed(read, dualtune)} == {row["what"]: row["same"] for row in rows}
+        assert {row.what: row.same for row in replay(read, dualtune)} == {row["what"]: row["same"] for row in rows}
     assert command("replay", "transcript.jsonl", "--train", "learned", "--json")["added"]
     return {
         "task": [message.to_dict() for message in read.task],

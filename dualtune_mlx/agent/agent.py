@@ -1,7 +1,7 @@
 """The agent: a bundle, the tools of running servers, and a loop between them.
 
 configs = read_config("mcp.json")
-with connected(configs) as toolbox, DualTune.load("bundle") as dt:
+with connect(configs) as toolbox, DualTune.load("bundle") as dt:
     agent = Agent(dt, toolbox, Policy(configs), ask)
     print(agent.run("Which file in notes is the newest?").answer)
     for event in agent.stream("…"): ...         # or: await agent.arun("…"), async for event in agent.astream("…")

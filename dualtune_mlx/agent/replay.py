@@ -1,4 +1,4 @@
-"""A transcript again, without servers: what was recorded is given, and every choice must come out the same."""
+"""Repeats the run of a transcript without servers: results are given as recorded, and calls must come out the same."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What was recorded (``before``) and what comes out now.
-
-    ``drift`` is the largest difference between the probabilities of a candidate; a call is the same whatever it is.
-    """
+class Comparison:
+    """What was recorded, and what comes out now."""
 
     what: str
     before: Any
+    """What was recorded."""
     now: Any
     drift: float = 0.0
+    """The largest difference between the probabilities of a candidate. It does not count as a difference."""
 
     @property
     def same(self) -> bool:
         return bool(self.before == self.now)
 
 
-def replayed(transcript: Transcript, dualtune: DualTune) -> Iterator[Compared]:
-    """The parts of the task, every call, each in the conversation that was recorded, and the answer where the base
-    model wrote it.
+def replay(transcript: Transcript, dualtune: DualTune) -> Iterator[Comparison]:
+    """Compare the subtasks, every call, and the answer if the base model wrote it, one after the other.
+
+    Each call is written again in the conversation that was recorded.
 
     Raises:
         DataError: when the transcript has no step, or is another model's.
@@ -50,22 +50,22 @@ def replayed(transcript: Transcript, dualtune: DualTune) -> Iterator[Compared]:
             "the transcript is another model's", got=transcript.header.get("model"), expected=dualtune.base.name
         )
     if transcript.subtasks is not None:
-        now_parts = dualtune.plan(transcript.task, transcript.steps[0].tools)
-        yield Compared("parts", list(transcript.subtasks), list(now_parts))
+        subtasks = dualtune.plan(transcript.task, transcript.steps[0].tools)
+        yield Comparison("parts", list(transcript.subtasks), list(subtasks))
     for number, step in enumerate(transcript.steps, 1):
         now = dualtune.call(step.messages, step.tools, top_k=TOP_K, subtask=step.subtask)
-        yield Compared(f"call {number}", _shown(step.call), _shown(now), _drift(step.call, now))
+        yield Comparison(f"call {number}", _to_record(step.call), _to_record(now), _drift(step.call, now))
     last, answer = transcript.steps[-1], transcript.answer
     if answer is not None and answer.by == BASE_MODEL:
         pieces = dualtune.answer(last.messages, max_tokens=answer.max_tokens)
-        yield Compared("answer", answer.text, "".join(piece.text for piece in pieces).strip())
+        yield Comparison("answer", answer.text, "".join(piece.text for piece in pieces).strip())
 
 
-def learn(transcript: Transcript, folder: Path) -> bool:
-    """Add the run to a data folder's ``train.jsonl``: its calls that succeeded, and its answer if it has one.
+def add_to_data(transcript: Transcript, folder: Path) -> bool:
+    """Add the calls of the run that succeeded, and its answer if it has one, to a data folder's ``train.jsonl``.
 
     Returns:
-        False where it is there already.
+        False where the run is there already.
 
     Raises:
         UsageError: when no call succeeded, so that there is nothing to learn.
@@ -85,7 +85,7 @@ def learn(transcript: Transcript, folder: Path) -> bool:
     return append_trajectory(folder, "train", Trajectory(tuple(messages), tuple(tools.values())))
 
 
-def _shown(call: ToolCall) -> dict[str, Any]:
+def _to_record(call: ToolCall) -> dict[str, Any]:
     # As JSON has it: what was recorded went through it.
     return {"server": call.server, "name": call.name, "arguments": json.loads(json.dumps(dict(call.arguments)))}
 

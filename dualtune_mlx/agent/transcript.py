@@ -1,9 +1,9 @@
-"""Transcripts: a JSON object a line, each written when it happens, so that what was interrupted can be read too.
+"""Transcripts of runs: one JSON object a line. A line is written when it happens, so interrupted runs can be read too.
 
-The first line has the version, the task and what the run was made with; then ``tools`` (whenever they change),
-``plan`` (in words) or ``parts`` (the task's subtasks), and for every step ``call`` (candidates with probabilities,
-arguments, usage), ``approval`` and ``result`` (as the model was shown it); at the end ``answer`` and ``end``. Every
-line has its time.
+The first line, ``begin``, has the version, the task and what the run was made with. Then come ``tools`` (whenever they
+change), ``plan`` (a plan in words) or ``parts`` (the subtasks), and for every step ``call`` (candidates with
+probabilities, arguments, usage), ``approval`` and ``result`` (as the model was shown it). At the end there are
+``answer`` and ``end``. Every line has its time.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def event_to_json(event: AgentEvent) -> dict[str, Any] | None:
 
 
 class Recorder:
-    """Writes a transcript; the file is the user's alone to read."""
+    """Writes a transcript. Only the user may read the file."""
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path = path
@@ -97,7 +97,11 @@ class Recorder:
 
 
 def new_transcript(folder: Path, messages: tuple[Message, ...], dualtune: DualTune, *, planned: bool) -> Recorder:
-    """The transcript of a run that begins now, in a new file."""
+    """Begin a transcript in a new file.
+
+    Raises:
+        UsageError: when it cannot be written.
+    """
     bundle = dualtune.bundle
     header = {
         "messages": [message.to_dict() for message in messages],
@@ -114,39 +118,42 @@ def new_transcript(folder: Path, messages: tuple[Message, ...], dualtune: DualTu
 
 @dataclass(frozen=True)
 class RecordedStep:
-    """A step of a transcript: what was visible, the call, the part of the task that it was for ("" for all of it), and
-    the result, if it came to that."""
+    """A step of a transcript: a call, and what the model saw before it."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     call: ToolCall
     subtask: str = ""
+    """The part of the task that the call was for; "" is all of it."""
     result: Result | None = None
+    """None where the call was not made, or did not end."""
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """A transcript that was read: its header, what was asked, its steps, its answer if it has one, how it ended.
-
-    ``subtasks`` are those that the task was divided into; None where that was not asked.
-    """
+    """A run, as it was recorded."""
 
     header: Mapping[str, Any]
+    """The first line: what the run was made with."""
     task: tuple[Message, ...]
+    """The conversation before the first step."""
     subtasks: tuple[str, ...] | None
+    """What the task was divided into; None where it was not to be divided."""
     steps: tuple[RecordedStep, ...]
     answer: Spoken | None
+    """None where the run ended without one."""
     reason: str
+    """How it ended: ``RunEnded.reason``, or "interrupted"."""
 
 
 def read_transcript(path: str | Path) -> Transcript:
-    """A transcript; a last line that is not whole is left out.
+    """Read a transcript. A last line that is not complete is left out.
 
     Raises:
         UsageError: when the file cannot be read.
-        DataError: when it is no transcript, or of another version; the message names the line.
+        DataError: when it is no transcript, or has another version. The message names the line.
     """
-    lines = _lines(Path(path))
+    lines = _read_lines(Path(path))
     place = f"{path}:1"
     try:
         header = lines[0]
@@ -168,7 +175,7 @@ def read_transcript(path: str | Path) -> Transcript:
                 case "parts":
                     subtasks = tuple(map(str, line["parts"]))
                 case "call":
-                    steps.append(RecordedStep(messages, tools, _call(line), str(line.get("part", ""))))
+                    steps.append(RecordedStep(messages, tools, _read_call(line), str(line.get("part", ""))))
                 case "result":
                     result = Result(line["text"], line["is_error"], line["seconds"], line["details"])
                     steps[-1] = replace(steps[-1], result=result)
@@ -184,12 +191,12 @@ def read_transcript(path: str | Path) -> Transcript:
     return Transcript(header, task, subtasks, tuple(steps), answer, reason)
 
 
-def _call(line: Mapping[str, Any]) -> ToolCall:
+def _read_call(line: Mapping[str, Any]) -> ToolCall:
     ranked = tuple((Tool(one["name"], server=one["server"]), float(one["probability"])) for one in line["candidates"])
     return ToolCall(line["name"], dict(line["arguments"]), line["server"], line["confidence"], ranked)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         if path.stat().st_size > LARGEST:
             raise DataError("a transcript is too large", where=path, expected=f"at most {LARGEST // 2**20} MiB")

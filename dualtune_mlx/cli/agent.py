@@ -21,7 +21,7 @@ from dualtune_mlx.cli.live import View
 from dualtune_mlx.cli.output import STDOUT, argument_or_file, console, emit_json, json_option
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.mcp import connected, read_config
+from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.mcp.approvals import Policy
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
@@ -86,10 +86,10 @@ def command(
     try:
         with ExitStack() as stack:
             chat_model = open_chat_model(planner, planner_model, planner_key) if planner else None
-            toolbox = stack.enter_context(connected(configs))
+            toolbox = stack.enter_context(connect(configs))
             decoding = Decoding(max_tokens, grounding=grounding)
             dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
-            emit = stack.enter_context(events_to(json_to))
+            emit = stack.enter_context(open_event_output(json_to))
             view = stack.enter_context(View(out))
             ask = view.ask if out.is_terminal and sys.stdin.isatty() else refuse
             agent = Agent(
@@ -115,8 +115,8 @@ def command(
 
 
 @contextmanager
-def events_to(json_to: str | None) -> Iterator[Callable[[Any], None]]:
-    """Takes events: a JSON list on stdout, an item a line as they come; or in a file, at the end."""
+def open_event_output(json_to: str | None) -> Iterator[Callable[[Any], None]]:
+    """Take events for JSON: a list on stdout, one item a line as they come, or in a file at the end."""
     events: list[Any] = []
 
     def emit(event: Any) -> None:

@@ -15,7 +15,7 @@ from dualtune_mlx.cli.output import argument_or_file, console, emit_json, json_o
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.mcp import ToolResult, connected, read_config
+from dualtune_mlx.mcp import ToolResult, connect, read_config
 from dualtune_mlx.tools import ToolCall
 
 SHOWN = 400  # characters of a result
@@ -66,14 +66,14 @@ def command(
         raise click.UsageError("--execute needs --mcp: a file of tools cannot be called.")
     decoding = Decoding(max_tokens=max_tokens, temperature=temperature, seed=seed, grounding=grounding)
     with ExitStack() as stack:
-        toolbox = stack.enter_context(connected(read_config(mcp))) if mcp else None
+        toolbox = stack.enter_context(connect(read_config(mcp))) if mcp else None
         tools = toolbox.tools if toolbox else read_tools(tools_file or Path())
         dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
         call = dualtune.call(request, tools, top_k=top_k, abstain=abstain)
         made = not call.is_respond and not call.abstained
         result = toolbox.execute(call) if toolbox and execute and made else None
     show(console(json_to), request, call, result)
-    emit_json(json_to, call_json(call, result))
+    emit_json(json_to, to_json(call, result))
 
 
 def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) -> None:
@@ -89,13 +89,13 @@ def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) 
         out.print(Text(f"  → {call.name}({written})", style="cyan"))
     if result is not None:
         label, style = ("error", "red") if result.is_error else ("result", "green")
-        out.print(Text(f"  {label}: {_flat(result.for_model(SHOWN))}", style=style))
+        out.print(Text(f"  {label}: {_join_lines(result.for_model(SHOWN))}", style=style))
     times = ", ".join(f"{name} {stage.seconds:.2f} s" for name, stage in call.usage.stages.items())
     server = f", server {result.seconds:.2f} s" if result else ""
     out.print(Text(f"  {times}{server}\n", style="dim"))
 
 
-def call_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
+def to_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
     value: dict[str, Any] = {
         "server": None if call.abstained else call.server,
         "name": None if call.abstained else call.name,
@@ -115,5 +115,5 @@ def call_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
     return value
 
 
-def _flat(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ⏎ ".join(line for line in text.splitlines() if line.strip())

@@ -19,7 +19,7 @@ from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.demo import Recipe, Workspace
 from dualtune_mlx.errors import DecodingError, ToolError
 from dualtune_mlx.files import write_text
-from dualtune_mlx.mcp import connected, read_config
+from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.models import EMBEDDED, resolve
 
 INTRODUCTION = """This trains two small adapters on a 135M-parameter model, here, and lets them call real tools:
@@ -83,7 +83,7 @@ class Demo:
         self.workspace.prepare()
         data = self.folder / "data"
         if not (data / "tools.json").exists():
-            with connected(read_config(self.workspace.config)) as toolbox:
+            with connect(read_config(self.workspace.config)) as toolbox:
                 self.recipe.write_data(data, toolbox.tools)
 
     def _forget_another_recipe(self) -> None:

@@ -1,4 +1,4 @@
-"""A run as people see it: a live view on a terminal, plain lines elsewhere."""
+"""Shows a run: a live view on a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWERS: dict[str, Answer] = {"y": "yes", "a": "always", "n": "no"}
 
 
 class View:
-    """Prints a run; on a terminal, what is going on now stands below what is done."""
+    """Prints a run. On a terminal, what goes on now is shown below what is done."""
 
     def __init__(self, out: Console) -> None:
         self.out = out
@@ -42,7 +42,7 @@ class View:
             self._live.stop()
 
     def show(self, event: AgentEvent) -> None:
-        """The next event."""
+        """Show the next event."""
         match event:
             case StageBegins(stage, tool):
                 self._stage, self._text = f"{stage}{f' of {tool.name}' if tool else ''}", ""
@@ -56,24 +56,24 @@ class View:
             case _:
                 self._done(event)
         if self._live:
-            self._live.update(self.now())
+            self._live.update(self.render())
 
-    def now(self) -> RenderableType:
-        """What is going on."""
+    def render(self) -> RenderableType:
+        """What goes on now."""
         if not self._stage:
             return Text("")
-        tail = "\n".join(plain(self._text).splitlines()[-LINES:])
-        doing = Spinner("dots", Text(plain(self._stage), style="bold"))
-        return Group(doing, *map(bar, self._ranked), Text(tail, style="cyan"))
+        tail = "\n".join(escape(self._text).splitlines()[-LINES:])
+        doing = Spinner("dots", Text(escape(self._stage), style="bold"))
+        return Group(doing, *map(format_candidate, self._ranked), Text(tail, style="cyan"))
 
     def ask(self, question: Question) -> Answer:
-        """Ask the user, with the call in full; anything but a clear yes is a no."""
+        """Ask the user, with the call in full. Only a clear yes is a yes."""
         if self._live:
             self._live.stop()
         try:
-            self.out.print(Text.assemble(("? ", "bold yellow"), f"{plain(question.why)}. This call would be made:"))
-            self.out.print(Text(in_full(question.call), style="yellow"), soft_wrap=self._wrap)
-            prompt = f"  Run it? y: yes, a: always {plain(question.tool.name)} in this run, n: no [n] "
+            self.out.print(Text.assemble(("? ", "bold yellow"), f"{escape(question.why)}. This call would be made:"))
+            self.out.print(Text(format_full(question.call), style="yellow"), soft_wrap=self._wrap)
+            prompt = f"  Run it? y: yes, a: always {escape(question.tool.name)} in this run, n: no [n] "
             try:
                 typed = self.out.input(Text(prompt, style="bold")).strip().lower()
             except EOFError:
@@ -84,7 +84,7 @@ class View:
                 self._live.start()
 
     def _done(self, event: AgentEvent) -> None:
-        line = finished(event)
+        line = summarize(event)
         if isinstance(event, CallProposed) and not (event.call.is_respond and event.subtask):  # a part's end is no news
             self._print_candidates()
         if line is not None:
@@ -93,62 +93,63 @@ class View:
 
     def _print_candidates(self) -> None:
         if self._live:
-            for row in map(bar, self._ranked):
+            for row in map(format_candidate, self._ranked):
                 self.out.print(row)
         elif self._ranked:
             ranked = ", ".join(f"{tool.name} {share:.1%}" for tool, share in self._ranked)
-            self.out.print(Text(f"  {plain(ranked)}", style="dim"), soft_wrap=self._wrap)
+            self.out.print(Text(f"  {escape(ranked)}", style="dim"), soft_wrap=self._wrap)
 
 
-def bar(ranked: tuple[Tool, float]) -> Text:
+def format_candidate(ranked: tuple[Tool, float]) -> Text:
     """A candidate with its probability."""
     tool, share = ranked
-    return Text.assemble(f"  {plain(tool.name)[:32]:<32}{share:>7.1%} ", ("█" * round(BAR * share), "blue"))
+    return Text.assemble(f"  {escape(tool.name)[:32]:<32}{share:>7.1%} ", ("█" * round(BAR * share), "blue"))
 
 
-def finished(event: AgentEvent) -> Text | None:
-    """What stays of an event, where it is worth a line."""
+def summarize(event: AgentEvent) -> Text | None:
+    """The line for an event; None where it needs no line."""
     match event:
         case Planned(subtasks, _) if subtasks:
-            return Text("\n".join(["plan:", *(f"  - {plain(subtask)}" for subtask in subtasks)]), style="magenta")
+            return Text("\n".join(["plan:", *(f"  - {escape(subtask)}" for subtask in subtasks)]), style="magenta")
         case CallProposed(step, call):
-            return Text(f"{step}. {one_line(call)}", style="bold cyan") if not call.is_respond else None
+            return Text(f"{step}. {format_short(call)}", style="bold cyan") if not call.is_respond else None
         case ApprovalDecided(action, by, why) if action != "run":
-            return Text(f"   {by}: {action} ({plain(why)})", style="yellow")
+            return Text(f"   {by}: {action} ({escape(why)})", style="yellow")
         case Result():
-            shown = plain(event.details or event.text)
+            shown = escape(event.details or event.text)
             text = " ⏎ ".join(line.strip() for line in shown.splitlines() if line.strip())
             cut = text if len(text) <= RESULT else f"{text[:RESULT]} […]"
             return Text(
                 f"   {'error' if event.is_error else 'result'}: {cut}", style="red" if event.is_error else "green"
             )
         case Spoken("plan", text, by):
-            return Text(f"plan ({plain(by)}):\n{plain(text)}", style="magenta")
+            return Text(f"plan ({escape(by)}):\n{escape(text)}", style="magenta")
         case RunEnded():
-            return ending(event)
+            return summarize_end(event)
     return None
 
 
-def ending(event: RunEnded) -> Text:
+def summarize_end(event: RunEnded) -> Text:
     """The answer, or why there is none."""
     cost = f"{event.steps} calls, {event.tokens:,} tokens, {event.seconds:.1f} s, transcript: {event.transcript}"
-    told = Text(plain(event.answer), style="bold")
+    text = Text(escape(event.answer), style="bold")
     if event.reason != "answered":
-        told = Text(f"{event.reason}: {plain(event.message)}", style="yellow" if event.succeeded else "bold red")
-    return Text.assemble(told, "\n", (cost, "dim"))
+        text = Text(f"{event.reason}: {escape(event.message)}", style="yellow" if event.succeeded else "bold red")
+    return Text.assemble(text, "\n", (cost, "dim"))
 
 
-def one_line(call: ToolCall) -> str:
+def format_short(call: ToolCall) -> str:
+    """A call in one line."""
     arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())
-    return plain(f"{call.server}/{call.name}({arguments})")
+    return escape(f"{call.server}/{call.name}({arguments})")
 
 
-def in_full(call: ToolCall) -> str:
-    """A call with nothing left out and nothing hidden."""
+def format_full(call: ToolCall) -> str:
+    """A call with everything that it has, and nothing hidden."""
     written: Any = json.dumps(dict(call.arguments), ensure_ascii=False, indent=2)
-    return plain(f"{call.server}/{call.name} {written}")
+    return escape(f"{call.server}/{call.name} {written}")
 
 
-def plain(text: str) -> str:
-    """Text that cannot steer a terminal, or hide in it: what is not printable is spelled out."""
+def escape(text: str) -> str:
+    """Spell out what is not printable, so that a text can neither control a terminal nor hide in it."""
     return "".join(one if one.isprintable() or one == "\n" else f"\\u{ord(one):04x}" for one in text)

@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from dualtune_mlx.agent.replay import learn, replayed
+from dualtune_mlx.agent.replay import add_to_data, replay
 from dualtune_mlx.agent.transcript import read_transcript
 from dualtune_mlx.cli import options
-from dualtune_mlx.cli.live import plain
+from dualtune_mlx.cli.live import escape
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
@@ -34,7 +34,7 @@ def command(transcript: Path, bundle: Path | None, model: str | None, train: Pat
     """
     past, out = read_transcript(transcript), console(json_to)
     if train:
-        added = learn(past, train)
+        added = add_to_data(past, train)
         out.print(f"{'added to' if added else 'was there already:'} {train / 'train.jsonl'}", markup=False)
         emit_json(json_to, {"added": added, "file": str(train / "train.jsonl")})
         return
@@ -47,12 +47,12 @@ def command(transcript: Path, bundle: Path | None, model: str | None, train: Pat
         dualtune = stack.enter_context(
             DualTune.load(folder, model, decoding=decoding, routing=past.header.get("routing", "auto"))
         )
-        for row in replayed(past, dualtune):
+        for row in replay(past, dualtune):
             rows.append({**asdict(row), "same": row.same})
             out.print(
                 Text(f"{row.what}: {'the same' if row.same else 'different'}", "green" if row.same else "bold red")
             )
             for label, value in (("recorded", row.before), ("now", row.now)) if not row.same else ():
-                out.print(Text(f"  {label}: {plain(json.dumps(value, ensure_ascii=False))}"), soft_wrap=True)
+                out.print(Text(f"  {label}: {escape(json.dumps(value, ensure_ascii=False))}"), soft_wrap=True)
     emit_json(json_to, rows)
     sys.exit(0 if all(row["same"] for row in rows) else 1)

@@ -20,7 +20,7 @@ from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.kv import PrefixStore, kv_fingerprint
 from dualtune_mlx.kv.store import FOLDER, SUFFIX, Entry
-from dualtune_mlx.mcp import connected, read_config
+from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer
 from dualtune_mlx.tools import PLAN, Message, Tool
@@ -84,7 +84,7 @@ def _given(tools_file: Path | None, mcp: Path | None) -> tuple[Tool, ...]:
         return read_tools(tools_file)
     if not mcp:
         return ()
-    with connected(read_config(mcp)) as toolbox:
+    with connect(read_config(mcp)) as toolbox:
         return toolbox.tools
 
 

@@ -1,7 +1,7 @@
 """MCP servers: their configuration, calls of their tools, and what may be called."""
 
 from dualtune_mlx.mcp.approvals import Policy, Question
-from dualtune_mlx.mcp.client import Toolbox, connect, connected
+from dualtune_mlx.mcp.client import Toolbox, aconnect, connect
 from dualtune_mlx.mcp.config import ConfigWarning, ServerConfig, read_config
 from dualtune_mlx.mcp.results import Media, Resource, ToolResult, head_and_tail
 
@@ -14,8 +14,8 @@ __all__ = [
     "ServerConfig",
     "ToolResult",
     "Toolbox",
+    "aconnect",
     "connect",
-    "connected",
     "head_and_tail",
     "read_config",
 ]

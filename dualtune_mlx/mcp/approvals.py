@@ -1,6 +1,6 @@
-"""Which calls may run, which need the user's word, and which are refused: decided by the user's configuration.
+"""Approvals: the user's configuration decides which calls may run, which need the user's word, and which are refused.
 
-What a server says of its tools can only make this stricter. Nothing that a tool or its results say is looked at.
+A server's hints can only make this stricter. What a tool or its results say has no influence.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ Answer = Literal["yes", "always", "no"]
 
 @dataclass(frozen=True)
 class Question:
-    """May this call run? ``call`` is what would be sent, pinned arguments and all; ``why`` says why it is asked."""
+    """May this call run?"""
 
     call: ToolCall
+    """What would be sent, with the pinned arguments."""
     tool: Tool
     why: str
+    """Why the user is asked."""
 
 
 Ask = Callable[[Question], Answer]
-"""Asks the user: "always" is for this very tool until the run ends."""
+"""Asks the user. "always" is for this very tool until the run ends."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``run``, ``ask`` or ``refuse``, and why."""
+    """What is to be done with a call, and why."""
 
     action: Literal["run", "ask", "refuse"]
     why: str
@@ -42,11 +44,11 @@ class Policy:
 
     Args:
         configs: the servers' configurations.
-        approve: ``ask``: whatever the configuration does not allow; ``auto``: only what servers call destructive;
-            ``never``: refuse instead of asking.
+        approve: when the user is asked. ``ask``: before every call that the configuration does not allow; ``auto``:
+            only before calls that servers call destructive; ``never``: such calls are refused instead.
 
     Raises:
-        UsageError: when ``approve`` is none of these.
+        UsageError: when ``approve`` has another value.
     """
 
     def __init__(self, configs: Sequence[ServerConfig], approve: str = "ask") -> None:
@@ -56,6 +58,7 @@ class Policy:
         self._approve = approve
 
     def verdict(self, tool: Tool) -> Verdict:
+        """What is to be done with a call of the tool."""
         config = self._configs.get(tool.server)
         if config is None:
             return Verdict("refuse", f"there is no configuration of server {tool.server!r}")

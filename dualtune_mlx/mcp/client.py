@@ -1,6 +1,6 @@
 """Calling the tools of MCP servers.
 
-with connected(read_config("mcp.json")) as toolbox:
+with connect(read_config("mcp.json")) as toolbox:
     result = toolbox.execute(ToolCall("get_current_time", {"timezone": "Europe/Paris"}, server="time"))
 """
 
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from dualtune_mlx.errors import DualTuneError, ServerError, ToolError, UsageError
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.pinned_arguments import filled, visible
-from dualtune_mlx.mcp.preflight import require_command
+from dualtune_mlx.mcp.pinned_arguments import fill_pinned, hide_arguments
+from dualtune_mlx.mcp.preflight import check_command
 from dualtune_mlx.mcp.results import ToolResult
-from dualtune_mlx.mcp.rules import check_rules, forbidden
+from dualtune_mlx.mcp.rules import check_rules, forbidden_arguments
 from dualtune_mlx.tools import Tool, ToolCall, ToolServer
 from dualtune_mlx.tools.schemas import check_arguments
 
@@ -41,12 +41,15 @@ class Toolbox:
 
     @property
     def servers(self) -> tuple[ToolServer, ...]:
-        """The servers and their tools of now, as a model may see them: without pinned arguments and excluded tools.
+        """The servers with their tools of now, as a model may see them: without pinned arguments and excluded tools.
 
-        A server that is down has no tools. Tools that changed during a call are here when it returns.
+        A server that is down has no tools. Tools that change during a call are up to date when the call returns.
         """
         return tuple(
-            ToolServer(name, tuple(visible(tool, hidden(connection.config, tool)) for tool in connection.tools))
+            ToolServer(
+                name,
+                tuple(hide_arguments(tool, hidden_arguments(connection.config, tool)) for tool in connection.tools),
+            )
             for name, connection in self._connections.items()
         )
 
@@ -61,51 +64,53 @@ class Toolbox:
         return {name: one.failure for name, one in self._connections.items() if one.failure is not None}
 
     def complete_call(self, call: ToolCall) -> ToolCall:
-        """The call as it is sent: with its server and the pinned arguments, all of them checked.
+        """The call as it is sent: with its server and the pinned arguments. All arguments are checked.
 
         Raises:
-            ToolError, ServerError: as ``execute``, where nothing is sent.
+            ToolError, ServerError: as ``execute`` does before it sends anything.
         """
         connection, tool = self._find(call)
         config = connection.config
-        arguments = filled(call.arguments, tool, config.pinned)
+        arguments = fill_pinned(call.arguments, tool, config.pinned)
         check_arguments(arguments, tool)
         check_rules(arguments, tool, config.rules, None if config.url else config.cwd or os.getcwd())
         return ToolCall(tool.name, arguments, config.name)
 
     def execute(self, call: ToolCall, approved: bool = False, timeout: float | None = None) -> ToolResult:
-        """Fill in the pinned arguments, check them all, call the tool, and wait for its answer.
+        """Fill in the pinned arguments, check all arguments, call the tool, and wait for its answer.
 
-        A call without a server is fine when one server alone has the tool. ``approved`` says that the user agreed to
-        this call, which servers with the approval policy "ask" need. After ``timeout`` seconds the call is cancelled
-        and a ``TimeoutError`` raised; the server's own limit holds beside it.
+        Args:
+            call: may leave out its server when only one server has the tool.
+            approved: the user agreed to this call. Servers with the approval policy "ask" need it.
+            timeout: seconds after which the call is cancelled. The server's own limit holds beside it.
 
         Raises:
-            ToolError: when there is no such tool, it may not be called, or the arguments do not fit its schema, and
-                nothing was sent; or when its answer is damaged.
+            ToolError: when there is no such tool, it may not be called, or the arguments do not fit its schema; then
+                nothing was sent. Also when the answer is damaged.
             ServerError: when the server is down, ends, does not answer in time, or breaks the protocol.
+            TimeoutError: after ``timeout`` seconds.
         """
         answer = self._begin(call, approved)
         try:
             return answer.result(timeout)
         except CancelledError as error:
-            raise _closed(call) from error
+            raise _closed_error(call) from error
         except BaseException:
             answer.cancel()
             raise
 
     async def aexecute(self, call: ToolCall, approved: bool = False) -> ToolResult:
-        """`execute` for asynchronous code; cancelling it cancels the call at the server."""
+        """``execute`` for asynchronous code; cancelling it cancels the call at the server."""
         return await asyncio.wrap_future(self._begin(call, approved))
 
     def _begin(self, call: ToolCall, approved: bool) -> Future[ToolResult]:
         connection, tool = self._find(call)
-        _require_approval(connection.config, tool, approved)
+        _check_approval(connection.config, tool, approved)
         arguments = self.complete_call(call).arguments
         try:
-            return self._portal.start_task_soon(_called, connection, tool.name, dict(arguments))
+            return self._portal.start_task_soon(_call_tool, connection, tool.name, dict(arguments))
         except RuntimeError as error:
-            raise _closed(call) from error
+            raise _closed_error(call) from error
 
     def _find(self, call: ToolCall) -> tuple[Connection, Tool]:
         connections = [one for name, one in self._connections.items() if call.server in ("", name)]
@@ -113,7 +118,7 @@ class Toolbox:
         if len(found) == 1:
             return found[0]
         if not found and call.server and connections and connections[0].failure is not None:
-            raise connections[0].down()
+            raise connections[0].down_error()
         offered = [f"{name}/{tool.name}" for name, one in self._connections.items() for tool in one.tools]
         raise ToolError(
             "several servers have the tool" if found else "no server has the tool",
@@ -124,36 +129,36 @@ class Toolbox:
         )
 
 
-def hidden(config: ServerConfig, tool: Tool) -> Mapping[str, Any]:
-    """The arguments of a tool that no model sees."""
-    return {**config.pinned, **dict.fromkeys(forbidden(config.rules, tool))}
+def hidden_arguments(config: ServerConfig, tool: Tool) -> Mapping[str, Any]:
+    """The arguments of a tool that no model sees, by their names. Forbidden ones have the value None."""
+    return {**config.pinned, **dict.fromkeys(forbidden_arguments(config.rules, tool))}
 
 
 @contextmanager
-def connected(configs: Sequence[ServerConfig], timeout: float = 30.0) -> Iterator[Toolbox]:
+def connect(configs: Sequence[ServerConfig], timeout: float = 30.0) -> Iterator[Toolbox]:
     """Run the servers while the block runs; no process outlives it, however it ends.
 
-    A server that fails later is started again, a little later each time; until then its tools are not there.
+    A server that fails later is started again, after a longer wait each time. Until then it has no tools.
 
     Args:
-        configs: the servers, all started at once.
-        timeout: seconds that a server may take to start, and a call to answer, where its configuration does not say.
+        configs: the servers; all are started at once.
+        timeout: seconds that a server may take to start, and to answer a call. Its configuration goes before.
 
     Raises:
         UsageError: when ``mcp`` is not installed, or a pinned argument or excluded tool does not exist.
         ServerError: when a server cannot be started; the others are stopped.
         ToolError: when a tool cannot be used.
     """
-    with _opened(configs, timeout) as (toolbox, ready):
+    with _start_servers(configs, timeout) as (toolbox, ready):
         ready.result()
         yield toolbox
 
 
 @asynccontextmanager
-async def connect(configs: Sequence[ServerConfig], timeout: float = 30.0) -> AsyncIterator[Toolbox]:
-    """`connected` for asynchronous code: neither starting nor stopping the servers blocks its event loop."""
+async def aconnect(configs: Sequence[ServerConfig], timeout: float = 30.0) -> AsyncIterator[Toolbox]:
+    """``connect`` for asynchronous code: neither starting nor stopping the servers blocks its event loop."""
     with ExitStack() as stack:
-        toolbox, ready = stack.enter_context(_opened(configs, timeout))
+        toolbox, ready = stack.enter_context(_start_servers(configs, timeout))
         from anyio import CancelScope
 
         try:
@@ -165,12 +170,12 @@ async def connect(configs: Sequence[ServerConfig], timeout: float = 30.0) -> Asy
 
 
 @contextmanager
-def _opened(configs: Sequence[ServerConfig], timeout: float) -> Iterator[tuple[Toolbox, Future[None]]]:
-    """A toolbox whose servers are being started; the future tells when they are."""
+def _start_servers(configs: Sequence[ServerConfig], timeout: float) -> Iterator[tuple[Toolbox, Future[None]]]:
+    """Start the servers: a toolbox, and a future that is done when they run."""
     try:
         from anyio.from_thread import start_blocking_portal
 
-        from dualtune_mlx.mcp.connection import Connection, hold
+        from dualtune_mlx.mcp.connection import Connection, run_connections
     except ImportError as error:
         raise UsageError(
             "MCP servers need the 'mcp' package",
@@ -179,18 +184,18 @@ def _opened(configs: Sequence[ServerConfig], timeout: float) -> Iterator[tuple[T
             fix="pip install 'dualtune-mlx[mcp]'",
         ) from error
     for config in configs:
-        require_command(config)
+        check_command(config)
     connections = [Connection(config, timeout) for config in configs]
     ready: Future[None] = Future()
     with start_blocking_portal(name="mcp-servers") as portal:
-        held = portal.start_task_soon(hold, connections, ready)
+        running = portal.start_task_soon(run_connections, connections, ready)
         try:
             yield Toolbox(connections, portal), ready
         finally:
-            held.cancel()
+            running.cancel()
 
 
-async def _called(connection: Connection, tool: str, arguments: dict[str, Any]) -> ToolResult:
+async def _call_tool(connection: Connection, tool: str, arguments: dict[str, Any]) -> ToolResult:
     started = time.perf_counter()
     answer = await connection.call(tool, arguments)
     seconds = time.perf_counter() - started
@@ -200,7 +205,7 @@ async def _called(connection: Connection, tool: str, arguments: dict[str, Any]) 
     return ToolResult(server, tool, content, text, structured, bool(answer.is_error), seconds)
 
 
-def _require_approval(config: ServerConfig, tool: Tool, approved: bool) -> None:
+def _check_approval(config: ServerConfig, tool: Tool, approved: bool) -> None:
     if config.approve == "auto" or (config.approve == "ask" and approved):
         return
     raise ToolError(
@@ -211,5 +216,5 @@ def _require_approval(config: ServerConfig, tool: Tool, approved: bool) -> None:
     )
 
 
-def _closed(call: ToolCall) -> ServerError:
+def _closed_error(call: ToolCall) -> ServerError:
     return ServerError("the toolbox is closed", where=f"call of {call.name!r}", fix="call while it is open")

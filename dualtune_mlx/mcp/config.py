@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from dualtune_mlx.errors import DualTuneWarning, UsageError
 from dualtune_mlx.mcp.rules import Rule, read_rules
-from dualtune_mlx.mcp.secrets import Secrets, without_credentials
+from dualtune_mlx.mcp.secrets import Secrets, strip_credentials
 from dualtune_mlx.mcp.variables import Variables
 from dualtune_mlx.tools import RESPOND
 
@@ -37,56 +37,65 @@ class ConfigWarning(DualTuneWarning):
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """How to reach one MCP server, and how its tools are shown: a ``command`` over stdio, or a ``url`` over HTTP.
+    """How to reach one MCP server, by a ``command`` over stdio or a ``url`` over HTTP, and how its tools are used.
 
-    ``pinned`` arguments are filled in by the host and never asked of the model; tools named in ``exclude`` are not
-    offered at all. ``approve`` says whether its tools may be called: "auto", "ask" (only with the user's approval), or
-    "never". ``timeout`` and ``start_timeout`` are in seconds, None for the toolbox's own; ``output_limit`` is the most
-    bytes that the server may write for one answer. ``allow`` names tools that an agent may call without asking;
-    ``trust_hints`` says that what the server calls read-only is; ``rules`` limit arguments. ``groups`` are names of
-    tools by the name of the group that they are chosen in, each in one at most. ``variables`` are the environment
-    variables that the configuration named, with their values.
+    The fields that may hold secrets are not in the ``repr``.
     """
 
     name: str
     command: str = ""
-    args: tuple[str, ...] = field(default=(), repr=False)  # this and what else repr leaves out may hold secrets
+    """The program of a stdio server."""
+    args: tuple[str, ...] = field(default=(), repr=False)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Environment variables that are set for the program."""
     cwd: str | None = None
+    """The folder that the program is started in; None: the current one."""
     pinned: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments with their values. The host fills them in, and the model does not see them."""
     exclude: tuple[str, ...] = ()
+    """The names of tools that are not offered at all."""
     url: str = field(default="", repr=False)
+    """The address of an HTTP server."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     approve: str = "auto"
+    """Whether the tools may be called: "auto", "ask" (with the user's approval only), or "never"."""
     timeout: float | None = None
+    """Seconds that a call may take; None: as the toolbox says."""
     start_timeout: float | None = None
+    """Seconds that the start may take; None: as the toolbox says."""
     output_limit: int = OUTPUT_LIMIT
+    """The most bytes that the server may write for one answer."""
     allow: tuple[str, ...] = ()
+    """The names of tools that an agent may call without asking."""
     trust_hints: bool = False
+    """Believe the server when it says that a tool only reads."""
     rules: tuple[Rule, ...] = ()
+    """What arguments may be."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of the tools in each group of tools that are chosen together. A tool is in one group at most."""
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The environment variables that the configuration names, with their values."""
 
     @property
     def address(self) -> str:
-        """What the server is reached by, without secrets."""
-        return self.command or without_credentials(self.url)
+        """The command or the URL, without secrets."""
+        return self.command or strip_credentials(self.url)
 
     def group_of(self, tool: str) -> str:
-        """The name of the group that a tool is in; nothing where it is in none."""
+        """The name of the group that a tool is in; "" where it is in no group."""
         return next((name for name, tools in self.groups.items() if tool in tools), "")
 
     @property
     def secrets(self) -> Secrets:
-        """Everything that no message may show; a variable and the text it stands in are two."""
+        """What no message may show. A variable is a secret, and so is the text that it stands in."""
         url = {"url": self.url} if self.url and self.url != self.address else {}
         return tuple(pair for part in (url, self.variables, self.headers, self.env) for pair in part.items())
 
 
 def read_config(path: str | Path) -> tuple[ServerConfig, ...]:
-    """The servers of an ``mcpServers`` file, in its order, without the disabled ones.
+    """Read the servers of an ``mcpServers`` file, in its order, without the disabled ones.
 
-    Keys that only other hosts know are named in a ``ConfigWarning``; keys inside ``dualtune`` must be known.
+    A ``ConfigWarning`` names the keys that only other hosts know. Inside ``dualtune`` unknown keys are refused.
 
     Raises:
         UsageError: when the file is missing, is not JSON, or describes a server wrongly.
@@ -97,11 +106,11 @@ def read_config(path: str | Path) -> tuple[ServerConfig, ...]:
         raise UsageError(
             "the file has no 'mcpServers' object",
             where=path,
-            got=_kind(servers),
+            got=_name_type(servers),
             expected=EXAMPLE,
             fix="put the servers under the key 'mcpServers'",
         )
-    configs = (_server(name, entry, Path(path)) for name, entry in servers.items())
+    configs = (_read_server(name, entry, Path(path)) for name, entry in servers.items())
     return tuple(config for config in configs if config is not None)
 
 
@@ -129,30 +138,32 @@ def _read_json(path: str | Path) -> dict[str, Any]:
             "the MCP configuration is not UTF-8 text", where=path, got=error.reason, fix="save the file as UTF-8"
         ) from error
     if not isinstance(value, dict):
-        raise UsageError("the MCP configuration is not a JSON object", where=path, got=_kind(value), expected=EXAMPLE)
+        raise UsageError(
+            "the MCP configuration is not a JSON object", where=path, got=_name_type(value), expected=EXAMPLE
+        )
     return value
 
 
-def _server(name: str, entry: Any, path: Path) -> ServerConfig | None:
+def _read_server(name: str, entry: Any, path: Path) -> ServerConfig | None:
     where = f"{path}, server {name!r}"
-    _require(entry, dict, where, "an object with 'command' or 'url'")
-    if _get(entry, "disabled", bool, False, where):
+    _check_type(entry, dict, where, "an object with 'command' or 'url'")
+    if _read_value(entry, "disabled", bool, False, where):
         return None
     if others := [key for key in entry if key not in KEYS]:
         warnings.warn(f"{where}: no effect here: {', '.join(others)}", ConfigWarning, stacklevel=2)
-    ours = _get(entry, "dualtune", dict, {}, where)
+    ours = _read_value(entry, "dualtune", dict, {}, where)
     variables = Variables(os.environ, path)
     return ServerConfig(
         name=name,
-        **_reached(entry, where, variables),
-        **_shown(ours, f"{where}, 'dualtune'"),
+        **_read_address(entry, where, variables),
+        **_read_own_keys(ours, f"{where}, 'dualtune'"),
         variables=variables.used,
     )
 
 
-def _reached(entry: Mapping[str, Any], where: str, variables: Variables) -> dict[str, Any]:
-    """The fields that say how the server is reached."""
-    kind = _get(entry, "type", str, "http" if "url" in entry else "stdio", where)
+def _read_address(entry: Mapping[str, Any], where: str, variables: Variables) -> dict[str, Any]:
+    """The fields of ``ServerConfig`` that say how the server is reached."""
+    kind = _read_value(entry, "type", str, "http" if "url" in entry else "stdio", where)
     if kind not in TYPES:
         raise UsageError(
             f"the server is reached by {kind!r}, which is not supported",
@@ -162,7 +173,7 @@ def _reached(entry: Mapping[str, Any], where: str, variables: Variables) -> dict
             fix='use another form of the server, or set "disabled": true',
         )
     key = TYPES[kind]
-    target = variables.expand(_get(entry, key, str, "", where), f"{where}, {key!r}")
+    target = variables.expand(_read_value(entry, key, str, "", where), f"{where}, {key!r}")
     if not target:
         raise UsageError(
             f"the server has no {key}",
@@ -172,18 +183,19 @@ def _reached(entry: Mapping[str, Any], where: str, variables: Variables) -> dict
             fix=f"write it as {EXAMPLE}",
         )
     if key == "url":
-        return {"url": _checked_url(target, where), "headers": _headers(entry, where, variables)}
-    cwd = _get(entry, "cwd", str, None, where)
+        _check_url(target, where)
+        return {"url": target, "headers": _read_headers(entry, where, variables)}
+    cwd = _read_value(entry, "cwd", str, None, where)
     return {
         "command": target,
-        "args": tuple(variables.expand(text, f"{where}, 'args'") for text in _strings(entry, "args", where)),
-        "env": _texts(entry, "env", where, variables),
+        "args": tuple(variables.expand(text, f"{where}, 'args'") for text in _read_strings(entry, "args", where)),
+        "env": _read_texts(entry, "env", where, variables),
         "cwd": cwd and variables.expand(cwd, f"{where}, 'cwd'"),
     }
 
 
-def _shown(ours: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The fields that our own keys set."""
+def _read_own_keys(ours: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The fields of ``ServerConfig`` that the keys of ``dualtune`` set."""
     unknown = sorted(set(ours) - set(OUR_KEYS))
     if unknown:
         raise UsageError(
@@ -193,27 +205,27 @@ def _shown(ours: Mapping[str, Any], where: str) -> dict[str, Any]:
             expected=f"only {', '.join(OUR_KEYS)}",
             fix="remove or rename them",
         )
-    approve = _get(ours, "approve", str, "auto", where)
+    approve = _read_value(ours, "approve", str, "auto", where)
     if approve not in APPROVALS:
         raise UsageError("there is no such approval policy", where=where, got=approve, expected=", ".join(APPROVALS))
     return {
-        "pinned": _get(ours, "pinned", dict, {}, where),
-        "exclude": _strings(ours, "exclude", where),
+        "pinned": _read_value(ours, "pinned", dict, {}, where),
+        "exclude": _read_strings(ours, "exclude", where),
         "approve": approve,
-        "allow": _strings(ours, "allow", where),
-        "trust_hints": _get(ours, "trust_hints", bool, False, where),
-        "rules": read_rules(_get(ours, "rules", list, [], where), where),
-        "groups": _groups(ours, where),
-        "timeout": _positive(ours, "timeout", None, where),
-        "start_timeout": _positive(ours, "start_timeout", None, where),
-        "output_limit": int(_positive(ours, "output_limit", OUTPUT_LIMIT, where)),
+        "allow": _read_strings(ours, "allow", where),
+        "trust_hints": _read_value(ours, "trust_hints", bool, False, where),
+        "rules": read_rules(_read_value(ours, "rules", list, [], where), where),
+        "groups": _read_groups(ours, where),
+        "timeout": _read_positive(ours, "timeout", None, where),
+        "start_timeout": _read_positive(ours, "start_timeout", None, where),
+        "output_limit": int(_read_positive(ours, "output_limit", OUTPUT_LIMIT, where)),
     }
 
 
-def _groups(ours: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
-    listed: dict[str, Any] = _get(ours, "groups", dict, {}, where)
+def _read_groups(ours: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
+    listed: dict[str, Any] = _read_value(ours, "groups", dict, {}, where)
     where = f"{where}, 'groups'"
-    groups = {name: _strings(listed, name, where) for name in listed}
+    groups = {name: _read_strings(listed, name, where) for name in listed}
     for name, tools in groups.items():
         if not name.strip() or not name.isprintable() or name == RESPOND.name:
             raise UsageError(
@@ -235,7 +247,7 @@ def _groups(ours: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
     return groups
 
 
-def _checked_url(url: str, where: str) -> str:
+def _check_url(url: str, where: str) -> None:
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -248,11 +260,10 @@ def _checked_url(url: str, where: str) -> str:
             expected="https://host/path",
             fix="write the address of the server's MCP endpoint",
         )
-    return url
 
 
-def _headers(entry: Mapping[str, Any], where: str, variables: Variables) -> dict[str, str]:
-    headers = _texts(entry, "headers", where, variables)
+def _read_headers(entry: Mapping[str, Any], where: str, variables: Variables) -> dict[str, str]:
+    headers = _read_texts(entry, "headers", where, variables)
     for name, value in headers.items():
         if not (name + value).isascii() or not (name + value).isprintable():
             raise UsageError(
@@ -264,21 +275,21 @@ def _headers(entry: Mapping[str, Any], where: str, variables: Variables) -> dict
     return headers
 
 
-def _texts(entry: Mapping[str, Any], key: str, where: str, variables: Variables) -> dict[str, str]:
-    texts: dict[str, Any] = _get(entry, key, dict, {}, where)
+def _read_texts(entry: Mapping[str, Any], key: str, where: str, variables: Variables) -> dict[str, str]:
+    texts: dict[str, Any] = _read_value(entry, key, dict, {}, where)
     for name, value in texts.items():
-        _require(value, str, f"{where}, {key!r}, {name!r}", "a string")
+        _check_type(value, str, f"{where}, {key!r}, {name!r}", "a string")
     return {name: variables.expand(value, f"{where}, {key!r}, {name!r}") for name, value in texts.items()}
 
 
-def _strings(entry: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
-    values = _get(entry, key, list, [], where)
+def _read_strings(entry: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    values = _read_value(entry, key, list, [], where)
     for index, value in enumerate(values):
-        _require(value, str, f"{where}, {key!r}[{index}]", "a string")
+        _check_type(value, str, f"{where}, {key!r}[{index}]", "a string")
     return tuple(values)
 
 
-def _positive(entry: Mapping[str, Any], key: str, default: float | None, where: str) -> Any:
+def _read_positive(entry: Mapping[str, Any], key: str, default: float | None, where: str) -> Any:
     value = entry.get(key)
     if value is None:
         return default
@@ -286,27 +297,27 @@ def _positive(entry: Mapping[str, Any], key: str, default: float | None, where: 
         raise UsageError(
             "the MCP configuration has a value out of range",
             where=f"{where}, {key!r}",
-            got=value if isinstance(value, int | float) else _kind(value),
+            got=value if isinstance(value, int | float) else _name_type(value),
             expected="a positive number",
         )
     return value
 
 
-def _get(entry: Mapping[str, Any], key: str, kind: type, default: Any, where: str) -> Any:
+def _read_value(entry: Mapping[str, Any], key: str, kind: type, default: Any, where: str) -> Any:
     value = entry.get(key)
     if value is None:
         return default
-    _require(value, kind, f"{where}, {key!r}", JSON_NAMES[kind])
+    _check_type(value, kind, f"{where}, {key!r}", JSON_NAMES[kind])
     return value
 
 
-def _require(value: Any, kind: type, where: str, expected: str) -> None:
-    """Refuse a value of another type, naming the type alone: the value may be a secret."""
+def _check_type(value: Any, kind: type, where: str, expected: str) -> None:
+    """Refuse a value of another type. The message has only the type: the value may be a secret."""
     if not isinstance(value, kind):
         raise UsageError(
             "the MCP configuration has a value of the wrong type",
             where=where,
-            got=_kind(value),
+            got=_name_type(value),
             expected=expected,
             fix=f"write {expected} there",
         )
@@ -323,5 +334,5 @@ JSON_NAMES: Mapping[type, str] = {
 }
 
 
-def _kind(value: Any) -> str:
+def _name_type(value: Any) -> str:
     return JSON_NAMES[type(value)]

@@ -16,9 +16,9 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from dualtune_mlx.errors import DualTuneError, ServerError
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.faults import CLOSED, Transport, explained, first, is_lost, not_running
+from dualtune_mlx.mcp.faults import CLOSED, Transport, explain, first_error, is_connection_lost, not_running_error
 from dualtune_mlx.mcp.process import ServerProcess
-from dualtune_mlx.mcp.process_guard import Guard
+from dualtune_mlx.mcp.process_guard import ProcessGuard
 from dualtune_mlx.mcp.session import LenientDispatcher, check_names, list_tools, shake_hands
 from dualtune_mlx.mcp.web import WebServer
 from dualtune_mlx.tools import Tool
@@ -30,9 +30,11 @@ SETTLING = 5.0  # seconds that a call waits for the tools that changed meanwhile
 
 
 class Connection:
-    """A server, its whole tools, and calls of them.
+    """A server, its tools with all their arguments, and calls of them.
 
-    ``tools`` are those of now: none while the server is down, for which ``failure`` has the reason.
+    Attributes:
+        tools: the tools of now; empty while the server is down.
+        failure: why the server is down.
     """
 
     def __init__(self, config: ServerConfig, timeout: float) -> None:
@@ -48,8 +50,8 @@ class Connection:
         self._changed = anyio.Event()
         self._settled = anyio.Event()
 
-    async def run(self, guard: Guard, *, task_status: TaskStatus[None]) -> None:
-        """Hold the server until cancelled, or until it has failed too often.
+    async def run(self, guard: ProcessGuard, *, task_status: TaskStatus[None]) -> None:
+        """Run the server until cancelled, or until it has failed too often.
 
         Raises:
             DualTuneError: when the server cannot be started the first time.
@@ -72,20 +74,20 @@ class Connection:
         self._given_up = True
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> CallToolResult:
-        """Call a tool. Tools that changed meanwhile are known when it returns.
+        """Call a tool. Tools that change meanwhile are up to date when it returns.
 
         Raises:
             ServerError: when the server is down, ends, stays silent, writes too much, or breaks the protocol.
         """
         session, transport, ended = self._session, self._transport, self._ended
         if session is None or transport is None:
-            raise self.down()
+            raise self.down_error()
         try:
             with anyio.fail_after(self._timeout):
                 result = await session.call_tool(tool, arguments)
         except Exception as error:  # whatever the SDK makes of what a server sends
-            failure = explained(error, self.config, transport, f"call of {tool!r}", self._timeout)
-            if is_lost(error, transport) and self._session is session:
+            failure = explain(error, self.config, transport, f"call of {tool!r}", self._timeout)
+            if is_connection_lost(error, transport) and self._session is session:
                 self._fail(failure)
                 ended.set()
             raise failure from error
@@ -93,12 +95,12 @@ class Connection:
             await self._settled.wait()
         return result
 
-    def down(self) -> ServerError:
+    def down_error(self) -> ServerError:
         """The error of a call while the server is down."""
-        return not_running(self.config, self.failure, self._given_up)
+        return not_running_error(self.config, self.failure, self._given_up)
 
-    async def _serve(self, guard: Guard, ready: Callable[[], None]) -> DualTuneError:
-        """Run the server until it fails; the reason. It is returned, not raised: it comes out of task groups."""
+    async def _serve(self, guard: ProcessGuard, ready: Callable[[], None]) -> DualTuneError:
+        """Run the server until it fails, and return the reason. (Task groups would wrap it if it were raised.)"""
         config = self.config
         transport = WebServer(config) if config.url else ServerProcess(config, guard)
         during = "start"
@@ -112,9 +114,9 @@ class Connection:
                     ready()
                     await self._follow(session)
                     if self._session is not None:  # else a call was the first to notice
-                        self._fail(explained(CLOSED, config, transport, during, self._timeout))
+                        self._fail(explain(CLOSED, config, transport, during, self._timeout))
         except Exception as group:  # whatever it is, it ends this server and no other
-            self._fail(explained(first(group), config, transport, during, self._start_timeout))
+            self._fail(explain(first_error(group), config, transport, during, self._start_timeout))
         assert self.failure is not None
         return self.failure
 
@@ -135,7 +137,7 @@ class Connection:
         """Keep the tools up to date until the connection ends."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._refresh, session)
-            if session.protocol_version in MODERN_PROTOCOL_VERSIONS and _tells_of_changes(session):
+            if session.protocol_version in MODERN_PROTOCOL_VERSIONS and _announces_changes(session):
                 group.start_soon(self._listen, session)
             await self._ended.wait()
             group.cancel_scope.cancel()
@@ -159,7 +161,7 @@ class Connection:
                 self._settled.set()
 
     async def _listen(self, session: ClientSession) -> None:
-        """Since 2026 a client hears of changes only where it asks to."""
+        """Ask to hear of changed tools. Protocols since 2026 tell only those who ask."""
         while True:
             async with listen(session, tools_list_changed=True) as changes:
                 async for _ in changes:
@@ -167,13 +169,16 @@ class Connection:
             await anyio.sleep(FIRST_DELAY)
 
 
-async def hold(connections: Sequence[Connection], ready: Future[None]) -> None:
-    """Start all servers at once and hold them until cancelled; ``ready`` tells when they run, or why they do not.
+async def run_connections(connections: Sequence[Connection], ready: Future[None]) -> None:
+    """Start all servers at once and run them until cancelled.
 
-    One that cannot be started stops them all. Whatever happens, no process is left.
+    A server that cannot be started stops them all. Whatever happens, no process is left.
+
+    Args:
+        ready: is done when all servers run; it gets the error when one cannot be started.
     """
     ready.set_running_or_notify_cancel()
-    guard = Guard()
+    guard = ProcessGuard()
     try:
         async with anyio.create_task_group() as group:
             async with anyio.create_task_group() as starting:
@@ -183,11 +188,11 @@ async def hold(connections: Sequence[Connection], ready: Future[None]) -> None:
     except Exception as error:
         if ready.done():
             raise
-        ready.set_exception(first(error))
+        ready.set_exception(first_error(error))
     finally:
         guard.close()
 
 
-def _tells_of_changes(session: ClientSession) -> bool:
+def _announces_changes(session: ClientSession) -> bool:
     capabilities = session.server_capabilities
     return bool(capabilities and capabilities.tools and capabilities.tools.list_changed)

@@ -1,4 +1,4 @@
-"""What went wrong with a server, in words, without its secrets."""
+"""Failures of servers, told in words without secrets."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from pydantic import ValidationError
 
 from dualtune_mlx.errors import DualTuneError, ServerError
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.secrets import told
+from dualtune_mlx.mcp.secrets import clean_output
 
 CLOSED = MCPError(CONNECTION_CLOSED, "Connection closed")
-"""What the SDK raises when a connection ends. The code alone is not enough: it is also any server's own first one."""
+"""What the SDK raises when a connection ends. Its code alone does not tell: servers use the same code for errors."""
 LOST = ("SSE stream ended without a response", "SSE stream ended and reconnection attempts were exhausted")
 """The SDK's messages when an HTTP server goes away in the middle of an answer."""
 
 
 class Transport(Protocol):
-    """How messages come and go.
-
-    When it fails, ``fault`` tells what was seen of that, and ``said`` what the server had to say. ``forgotten`` means
-    that the server no longer knows the session.
-    """
+    """Carries messages to a server and back."""
 
     fault: str
-    forgotten: bool
+    """What the transport saw of a failure; "" where it saw nothing."""
+    session_unknown: bool
+    """Whether the server no longer knows the session."""
 
-    def open(self) -> AbstractAsyncContextManager[Any]: ...
+    def open(self) -> AbstractAsyncContextManager[Any]:
+        """Connect; the streams of messages."""
+        ...
 
-    def said(self) -> str: ...
+    def last_words(self) -> str:
+        """What the server said before it failed, without secrets."""
+        ...
 
 
-def explained(
-    error: Exception, config: ServerConfig, transport: Transport, during: str, timeout: float
-) -> DualTuneError:
-    """An error of a server, as one that says what, where, and the fix; errors of ours stay as they are."""
+def explain(error: Exception, config: ServerConfig, transport: Transport, during: str, timeout: float) -> DualTuneError:
+    """Turn an error of a server into one that says what, where, and the fix. Errors of ours stay as they are."""
     if isinstance(error, DualTuneError):
         return error
     closed = _is_closed(error)
@@ -54,8 +54,8 @@ def explained(
         what, fix = f"server {name!r} could not be {verb}", f"check its {way}: {config.address}"
     else:
         what, fix = f"server {name!r} failed", "check the server's version and its settings"
-    reason = "" if closed or isinstance(error, TimeoutError) else told(_reason(error), config.secrets)
-    heard = [transport.fault, reason, transport.said()]
+    reason = "" if closed or isinstance(error, TimeoutError) else clean_output(_reason(error), config.secrets)
+    heard = [transport.fault, reason, transport.last_words()]
     return ServerError(
         what,
         where=f"{name}, {during}",
@@ -65,7 +65,7 @@ def explained(
     )
 
 
-def not_running(config: ServerConfig, failure: DualTuneError | None, given_up: bool) -> ServerError:
+def not_running_error(config: ServerConfig, failure: DualTuneError | None, given_up: bool) -> ServerError:
     """The error of a call to a server that is down."""
     return ServerError(
         f"server {config.name!r} is not running",
@@ -76,16 +76,16 @@ def not_running(config: ServerConfig, failure: DualTuneError | None, given_up: b
     )
 
 
-def first(error: Exception) -> Exception:
+def first_error(error: Exception) -> Exception:
     """The first error of a group, however deep: task groups wrap what comes out of them."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
-def is_lost(error: Exception, transport: Transport) -> bool:
+def is_connection_lost(error: Exception, transport: Transport) -> bool:
     """Whether an error of a call means that no further one can succeed over this connection."""
-    return transport.forgotten or _is_closed(error) or (isinstance(error, MCPError) and error.message in LOST)
+    return transport.session_unknown or _is_closed(error) or (isinstance(error, MCPError) and error.message in LOST)
 
 
 def _is_closed(error: Exception) -> bool:

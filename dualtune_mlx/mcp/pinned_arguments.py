@@ -1,4 +1,4 @@
-"""Pinned arguments: filled in by the host, never asked of the model."""
+"""Pinned arguments: the host fills them in, and the model never sees them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dualtune_mlx.errors import UsageError
 from dualtune_mlx.tools import Tool
 
 
-def visible(tool: Tool, pinned: Mapping[str, Any]) -> Tool:
-    """The tool as a model sees it: without the pinned properties it has."""
+def hide_arguments(tool: Tool, pinned: Mapping[str, Any]) -> Tool:
+    """Return the tool as a model sees it: without those of its arguments that are pinned."""
     schema = tool.parameters
-    hidden = _pinned_of(tool, pinned).keys()
+    hidden = _pinned_for(tool, pinned).keys()
     if not hidden:
         return tool
     shown = dict(schema)
@@ -23,16 +23,19 @@ def visible(tool: Tool, pinned: Mapping[str, Any]) -> Tool:
     return replace(tool, parameters=shown)
 
 
-def filled(arguments: Mapping[str, Any], tool: Tool, pinned: Mapping[str, Any]) -> dict[str, Any]:
-    """A call's arguments with the pinned ones the whole ``tool`` takes; a pinned value always wins."""
-    return {**arguments, **_pinned_of(tool, pinned)}
+def fill_pinned(arguments: Mapping[str, Any], tool: Tool, pinned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments with the pinned ones that the tool takes. A pinned value always wins."""
+    return {**arguments, **_pinned_for(tool, pinned)}
 
 
-def refuse_unknown(what: str, names: Iterable[str], known: Sequence[str], server: str) -> None:
-    """Refuse a pinned argument or an excluded tool that the server does not have.
+def check_known(what: str, names: Iterable[str], known: Sequence[str], server: str) -> None:
+    """Check that the server has what the configuration names.
+
+    Args:
+        what: what the names are, for the message.
 
     Raises:
-        UsageError: listing the unknown names and the known ones.
+        UsageError: with the unknown names and the known ones.
     """
     unknown = sorted(set(names) - set(known))
     if unknown:
@@ -50,6 +53,6 @@ def argument_names(tools: Iterable[Tool]) -> list[str]:
     return [name for tool in tools for name in tool.parameters.get("properties", {})]
 
 
-def _pinned_of(tool: Tool, pinned: Mapping[str, Any]) -> dict[str, Any]:
+def _pinned_for(tool: Tool, pinned: Mapping[str, Any]) -> dict[str, Any]:
     properties = tool.parameters.get("properties", {})
     return {name: value for name, value in pinned.items() if name in properties}

@@ -1,4 +1,4 @@
-"""A server as a process of ours: messages over its stdin and stdout, within limits; all its processes end with it."""
+"""A server as a child process: messages over its stdin and stdout, within limits. All its processes end with it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCResponse, jsonrpc_mes
 from pydantic import ValidationError
 
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.process_guard import Guard
-from dualtune_mlx.mcp.secrets import told
+from dualtune_mlx.mcp.process_guard import ProcessGuard
+from dualtune_mlx.mcp.secrets import clean_output
 
 KEPT = 65_536  # bytes of stderr
 LAST_WORDS = 0.2  # seconds: a server that ends may still be writing the reason
@@ -32,11 +32,11 @@ Incoming = MemoryObjectSendStream[SessionMessage | Exception]
 class ServerProcess:
     """A stdio server.
 
-    The SDK's own transport reads lines of any length and whatever else a server writes; this one ends the connection
-    when more than ``output_limit`` bytes come without an answer among them. ``fault`` then says so.
+    The connection ends when more than ``output_limit`` bytes come without an answer among them; ``fault`` then says so.
+    (The SDK's own transport has no limit.)
     """
 
-    def __init__(self, config: ServerConfig, guard: Guard) -> None:
+    def __init__(self, config: ServerConfig, guard: ProcessGuard) -> None:
         self._config = config
         self._guard = guard
         self._stderr = b""
@@ -44,11 +44,11 @@ class ServerProcess:
         self._hearing = anyio.CancelScope(shield=True)
         self._heard_all = anyio.Event()
         self.fault = ""
-        self.forgotten = False
+        self.session_unknown = False
 
-    def said(self) -> str:
+    def last_words(self) -> str:
         """The server's last words on stderr, without secrets."""
-        words = told(self._stderr.decode(errors="replace"), self._config.secrets)
+        words = clean_output(self._stderr.decode(errors="replace"), self._config.secrets)
         return words and f"its last words on stderr:\n{words}"
 
     @asynccontextmanager
@@ -90,7 +90,7 @@ class ServerProcess:
                 stream.close()
 
     async def _hear(self, stdout: ByteReceiveStream, stderr: ByteReceiveStream, incoming: Incoming) -> None:
-        """Read until the process was stopped, whatever is cancelled meanwhile: one that cannot write cannot end."""
+        """Read until the process was stopped, even when cancelled: a process that cannot write cannot end."""
         with self._hearing:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._read, stdout, incoming)
@@ -98,7 +98,7 @@ class ServerProcess:
         self._heard_all.set()
 
     async def _read(self, stdout: ByteReceiveStream, incoming: Incoming) -> None:
-        """Pass messages on; lines that are none are noise, and what comes after the end of the session is dropped."""
+        """Pass messages on. Other lines are dropped, and so is what comes after the end of the session."""
         line, unanswered = bytearray(), 0
         with suppress(*CLOSED, anyio.EndOfStream):
             while True:
@@ -112,7 +112,7 @@ class ServerProcess:
                     continue
                 *ends, rest = chunk.split(b"\n")
                 for end in ends:
-                    message = _parsed(line + end)
+                    message = _parse(line + end)
                     line.clear()
                     if message is not None:
                         with suppress(*CLOSED):
@@ -157,7 +157,7 @@ class ServerProcess:
             await self._heard_all.wait()
 
 
-def _parsed(line: bytes | bytearray) -> JSONRPCMessage | None:
+def _parse(line: bytes | bytearray) -> JSONRPCMessage | None:
     try:
         return jsonrpc_message_adapter.validate_json(line.decode(errors="replace"), by_name=False)
     except ValidationError:

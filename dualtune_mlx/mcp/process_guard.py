@@ -14,11 +14,11 @@ while read -r line; do groups=$line; done
 """
 
 
-class Guard:
-    """A shell that kills the process groups of servers that are left when this process ends without closing it.
+class ProcessGuard:
+    """A shell that kills the servers' process groups when this process ends without ``close``.
 
-    What a process does on its way out cannot be relied on: SIGKILL, a crash in native code and ``os._exit`` leave it
-    no time. The end of a pipe comes even then.
+    A process cannot always clean up before it ends: SIGKILL, a crash in native code and ``os._exit`` leave no time. But
+    the shell always sees that its input has ended.
     """
 
     def __init__(self) -> None:
@@ -26,10 +26,12 @@ class Guard:
         self._shell: subprocess.Popen[bytes] | None = None
 
     def add(self, group: int) -> None:
+        """Guard a process group."""
         self._groups.add(group)
         self._tell()
 
     def remove(self, group: int) -> None:
+        """Guard a process group no longer: its server has ended."""
         self._groups.discard(group)
         self._tell()
 

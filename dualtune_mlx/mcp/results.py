@@ -1,4 +1,4 @@
-"""What a tool answered: whole for the user, cut by a rule for the model."""
+"""What a tool answered: whole for the user, cut for the model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Media:
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource of a server: embedded, with its ``text`` or ``data``; or a link, with neither."""
+    """A resource of a server. An embedded one has ``text`` or ``data``; a link has neither."""
 
     uri: str
     name: str = ""
@@ -37,51 +37,52 @@ class Resource:
 class ToolResult:
     """What a tool answered.
 
-    ``content`` holds MCP's content blocks as JSON objects, ``text`` the text among them, joined by newlines;
-    ``images``, ``audio`` and ``resources`` are the others, decoded. ``structured`` is the structured content, if any;
-    ``seconds`` is the time of the call. ``is_error`` means that the tool itself reports a failure, in ``text``.
-
     Raises:
-        ToolError: when a block's base64 is none.
+        ToolError: when a block has content that is not base64.
     """
 
     server: str
     tool: str
     content: tuple[Mapping[str, Any], ...]
+    """MCP's content blocks, as JSON objects."""
     text: str
+    """The text blocks, joined by newlines."""
     structured: Any
+    """The structured content; None without one."""
     is_error: bool
+    """The tool itself reports a failure; ``text`` describes it."""
     seconds: float
+    """How long the call took."""
 
     def __post_init__(self) -> None:
         _ = self.images, self.audio, self.resources
 
     @property
     def images(self) -> tuple[Media, ...]:
-        return tuple(_media(block) for block in self.content if block["type"] == "image")
+        return tuple(_read_media(block) for block in self.content if block["type"] == "image")
 
     @property
     def audio(self) -> tuple[Media, ...]:
-        return tuple(_media(block) for block in self.content if block["type"] == "audio")
+        return tuple(_read_media(block) for block in self.content if block["type"] == "audio")
 
     @property
     def resources(self) -> tuple[Resource, ...]:
-        return tuple(_resource(block) for block in self.content if block["type"] in ("resource", "resource_link"))
+        return tuple(_read_resource(block) for block in self.content if block["type"] in ("resource", "resource_link"))
 
     def for_model(self, limit: int) -> str:
         """The result as text of at most ``limit`` characters, cut by ``head_and_tail``.
 
-        Images, sounds and binary resources are named, not spelled out. A result that is structured alone is its JSON.
+        Images, sounds and binary resources are only named. A result without content blocks is its structured JSON.
         """
-        parts = [_as_text(block) for block in self.content]
+        parts = [_to_text(block) for block in self.content]
         if not parts and self.structured is not None:
             parts = [json.dumps(self.structured, ensure_ascii=False)]
         return head_and_tail("\n".join(parts), limit)
 
 
 def head_and_tail(text: str, limit: int) -> str:
-    """The rule for texts longer than ``limit`` characters: the first and the last half of what there is room for,
-    and between them a line that says how much was left out.
+    """Cut a text to ``limit`` characters: its beginning and its end, and between them a line that counts what is left
+    out.
 
     Raises:
         ToolError: for a limit below 200 characters.
@@ -92,12 +93,12 @@ def head_and_tail(text: str, limit: int) -> str:
         )
     if len(text) <= limit:
         return text
-    room = limit - len(_left_out(len(text)))
+    room = limit - len(_cut_mark(len(text)))
     head, tail = text[: room - room // 2], text[len(text) - room // 2 :]
-    return f"{head}{_left_out(len(text) - room)}{tail}"
+    return f"{head}{_cut_mark(len(text) - room)}{tail}"
 
 
-def decoded(data: str) -> bytes:
+def decode_base64(data: str) -> bytes:
     """The bytes of a block's base64 text.
 
     Raises:
@@ -114,33 +115,33 @@ def decoded(data: str) -> bytes:
         ) from error
 
 
-def _left_out(count: int) -> str:
+def _cut_mark(count: int) -> str:
     return f"\n[… {count:,} characters left out …]\n"
 
 
-def _media(block: Mapping[str, Any]) -> Media:
-    return Media(block["mimeType"], decoded(block["data"]))
+def _read_media(block: Mapping[str, Any]) -> Media:
+    return Media(block["mimeType"], decode_base64(block["data"]))
 
 
-def _resource(block: Mapping[str, Any]) -> Resource:
-    held = block.get("resource", block)
-    data = held.get("blob")
+def _read_resource(block: Mapping[str, Any]) -> Resource:
+    resource = block.get("resource", block)
+    data = resource.get("blob")
     return Resource(
-        held["uri"],
-        held.get("name", ""),
-        held.get("mimeType", ""),
-        held.get("text"),
-        None if data is None else decoded(data),
+        resource["uri"],
+        resource.get("name", ""),
+        resource.get("mimeType", ""),
+        resource.get("text"),
+        None if data is None else decode_base64(data),
     )
 
 
-def _as_text(block: Mapping[str, Any]) -> str:
+def _to_text(block: Mapping[str, Any]) -> str:
     if block["type"] == "text":
         return str(block["text"])
     if block["type"] in ("image", "audio"):
-        media = _media(block)
+        media = _read_media(block)
         return f"[{block['type']}: {media.mime_type}, {len(media.data):,} bytes]"
-    resource = _resource(block)
+    resource = _read_resource(block)
     if resource.text is not None:
         return f"[resource: {resource.uri}]\n{resource.text}"
     size = "" if resource.data is None else f"{len(resource.data):,} bytes"

@@ -1,4 +1,4 @@
-"""Rules for arguments, from the configuration: forbidden, held to a pattern, or to paths below a folder."""
+"""Rules of the configuration for arguments: forbidden, matching a pattern, or paths below a folder."""
 
 from __future__ import annotations
 
@@ -18,48 +18,49 @@ EXAMPLE = '{"arguments": ["path"], "below": "/work"}, {"arguments": ["branch"], 
 
 @dataclass(frozen=True)
 class Rule:
-    """What some arguments of some tools (of all, without names) may be.
-
-    ``below``: paths, and lists of paths, that are this folder or lie in it, links followed; ``pattern``: text, numbers
-    and lists of them that are matched whole; ``forbidden``: nothing at all.
-    """
+    """What some arguments of some tools may be."""
 
     arguments: tuple[str, ...]
+    """The names of the arguments."""
     tools: tuple[str, ...] = ()
+    """The names of the tools; empty: all tools."""
     below: str | None = None
+    """A folder. A value is a path, or a list of paths, in it or of it; links are followed."""
     pattern: str | None = None
+    """A regular expression. It matches a text or number, or each one of a list, from end to end."""
     forbidden: bool = False
+    """The arguments may not be given."""
 
-    def holds_for(self, tool: Tool) -> bool:
+    def applies_to(self, tool: Tool) -> bool:
         return not self.tools or tool.name in self.tools
 
 
 def read_rules(listed: Sequence[Any], where: str) -> tuple[Rule, ...]:
-    """The rules of a server's ``dualtune`` entry.
+    """Read the rules of a server's ``dualtune`` entry.
 
     Raises:
-        UsageError: when one is none.
+        UsageError: when an entry is no rule.
     """
-    return tuple(_rule(entry, f"{where}, 'rules'[{index}]") for index, entry in enumerate(listed))
+    return tuple(_read_rule(entry, f"{where}, 'rules'[{index}]") for index, entry in enumerate(listed))
 
 
-def forbidden(rules: Sequence[Rule], tool: Tool) -> set[str]:
-    """The arguments that a model is not even shown."""
-    return {name for rule in rules if rule.forbidden and rule.holds_for(tool) for name in rule.arguments}
+def forbidden_arguments(rules: Sequence[Rule], tool: Tool) -> set[str]:
+    """The names of the arguments that the rules forbid; a model is not shown them."""
+    return {name for rule in rules if rule.forbidden and rule.applies_to(tool) for name in rule.arguments}
 
 
 def check_rules(arguments: Mapping[str, Any], tool: Tool, rules: Sequence[Rule], folder: str | None) -> None:
-    """Hold a call's arguments, the pinned ones too, to the rules.
+    """Check a call's arguments, the pinned ones too, against the rules.
 
     Args:
-        folder: what the server's relative paths begin at; None where that is not known.
+        folder: where the server's relative paths begin; None where that is not known.
 
     Raises:
         ToolError: naming the argument and the rule.
     """
     for rule in rules:
-        for name in rule.arguments if rule.holds_for(tool) else ():
-            if name in arguments and (expected := _broken(arguments[name], rule, folder)):
+        for name in rule.arguments if rule.applies_to(tool) else ():
+            if name in arguments and (expected := _describe_expected(arguments[name], rule, folder)):
                 raise ToolError(
                     f"the configuration does not allow this {name!r}",
                     where=f"{tool.server}/{tool.name}",
@@ -69,8 +70,8 @@ def check_rules(arguments: Mapping[str, Any], tool: Tool, rules: Sequence[Rule],
                 )
 
 
-def _broken(value: Any, rule: Rule, folder: str | None) -> str | None:
-    """What a value should be that breaks a rule."""
+def _describe_expected(value: Any, rule: Rule, folder: str | None) -> str | None:
+    """What the rule expects instead of the value; None where the value keeps the rule."""
     if rule.forbidden:
         return "a call without it"
     values = value if isinstance(value, list) else [value]
@@ -83,7 +84,7 @@ def _broken(value: Any, rule: Rule, folder: str | None) -> str | None:
 
 
 def _is_below(path: str, top: str, folder: str | None) -> bool:
-    """Whether a server that resolves the path cannot leave ``top``: what some servers read otherwise is refused."""
+    """Whether the path stays in ``top`` however a server reads it. An unclear path does not."""
     if not path or path.startswith("~") or "\0" in path or re.match(r"\w+:", path):
         return False
     if not os.path.isabs(path):
@@ -96,10 +97,10 @@ def _is_below(path: str, top: str, folder: str | None) -> bool:
     )
 
 
-def _rule(entry: Any, where: str) -> Rule:
+def _read_rule(entry: Any, where: str) -> Rule:
     unknown = sorted(set(entry) - {"arguments", "tools", *KINDS}) if isinstance(entry, dict) else []
     if not isinstance(entry, dict) or unknown or len([kind for kind in KINDS if kind in entry]) != 1:
-        raise _refused(
+        raise _rule_error(
             where, ", ".join(unknown or map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
         )
     for key, is_right in {
@@ -108,17 +109,17 @@ def _rule(entry: Any, where: str) -> Rule:
         "forbidden": lambda value: value is True,
     }.items():
         if key in entry and not is_right(entry[key]):
-            raise _refused(f"{where}, {key!r}", entry[key])
-    arguments, tools = _names(entry, "arguments", where), _names(entry, "tools", where)
+            raise _rule_error(f"{where}, {key!r}", entry[key])
+    arguments, tools = _read_names(entry, "arguments", where), _read_names(entry, "tools", where)
     if not arguments:
-        raise _refused(where, "no 'arguments'")
+        raise _rule_error(where, "no 'arguments'")
     return Rule(arguments, tools, entry.get("below"), entry.get("pattern"), entry.get("forbidden", False))
 
 
-def _names(entry: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+def _read_names(entry: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     listed = entry.get(key, [])
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise _refused(f"{where}, {key!r}", listed)
+        raise _rule_error(f"{where}, {key!r}", listed)
     return tuple(listed)
 
 
@@ -133,7 +134,7 @@ def _is_pattern(value: Any) -> bool:
         return False
 
 
-def _refused(where: str, got: object) -> UsageError:
+def _rule_error(where: str, got: object) -> UsageError:
     return UsageError(
         "a rule for arguments cannot be used",
         where=where,

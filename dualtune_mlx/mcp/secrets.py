@@ -1,4 +1,4 @@
-"""Texts without the secrets that a server was given."""
+"""Removes the secrets of a server from texts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ LINES = 10
 CHARACTERS = 2_000
 
 Secrets = Sequence[tuple[str, str]]
-"""Names and values."""
+"""Pairs of a name and a secret value."""
 
 
-def redacted(text: str, secrets: Secrets) -> str:
-    """The text with every secret replaced by its name, also where it follows a scheme, as in ``Bearer …``."""
+def redact(text: str, secrets: Secrets) -> str:
+    """Replace every secret by its name, also the part of a secret behind a scheme, as in ``Bearer …``."""
     values = [(part, name) for name, value in secrets for part in (value, value.rpartition(" ")[2])]
     for value, name in sorted(values, key=lambda item: -len(item[0])):  # the longest first: one may hold another
         if len(value) >= SHORTEST:
@@ -22,15 +22,17 @@ def redacted(text: str, secrets: Secrets) -> str:
     return text
 
 
-def told(text: str, secrets: Secrets) -> str:
-    """What a server said, fit to be shown: redacted before it is cut, so that no secret is cut in half; its last lines,
-    without control characters."""
-    lines = redacted(text, secrets).strip().splitlines()[-LINES:]
+def clean_output(text: str, secrets: Secrets) -> str:
+    """The last lines of what a server said, without secrets and control characters.
+
+    Secrets are replaced before the text is cut, so that none is cut in half.
+    """
+    lines = redact(text, secrets).strip().splitlines()[-LINES:]
     plain = ["".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line[-CHARACTERS:]) for line in lines]
     return "\n".join(plain)[-CHARACTERS:]
 
 
-def without_credentials(url: str) -> str:
-    """A URL without its user, password, query and fragment, which may hold secrets."""
+def strip_credentials(url: str) -> str:
+    """Remove user, password, query and fragment from a URL: they may hold secrets."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -1,4 +1,4 @@
-"""MCP's handshake and list of tools over any transport, with lists that the SDK would refuse mended first."""
+"""MCP's handshake and list of tools over any transport."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types import METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, PaginatedRequestParams, RequestId
 
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.pinned_arguments import argument_names, refuse_unknown
-from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, mended, without_duplicates
+from dualtune_mlx.mcp.pinned_arguments import argument_names, check_known
+from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, drop_duplicates, repair_tool
 from dualtune_mlx.tools import Tool
 
 # The SDK logs a traceback for each line of noise; without a handler Python prints it on our terminal.
@@ -24,10 +24,11 @@ for _name in ("mcp", "client"):
 
 
 class LenientDispatcher(JSONRPCDispatcher[Any]):
-    """Mends and checks tools before the SDK, which would refuse a whole list for one of them.
+    """Checks and repairs listed tools before the SDK sees them: the SDK would refuse the whole list for one of them.
 
-    ``offered`` gathers the names of all tools; those that are excluded are not even looked at. ``ended`` tells that
-    the connection is gone.
+    Attributes:
+        offered: the names of all tools, also of the excluded ones, which are not checked.
+        ended: is set when the connection is gone.
     """
 
     def __init__(self, read: Any, write: Any, config: ServerConfig) -> None:
@@ -53,7 +54,7 @@ class LenientDispatcher(JSONRPCDispatcher[Any]):
         result = await super().send_raw_request(method, params, opts, _related_request_id=_related_request_id)
         tools = result.get("tools") if method == "tools/list" else None
         if isinstance(tools, list):
-            result["tools"] = [mended(tool, self._config.name) for tool in tools if not self._excluded(tool)]
+            result["tools"] = [repair_tool(tool, self._config.name) for tool in tools if not self._excluded(tool)]
         return result
 
     def _excluded(self, tool: Any) -> bool:
@@ -66,7 +67,7 @@ class LenientDispatcher(JSONRPCDispatcher[Any]):
 async def shake_hands(session: ClientSession) -> None:
     """Agree on a protocol version.
 
-    ``initialize`` first: older servers end, or stay silent, when asked ``server/discover`` before it.
+    ``initialize`` comes first: older servers end or stay silent when they are asked ``server/discover`` before it.
     """
     try:
         await session.initialize()
@@ -77,10 +78,10 @@ async def shake_hands(session: ClientSession) -> None:
 
 
 async def list_tools(session: ClientSession, config: ServerConfig) -> tuple[Tool, ...]:
-    """All pages of the server's tools, without the excluded ones, each in its configured group.
+    """List the server's tools, all pages, without the excluded ones. Each tool has its configured group.
 
     Raises:
-        ToolError: when one of them cannot be used.
+        ToolError: when a tool cannot be used.
     """
     tools: list[Tool] = []
     cursor: str | None = None
@@ -93,19 +94,19 @@ async def list_tools(session: ClientSession, config: ServerConfig) -> tuple[Tool
         cursor = page.next_cursor
         if not cursor:
             break
-    return without_duplicates(tools, config.name)
+    return drop_duplicates(tools, config.name)
 
 
 def check_names(config: ServerConfig, tools: tuple[Tool, ...], offered: set[str]) -> None:
-    """Refuse a configuration that names an argument or a tool that the server does not have.
+    """Check that the server has every argument and tool that the configuration names.
 
     Raises:
-        UsageError: naming them.
+        UsageError: with the unknown names.
     """
-    refuse_unknown("pinned arguments", config.pinned, argument_names(tools), config.name)
-    refuse_unknown("excluded tools", config.exclude, sorted(offered), config.name)
-    refuse_unknown("allowed tools", config.allow, sorted(offered), config.name)
-    refuse_unknown("tools of a group", chain(*config.groups.values()), sorted(offered), config.name)
+    check_known("pinned arguments", config.pinned, argument_names(tools), config.name)
+    check_known("excluded tools", config.exclude, sorted(offered), config.name)
+    check_known("allowed tools", config.allow, sorted(offered), config.name)
+    check_known("tools of a group", chain(*config.groups.values()), sorted(offered), config.name)
     for rule in config.rules:
-        refuse_unknown("tools of a rule", rule.tools, sorted(offered), config.name)
-        refuse_unknown("arguments of a rule", rule.arguments, argument_names(tools), config.name)
+        check_known("tools of a rule", rule.tools, sorted(offered), config.name)
+        check_known("arguments of a rule", rule.arguments, argument_names(tools), config.name)

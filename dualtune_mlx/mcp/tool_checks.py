@@ -1,4 +1,4 @@
-"""A server's list of tools, which is data: held to limits, checked, and mended where a schema lacks only its type."""
+"""Checks of a server's list of tools, which is data. A schema that lacks only its type is repaired."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ LARGEST_SCHEMA = 200_000  # characters of JSON
 DEEPEST_SCHEMA = 64
 
 
-def mended(tool: Any, server: str) -> dict[str, Any]:
-    """A tool as the server listed it, with a schema that is one.
+def repair_tool(tool: Any, server: str) -> dict[str, Any]:
+    """Check a tool as the server listed it, and return it with a complete schema.
 
     Raises:
-        ToolError: when it is beyond a limit, or its schema is none.
+        ToolError: when it is beyond a limit, or has no valid schema.
     """
     name = tool.get("name") if isinstance(tool, dict) else None
-    where = f"{server}/{_short(name)}"
+    where = f"{server}/{_shorten(name)}"
     if not isinstance(tool, dict) or not isinstance(name, str):
-        raise _refused("a server lists a tool without a name", where, _short(tool), "an object with a 'name'")
+        raise _tool_error("a server lists a tool without a name", where, _shorten(tool), "an object with a 'name'")
     if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
         expected = f"1 to {LONGEST_NAME} printable characters"
-        raise _refused("a tool's name cannot be used", where, f"{len(name)} characters", expected)
-    _hold(where, "description", len(str(tool.get("description") or "")), LONGEST_DESCRIPTION, "characters")
+        raise _tool_error("a tool's name cannot be used", where, f"{len(name)} characters", expected)
+    _check_limit(where, "description", len(str(tool.get("description") or "")), LONGEST_DESCRIPTION, "characters")
     schema = tool.get("inputSchema")
-    _hold(where, "schema", _depth(schema), DEEPEST_SCHEMA, "levels")
-    _hold(where, "schema", len(json.dumps(schema)), LARGEST_SCHEMA, "characters")
+    _check_limit(where, "schema", _count_levels(schema), DEEPEST_SCHEMA, "levels")
+    _check_limit(where, "schema", len(json.dumps(schema)), LARGEST_SCHEMA, "characters")
     return {**tool, "inputSchema": checked(schema, where)}
 
 
-def without_duplicates(tools: Sequence[Tool], server: str) -> tuple[Tool, ...]:
-    """The tools, each once.
+def drop_duplicates(tools: Sequence[Tool], server: str) -> tuple[Tool, ...]:
+    """Return the tools, each of them once.
 
     Raises:
         ToolError: when two different tools share a name, or there are too many tools.
     """
-    _hold(server, "list of tools", len(tools), MOST_TOOLS, "tools")
+    _check_limit(server, "list of tools", len(tools), MOST_TOOLS, "tools")
     named: dict[str, Tool] = {}
     for tool in tools:
         if named.setdefault(tool.name, tool) != tool:
-            raise _refused("a server lists two tools of one name", f"{server}/{tool.name}", None, "one tool a name")
+            raise _tool_error("a server lists two tools of one name", f"{server}/{tool.name}", None, "one tool a name")
     return tuple(named.values())
 
 
-def _hold(where: str, what: str, size: int, limit: int, unit: str) -> None:
+def _check_limit(where: str, what: str, size: int, limit: int, unit: str) -> None:
     if size > limit:
-        raise _refused(f"a {what} is beyond the limit", where, f"{size:,} {unit}", f"at most {limit:,}")
+        raise _tool_error(f"a {what} is beyond the limit", where, f"{size:,} {unit}", f"at most {limit:,}")
 
 
-def _refused(what: str, where: str, got: object, expected: str) -> ToolError:
+def _tool_error(what: str, where: str, got: object, expected: str) -> ToolError:
     fix = "exclude the tool in the MCP configuration ('dualtune': {'exclude': […]}), or report it to its authors"
     return ToolError(what, where=where, got=got, expected=expected, fix=fix)
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     return value[:LONGEST_SHOWN] if isinstance(value, str) else type(value).__name__
 
 
-def _depth(value: Any) -> int:
-    """How deep a JSON value is nested, without recursion."""
+def _count_levels(value: Any) -> int:
+    """Count how many levels deep a JSON value is nested, without recursion."""
     level, depth = [value], 0
     while level:
         depth += 1

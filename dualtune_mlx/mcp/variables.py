@@ -14,9 +14,10 @@ EDITORS_FOLDERS = (".vscode", ".cursor")
 
 
 class Variables:
-    """The values that a configuration file may name.
+    """The variables that a configuration file may name.
 
-    ``used`` gathers those that were: whatever a file does not say itself may be a secret.
+    Attributes:
+        used: the variables that were named, with their values. They may be secrets.
     """
 
     def __init__(self, environment: Mapping[str, str], file: Path) -> None:
@@ -26,7 +27,7 @@ class Variables:
         self.used: dict[str, str] = {}
 
     def expand(self, text: str, where: str) -> str:
-        """The text with its variables replaced; what has another form stays as it is.
+        """Replace the variables in a text. What has another form stays as it is.
 
         Raises:
             UsageError: for a variable without a value, or one that only an editor can fill in.

@@ -15,14 +15,14 @@ CONNECT = 10.0  # seconds; how long an answer may take is for the call to say
 
 
 class WebServer:
-    """A server behind a URL. ``fault`` is the last refusal in terms of HTTP, which the SDK does not pass on."""
+    """A server behind a URL. ``fault`` is the last HTTP error, which the SDK does not pass on."""
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
         self.fault = ""
-        self.forgotten = False
+        self.session_unknown = False
 
-    def said(self) -> str:
+    def last_words(self) -> str:
         return ""
 
     @asynccontextmanager
@@ -35,7 +35,7 @@ class WebServer:
         client = httpx2.AsyncClient(
             headers={"accept-encoding": "identity", **self._config.headers},  # the limit counts what is sent
             timeout=httpx2.Timeout(CONNECT, read=None),
-            event_hooks={"response": [self._watch]},
+            event_hooks={"response": [self._check_response]},
         )
         async with (
             client,
@@ -45,20 +45,20 @@ class WebServer:
         ):
             yield streams
 
-    async def _watch(self, response: httpx2.Response) -> None:
+    async def _check_response(self, response: httpx2.Response) -> None:
         status, request = response.status_code, response.request
         if request.method == "POST":  # many servers refuse the GET of a stream that they do not have
             self.fault = f"HTTP {status} {response.reason_phrase}" if status >= 400 else ""
-            self.forgotten |= status == 404 and "mcp-session-id" in request.headers
+            self.session_unknown |= status == 404 and "mcp-session-id" in request.headers
         if response.headers.get("content-encoding", "identity") != "identity":
             raise httpx2.DecodingError("the server compresses its answers unasked, which hides how long they are")
         if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             assert isinstance(response.stream, httpx2.AsyncByteStream)
-            response.stream = _Limited(response.stream, self._config.output_limit)
+            response.stream = _LimitedStream(response.stream, self._config.output_limit)
 
 
-class _Limited(httpx2.AsyncByteStream):
-    """A body that ends in an error when it is too long; the SDK limits events, but no other bodies."""
+class _LimitedStream(httpx2.AsyncByteStream):
+    """A body that ends with an error when it is too long. (The SDK limits events, but no other bodies.)"""
 
     def __init__(self, body: httpx2.AsyncByteStream, limit: int) -> None:
         self._body = body

@@ -19,7 +19,7 @@ from dualtune_mlx.agent.events import ApprovalDecided, Result, Speak, Spoken, Sp
 from dualtune_mlx.agent.transcript import read_transcript
 from dualtune_mlx.engine.events import Planned, StageBegins
 from dualtune_mlx.errors import DecodingError, ServerError, ToolError, UsageError
-from dualtune_mlx.mcp import Policy, connected
+from dualtune_mlx.mcp import Policy, connect
 from dualtune_mlx.tools import Message, Tool, ToolCall
 from tests.agent.fakes import DELETE, TOOLS, WRITE, Engine, FakeToolbox, agent, call, config, error
 from tests.mcp.conftest import INTERRUPTIBLE
@@ -363,7 +363,7 @@ GOOD = {"script": "good", "name": "fs", "pinned": {"folder": "/data"}}
 def test_with_real_servers_a_run_calls_with_pinned_arguments_and_survives_a_crash(server, tmp_path, asynchronous):
     configs = [server(**GOOD)]
     calls = [call("echo", text="hi"), call("die"), call("respond")]
-    with connected(configs) as toolbox:
+    with connect(configs) as toolbox:
         made = Agent(Engine(*calls), toolbox, Policy(configs, "auto"), transcripts=tmp_path)
         ended = asyncio.run(made.arun("do it")) if asynchronous else made.run("do it")
     results = [step.result for step in read_transcript(ended.transcript).steps if step.result]
@@ -375,7 +375,7 @@ def test_with_real_servers_a_run_calls_with_pinned_arguments_and_survives_a_cras
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_a_server_that_never_answers_costs_no_more_than_the_time_that_is_left(server, tmp_path, asynchronous):
     configs = [server(**GOOD)]
-    with connected(configs) as toolbox:
+    with connect(configs) as toolbox:
         limits = Limits(seconds=0.5)
         made = Agent(Engine(call("silence")), toolbox, Policy(configs, "auto"), limits=limits, transcripts=tmp_path)
         began = time.monotonic()
@@ -389,10 +389,10 @@ INTERRUPTED = f"""{INTERRUPTIBLE}
 import sys
 from pathlib import Path
 from dualtune_mlx.agent import Agent
-from dualtune_mlx.mcp import Policy, ServerConfig, connected
+from dualtune_mlx.mcp import Policy, ServerConfig, connect
 from tests.agent.fakes import Engine, call
 configs = [ServerConfig("fs", sys.executable, (sys.argv[1],))]
-with connected(configs) as toolbox:
+with connect(configs) as toolbox:
     print(toolbox.execute(call("pid")).text, flush=True)
     agent = Agent(Engine(call("silence")), toolbox, Policy(configs, "auto"), transcripts=Path(sys.argv[2]))
     for event in agent.stream("x"):

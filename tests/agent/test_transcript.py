@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dualtune_mlx.agent.replay import learn, replayed
+from dualtune_mlx.agent.replay import add_to_data, replay
 from dualtune_mlx.agent.transcript import read_transcript
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.errors import DataError, UsageError
@@ -104,7 +104,7 @@ def test_a_missing_file_or_folder_that_cannot_be_written_is_an_error(tmp_path):
 def test_a_replay_gives_recorded_results_and_finds_all_the_same(tmp_path):
     read = read_transcript(run(tmp_path, READ_A, WRITE_B))
     engine = Engine(READ_A, WRITE_B)
-    rows = list(replayed(read, engine))
+    rows = list(replay(read, engine))
     assert [(row.what, row.same) for row in rows] == [(f"call {n}", True) for n in (1, 2, 3)] + [("answer", True)]
     assert engine.asked[2][-1] == Message("tool", "fine: é\u2028")
 
@@ -133,13 +133,13 @@ def test_a_transcript_tells_the_parts_and_what_each_call_was_for(tmp_path):
 def test_a_replay_compares_the_parts_and_asks_for_each_call_of_them(tmp_path):
     read = read_transcript(divided(tmp_path))
     engine = Engine(READ_A, ToolCall("respond"), WRITE_B, subtasks=("read a, then", "write b"))
-    rows = list(replayed(read, engine))
+    rows = list(replay(read, engine))
     assert [(row.what, row.same) for row in rows[:2]] == [("parts", False), ("call 1", True)]
     assert engine.due == ["read a", "read a", "write b", "write b"]
 
 
 def test_a_run_with_parts_becomes_training_data_with_parts(tmp_path):
-    learn(read_transcript(divided(tmp_path)), tmp_path / "data")
+    add_to_data(read_transcript(divided(tmp_path)), tmp_path / "data")
     (trajectory,) = read_trajectories(tmp_path / "data" / "train.jsonl")
     assert trajectory.messages[0].subtasks == PARTS
     assert [message.subtask for message in trajectory.messages if message.tool_calls] == list(PARTS)
@@ -147,7 +147,7 @@ def test_a_run_with_parts_becomes_training_data_with_parts(tmp_path):
 
 def test_a_replay_reports_a_difference_with_both(tmp_path):
     read = read_transcript(run(tmp_path, READ_A, WRITE_B))
-    rows = list(replayed(read, Engine(READ_A, call("write", path="c"), answer="Else.")))
+    rows = list(replay(read, Engine(READ_A, call("write", path="c"), answer="Else.")))
     assert [row.same for row in rows] == [True, False, True, False]
     assert (rows[1].before["arguments"], rows[1].now["arguments"]) == ({"path": "b"}, {"path": "c"})
     assert (rows[3].before, rows[3].now) == ("Done.", "Else.")
@@ -158,9 +158,9 @@ def test_another_model_or_an_empty_run_cannot_be_replayed(tmp_path):
     other = Engine()
     other.base.fingerprint = "g"
     with pytest.raises(DataError, match="another model"):
-        list(replayed(read, other))
+        list(replay(read, other))
     with pytest.raises(DataError, match="no step"):
-        list(replayed(replace(read, steps=()), Engine()))
+        list(replay(replace(read, steps=()), Engine()))
 
 
 def test_a_run_becomes_a_line_of_training_data_without_its_failures(tmp_path):
@@ -169,8 +169,8 @@ def test_a_run_becomes_a_line_of_training_data_without_its_failures(tmp_path):
 
     tools = tuple(replace(tool, group="changing") if tool == WRITE else tool for tool in TOOLS)
     read = read_transcript(run(tmp_path, READ_A, WRITE_B, does=does, tools=tools))
-    assert learn(read, tmp_path / "data")
-    assert not learn(read, tmp_path / "data")
+    assert add_to_data(read, tmp_path / "data")
+    assert not add_to_data(read, tmp_path / "data")
     (trajectory,) = read_trajectories(tmp_path / "data" / "train.jsonl")
     assert trajectory.tools == tools, "also what groups they are in"
     assert [message.role for message in trajectory.messages] == ["user", "assistant", "tool", "assistant"]
@@ -181,4 +181,4 @@ def test_a_run_becomes_a_line_of_training_data_without_its_failures(tmp_path):
 def test_there_is_nothing_to_learn_where_nothing_succeeded(tmp_path):
     read = read_transcript(run(tmp_path, READ_A, does=lambda call: error("no")))
     with pytest.raises(UsageError, match="nothing to learn"):
-        learn(read, tmp_path / "data")
+        add_to_data(read, tmp_path / "data")

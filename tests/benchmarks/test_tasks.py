@@ -21,7 +21,7 @@ from dualtune_mlx.benchmarks.playground import Playground, new_playground
 from dualtune_mlx.benchmarks.tasks import START, TASKS, Task, run_task, run_tasks
 from dualtune_mlx.benchmarks.world import DATABASE, MEMORY, git
 from dualtune_mlx.errors import ToolError
-from dualtune_mlx.mcp import Policy, Toolbox, connected, read_config
+from dualtune_mlx.mcp import Policy, Toolbox, connect, read_config
 from dualtune_mlx.tools import ToolCall
 from tests.agent.fakes import Engine
 
@@ -44,7 +44,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Playground:
 
 @pytest.fixture(scope="module")
 def toolbox(shared: Playground) -> Iterator[Toolbox]:
-    with connected(read_config(shared.config), START) as toolbox:
+    with connect(read_config(shared.config), START) as toolbox:
         yield toolbox
 
 
@@ -54,7 +54,7 @@ def running(shared: Playground, toolbox: Toolbox, monkeypatch: pytest.MonkeyPatc
     for path in shared.scratch.iterdir():
         rmtree(path) if path.is_dir() else path.unlink()
     copytree(shared.folder.with_name("copy"), shared.scratch, dirs_exist_ok=True)
-    monkeypatch.setattr(tasks, "connected", lambda *_: nullcontext(toolbox))
+    monkeypatch.setattr(tasks, "connect", lambda *_: nullcontext(toolbox))
     return shared
 
 

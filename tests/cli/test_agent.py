@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dualtune_mlx.agent.events import Result, RunEnded
 from dualtune_mlx.cli import agent as command
-from dualtune_mlx.cli.live import View, in_full, one_line
+from dualtune_mlx.cli.live import View, format_full, format_short
 from dualtune_mlx.mcp.approvals import Question
 from dualtune_mlx.tools import Tool, ToolCall
 from tests.agent.fakes import Engine, FakeToolbox, agent, call
@@ -176,7 +176,7 @@ def test_nothing_that_is_shown_can_steer_the_terminal():
     with View(out) as view:
         view.show(Result(nasty, True, details=nasty))
         view.show(RunEnded("answered", answer=nasty))
-    for text in (one_line(made), in_full(made), out.file.getvalue()):
+    for text in (format_short(made), format_full(made), out.file.getvalue()):
         assert all(one.isprintable() or one == "\n" for one in text)
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from rich.console import Console
 
-from dualtune_mlx.cli.call import call_json, show
+from dualtune_mlx.cli.call import show, to_json
 from dualtune_mlx.mcp import ToolResult
 from dualtune_mlx.tools import ToolCall
 
@@ -28,7 +28,7 @@ def test_a_long_result_is_one_short_entry_that_names_what_is_no_text():
 
 
 def test_json_has_all_of_it():
-    value = call_json(CALL, result("x" * 10_000))["result"]
+    value = to_json(CALL, result("x" * 10_000))["result"]
     assert value["text"] == "x" * 10_000
     assert value["content"][1] == IMAGE
     assert (value["structured"], value["is_error"], value["seconds"]) == ({"n": 1}, False, 0.5)

@@ -45,7 +45,7 @@ def test_no_call_is_not_executed(data, bundle, monkeypatch, abstain, executed):
         return ToolResult(call.server, call.name, (), "done", None, False, 0.0)
 
     toolbox = SimpleNamespace(tools=read_tools(data / "tools.json"), execute=execute)
-    monkeypatch.setattr("dualtune_mlx.cli.call.connected", lambda config: nullcontext(toolbox))
+    monkeypatch.setattr("dualtune_mlx.cli.call.connect", lambda config: nullcontext(toolbox))
     monkeypatch.setattr("dualtune_mlx.cli.call.read_config", lambda path: None)
     result = dualtune("call", "--bundle", bundle, "--mcp", "x", "--execute", "--abstain", abstain, "show a")
     assert result.exit_code == 0, result.output

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from dualtune_mlx.errors import DualTuneError, ServerError, ToolError, UsageError
-from dualtune_mlx.mcp import ServerConfig, connect, connected
+from dualtune_mlx.mcp import ServerConfig, aconnect, connect
 from dualtune_mlx.tools import ToolCall
 from tests.mcp.conftest import INTERRUPTIBLE
 
@@ -30,14 +30,14 @@ def script(config: ServerConfig, body: str) -> str:
     """A program with ``config`` at hand, for what must be seen from outside: signals and the terminal."""
     return (
         "import anyio, time\n"
-        "from dualtune_mlx.mcp import ServerConfig, connect, connected\n"
+        "from dualtune_mlx.mcp import ServerConfig, aconnect, connect\n"
         "from dualtune_mlx.tools import ToolCall\n"
         f"config = ServerConfig('good', {config.command!r}, {config.args!r})\n"
     ) + body
 
 
 def test_lists_all_pages_with_every_shape_of_schema(server: Make) -> None:
-    with connected([server("good", pinned=PINNED, exclude=("die",)), server("good", name="other")]) as toolbox:
+    with connect([server("good", pinned=PINNED, exclude=("die",)), server("good", name="other")]) as toolbox:
         good, other = toolbox.servers
         assert [tool.name for tool in good.tools] == [tool.name for tool in other.tools if tool.name != "die"]
         assert {tool.server for tool in other.tools} == {"other"}
@@ -49,13 +49,13 @@ def test_lists_all_pages_with_every_shape_of_schema(server: Make) -> None:
 
 def test_tools_are_in_their_configured_groups(server: Make) -> None:
     groups = {"talk": ("echo",), "ends": ("die", "silence")}
-    with connected([server("good", pinned=PINNED, exclude=("die",), groups=groups)]) as toolbox:
+    with connect([server("good", pinned=PINNED, exclude=("die",), groups=groups)]) as toolbox:
         found = {tool.name: tool.group for tool in toolbox.servers[0].tools}
     assert (found["echo"], found["silence"], found["add"]) == ("talk", "ends", "") and "die" not in found
 
 
 def test_calls(server: Make) -> None:
-    with connected([server("good", pinned=PINNED), server("good", name="other")]) as toolbox:
+    with connect([server("good", pinned=PINNED), server("good", name="other")]) as toolbox:
         echo = toolbox.execute(ToolCall("echo", {"text": "héllo ✓"}, "good"))
         assert (echo.server, echo.tool, echo.text, echo.is_error) == ("good", "echo", "/data: héllo ✓", False)
         assert echo.content == ({"type": "text", "text": "/data: héllo ✓"},) and 0 < echo.seconds < 5
@@ -81,7 +81,7 @@ def test_calls(server: Make) -> None:
     ],
 )
 def test_a_wrong_call_is_refused_before_it_is_sent(server: Make, call: ToolCall, parts: list[str]) -> None:
-    with connected([server("good", exclude=("die",))]) as toolbox:
+    with connect([server("good", exclude=("die",))]) as toolbox:
         with pytest.raises(ToolError) as caught:
             toolbox.execute(call)
         for part in parts:
@@ -90,7 +90,7 @@ def test_a_wrong_call_is_refused_before_it_is_sent(server: Make, call: ToolCall,
 
 
 def test_an_ambiguous_call_is_refused(server: Make) -> None:
-    with connected([server("good"), server("good", name="other")]) as toolbox:
+    with connect([server("good"), server("good", name="other")]) as toolbox:
         with pytest.raises(ToolError, match="several servers"):
             toolbox.execute(ToolCall("pid"))
 
@@ -100,7 +100,7 @@ def test_an_ambiguous_call_is_refused(server: Make) -> None:
     [("auto", False, ""), ("ask", True, ""), ("ask", False, "not approved"), ("never", True, "may not be called")],
 )
 def test_what_needs_approval_is_not_called_without(server: Make, approve: str, approved: bool, refusal: str) -> None:
-    with connected([server("good", approve=approve)]) as toolbox:
+    with connect([server("good", approve=approve)]) as toolbox:
         if refusal:
             with pytest.raises(ToolError, match=f"{refusal}(?s:.*)good/pid"):
                 toolbox.execute(ToolCall("pid"), approved)
@@ -109,7 +109,7 @@ def test_what_needs_approval_is_not_called_without(server: Make, approve: str, a
 
 
 def test_a_closed_toolbox_says_so(server: Make) -> None:
-    with connected([server("good")]) as toolbox:
+    with connect([server("good")]) as toolbox:
         pass
     with pytest.raises(DualTuneError, match="the toolbox is closed"):
         toolbox.execute(ToolCall("pid"))
@@ -118,25 +118,25 @@ def test_a_closed_toolbox_says_so(server: Make) -> None:
 @pytest.mark.parametrize("fields", [{"pinned": {"path": 1}}, {"exclude": ("nothing",)}])
 def test_a_pin_or_exclusion_without_object_is_refused(server: Make, fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="does not have(?s:.*)server 'good'"):
-        with connected([server("good", **fields)]):
+        with connect([server("good", **fields)]):
             pass
 
 
 def test_a_schema_that_is_none_is_refused_by_name(server: Make) -> None:
     with pytest.raises(ToolError, match=r"not a valid JSON Schema(?s:.*)good/broken at \$.properties.a.type"):
-        with connected([server("good", "--broken")]):
+        with connect([server("good", "--broken")]):
             pass
 
 
 def test_noise_on_stdout_is_tolerated_and_stays_off_our_terminal(server: Make) -> None:
-    body = "with connected([config]) as toolbox: print(toolbox.execute(ToolCall('add', {'a': 2})).text)"
+    body = "with connect([config]) as toolbox: print(toolbox.execute(ToolCall('add', {'a': 2})).text)"
     code = script(server("good", "--noise"), body)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("2\n", "")
 
 
 def test_a_server_of_the_new_protocol_alone_and_its_changes(server: Make) -> None:
-    with connected([server("modern_only")]) as toolbox:
+    with connect([server("modern_only")]) as toolbox:
         assert toolbox.execute(ToolCall("ping")).text == "2026-07-28"
         assert [tool.name for tool in toolbox.servers[0].tools] == ["ping", "ping1"]
 
@@ -146,7 +146,7 @@ def test_death_at_start_is_told_at_once_with_stderr_but_no_secrets(
 ) -> None:
     started, pid = time.perf_counter(), tmp_path / "pid"
     with pytest.raises(ServerError) as caught:
-        with connected([server("never_answers", str(pid)), server("dies_at_start", env={"TOKEN": "s3cr3t"})]):
+        with connect([server("never_answers", str(pid)), server("dies_at_start", env={"TOKEN": "s3cr3t"})]):
             pass
     assert time.perf_counter() - started < 3
     text = str(caught.value)
@@ -157,14 +157,14 @@ def test_death_at_start_is_told_at_once_with_stderr_but_no_secrets(
 
 def test_a_refusal_is_told_without_secrets(server: Make) -> None:
     with pytest.raises(ServerError, match="server 'refuses' failed(?s:.*)no licence for <TOKEN>"):
-        with connected([server("refuses", env={"TOKEN": "s3cr3t"})]):
+        with connect([server("refuses", env={"TOKEN": "s3cr3t"})]):
             pass
 
 
 def test_silence_ends_at_the_timeout(server: Make, tmp_path: Path, is_alive: Alive) -> None:
     pid = tmp_path / "pid"
     with pytest.raises(ServerError, match="'never_answers' did not answer within 0.5 s"):
-        with connected([server("never_answers", str(pid))], timeout=0.5):
+        with connect([server("never_answers", str(pid))], timeout=0.5):
             pass
     assert not is_alive(int(pid.read_text()))
 
@@ -174,12 +174,12 @@ def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
     program.write_bytes(b"\x7fELF, or not")
     program.chmod(0o755)
     with pytest.raises(ServerError, match="'bad' could not be started"):
-        with connected([ServerConfig("bad", str(program))]):
+        with connect([ServerConfig("bad", str(program))]):
             pass
 
 
 def test_death_in_a_call_is_told_and_the_others_go_on(server: Make) -> None:
-    with connected([server("good", env={"TOKEN": "s3cr3t"}), server("good", name="other")]) as toolbox:
+    with connect([server("good", env={"TOKEN": "s3cr3t"}), server("good", name="other")]) as toolbox:
         for said in ("good, call of 'die'", "server 'good' is not running"):
             with pytest.raises(ServerError, match=said) as caught:
                 toolbox.execute(ToolCall("die", {}, "good"))
@@ -189,7 +189,7 @@ def test_death_in_a_call_is_told_and_the_others_go_on(server: Make) -> None:
 
 @pytest.mark.anyio
 async def test_silence_in_a_call_ends_at_the_timeout(server: Make) -> None:
-    async with connect([server("good")], timeout=0.7) as toolbox:
+    async with aconnect([server("good")], timeout=0.7) as toolbox:
         with pytest.raises(ServerError, match="did not answer within 0.7 s(?s:.*)call of 'silence'"):
             await toolbox.aexecute(ToolCall("silence"))
         assert (await toolbox.aexecute(ToolCall("add", {"a": 1}))).text == "1"
@@ -197,7 +197,7 @@ async def test_silence_in_a_call_ends_at_the_timeout(server: Make) -> None:
 
 @pytest.mark.anyio
 async def test_a_cancelled_call_leaves_the_server_as_it_was(server: Make) -> None:
-    async with connect([server("good")]) as toolbox:
+    async with aconnect([server("good")]) as toolbox:
         pid = (await toolbox.aexecute(ToolCall("pid"))).text
         for _ in range(2):
             with anyio.move_on_after(0.2) as scope:
@@ -208,7 +208,7 @@ async def test_a_cancelled_call_leaves_the_server_as_it_was(server: Make) -> Non
 
 def test_a_server_that_will_not_stop_is_killed(server: Make, is_alive: Alive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dualtune_mlx.mcp.process.GRACE", 0.3)
-    with connected([server("slow_to_stop")]) as toolbox:
+    with connect([server("slow_to_stop")]) as toolbox:
         pid = int(toolbox.execute(ToolCall("pid")).text)
         assert is_alive(pid)
     assert not is_alive(pid)
@@ -219,7 +219,7 @@ def test_a_server_that_will_not_stop_is_killed(server: Make, is_alive: Alive, mo
 async def test_an_error_of_the_block_comes_out_as_it_is(server: Make, is_alive: Alive, error: Exception) -> None:
     cause = LookupError("its cause")
     with pytest.raises(type(error)) as caught:
-        async with connect([server("good")]) as toolbox:
+        async with aconnect([server("good")]) as toolbox:
             pid = int((await toolbox.aexecute(ToolCall("pid"))).text)
             raise error from cause
     assert caught.value is error and error.__cause__ is cause and error.__context__ is None
@@ -229,7 +229,7 @@ async def test_an_error_of_the_block_comes_out_as_it_is(server: Make, is_alive: 
 @pytest.mark.anyio
 async def test_cancellation_stops_the_servers(server: Make, is_alive: Alive) -> None:
     with anyio.move_on_after(0.7) as scope:
-        async with connect([server("good")]) as toolbox:
+        async with aconnect([server("good")]) as toolbox:
             pid = int((await toolbox.aexecute(ToolCall("pid"))).text)
             await toolbox.aexecute(ToolCall("silence"))
     assert scope.cancelled_caught
@@ -237,13 +237,13 @@ async def test_cancellation_stops_the_servers(server: Make, is_alive: Alive) -> 
 
 
 BLOCKING = """
-with connected([config]) as toolbox:
+with connect([config]) as toolbox:
     print(toolbox.execute(ToolCall("pid")).text, flush=True)
     WORK
 """
 ASYNC = """
 async def main():
-    async with connect([config]) as toolbox:
+    async with aconnect([config]) as toolbox:
         print((await toolbox.aexecute(ToolCall("pid"))).text, flush=True)
         await anyio.sleep(60)
 anyio.run(main)
@@ -275,7 +275,7 @@ def test_ctrl_c_stops_the_servers(server: Make, is_alive: Alive, body: str) -> N
 def test_without_mcp_the_fix_is_named(monkeypatch: pytest.MonkeyPatch, server: Make) -> None:
     monkeypatch.delitem(sys.modules, "dualtune_mlx.mcp.connection", raising=False)
     monkeypatch.setitem(sys.modules, "mcp", None)
-    with pytest.raises(UsageError, match=r"pip install 'dualtune-mlx\[mcp\]'"), connected([server("good")]):
+    with pytest.raises(UsageError, match=r"pip install 'dualtune-mlx\[mcp\]'"), connect([server("good")]):
         pass
 
 
@@ -285,7 +285,7 @@ def test_importing_the_room_needs_no_mcp() -> None:
 
 
 def test_no_configuration_is_an_empty_toolbox() -> None:
-    with connected([]) as toolbox:
+    with connect([]) as toolbox:
         assert toolbox.servers == ()
         with pytest.raises(DualTuneError, match="no server has the tool"):
             toolbox.execute(ToolCall("echo"))

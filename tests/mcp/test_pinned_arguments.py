@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.mcp.pinned_arguments import filled, refuse_unknown, visible
+from dualtune_mlx.mcp.pinned_arguments import check_known, fill_pinned, hide_arguments
 from dualtune_mlx.tools import Tool
 
 SCHEMA = {
@@ -17,7 +17,7 @@ PINNED = {"repo": "/repo", "elsewhere": 1}
 
 
 def test_pinned_arguments_are_hidden_and_the_rest_is_kept() -> None:
-    tool = visible(TOOL, PINNED)
+    tool = hide_arguments(TOOL, PINNED)
     assert tool.parameters == {
         "type": "object",
         "properties": {"count": {"type": "integer"}},
@@ -29,20 +29,20 @@ def test_pinned_arguments_are_hidden_and_the_rest_is_kept() -> None:
 
 
 def test_a_tool_whose_arguments_are_all_pinned_takes_none() -> None:
-    assert not visible(TOOL, {"repo": "/repo", "count": 1}).takes_arguments
+    assert not hide_arguments(TOOL, {"repo": "/repo", "count": 1}).takes_arguments
 
 
 def test_a_tool_without_the_pinned_argument_stays_itself() -> None:
     other = Tool("now")
-    assert visible(other, PINNED) is other
-    assert filled({"a": 1}, other, PINNED) == {"a": 1}
+    assert hide_arguments(other, PINNED) is other
+    assert fill_pinned({"a": 1}, other, PINNED) == {"a": 1}
 
 
 def test_a_pinned_value_wins_over_the_models() -> None:
-    assert filled({"count": 2, "repo": "/etc"}, TOOL, PINNED) == {"count": 2, "repo": "/repo"}
+    assert fill_pinned({"count": 2, "repo": "/etc"}, TOOL, PINNED) == {"count": 2, "repo": "/repo"}
 
 
 def test_unknown_names_are_refused() -> None:
-    refuse_unknown("pinned arguments", ["a"], ["a", "b"], "git")
+    check_known("pinned arguments", ["a"], ["a", "b"], "git")
     with pytest.raises(UsageError, match="server 'git'(?s:.*)got: c(?s:.*)one of a, b"):
-        refuse_unknown("pinned arguments", ["c"], ["a", "b"], "git")
+        check_known("pinned arguments", ["c"], ["a", "b"], "git")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dualtune_mlx.mcp.process_guard import Guard
+from dualtune_mlx.mcp.process_guard import ProcessGuard
 
 pytestmark = pytest.mark.processes
 
@@ -19,7 +19,7 @@ def group() -> subprocess.Popen[bytes]:
     return subprocess.Popen(SLEEPER, start_new_session=True)
 
 
-def lost(guard: Guard) -> None:
+def lost(guard: ProcessGuard) -> None:
     """What the shell sees when this process is gone: the end of its input."""
     assert guard._shell is not None and guard._shell.stdin is not None
     guard._shell.stdin.close()
@@ -27,14 +27,14 @@ def lost(guard: Guard) -> None:
 
 
 def test_groups_that_are_left_are_killed(group: subprocess.Popen[bytes]) -> None:
-    guard = Guard()
+    guard = ProcessGuard()
     guard.add(group.pid)
     lost(guard)
     assert group.wait(1) == -9
 
 
 def test_groups_that_were_removed_are_not(group: subprocess.Popen[bytes], is_alive: Callable[[int], bool]) -> None:
-    guard = Guard()
+    guard = ProcessGuard()
     guard.add(group.pid)
     guard.remove(group.pid)
     guard.close()
@@ -44,13 +44,13 @@ def test_groups_that_were_removed_are_not(group: subprocess.Popen[bytes], is_ali
 
 
 def test_without_servers_there_is_no_shell() -> None:
-    guard = Guard()
+    guard = ProcessGuard()
     guard.close()
     assert guard._shell is None
 
 
 def test_one_whose_shell_was_ended_goes_on() -> None:
-    guard = Guard()
+    guard = ProcessGuard()
     guard.add(1 << 22)
     assert guard._shell is not None
     guard._shell.kill()

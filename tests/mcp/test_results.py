@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dualtune_mlx.errors import ToolError
-from dualtune_mlx.mcp import Media, Resource, ServerConfig, ToolResult, connected, head_and_tail
+from dualtune_mlx.mcp import Media, Resource, ServerConfig, ToolResult, connect, head_and_tail
 from dualtune_mlx.tools import ToolCall
 
 
@@ -35,7 +35,7 @@ def test_a_limit_that_leaves_nothing_is_refused() -> None:
 
 
 def test_every_kind_of_content_comes_back_as_such(server: Callable[..., ServerConfig]) -> None:
-    with connected([server("rough")]) as toolbox:
+    with connect([server("rough")]) as toolbox:
         got = toolbox.execute(ToolCall("blocks"))
         with pytest.raises(ToolError, match="not base64"):
             toolbox.execute(ToolCall("broken_image"))

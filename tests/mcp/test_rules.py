@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dualtune_mlx.errors import ToolError, UsageError
-from dualtune_mlx.mcp import connected, read_config
+from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.mcp.rules import Rule, check_rules
 from dualtune_mlx.tools import Tool, ToolCall
 
@@ -134,9 +134,9 @@ def test_a_rule_that_is_none_is_refused(tmp_path, rule):
 
 def test_the_toolbox_holds_calls_to_them(server):
     rules = (Rule(("text",), ("echo",), pattern="[a-z]+"), Rule(("b",), forbidden=True))
-    with connected([server("good", rules=rules, pinned={"folder": "/data"})]) as toolbox:
+    with connect([server("good", rules=rules, pinned={"folder": "/data"})]) as toolbox:
         assert toolbox.execute(ToolCall("echo", {"text": "hi"})).text == "/data: hi"
-        assert toolbox.whole(ToolCall("echo", {"text": "hi"})).arguments == {"text": "hi", "folder": "/data"}
+        assert toolbox.complete_call(ToolCall("echo", {"text": "hi"})).arguments == {"text": "hi", "folder": "/data"}
         with pytest.raises(ToolError, match="does not allow this 'text'"):
             toolbox.execute(ToolCall("echo", {"text": "HI"}))
         with pytest.raises(ToolError, match="does not allow this 'b'"):
@@ -155,5 +155,5 @@ def test_the_toolbox_holds_calls_to_them(server):
     ],
 )
 def test_names_that_the_server_does_not_have_are_refused(server, fields):
-    with pytest.raises(UsageError, match="does not have"), connected([server("good", **fields)]):
+    with pytest.raises(UsageError, match="does not have"), connect([server("good", **fields)]):
         pass

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx.demo.servers import npm_server, program
-from dualtune_mlx.mcp import ServerConfig, connected, read_config
+from dualtune_mlx.mcp import ServerConfig, connect, read_config
 from dualtune_mlx.tools import ToolCall
 from tests.mcp.conftest import until_listening
 
@@ -34,7 +34,7 @@ def test_time_and_git(tmp_path: Path) -> None:
     }
     file = tmp_path / "mcp.json"
     file.write_text(json.dumps({"mcpServers": servers}))
-    with connected(read_config(file)) as toolbox:
+    with connect(read_config(file)) as toolbox:
         tools = {tool.name: tool for tool in toolbox.tools}
         assert {"get_current_time", "convert_time", "git_log"} <= set(tools) and "git_reset" not in tools
         assert not any("repo_path" in tool.parameters["properties"] for tool in tools.values())
@@ -56,7 +56,7 @@ def test_everything(way: str, free_port: int) -> None:
             stack.callback(process.kill)
             until_listening(free_port, process)
             config = ServerConfig("everything", url=f"http://127.0.0.1:{free_port}/mcp")
-        toolbox = stack.enter_context(connected([config]))
+        toolbox = stack.enter_context(connect([config]))
         picture = toolbox.execute(ToolCall("get-tiny-image"))
         assert picture.images[0].data.startswith(b"\x89PNG") and "[image: image/png, " in picture.for_model(1000)
         weather = toolbox.execute(ToolCall("get-structured-content", {"location": "New York"}))

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from dualtune_mlx.errors import ToolError
-from dualtune_mlx.mcp import ServerConfig, connected
-from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, mended, without_duplicates
+from dualtune_mlx.mcp import ServerConfig, connect
+from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, drop_duplicates, repair_tool
 from dualtune_mlx.tools import Tool
 
 
@@ -20,8 +20,8 @@ def nested(depth: int) -> dict[str, Any]:
 
 def test_a_tool_within_the_limits_is_kept_with_all_it_says() -> None:
     tool = {"name": "a" * 128, "description": "d" * 20_000, "inputSchema": nested(20), "_meta": {"x": 1}}
-    assert mended(tool, "s") == tool
-    assert mended({"name": "a"}, "s") == {"name": "a", "inputSchema": {"type": "object"}}
+    assert repair_tool(tool, "s") == tool
+    assert repair_tool({"name": "a"}, "s") == {"name": "a", "inputSchema": {"type": "object"}}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_tool_within_the_limits_is_kept_with_all_it_says() -> None:
 )
 def test_refuses(tool: Any, parts: list[str]) -> None:
     with pytest.raises(ToolError) as caught:
-        mended(tool, "s")
+        repair_tool(tool, "s")
     for part in parts:
         assert part in str(caught.value)
     assert len(str(caught.value)) < 1_000
@@ -49,18 +49,18 @@ def test_refuses(tool: Any, parts: list[str]) -> None:
 
 def test_a_tool_listed_twice_is_one_and_two_of_a_name_are_refused() -> None:
     one, same, other = Tool("a", server="s"), Tool("a", server="s"), Tool("a", "another", server="s")
-    assert without_duplicates([one, same, Tool("b", server="s")], "s") == (one, Tool("b", server="s"))
+    assert drop_duplicates([one, same, Tool("b", server="s")], "s") == (one, Tool("b", server="s"))
     with pytest.raises(ToolError, match="two tools of one name(?s:.*)s/a"):
-        without_duplicates([one, other], "s")
+        drop_duplicates([one, other], "s")
 
 
 def test_a_list_without_end_is_refused() -> None:
     with pytest.raises(ToolError, match="list of tools is beyond the limit"):
-        without_duplicates([Tool(str(n)) for n in range(MOST_TOOLS + 1)], "s")
+        drop_duplicates([Tool(str(n)) for n in range(MOST_TOOLS + 1)], "s")
 
 
 def test_annotations_are_kept_in_memory_alone(server: Callable[..., ServerConfig]) -> None:
-    with connected([server("rough")]) as toolbox:
+    with connect([server("rough")]) as toolbox:
         first, second, *_ = toolbox.servers[0].tools
     assert first.annotations == {"title": "Its number", "readOnlyHint": True} and second.annotations == {}
     assert "readOnlyHint" not in str(first.to_dict())
@@ -68,5 +68,5 @@ def test_annotations_are_kept_in_memory_alone(server: Callable[..., ServerConfig
 
 
 def test_an_excluded_tool_may_be_broken(server: Callable[..., ServerConfig]) -> None:
-    with connected([server("good", "--broken", exclude=("broken",))]) as toolbox:
+    with connect([server("good", "--broken", exclude=("broken",))]) as toolbox:
         assert "broken" not in [tool.name for tool in toolbox.servers[0].tools]

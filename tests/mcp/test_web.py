@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dualtune_mlx.errors import ServerError
-from dualtune_mlx.mcp import ServerConfig, connected
+from dualtune_mlx.mcp import ServerConfig, connect
 from dualtune_mlx.tools import ToolCall
 from tests.mcp.conftest import SERVERS, until_listening
 
@@ -50,7 +50,7 @@ def web(port: int, **fields: object) -> ServerConfig:
 def test_two_toolboxes_on_one_server_with_a_key(start: Start, free_port: int) -> None:
     process = start("--key", KEY)
     config = web(free_port, headers={"Authorization": KEY})
-    with connected([config]) as one, connected([config]) as other:
+    with connect([config]) as one, connect([config]) as other:
         assert one.execute(ToolCall("pid")).text == str(process.pid)
         one.execute(ToolCall("grow"))
         assert one.execute(ToolCall("new")).text == "new"
@@ -61,7 +61,7 @@ def test_two_toolboxes_on_one_server_with_a_key(start: Start, free_port: int) ->
 def test_a_refusal_names_the_status_and_no_key(start: Start, free_port: int) -> None:
     start("--key", "another")
     with pytest.raises(ServerError, match="'web' failed(?s:.*)HTTP 401 Unauthorized") as caught:
-        with connected([web(free_port, headers={"Authorization": KEY})]):
+        with connect([web(free_port, headers={"Authorization": KEY})]):
             pass
     assert "s3cr3t" not in str(caught.value)
 
@@ -69,7 +69,7 @@ def test_a_refusal_names_the_status_and_no_key(start: Start, free_port: int) -> 
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["events", "json"])
 def test_an_answer_beyond_the_limit(start: Start, free_port: int, form: tuple[str, ...]) -> None:
     start(*form)
-    with connected([web(free_port, output_limit=3 * MIB)]) as toolbox:
+    with connect([web(free_port, output_limit=3 * MIB)]) as toolbox:
         with pytest.raises(ServerError, match="'web' failed(?s:.*)(3,145,728|3145728)"):
             toolbox.execute(ToolCall("big", {"n": 4}))
         assert len(toolbox.execute(ToolCall("big", {"n": 1})).text) == MIB
@@ -80,14 +80,14 @@ def test_nobody_there(free_port: int) -> None:
     with pytest.raises(
         ServerError, match=f"'web' could not be reached(?s:.*)check its url: http://127.0.0.1:{free_port}/mcp$"
     ) as caught:
-        with connected([ServerConfig("web", url=url)]):
+        with connect([ServerConfig("web", url=url)]):
             pass
     assert "s3cr3t" not in str(caught.value)
 
 
 def test_a_server_that_goes_and_comes(start: Start, free_port: int) -> None:
     first = start()
-    with connected([web(free_port)]) as toolbox:
+    with connect([web(free_port)]) as toolbox:
         with pytest.raises(ServerError, match="'web' failed(?s:.*)ended without a response"):
             toolbox.execute(ToolCall("leave"))
         first.wait()
@@ -100,7 +100,7 @@ def test_a_server_that_goes_and_comes(start: Start, free_port: int) -> None:
 
 def test_a_server_that_has_forgotten_the_session(start: Start, free_port: int) -> None:
     first = start()
-    with connected([web(free_port)]) as toolbox:
+    with connect([web(free_port)]) as toolbox:
         first.kill()
         first.wait()
         second = start()
