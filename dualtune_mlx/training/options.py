@@ -1,67 +1,66 @@
-"""What a training run can be told."""
+"""The options of a training run, and presets of them."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from math import sqrt
-from typing import Any
+from typing import Any, TypeVar
 
 from dualtune_mlx.adapters import LAYERS, LAYERS_FORM
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.prompts import ACTIVATIONS
 from dualtune_mlx.training.schedules import SCHEDULES
 
+T = TypeVar("T")
+
+
+def _option(default: T, text: str) -> T:
+    """A field whose help is ``text``."""
+    made: T = field(default=default, metadata={"help": text})
+    return made
+
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """One stage's training run.
+    """How one adapter is trained.
 
-    A step updates the adapter once, from ``batch_size`` times ``accumulate`` examples, ``batch_size`` at once.
-    The run takes ``steps`` steps or, where ``steps`` is 0, goes ``epochs`` times over all examples. The learning
-    rate rises linearly over ``warmup`` steps and then follows ``schedule``. ``clip`` limits the gradient's norm
-    (0: no limit).
+    Each field's ``help`` says what it does; the command line shows the same text.
 
-    The adapter is s·B·A of ``rank`` r with s = alpha / r, or alpha / sqrt(r) with ``rslora`` (arXiv 2312.03732);
-    ``dora`` also learns every output's magnitude (arXiv 2402.09353). It changes the linear layers whose names
-    inside a decoder layer match one of ``targets`` (``"*"``: all, ``"self_attn.*"``), in ``layers`` ("all",
-    "last:16", "first:8"): below the first of them no gradient is needed.
-
-    Every ``validate_every`` steps (0: only at the end) the validation loss is measured; after ``patience``
-    measurements without improvement the run ends (0: never before its time). Every ``checkpoint_every`` steps
-    (0: never) the whole state is kept, the latest ``keep`` of them.
-
-    A conversation longer than ``window`` tokens (0: as long as the model was made for) loses its oldest exchanges.
-    ``grad_checkpoint`` computes activations again in the backward pass instead of keeping them. Up to
-    ``keep_contexts`` GiB of the conversations' base-model KV are kept from epoch to epoch. The run is
-    refused when it would need more than ``memory_budget`` GiB (0: no limit).
+    Raises:
+        UsageError: when a value is out of range.
     """
 
-    steps: int = 200
-    epochs: float = 0.0
-    batch_size: int = 8
-    accumulate: int = 1
-    learning_rate: float = 5e-4
-    schedule: str = "cosine"
-    warmup: int = 10
-    weight_decay: float = 0.01
-    clip: float = 0.0
-    rank: int = 16
-    alpha: float = 32.0
-    rslora: bool = False
-    dora: bool = False
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ("*",)
-    layers: str = "last:16"
-    activation: str = "turn"
-    validate_every: int = 50
-    patience: int = 0
-    checkpoint_every: int = 100
-    keep: int = 2
-    window: int = 0
-    grad_checkpoint: bool = False
-    keep_contexts: float = 0.0
-    memory_budget: float = 0.0
-    seed: int = 0
+    steps: int = _option(200, "Optimiser steps; 0 where epochs are given.")
+    epochs: float = _option(0.0, "Times over all examples; 0 where steps are given.")
+    batch_size: int = _option(8, "Examples computed at once.")
+    accumulate: int = _option(1, "Batches of an optimiser step.")
+    learning_rate: float = _option(5e-4, "Highest learning rate of AdamW.")
+    schedule: str = _option("cosine", "How the learning rate falls.")
+    warmup: int = _option(10, "Steps in which the learning rate rises linearly.")
+    weight_decay: float = _option(0.01, "Weight decay of AdamW.")
+    clip: float = _option(0.0, "Highest norm of the gradient; 0: no limit.")
+    rank: int = _option(16, "Rank of the adapter.")
+    alpha: float = _option(32.0, "Strength of the adapter: its update is scaled by alpha / rank.")
+    rslora: bool = _option(False, "Scale by alpha / sqrt(rank) instead (arXiv 2312.03732).")
+    dora: bool = _option(False, "Learn the magnitude of every output too (arXiv 2402.09353).")
+    dropout: float = _option(0.0, "Share of an adapter's inputs that are dropped in training.")
+    targets: tuple[str, ...] = _option(
+        ("*",), "Linear layers that change, by patterns such as self_attn.*; several times, or with commas."
+    )
+    layers: str = _option("last:16", "Decoder layers that change: all, last:N or first:N.")
+    activation: str = _option("turn", "Where the adapter begins to act.")
+    validate_every: int = _option(50, "Steps between measurements of the validation loss; 0: only at the end.")
+    patience: int = _option(0, "Measurements without a better one that end the run; 0: any number.")
+    checkpoint_every: int = _option(100, "Steps between checkpoints; 0: only on Ctrl-C.")
+    keep: int = _option(2, "Checkpoints that are kept.")
+    window: int = _option(
+        0, "Tokens of the longest conversation, others lose their oldest exchanges; 0: what the model was made for."
+    )
+    grad_checkpoint: bool = _option(False, "Compute activations again in the backward pass instead of keeping them.")
+    keep_contexts: float = _option(0.0, "GiB of earlier messages' KV that are kept from epoch to epoch; 0: none.")
+    memory_budget: float = _option(0.0, "GiB; a run that would need more is refused. 0: no limit.")
+    seed: int = _option(0, "Seed of the order, of the first weights and of the dropout.")
 
     def __post_init__(self) -> None:
         rules = {
@@ -88,25 +87,26 @@ class TrainOptions:
             "keep_contexts": self.keep_contexts >= 0,
             "memory_budget": self.memory_budget >= 0,
         }
-        for name, holds in rules.items():
-            if not holds:
+        for name, is_right in rules.items():
+            if not is_right:
                 raise UsageError(
                     "a training option is out of range",
                     where=name,
                     got=getattr(self, name),
-                    expected=EXPECTED.get(name),
+                    expected=_EXPECTED.get(name),
                 )
 
     @property
     def scale(self) -> float:
-        """The factor s of the update."""
+        """The factor s of the update s·B·A: alpha / rank, or alpha / sqrt(rank) with ``rslora``."""
         return self.alpha / (sqrt(self.rank) if self.rslora else self.rank)
 
     def to_dict(self) -> dict[str, Any]:
+        """The options for JSON or YAML, in the order of the fields."""
         return {**asdict(self), "targets": list(self.targets)}
 
 
-EXPECTED = {
+_EXPECTED = {
     "epochs": "either steps or epochs, the other one 0",
     "schedule": ", ".join(SCHEDULES),
     "dropout": "at least 0 and below 1",
@@ -115,8 +115,7 @@ EXPECTED = {
     "activation": ", ".join(ACTIVATIONS),
     "patience": "0 or more; with it, validate_every above 0",
 }
-NAMES = tuple(field.name for field in fields(TrainOptions))
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     # The authors' hyper-parameters (arXiv 2510.00229 and the scripts of efeslab/AgentFlux).
     "paper": {
@@ -135,3 +134,4 @@ PRESETS: dict[str, dict[str, Any]] = {
         "window": 32768,
     },
 }
+"""What stands under all other options, by name."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from dualtune_mlx.errors import UsageError
@@ -57,3 +59,7 @@ def test_the_scale_is_alpha_by_rank_or_by_its_root(rslora, scale):
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_in_range(name):
     TrainOptions(**PRESETS[name])
+
+
+def test_every_option_says_what_it_does():
+    assert all(field.metadata["help"].endswith(".") for field in fields(TrainOptions))
