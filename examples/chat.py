@@ -1,4 +1,4 @@
-"""A small chat window over a bundle: what is chosen, the arguments as they are written, and Run to execute them.
+"""A small chat window over a bundle: it shows the chosen tool and the arguments as they are written, and Run runs them.
 
     python examples/chat.py --bundle build/demo/bundle --mcp build/demo/mcp.json
     python examples/chat.py --bundle build/demo/bundle --tools tools.json
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tkinter import font
 
-from backend import Backend, Ready, Stopped, opening
+from backend import Backend, Ready, Stopped, make_open
 
 from dualtune_mlx import Tool, ToolCall
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Done, StageBegins
@@ -35,12 +35,13 @@ class Button(tk.Label):
         self.switch(True)
 
     def switch(self, on: bool) -> None:
+        """Switch the button on or off."""
         self._on = on
         self.configure(bg=self._color if on else "#c7c7cc")
 
 
 class Turn(tk.Frame):
-    """One request and what came of it, drawn as it comes."""
+    """One request and its call, drawn while they come."""
 
     def __init__(self, parent: tk.Misc, request: str, run: Callable[[ToolCall], None] | None) -> None:
         super().__init__(parent, bg=PAPER)
@@ -67,7 +68,7 @@ class Turn(tk.Frame):
             case ArgumentText(text) if self.written is not None:
                 self.written.configure(text=self.written.cget("text") + text)
             case Done(call):
-                self._done(call)
+                self._show_call(call)
             case ToolResult():
                 self._line(event.text[:1200] or "(nothing)", RED if event.is_error else GREEN, "DualTuneMono")
                 self._line(f"server {event.seconds:.2f} s", SOFT, "DualTuneSmall")
@@ -76,7 +77,7 @@ class Turn(tk.Frame):
             case Exception():
                 self.status.configure(text=str(event), fg=RED)
 
-    def _done(self, call: ToolCall) -> None:
+    def _show_call(self, call: ToolCall) -> None:
         times = "   ".join(f"{name} {stage.seconds:.2f} s" for name, stage in call.usage.stages.items())
         chosen = f"{call.server} / {call.name}" if call.server else call.name
         self.status.configure(text="No tool is needed." if call.is_respond else chosen)
@@ -126,8 +127,8 @@ class Window:
         root.option_add("*Font", "DualTuneText")
         self.status = tk.Label(root, text="Loading …", bg=PAPER, fg=SOFT, anchor="w")
         self.status.pack(fill="x", padx=16, pady=(10, 4))
-        self.entry, self.send, self.stop = self._input()
-        self.view, self.turns = self._scrolled()
+        self.entry, self.send, self.stop = self._make_input()
+        self.view, self.turns = self._make_scroll_area()
         root.protocol("WM_DELETE_WINDOW", self.close)
         root.after(30, self.poll)
 
@@ -145,16 +146,16 @@ class Window:
         self.backend.execute(call)
 
     def poll(self) -> None:
-        """Draw what has happened; come back soon."""
+        """Draw the events that have come, and look again soon."""
         while not self.backend.events.empty():
-            self._take(self.backend.events.get())
+            self._show(self.backend.events.get())
         self.root.after(30, self.poll)
 
     def close(self) -> None:
         self.backend.close()
         self.root.destroy()
 
-    def _take(self, event: object) -> None:
+    def _show(self, event: object) -> None:
         if isinstance(event, Ready):
             self.can_run = event.can_run
             self.status.configure(text=f"{event.tools} tools" + ("" if self.can_run else ", which cannot be run here"))
@@ -173,7 +174,7 @@ class Window:
         self.send.switch(not busy)
         self.stop.switch(busy)
 
-    def _input(self) -> tuple[tk.Entry, Button, Button]:
+    def _make_input(self) -> tuple[tk.Entry, Button, Button]:
         row = tk.Frame(self.root, bg=PAPER)
         row.pack(side="bottom", fill="x", padx=16, pady=12)
         entry = tk.Entry(row, relief="flat", bg=CARD, fg=INK, insertbackground=INK, highlightthickness=1)
@@ -189,7 +190,7 @@ class Window:
         stop.switch(False)
         return entry, send, stop
 
-    def _scrolled(self) -> tuple[tk.Canvas, tk.Frame]:
+    def _make_scroll_area(self) -> tuple[tk.Canvas, tk.Frame]:
         bar = tk.Scrollbar(self.root)
         view = tk.Canvas(self.root, bg=PAPER, highlightthickness=0, yscrollcommand=bar.set)
         bar.configure(command=view.yview)
@@ -210,9 +211,9 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--mcp", type=Path, help="mcpServers file; its servers are started")
     source.add_argument("--tools", type=Path, help="JSON file with tools; their calls are shown, not run")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     root = tk.Tk()
-    Window(root, Backend(opening(asked.bundle, asked.model, asked.mcp, asked.tools)))
+    Window(root, Backend(make_open(options.bundle, options.model, options.mcp, options.tools)))
     root.mainloop()
 
 

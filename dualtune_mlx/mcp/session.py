@@ -54,10 +54,10 @@ class LenientDispatcher(JSONRPCDispatcher[Any]):
         result = await super().send_raw_request(method, params, opts, _related_request_id=_related_request_id)
         tools = result.get("tools") if method == "tools/list" else None
         if isinstance(tools, list):
-            result["tools"] = [repair_tool(tool, self._config.name) for tool in tools if not self._excluded(tool)]
+            result["tools"] = [repair_tool(tool, self._config.name) for tool in tools if not self._is_excluded(tool)]
         return result
 
-    def _excluded(self, tool: Any) -> bool:
+    def _is_excluded(self, tool: Any) -> bool:
         name = tool.get("name") if isinstance(tool, dict) else None
         if isinstance(name, str):
             self.offered.add(name)
