@@ -22,8 +22,8 @@ PERIOD, REPEATED = 32, 24
 """Of a text that only repeats itself: its longest period, and the least that is repeated, in tokens."""
 
 
-def answering(
-    caller: CallPipeline, messages: tuple[Message, ...], max_tokens: int
+def write_answer(
+    pipeline: CallPipeline, messages: tuple[Message, ...], max_tokens: int
 ) -> Generator[AnswerText, None, None]:
     """The most probable answer, token by token, until the turn ends, it only repeats itself, or ``max_tokens`` are
     written.
@@ -35,15 +35,15 @@ def answering(
     """
     if max_tokens < 1:
         raise UsageError("the length of an answer is out of range", got=max_tokens, expected="at least 1 token")
-    opener, closer = caller.prompt.answer_frame()
-    stream = caller.prompt.render_conversation(without_calls(messages), ()) + opener
-    control, tokenizer = caller.prompt.encoder.control_ids, caller.base.tokenizer
+    opener, closer = pipeline.renderer.answer_frame()
+    stream = pipeline.renderer.render_conversation(without_calls(messages), ()) + opener
+    control, tokenizer = pipeline.renderer.encoder.control_ids, pipeline.base.tokenizer
     ends = {*tokenizer.eos_token_ids, *[token for token in closer[:1] if token in control]}
     never = mx.array(sorted(control - ends), dtype=mx.int32)
     text = tokenizer.detokenizer
     text.reset()
     stage = Stage("answer")
-    with caller.runner.running(stage, stream) as forward:
+    with pipeline.runner.start(stage, stream) as forward:
         tokens = stream.active_tokens(stage.span, stage.cache_boundary)
         written: list[int] = []
         for _ in range(max_tokens):

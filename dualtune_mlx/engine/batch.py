@@ -1,7 +1,7 @@
-"""Runs a stage for several requests in the same forward passes.
+"""Calls for several requests over the same tools, in the same forward passes.
 
-All of them continue the same tools. What comes before a request's border is found in the ``PrefixCache`` or computed
-into it; what comes behind is a branch of its own, and each row of a pass acts under its own request's adapter.
+What comes before a request's cache boundary is found in the ``PrefixCache`` or computed into it. What comes after is
+a branch of its own in one token tree, and each row of a pass acts under its own request's adapter.
 """
 
 from __future__ import annotations
@@ -16,42 +16,164 @@ from typing import Any
 import mlx.core as mx
 
 from dualtune_mlx.adapters.batched_lora import rows_of, side_by_side
-from dualtune_mlx.decoding import ArgumentWriter, DecodeStep, LogProbabilities, RankedName, TrieFork, search_names
-from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner, answers, count
+from dualtune_mlx.decoding import (
+    ArgumentWriter,
+    DecodeStep,
+    Decoding,
+    LogProbabilities,
+    RankedName,
+    TrieFork,
+    search_names,
+)
+from dualtune_mlx.engine.pipeline import (
+    ArgumentTask,
+    CallPipeline,
+    CallRequest,
+    Selection,
+    add_arguments,
+    argument_tool,
+    check_top_k,
+)
+from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner, count_step, log_probabilities
 from dualtune_mlx.kv import Snapshot
 from dualtune_mlx.kv.tree import TokenTree, TreeNode, TreePaths
 from dualtune_mlx.prompts import TokenStream
+from dualtune_mlx.prompts.cards import label_choices
+from dualtune_mlx.tools import RESPOND, ToolCall
+from dualtune_mlx.tools.hierarchy import Node
+from dualtune_mlx.tools.schemas import check_arguments
 from dualtune_mlx.tools.usage import StageUsage
 
-Watch = Callable[[int, DecodeStep], object]
-"""Is told the number of a request, and a step of writing its arguments."""
+Search = Generator[Sequence[TrieFork], LogProbabilities, list[RankedName]]
+
+
+def call_batch(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> list[ToolCall]:
+    """The calls of several requests, as they would be one by one.
+
+    All requests have the same tools and options. Each tool is chosen among all tools at once.
+
+    Raises:
+        As ``DualTune.call``, for the first request that cannot be answered.
+    """
+    tools, decoding = requests[0].tools, requests[0].decoding
+    calls = [
+        selection.to_call(request.abstain)
+        for request, selection in zip(requests, choose_batch(pipeline, requests), strict=True)
+    ]
+    tasks = {
+        number: pipeline.task(request.messages, tools, tool, Node("", tools), request.subtask)
+        for number, request in enumerate(requests)
+        if (tool := argument_tool(calls[number]))
+    }
+    for number, result in zip(tasks, write_batch(pipeline, list(tasks.values()), decoding), strict=True):
+        calls[number] = add_arguments(calls[number], result)
+    return calls
+
+
+def choose_batch(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> list[Selection]:
+    """``CallPipeline.choose`` for several requests with the same tools and options."""
+    tools, top_k = requests[0].tools, requests[0].top_k
+    check_top_k(top_k)
+    root, by_label, stage = Node("", tools), label_choices(tools), pipeline.registry.find("selector")
+    streams = [
+        pipeline.render(stage, request.messages, tools, RESPOND, root.cards, request.subtask) for request in requests
+    ]
+    batch = StageBatch(pipeline.runner, [stage] * len(streams), streams)
+    return [
+        Selection(
+            tuple((by_label[one.name], one.probability) for one in result.value), root, {stage.name: result.usage}
+        )
+        for result in batch.choose(pipeline.renderer_of(stage).name_tokens(tools), top_k)
+    ]
+
+
+def write_batch(
+    pipeline: CallPipeline, tasks: Sequence[ArgumentTask], decoding: Decoding
+) -> list[StageResult[dict[str, Any]]]:
+    """``CallPipeline.write`` for several tasks over the same tools.
+
+    Raises:
+        DecodingError: when a task's arguments are not complete within its token budget.
+        ToolError: when they do not fit the tool's schema.
+    """
+    first = _write_once(pipeline, tasks, [task.schema(decoding) for task in tasks], decoding)
+    results = [attempt.result for attempt in first]
+    if decoding.grounding == "auto":
+        schemas = [task.schema_of_unsure(attempt.pieces()) for task, attempt in zip(tasks, first, strict=True)]
+        unsure = [number for number, task in enumerate(tasks) if schemas[number] != task.tool.parameters]
+        second = _write_once(pipeline, [tasks[n] for n in unsure], [schemas[n] for n in unsure], decoding)
+        for number, held in zip(unsure, second, strict=True):
+            results[number] = StageResult(held.result.value, results[number].usage + held.result.usage)
+    for task, result in zip(tasks, results, strict=True):
+        check_arguments(result.value, task.tool)
+    return results
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """The arguments of a task as they were written once, step by step."""
+
+    result: StageResult[dict[str, Any]]
+    writer: ArgumentWriter
+    steps: Sequence[DecodeStep]
+
+    def pieces(self) -> list[tuple[bytes, float]]:
+        """The spelling of each step, with the model's probability of it."""
+        return [(self.writer.grammar.to_bytes(step.tokens), step.probability) for step in self.steps]
+
+
+def _write_once(
+    pipeline: CallPipeline, tasks: Sequence[ArgumentTask], schemas: Sequence[Mapping[str, Any]], decoding: Decoding
+) -> list[_Attempt]:
+    """Write every task's arguments under its schema.
+
+    Tasks whose stages have the same adapter before the cache boundary, and the same template, are written together.
+    """
+    writers = [
+        ArgumentWriter(pipeline.grammar(task, schema), decoding) for task, schema in zip(tasks, schemas, strict=True)
+    ]
+    steps: list[list[DecodeStep]] = [[] for _ in tasks]
+    results: dict[int, StageResult[dict[str, Any]]] = {}
+    groups: dict[Any, list[int]] = {}
+    for number, task in enumerate(tasks):
+        groups.setdefault((task.stage.prefix_adapter, task.stage.renderer), []).append(number)
+    for numbers in groups.values():
+        batch = StageBatch(pipeline.runner, [tasks[n].stage for n in numbers], [tasks[n].stream for n in numbers])
+        written = batch.write([writers[n] for n in numbers], [steps[n].append for n in numbers])
+        results.update(zip(numbers, written, strict=True))
+    return [_Attempt(results[number], writers[number], steps[number]) for number in range(len(tasks))]
 
 
 @dataclass(eq=False)
 class Row:
-    """One request: its stage, the computed end of its branch, the tokens that wait behind that, and what it cost."""
+    """One request of a batch."""
 
     stage: Stage
     branch: TreeNode
+    """The computed end of the request's branch."""
     waiting: tuple[int, ...]
+    """The tokens behind it that are not computed yet."""
     usage: StageUsage
 
-    def computed(self, more: Sequence[int] = ()) -> TreeNode:
-        """The branch with the tokens that wait and some more: the next piece that a pass is to compute."""
-        self.branch = self.branch.then((*self.waiting, *more))
+    def extend(self, tokens: Sequence[int] = ()) -> TreeNode:
+        """Move the end of the branch behind the tokens that wait, and some more; the node to compute."""
+        self.branch = self.branch.then((*self.waiting, *tokens))
         self.waiting = ()
         return self.branch
 
 
 class StageBatch:
-    """The requests of one pass after another, over one line of keys and values.
+    """A stage of several requests, in one token tree.
 
-    Passes that several requests share are counted in each of them, and so are the seconds.
+    A pass that several requests share is counted in the usage of each of them, and so are the seconds.
 
     Args:
-        runner: over whose base model it is.
-        stages: each request's; none of their adapters acts before the border, or all do and are the same one.
+        runner: runs over its base model, and keeps its prefixes.
+        stages: each request's. Before the cache boundary the same adapter acts in all of them, or none.
         streams: each request's.
+
+    Raises:
+        PromptError: when a stream is longer than the model's context.
     """
 
     def __init__(self, runner: StageRunner, stages: Sequence[Stage], streams: Sequence[TokenStream]) -> None:
@@ -59,87 +181,91 @@ class StageBatch:
         for stream in streams:
             runner.check_length(stream)
         usages = [StageUsage(adapter=stage.adapter_name) for stage in stages]
-        borders = [stream.activation_start(stage.cache_boundary) for stage, stream in zip(stages, streams, strict=True)]
-        befores = [stream.tokens[:border] for stream, border in zip(streams, borders, strict=True)]
+        ends = [stream.activation_start(stage.cache_boundary) for stage, stream in zip(stages, streams, strict=True)]
+        befores = [stream.tokens[:end] for stream, end in zip(streams, ends, strict=True)]
         common = tuple(commonprefix(befores))
-        self._branches = TokenTree(runner.caches(stages[0], common, usages[0]))
+        self._tree = TokenTree(runner.prefill(stages[0], common, usages[0]))
         self.rows = []
         for stage, stream, before, usage in zip(stages, streams, befores, usages, strict=True):
-            branch = self._branches.trunk
+            branch = self._tree.trunk
             if len(before) > len(common):
-                layers = Snapshot.of(before, runner.caches(stage, before, usage)).layers
-                branch = self._branches.graft(
+                layers = Snapshot.of(before, runner.prefill(stage, before, usage)).layers
+                branch = self._tree.graft(
                     before[len(common) :], [(k[..., len(common) :, :], v[..., len(common) :, :]) for k, v in layers]
                 )
             elif usage is not usages[0]:
                 usage.reused_tokens += len(common)
             self.rows.append(Row(stage, branch, tuple(stream.active_tokens(stage.span, stage.cache_boundary)), usage))
-        self._acting = self._adapters(stages)
+        self._acting = self._activate(stages)
 
     def choose(self, names: Mapping[str, tuple[int, ...]], top_k: int) -> list[StageResult[list[RankedName]]]:
         """For every request the ``top_k`` most probable names, with exact probabilities."""
         searches = {row: search_names(names, top_k) for row in self.rows}
         found: dict[Row, list[RankedName]] = {}
         paths: dict[Row, TreePaths] = {}
-        asked = {row: forks for row in self.rows if (forks := _asked(searches[row], None, row, found))}
+        asked = {row: forks for row in self.rows if (forks := _next_forks(searches[row], None, row, found))}
         while asked:
             pairs = [(row, fork) for row, forks in asked.items() for fork in forks]
-            pieces = [self._piece(row, fork, paths) for row, fork in pairs]
-            shares = iter(answers(self._pass([row for row, _ in pairs], pieces), [fork for _, fork in pairs]))
+            nodes = [self._node_of(row, fork, paths) for row, fork in pairs]
+            logits = self._forward([row for row, _ in pairs], nodes)
+            answers = iter(log_probabilities(logits, [fork for _, fork in pairs]))
             for row, _ in pairs:
                 row.usage.decoded_tokens += 1
-            given = {row: [next(shares) for _ in forks] for row, forks in asked.items()}
-            asked = {row: forks for row in given if (forks := _asked(searches[row], given[row], row, found))}
-        return [self._ran(row, found[row]) for row in self.rows]
+            by_row = {row: [next(answers) for _ in forks] for row, forks in asked.items()}
+            asked = {row: forks for row in by_row if (forks := _next_forks(searches[row], by_row[row], row, found))}
+        return [self._result(row, found[row]) for row in self.rows]
 
     def write(
-        self, writers: Sequence[ArgumentWriter], watch: Watch = lambda number, step: None
+        self, writers: Sequence[ArgumentWriter], watch: Sequence[Callable[[DecodeStep], object]]
     ) -> list[StageResult[dict[str, Any]]]:
-        """Every request's arguments, by a writer each.
+        """Every request's arguments, by a writer each; each one's ``watch`` is told its steps.
 
         Raises:
             DecodingError: when a request's arguments are not complete within its token budget.
         """
-        going = list(range(len(writers)))
-        while going:
-            for number in going:
+        unfinished = list(range(len(writers)))
+        while unfinished:
+            for number in unfinished:
                 if forced := writers[number].write_forced():
-                    self._wrote(number, forced, watch)
-            going = [number for number in going if not writers[number].complete]
-            if going:
-                rows = [self.rows[number] for number in going]
-                logits = self._pass(rows, [row.computed() for row in rows])
-                for number, one in zip(going, logits, strict=True):
-                    self._wrote(number, writers[number].write_chosen(one), watch)
-        return [self._ran(row, writer.arguments) for row, writer in zip(self.rows, writers, strict=True)]
+                    self._append(number, forced, watch)
+            unfinished = [number for number in unfinished if not writers[number].complete]
+            if unfinished:
+                rows = [self.rows[number] for number in unfinished]
+                logits = self._forward(rows, [row.extend() for row in rows])
+                for number, one in zip(unfinished, logits, strict=True):
+                    self._append(number, writers[number].write_chosen(one), watch)
+        return [self._result(row, writer.arguments) for row, writer in zip(self.rows, writers, strict=True)]
 
-    def _wrote(self, number: int, step: DecodeStep, watch: Watch) -> None:
+    def _append(self, number: int, step: DecodeStep, watch: Sequence[Callable[[DecodeStep], object]]) -> None:
         row = self.rows[number]
         row.waiting += step.tokens
-        count(step, row.usage)
-        watch(number, step)
+        count_step(step, row.usage)
+        watch[number](step)
 
-    def _piece(self, row: Row, fork: TrieFork, paths: dict[Row, TreePaths]) -> TreeNode:
-        """The tokens of a row that lead to a fork, as far as they are not computed yet."""
+    def _node_of(self, row: Row, fork: TrieFork, paths: dict[Row, TreePaths]) -> TreeNode:
+        """The node of the tokens that lead to a fork and are not computed yet."""
         if row in paths:
             return paths[row].add(fork.path)
-        branch = row.computed(fork.path)
+        branch = row.extend(fork.path)
         paths[row] = TreePaths(fork.path, branch)
         return branch
 
-    def _pass(self, rows: Sequence[Row], pieces: Sequence[TreeNode]) -> mx.array:
-        """The logits (pieces, vocabulary) behind new pieces of these rows' branches."""
-        batch = self._branches.grow(pieces)
+    def _forward(self, rows: Sequence[Row], nodes: Sequence[TreeNode]) -> mx.array:
+        """One pass over new nodes, one of each of these rows; the logits (nodes, vocabulary) behind them."""
+        batch = self._tree.grow(nodes)
         with self._acting(rows):
             states = self._base.hidden(batch.tokens, batch.caches)
         for row in dict.fromkeys(rows):
             row.usage.forwards += 1
         for row, length in zip(rows, batch.lengths, strict=True):
             row.usage.active_tokens += length
-        return self._base.head(states[mx.arange(len(pieces)), mx.array(batch.lengths) - 1])
+        return self._base.head(states[mx.arange(len(nodes)), mx.array(batch.lengths) - 1])
 
-    def _adapters(self, stages: Sequence[Stage]) -> Callable[[Sequence[Row]], AbstractContextManager[None]]:
-        """Makes each row's adapter act: gathered products, where they are not all the same."""
+    def _activate(self, stages: Sequence[Stage]) -> Callable[[Sequence[Row]], AbstractContextManager[None]]:
+        """A context for passes over some rows in which each row's adapter acts.
+
+        One adapter of all rows is activated now. Several act by products over all of them, gathered by row.
+        """
         bank, fusion = self._base.bank, self._base.fusion
         contents = [stage.adapter.content_hash if stage.adapter else "" for stage in stages]
         places = {content: place for place, content in enumerate(dict.fromkeys(contents))}
@@ -151,48 +277,17 @@ class StageBatch:
         place_of = {row: places[content] for row, content in zip(self.rows, contents, strict=True)}
         return lambda rows: bank.overriding(rows_of(stacks, [place_of[row] for row in rows]))
 
-    def _ran(self, row: Row, value: Any) -> StageResult[Any]:
+    def _result(self, row: Row, value: Any) -> StageResult[Any]:
         row.usage.seconds = time.perf_counter() - self._began
         return StageResult(value, row.usage)
 
 
-def choose_together(
-    runner: StageRunner, stage: Stage, streams: Sequence[TokenStream], names: Mapping[str, tuple[int, ...]], top_k: int
-) -> list[StageResult[list[RankedName]]]:
-    """``runner.choose`` for several requests over the same tools."""
-    return StageBatch(runner, [stage] * len(streams), streams).choose(names, top_k)
-
-
-def write_together(
-    runner: StageRunner,
-    stages: Sequence[Stage],
-    streams: Sequence[TokenStream],
-    writers: Sequence[ArgumentWriter],
-    watch: Watch = lambda number, step: None,
-) -> list[StageResult[dict[str, Any]]]:
-    """``runner.writing`` for several requests over the same tools, whatever their stages' adapters.
-
-    Raises:
-        DecodingError: when a request's arguments are not complete within its token budget.
-    """
-    ran: dict[int, StageResult[dict[str, Any]]] = {}
-    for shared in dict.fromkeys((stage.prefix_adapter, stage.renderer) for stage in stages):
-        numbers = [number for number, stage in enumerate(stages) if (stage.prefix_adapter, stage.renderer) == shared]
-        batch = StageBatch(runner, [stages[n] for n in numbers], [streams[n] for n in numbers])
-        written = batch.write([writers[n] for n in numbers], lambda i, step: watch(numbers[i], step))  # noqa: B023
-        ran.update(zip(numbers, written, strict=True))
-    return [ran[number] for number in range(len(stages))]
-
-
-def _asked(
-    searching: Generator[Sequence[TrieFork], LogProbabilities, list[RankedName]],
-    given: LogProbabilities | None,
-    row: Row,
-    found: dict[Row, list[RankedName]],
+def _next_forks(
+    searching: Search, answers: LogProbabilities | None, row: Row, found: dict[Row, list[RankedName]]
 ) -> Sequence[TrieFork]:
-    """The forks that a search asks about next; none where it is done, and then what it found is kept."""
+    """The forks that a search asks about next. Where it is done there are none, and ``found`` has its names."""
     try:
-        return next(searching) if given is None else searching.send(given)
+        return next(searching) if answers is None else searching.send(answers)
     except StopIteration as end:
         found[row] = end.value
         return ()

@@ -23,17 +23,18 @@ from typing import Any, Unpack
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from dualtune_mlx.bundle import AdapterEntry, Bundle
+from dualtune_mlx.adapters import Adapter
+from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.concurrency import EngineThread, Ticket
-from dualtune_mlx.decoding import (
-    Decoding,
-    DecodingOptions,
-)
-from dualtune_mlx.engine.answer import LONGEST, answering
-from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, returned
-from dualtune_mlx.engine.pipeline import OF_CALLS, CallOptions, CallPipeline, CallRequest
-from dualtune_mlx.engine.together import call_together
+from dualtune_mlx.decoding import Decoding, DecodingOptions, Grounding
+from dualtune_mlx.engine.answer import LONGEST, write_answer
+from dualtune_mlx.engine.batch import call_batch
+from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
+from dualtune_mlx.engine.pipeline import CHOICE_OPTIONS, CallOptions, CallPipeline, CallRequest
+from dualtune_mlx.engine.registry import Key, StageRegistry
+from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import BundleError, ModelError, UsageError
+from dualtune_mlx.kv import PrefixCache
 from dualtune_mlx.kv.store import FOLDER as PREFIXES
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import PromptRenderer, Template
@@ -41,35 +42,61 @@ from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages, as_tools
 from dualtune_mlx.tools.hierarchy import ROUTINGS, Node
 
 MAX_TOKENS = Decoding.max_tokens
-TOGETHER = 16
+BATCH_SIZE = 16
 """How many requests of ``call_many`` share a forward pass."""
 Messages = str | Iterable[Message | Mapping[str, Any]]
 Tools = Iterable[Tool | Mapping[str, Any]]
 
 
 class DualTune:
-    """Calls tools with a base model, a template and the adapters of a bundle (or none).
+    """Calls tools with a base model, a renderer of its prompts, and adapters.
 
-    ``decoding`` is how arguments are written, where a call does not say otherwise; ``routing`` as in ``load``.
+    The adapters are given by their stage and scope, or they are a bundle's (see ``load``)::
+
+        DualTune(base, renderer, {("selector", ""): adapter, ("arguments", "files/read_file"): other})
+
+    A stage is ``planner``, ``router``, ``selector`` or ``arguments``. A scope is ``""`` (every tool), ``"server"`` or
+    ``"server/tool"``; the narrowest one serves. A stage without an adapter is the base model's.
+
+    Args:
+        base: the base model. The engine's adapters stay resident in it until the engine is closed.
+        renderer: renders the prompts; an adapter of a bundle may have a template of its own.
+        adapters: adapters by (stage, scope).
+        grounding: the arguments that are copied from the conversation: for each tool ("server/tool") its parameters
+            and their other values. The adapters of a bundle have their own.
+        bundle: the bundle that the adapters are from, in place of ``adapters`` and ``grounding``.
+        decoding: how arguments are written, where a call does not say otherwise.
+        routing: as in ``load``.
+
+    Raises:
+        UsageError: when ``routing`` or a key of ``adapters`` is unknown, or adapters are given beside a bundle.
+        AdapterError: when an adapter does not fit the model.
+        BundleError: when an adapter of the bundle is damaged.
     """
 
     def __init__(
         self,
         base: BaseModel,
-        prompt: PromptRenderer,
+        renderer: PromptRenderer,
+        adapters: Mapping[Key, Adapter] | None = None,
+        *,
+        grounding: Grounding | None = None,
         bundle: Bundle | None = None,
         decoding: Decoding | None = None,
         routing: str = "auto",
     ) -> None:
         if routing not in ROUTINGS:
             raise UsageError("a kind of routing is unknown", got=routing, expected=", ".join(ROUTINGS))
-        self.prompt = prompt
+        if bundle is not None and (adapters or grounding):
+            raise UsageError("adapters are given beside a bundle", fix="give either of them")
+        self.renderer = renderer
         self.bundle = bundle
         self.decoding = decoding or Decoding()
-        self._open_caller: CallPipeline | None = CallPipeline(base, prompt, bundle, routing)
+        registry = _open_registry(base, adapters or {}, grounding, bundle)
+        self._open_pipeline: CallPipeline | None = CallPipeline(base, renderer, registry, bundle, routing)
         self._fused_limit: int | None = None
         # A thread whose streams outlive it can abort the process at its end (MLX asks for this call).
-        self._worker = EngineThread(at_end=mx.clear_streams)
+        self._thread = EngineThread(at_end=mx.clear_streams)
 
     @classmethod
     def load(
@@ -85,14 +112,15 @@ class DualTune:
         Args:
             bundle: the bundle's folder.
             model: the base model, where it lies elsewhere than the bundle says.
-            memory_budget: bytes that weights, adapters, kept prefixes and fused weights may take together: prefixes
-                at most half of what weights and adapters leave, fused weights the rest. What a call computes is beside.
+            memory_budget: bytes that weights, adapters, kept prefixes and fused weights may take together. Prefixes
+                take at most half of what weights and adapters leave; fused weights take the rest. What a call
+                computes comes on top.
             decoding: how arguments are written, where a call does not say otherwise.
             routing: whether servers, and groups of a server's tools, are chosen before tools: ``auto``, where the
                 bundle has a router; ``always``, if need be with the base model; ``never``.
 
         Raises:
-            UsageError: when ``routing`` is none of these.
+            UsageError: when ``routing`` is unknown.
             BundleError: when the bundle is damaged, or the model is not the one it was trained on.
             ModelError: when the model cannot be loaded, or exceeds the budget.
         """
@@ -106,16 +134,13 @@ class DualTune:
                 expected=f"{opened.model} ({opened.fingerprint[:12]})",
                 fix="pass the model that the bundle names",
             )
-        dualtune = cls(
-            base, PromptRenderer(opened.load_template(), base.tokenizer, opened.cards), opened, decoding, routing
-        )
+        renderer = PromptRenderer(opened.load_template(), base.tokenizer, opened.cards)
+        dualtune = cls(base, renderer, bundle=opened, decoding=decoding, routing=routing)
         try:
-            with base.line.turn():
-                for stage, scope in opened.stages:
-                    dualtune._caller.stage(stage, _tool_of_scope(scope))
+            with base.lock.turn():
                 if memory_budget is not None:
                     dualtune._keep_within(memory_budget)
-                dualtune._caller.runner.prefixes.attach(opened.folder / PREFIXES, base.snapshot)
+                dualtune.prefixes.attach(opened.folder / PREFIXES, base.snapshot)
         except BaseException:  # an interrupt too: what was added to a shared base has to leave it
             dualtune.close()
             raise
@@ -139,21 +164,31 @@ class DualTune:
 
     def tree(self, tools: Tools) -> Node:
         """How these tools are chosen among: in a hierarchy, or all at once."""
-        return self._caller.tree(as_tools(tools))
+        return self._pipeline.tree(as_tools(tools))
 
-    def prompt_of(self, slot: AdapterEntry) -> PromptRenderer:
-        """What makes the prompts for an adapter of the bundle: its own template, else the bundle's."""
-        return self._caller.own_prompt(slot) or self.prompt
+    def stage(self, name: str, tool: Tool | None = None) -> Stage:
+        """The stage that serves a tool, with its adapter; without one the base model serves."""
+        return self._pipeline.registry.find(name, tool)
+
+    @property
+    def stages(self) -> Mapping[Key, Stage]:
+        """The stages that have adapters, by (stage, scope)."""
+        return self._pipeline.registry.stages
+
+    @property
+    def prefixes(self) -> PrefixCache:
+        """The keys and values that the engine keeps of the beginnings of its prompts."""
+        return self._pipeline.runner.prefixes
 
     @property
     def routing(self) -> str:
         """As in ``load``."""
-        return self._caller.routing
+        return self._pipeline.routing
 
     @property
     def base(self) -> BaseModel:
         """The base model; after ``close`` there is none."""
-        return self._caller.base
+        return self._pipeline.base
 
     def close(self) -> None:
         """Wait for one's turn, then give back all memory that this engine added; closing twice is fine.
@@ -164,16 +199,16 @@ class DualTune:
         Raises:
             UsageError: when a stream of this same thread is neither at its end nor closed.
         """
-        if self._open_caller is None:
+        if self._open_pipeline is None:
             return
-        base, caller = self.base, self._caller
-        with base.line.turn():
-            self._open_caller = None
-            caller.close()
+        base, pipeline = self.base, self._pipeline
+        with base.lock.turn():
+            self._open_pipeline = None
+            pipeline.registry.close()
             if self._fused_limit is not None:
                 base.unlimit_fused(self._fused_limit)
-        self._worker.close()
-        del base, caller
+        self._thread.close()
+        del base, pipeline
         gc.collect()
         mx.clear_cache()
 
@@ -186,7 +221,7 @@ class DualTune:
             top_k: how many candidates to rank (1).
             abstain: below this probability of the best candidate (0) no call is made: ``call.abstained`` is true,
                 and ``call.candidates`` is all that there is.
-            part: the words of the last request that the call is to be for, as ``plan`` gives them; "": all of it.
+            subtask: the words of the last request that the call is to be for, as ``plan`` gives them; "": all of it.
             options: fields of ``Decoding`` that are to be others than the engine's.
 
         Raises:
@@ -223,7 +258,7 @@ class DualTune:
         Cancelling the task, or closing the generator, stops before the next forward pass.
         """
         asked = self._asked(messages, tools, options)
-        async with aclosing(self._worker.iterate(self.base.line, partial(self._events, asked))) as events:
+        async with aclosing(self._thread.iterate(self.base.lock, partial(self._events, asked))) as events:
             async for event in events:
                 yield event
 
@@ -242,10 +277,10 @@ class DualTune:
         tools = as_tools(tools)
         asked = [self._asked(messages, tools, options) for messages in requests]
         with self._turn():
-            if not self._caller.batches:
-                return [done.call for one in asked for done in self._caller.events(one) if isinstance(done, Done)]
-            groups = [asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER)]
-            return [call for group in groups for call in call_together(self._caller, group)]
+            if not self._pipeline.can_batch:
+                return [done.call for one in asked for done in self._pipeline.call(one) if isinstance(done, Done)]
+            groups = [asked[start : start + BATCH_SIZE] for start in range(0, len(asked), BATCH_SIZE)]
+            return [call for group in groups for call in call_batch(self._pipeline, group)]
 
     def select(
         self, messages: Messages, tools: Tools, *, top_k: int = 5, subtask: str = ""
@@ -253,7 +288,7 @@ class DualTune:
         """The ``top_k`` most probable tools, ``respond`` among them, with exact probabilities."""
         messages, tools = as_messages(messages), as_tools(tools)
         with self._turn():
-            return list(returned(self._caller.choosing(messages, tools, top_k, subtask)).candidates)
+            return list(run_to_end(self._pipeline.choose(messages, tools, top_k, subtask)).candidates)
 
     def arguments(
         self,
@@ -275,13 +310,13 @@ class DualTune:
         if not tool.takes_arguments:
             return {}
         with self._turn():
-            task = self._caller.task(as_messages(messages), as_tools(tools) or (tool,), tool, subtask)
-            return returned(self._caller.writing(task, decoding)).value
+            task = self._pipeline.task(as_messages(messages), as_tools(tools) or (tool,), tool, subtask=subtask)
+            return run_to_end(self._pipeline.write(task, decoding)).value
 
     @property
     def divides(self) -> bool:
         """Whether the bundle has a planner, which divides requests into parts."""
-        return self._caller.divides
+        return self._pipeline.divides
 
     def plan(self, messages: Messages, tools: Tools = (), **options: Unpack[DecodingOptions]) -> tuple[str, ...]:
         """The parts of the last request, in the order in which they are to be done: words of it, one after the other.
@@ -313,7 +348,7 @@ class DualTune:
     ) -> AsyncGenerator[Event, None]:
         """``planning`` on a thread of the engine; cancelling the task stops before the next forward pass."""
         work = partial(self._planning, as_messages(messages), as_tools(tools), replace(self.decoding, **options))
-        async with aclosing(self._worker.iterate(self.base.line, work)) as events:
+        async with aclosing(self._thread.iterate(self.base.lock, work)) as events:
             async for event in events:
                 yield event
 
@@ -331,20 +366,20 @@ class DualTune:
     async def aanswer(self, messages: Messages, *, max_tokens: int = LONGEST) -> AsyncGenerator[AnswerText, None]:
         """``answer`` on a thread of the engine; cancelling the task stops before the next forward pass."""
         work = partial(self._answer, as_messages(messages), max_tokens)
-        async with aclosing(self._worker.iterate(self.base.line, work)) as pieces:
+        async with aclosing(self._thread.iterate(self.base.lock, work)) as pieces:
             async for piece in pieces:
                 yield piece
 
     @property
-    def _caller(self) -> CallPipeline:
-        if self._open_caller is None:
+    def _pipeline(self) -> CallPipeline:
+        if self._open_pipeline is None:
             raise UsageError("the engine is closed", fix="load the bundle again")
-        return self._open_caller
+        return self._open_pipeline
 
     @contextmanager
     def _turn(self, place: Ticket | None = None) -> Iterator[None]:
         """The turn at the base model; before and after it the base acts bare."""
-        with self.base.line.turn(place):
+        with self.base.lock.turn(place):
             bank = self.base.bank  # once more: the engine may have been closed meanwhile
             try:
                 yield
@@ -353,24 +388,24 @@ class DualTune:
 
     def _asked(self, messages: Messages, tools: Tools, options: CallOptions) -> CallRequest:
         written: dict[str, Any] = {**options}
-        of_call = {name: written.pop(name) for name in OF_CALLS if name in written}
+        of_call = {name: written.pop(name) for name in CHOICE_OPTIONS if name in written}
         return CallRequest(as_messages(messages), as_tools(tools), replace(self.decoding, **written), **of_call)
 
     def _events(self, asked: CallRequest, place: Ticket | None = None) -> Generator[Event, None, None]:
         with self._turn(place):
-            yield from self._caller.events(asked)
+            yield from self._pipeline.call(asked)
 
     def _planning(
         self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding, place: Ticket | None = None
     ) -> Generator[Event, None, None]:
         with self._turn(place):
-            yield from self._caller.planning(messages, tools, decoding)
+            yield from self._pipeline.plan(messages, tools, decoding)
 
     def _answer(
         self, messages: tuple[Message, ...], max_tokens: int, place: Ticket | None = None
     ) -> Generator[AnswerText, None, None]:
         with self._turn(place):
-            yield from answering(self._caller, messages, max_tokens)
+            yield from write_answer(self._pipeline, messages, max_tokens)
 
     def _keep_within(self, budget: int) -> None:
         weights: dict[str, mx.array] = tree_flatten(self.base.model.parameters(), destination={})  # type: ignore[assignment]
@@ -384,12 +419,18 @@ class DualTune:
                 expected=f"at most {budget / 2**20:.0f} MiB",
                 fix="raise the budget, or use a smaller or quantised model",
             )
-        prefixes = self._caller.runner.prefixes
+        prefixes = self.prefixes
         prefixes.budget = min(prefixes.budget, (budget - needed) // 2)
         self._fused_limit = budget - needed - prefixes.budget
         self.base.limit_fused(self._fused_limit)
 
 
-def _tool_of_scope(scope: str) -> Tool | None:
-    server, _, name = scope.partition("/")
-    return Tool(name or "*", server=server) if scope else None
+def _open_registry(
+    base: BaseModel, adapters: Mapping[Key, Adapter], grounding: Grounding | None, bundle: Bundle | None
+) -> StageRegistry:
+    if bundle is None and not adapters:
+        return StageRegistry(base, grounding=grounding)
+    with base.lock.turn():  # adapters become resident between two calls
+        if bundle is not None:
+            return StageRegistry.from_bundle(base, bundle)
+        return StageRegistry.from_adapters(base, adapters, grounding)

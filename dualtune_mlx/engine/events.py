@@ -1,4 +1,4 @@
-"""What happens in a call, event by event, for those who show it while it runs (``DualTune.stream``)."""
+"""The events of a call, for programs that show it while it runs (``DualTune.stream``)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StageBegins:
-    """A stage begins: ``planner``, ``router``, ``selector``, or ``arguments``, then with the tool that they are for.
+    """A stage begins.
 
-    Where arguments are written a second time (grounding ``auto``), their stage begins a second time: the arguments
-    are the text that came since the last beginning.
+    With grounding ``auto`` arguments may be written twice. Then their stage begins twice, and the arguments are the
+    text since the second beginning.
     """
 
     stage: str
+    """``planner``, ``router``, ``selector`` or ``arguments``."""
     tool: Tool | None = None
+    """The tool whose arguments are written; no other stage has one."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The most probable tools, ``respond`` among them, best first, with exact probabilities."""
+    """The most probable tools with their exact probabilities, best first; ``respond`` is one of them."""
 
     ranked: tuple[tuple[Tool, float], ...]
 
@@ -50,35 +52,42 @@ class AnswerText:
 
 @dataclass(frozen=True)
 class Done:
-    """The call, as ``DualTune.call`` returns it; nothing comes after it."""
+    """The call, as ``DualTune.call`` returns it. It is the last event."""
 
     call: ToolCall
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The parts of a request, as ``DualTune.plan`` returns them, and what they cost; nothing comes after it."""
+    """The plan of a request, as ``DualTune.plan`` returns it. It is the last event."""
 
     subtasks: tuple[str, ...]
     usage: Usage
+    """What the plan cost."""
 
 
 Event = StageBegins | Candidates | ArgumentText | Done | Planned
 
 
-def texts(
+def stream_text(
     steps: Generator[DecodeStep, None, T],
     spelled: Callable[[Sequence[int]], bytes],
     watch: Callable[[DecodeStep], object],
     frame: tuple[str, str] = ("", ""),
 ) -> Generator[Event, None, T]:
-    """Steps of writing as text without the ``frame`` around it, and what they return; ``watch`` sees each.
+    """The text of decoding steps, in whole characters and without the ``frame`` around it.
 
-    A token may end inside a character, an event does not.
+    A token may end inside a character; an event does not. The generator returns what ``steps`` returns.
+
+    Args:
+        steps: the steps; they are closed with this generator.
+        spelled: the bytes of some tokens.
+        watch: is told every step.
+        frame: the text before and after that is not part of the arguments.
     """
     decode = getincrementaldecoder("utf-8")().decode
     before, after = map(len, frame)
-    text, told = "", before
+    text, sent = "", before
     with closing(steps):
         while True:
             try:
@@ -88,13 +97,13 @@ def texts(
                 return value
             watch(step)
             text += decode(spelled(step.tokens))
-            if told < len(text) - after:
-                yield ArgumentText(text[told : len(text) - after])
-                told = len(text) - after
+            if sent < len(text) - after:
+                yield ArgumentText(text[sent : len(text) - after])
+                sent = len(text) - after
 
 
-def returned(generator: Generator[Any, None, T]) -> T:
-    """What a generator returns at its end."""
+def run_to_end(generator: Generator[Any, None, T]) -> T:
+    """Take all items of a generator; what it returns at its end."""
     while True:
         try:
             next(generator)

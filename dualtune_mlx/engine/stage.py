@@ -1,4 +1,4 @@
-"""Runs a stage: base KV up to the activation point, from there on the stage's adapter."""
+"""One stage over the base model: base keys and values up to the activation point, from there on the adapter."""
 
 from __future__ import annotations
 
@@ -29,51 +29,66 @@ from dualtune_mlx.errors import PromptError
 from dualtune_mlx.kv import PrefixCache, Snapshot, kv_fingerprint
 from dualtune_mlx.kv.tree import TokenTree, TreeNode, TreePaths
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import PromptRenderer, TokenStream
+from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
 from dualtune_mlx.tools.usage import StageUsage
 
 DEFAULT_ACTIVATION = "turn"
 T = TypeVar("T")
 
 
+STAGES = ("planner", "router", "selector", "arguments")
+"""The stages that may have an adapter, in the order of a call."""
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A named span of the stream and the adapter that writes it; without one the base model does.
+    """A step of a call: it writes one span of the token stream, with its adapter or as the base model alone."""
 
-    ``prompt`` makes its stream, where that is not the prompt of all stages.
-    """
-
-    span: str
+    name: str
+    """``planner``, ``router``, ``selector``, ``arguments`` or ``answer``."""
     adapter: Adapter | None = None
+    """Acts from its activation point on; without one the base model writes."""
     adapter_name: str = "base"
+    """How ``StageUsage`` names the adapter."""
     grounding: Grounding = field(default_factory=dict)
+    """The arguments that are copied from the conversation, by tool (``arguments`` and ``planner`` alone)."""
     renderer: PromptRenderer | None = None
+    """Renders the stage's stream, where the adapter has a template of its own."""
+
+    @property
+    def span(self) -> str:
+        """The span of the template that the stage writes: a router writes a ``selector`` span."""
+        return span_name(self.name)
 
     @property
     def activation(self) -> str:
+        """Where the adapter begins to act: ``invocation``, ``turn`` or ``all``."""
         return self.adapter.config.activation if self.adapter else DEFAULT_ACTIVATION
 
     @property
     def cache_boundary(self) -> str:
-        """Up to where keys and values are kept: also those of an ``all`` adapter, up to the turn."""
+        """The activation point up to which keys and values are kept; an ``all`` adapter's are kept up to the turn."""
         return "turn" if self.activation == "all" else self.activation
 
     @property
     def prefix_adapter(self) -> str:
-        """The adapter that acts before the border (its content hash); none where the base model alone does."""
+        """The content hash of the adapter that acts before the cache boundary; "" where the base model alone acts."""
         return self.adapter.content_hash if self.adapter and self.activation == "all" else ""
 
 
 @dataclass(frozen=True)
 class StageResult(Generic[T]):
-    """What a stage gave, and what it cost."""
+    """The output of a stage, and what it cost."""
 
     value: T
     usage: StageUsage
 
 
 class StageRunner:
-    """Runs stages over one base model; they share the base's KV, and never see each other's."""
+    """Runs stages over one base model. They share the base's keys and values; no stage sees another adapter's.
+
+    Its ``prefixes`` keep what was computed before the adapters act.
+    """
 
     def __init__(self, base: BaseModel) -> None:
         self.base = base
@@ -89,23 +104,32 @@ class StageRunner:
     ) -> StageResult[list[RankedName]]:
         """The ``top_k`` most probable names for the stage's span, with exact probabilities.
 
-        ``best`` is told the best one, before the others are looked for.
+        Args:
+            stage: the stage that chooses.
+            stream: the tokens up to the span, and whatever follows.
+            names: each name's tokens.
+            top_k: how many names to rank.
+            best: is told the best name, before the others are ranked.
+
+        Raises:
+            PromptError: when the stream is longer than the model's context.
         """
-        with self.running(stage, stream) as forward:
+        with self.start(stage, stream) as forward:
             forks = _Forks(forward, stream.active_tokens(stage.span, stage.cache_boundary))
             return StageResult(rank_names(names, forks.log_probabilities, top_k, best), forward.usage)
 
-    def writing(
+    def write(
         self, stage: Stage, stream: TokenStream, grammar: ArgumentGrammar, decoding: Decoding
     ) -> Generator[DecodeStep, None, StageResult[dict[str, Any]]]:
-        """The stage's span as a JSON object, under a grammar, step by step; close the generator to stop between two.
+        """The stage's span as a JSON object, under a grammar, step by step.
 
-        Nothing else may use the model until it is done or closed.
+        The model is in use until the generator is at its end or closed; closing it stops between two steps.
 
         Raises:
-            DecodingError: when it is not complete after ``decoding.max_tokens`` tokens.
+            DecodingError: when the object is not complete after ``decoding.max_tokens`` tokens.
+            PromptError: when the stream is longer than the model's context.
         """
-        with self.running(stage, stream) as forward:
+        with self.start(stage, stream) as forward:
             seen = PromptLookup(stream.tokens[stream.last_span("prefix").end : stream.last_span(stage.span).start])
             draft = (lambda: grammar.valid_prefix(seen.draft())) if decoding.draft else tuple
             buffer = DraftBuffer(
@@ -113,13 +137,13 @@ class StageRunner:
             )
             writer = ArgumentWriter(grammar, decoding)
             for step in write_arguments(writer, buffer):
-                count(step, forward.usage)
+                count_step(step, forward.usage)
                 seen.append(step.tokens)
                 yield step
             return StageResult(writer.arguments, forward.usage)
 
     def check_length(self, stream: TokenStream) -> None:
-        """Refuse what the model was not made for.
+        """Refuse a stream that the model was not made for.
 
         Raises:
             PromptError: when the stream is longer than the model's context.
@@ -134,8 +158,11 @@ class StageRunner:
                 fix="shorten the conversation, show fewer tools, or use shorter tool cards",
             )
 
-    def caches(self, stage: Stage, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
-        """Caches that hold the KV of some tokens before the border; what is known is not computed again."""
+    def prefill(self, stage: Stage, tokens: tuple[int, ...], usage: StageUsage) -> list[Any]:
+        """Caches, one a layer, of the tokens before a stage's cache boundary.
+
+        What ``prefixes`` know is not computed again; what is computed is kept there. ``usage`` counts both.
+        """
         snapshot, known = self.prefixes.longest(tokens, stage.prefix_adapter)
         caches = snapshot.caches(known) if snapshot else self.base.new_caches()
         usage.reused_tokens += known
@@ -147,13 +174,17 @@ class StageRunner:
         return caches
 
     @contextmanager
-    def running(self, stage: Stage, stream: TokenStream) -> Iterator[Forward]:
-        """A forward pass that stands at the activation point, with the stage's adapter active."""
+    def start(self, stage: Stage, stream: TokenStream) -> Iterator[Forward]:
+        """Forward passes from the stage's cache boundary on, with its adapter active; at the end they are counted.
+
+        Raises:
+            PromptError: when the stream is longer than the model's context.
+        """
         self.check_length(stream)
         usage = StageUsage(adapter=stage.adapter_name)
         bank, fusion, began = self.base.bank, self.base.fusion, time.perf_counter()
         switches, fusions = bank.switches, fusion.fusions
-        caches = self.caches(stage, stream.tokens[: stream.activation_start(stage.cache_boundary)], usage)
+        caches = self.prefill(stage, stream.tokens[: stream.activation_start(stage.cache_boundary)], usage)
         fusion.activate(stage.adapter)
         try:
             yield Forward(self.base, caches, usage)
@@ -165,7 +196,7 @@ class StageRunner:
 
 
 class Forward:
-    """Forward passes of one row over caches, counted."""
+    """Counted forward passes of one sequence, over its caches."""
 
     def __init__(self, base: BaseModel, caches: list[Any], usage: StageUsage) -> None:
         self.base = base
@@ -179,15 +210,15 @@ class Forward:
         return self.base.head(states[0, -last:])
 
     def take_back(self, count: int) -> None:
-        """Forget the last tokens that were appended."""
+        """Remove the last ``count`` tokens that were appended."""
         for cache in self.caches:
             cache.trim(count)
 
-    def grow(self, branches: TokenTree, pieces: Sequence[TreeNode]) -> mx.array:
-        """The logits (pieces, vocabulary) behind some new pieces of branches."""
-        batch = branches.grow(pieces)
+    def grow(self, tree: TokenTree, nodes: Sequence[TreeNode]) -> mx.array:
+        """Compute new nodes of a tree; the logits (nodes, vocabulary) behind them."""
+        batch = tree.grow(nodes)
         states = self._hidden(batch.tokens, batch.caches, sum(batch.lengths))
-        return self.base.head(states[mx.arange(len(pieces)), mx.array(batch.lengths) - 1])
+        return self.base.head(states[mx.arange(len(nodes)), mx.array(batch.lengths) - 1])
 
     def _hidden(self, tokens: mx.array, caches: list[Any], count: int) -> mx.array:
         self.usage.forwards += 1
@@ -196,7 +227,7 @@ class Forward:
 
 
 class _Forks:
-    """Asks the model at forks of names: at the first behind all tokens before it, at others in branches from there."""
+    """Asks the model at forks of names: at the first fork in the sequence itself, at others in branches from there."""
 
     def __init__(self, forward: Forward, before: Sequence[int]) -> None:
         self._forward = forward
@@ -207,29 +238,29 @@ class _Forks:
         if self._tree is None:
             (fork,) = forks
             logits = self._forward.extend((*self._before, *fork.path))
-            branches = TokenTree(self._forward.caches)
-            self._tree = branches, TreePaths(fork.path, branches.trunk)
+            tree = TokenTree(self._forward.caches)
+            self._tree = tree, TreePaths(fork.path, tree.trunk)
         else:
-            branches, paths = self._tree
-            logits = self._forward.grow(branches, [paths.add(fork.path) for fork in forks])
+            tree, paths = self._tree
+            logits = self._forward.grow(tree, [paths.add(fork.path) for fork in forks])
         self._forward.usage.decoded_tokens += len(forks)
-        return answers(logits, forks)
+        return log_probabilities(logits, forks)
 
 
-def count(step: DecodeStep, usage: StageUsage) -> None:
-    """Add a step of writing to what a stage cost."""
+def count_step(step: DecodeStep, usage: StageUsage) -> None:
+    """Add a decoding step to what a stage cost."""
     if step.forced:
         usage.forced_tokens += len(step.tokens)
     else:
         usage.decoded_tokens += 1
 
 
-def answers(logits: mx.array, forks: Sequence[TrieFork]) -> LogProbabilities:
-    """The log-probabilities of each fork's children, by the logits (forks, vocabulary) behind them."""
+def log_probabilities(logits: mx.array, forks: Sequence[TrieFork]) -> LogProbabilities:
+    """The log-probabilities of each fork's children, from the logits (forks, vocabulary) behind the forks."""
     return [_log_softmax(row[mx.array(list(fork.children))]) for row, fork in zip(logits, forks, strict=True)]
 
 
 def _log_softmax(logits: mx.array) -> list[float]:
     logits = logits.astype(mx.float32)
-    shares: list[float] = (logits - mx.logsumexp(logits)).tolist()  # type: ignore[assignment]
-    return shares
+    values: list[float] = (logits - mx.logsumexp(logits)).tolist()  # type: ignore[assignment]
+    return values

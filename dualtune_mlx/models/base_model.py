@@ -34,7 +34,7 @@ WRAPPED = re.compile(r"\.(linear|layer)\.")
 class BaseModel:
     """A resident model with its tokenizer, its adapters and their fused weights.
 
-    Any number of engines may share it, from any threads. One adapter is active at a time, so ``line`` gives the
+    Any number of engines may share it, from any threads. One adapter is active at a time, so ``lock`` gives the
     threads their turns. ``acquire`` and ``release`` count who needs an adapter.
     """
 
@@ -50,7 +50,7 @@ class BaseModel:
     """The fused weights of resident adapters."""
     fingerprint: str = field(init=False)
     """See ``fingerprint``."""
-    line: FairLock = field(init=False, repr=False, compare=False, default_factory=FairLock)
+    lock: FairLock = field(init=False, repr=False, compare=False, default_factory=FairLock)
     """Whose turn it is to use the model."""
     _holders: Counter[str] = field(init=False, repr=False, compare=False, default_factory=Counter)
     _limits: list[int] = field(init=False, repr=False, compare=False, default_factory=list)
@@ -122,7 +122,7 @@ class BaseModel:
         Raises:
             Cancelled: when the work whose turn it is has been asked to stop.
         """
-        self.line.check()
+        self.lock.check()
         states: mx.array = self.language_model.model(tokens, cache)
         return states
 

@@ -13,7 +13,7 @@ from dualtune_mlx.bundle.verify import problems
 from dualtune_mlx.errors import AdapterError, ConversionError, DualTuneError, ModelError, PromptError, UsageError
 from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import Template
-from dualtune_mlx.tools import Tool, as_messages
+from dualtune_mlx.tools import Tool, ToolCall, as_messages
 from tests import agentflux, tiny
 from tests.adapters.adapters import adapter_for
 from tests.bundle.test_manifest import change
@@ -69,12 +69,13 @@ def test_the_parts_are_a_bundle_with_a_template_each(model, parts, tmp_path):
 def test_each_stage_runs_under_its_own_template(model, parts, tmp_path):
     assemble(tmp_path / "b", model, TOOLS, parts, "chatml", "signature")
     with DualTune.load(tmp_path / "b") as dualtune:
-        caller = dualtune._caller
-        task = caller.task(as_messages("Read a."), TOOLS, TOOLS[0])
-        assert task.frame == (" ", "}<|eot_id|><|")
+        renderer = dualtune.stage("arguments", TOOLS[0]).renderer
+        assert renderer.argument_frame(TOOLS[0]) == (" ", "}<|eot_id|><|")
+        stream = renderer.render(as_messages("Read a."), TOOLS, ToolCall("read_file", {}, "files"))
         text = agentflux.arguments_text(TOOLS, "Read a.")
-        assert dualtune.prompt.encoder.decode(list(task.stream.tokens)).startswith("<|start_header_id|>system")
-        assert text.split("Given")[0] in dualtune.prompt.encoder.decode(list(task.stream.tokens))
+        rendered = dualtune.renderer.encoder.decode(list(stream.tokens))
+        assert rendered.startswith("<|start_header_id|>system")
+        assert text.split("Given")[0] in rendered
         written = dualtune.arguments("Read a.", TOOLS[0], TOOLS)
         assert set(written) == {"path"} and len(written["path"]) <= 4
         ranked = dualtune.select("Read a.", TOOLS, top_k=9)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dualtune_mlx.cli.warm import _tool_sets, store_of
+from dualtune_mlx.engine.warm import open_store, tool_sets
 from dualtune_mlx.kv import PrefixCache
 from dualtune_mlx.models import load_model
 from dualtune_mlx.tools import Tool
@@ -65,7 +65,7 @@ def test_what_it_wrote_is_what_a_call_begins_with(warm_bundle, model, data):
     """The selector's prefix, to the token."""
     prefixes = warmed(warm_bundle)["prefixes"]
     base = load_model(str(model))
-    store = store_of(warm_bundle / "prefixes", base)
+    store = open_store(warm_bundle / "prefixes", base)
     usage = json.loads(
         dualtune("call", "--bundle", warm_bundle, "--tools", data / "tools.json", "--json", "-", "show a").stdout
     )["usage"]
@@ -91,7 +91,7 @@ def test_groups_that_share_a_label_are_warmed_each():
         for server in ("a", "b")
         for name, group in (("read", "reading"), ("list", "reading"), ("write", ""), ("delete", ""))
     )
-    sets = _tool_sets(SimpleNamespace(tree=hierarchy, divides=True), tools)
+    sets = tool_sets(SimpleNamespace(tree=hierarchy, divides=True), tools)
     assert [name for name, _ in sets] == [
         "plan",
         "all servers",

@@ -13,7 +13,6 @@ from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer, ground_schema, grounding, learn_grounding
 from dualtune_mlx.decoding.grounding import MAX_CHARACTERS, MAX_CONSTANTS, MIN_EXAMPLES, find_spans, is_span
-from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, as_messages
@@ -297,9 +296,7 @@ def test_a_span_is_spelled_as_training_data_is(tokenizer, value):
 
 def engine(seed: int, held: dict[str, Any]) -> DualTune:
     base = tiny.model(seed)
-    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
-    dualtune._caller.stages["arguments", "s/t"] = Stage("arguments", grounding=held)
-    return dualtune
+    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), grounding=held)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -13,7 +13,7 @@ import mlx.core as mx
 import pytest
 from jsonschema import Draft202012Validator
 
-from dualtune_mlx import DualTune, Tool
+from dualtune_mlx import Tool
 from dualtune_mlx.decoding import (
     ArgumentGrammar,
     ArgumentWriter,
@@ -24,7 +24,9 @@ from dualtune_mlx.decoding import (
     write_arguments,
 )
 from dualtune_mlx.decoding.writing import DecodeStep, sample_token
-from dualtune_mlx.engine.events import returned
+from dualtune_mlx.engine.events import run_to_end
+from dualtune_mlx.engine.pipeline import CallPipeline
+from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.errors import DecodingError, UsageError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import as_messages
@@ -105,17 +107,17 @@ def test_forced_tokens_go_with_the_next_pass_and_the_last_ones_with_none():
 
 
 @cache
-def engine(seed: int = 0) -> DualTune:
+def engine(seed: int = 0) -> CallPipeline:
     """One for all tests: what is written leaves nothing behind but the prefix."""
     base = tiny.model(seed)
-    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
+    return CallPipeline(base, PromptRenderer(Template("chatml"), base.tokenizer), StageRegistry(base))
 
 
-def outcome(dualtune: DualTune, parameters: dict, decoding: Decoding) -> tuple[object, StageUsage | None]:
+def outcome(pipeline: CallPipeline, parameters: dict, decoding: Decoding) -> tuple[object, StageUsage | None]:
     """The arguments of a tool and what they cost, or where the token budget ended."""
-    tool, caller = Tool("t", "", parameters), dualtune._caller
+    tool = Tool("t", "", parameters)
     try:
-        ran = returned(caller.writing(caller.task(as_messages(REQUEST), (tool,), tool), decoding))
+        ran = run_to_end(pipeline.write(pipeline.task(as_messages(REQUEST), (tool,), tool), decoding))
     except DecodingError as error:
         return str(error), None
     return ran.value, ran.usage
@@ -125,9 +127,9 @@ def usages(parameters: dict, decoding: Decoding, seeds: int) -> tuple[int, int, 
     """Passes with and without drafts, and drafted tokens; what is written must be the same."""
     totals = Counter()
     for seed in range(seeds):
-        dualtune = engine(seed)
-        plain, alone = outcome(dualtune, parameters, replace(decoding, draft=False))
-        drafted, together = outcome(dualtune, parameters, replace(decoding, draft=True))
+        pipeline = engine(seed)
+        plain, alone = outcome(pipeline, parameters, replace(decoding, draft=False))
+        drafted, together = outcome(pipeline, parameters, replace(decoding, draft=True))
         assert drafted == plain
         if alone is None or together is None:
             continue
@@ -152,11 +154,11 @@ def test_drafts_save_passes():
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_sampled_arguments_fit_the_schema_and_their_seed_decides_them(name):
-    dualtune = engine()
+    pipeline = engine()
     values = []
     for seed in range(4):
-        value, usage = outcome(dualtune, SCHEMAS[name], replace(SAMPLED, seed=seed))
-        assert (value, None) == (outcome(dualtune, SCHEMAS[name], replace(SAMPLED, seed=seed))[0], None)
+        value, usage = outcome(pipeline, SCHEMAS[name], replace(SAMPLED, seed=seed))
+        assert (value, None) == (outcome(pipeline, SCHEMAS[name], replace(SAMPLED, seed=seed))[0], None)
         if usage is not None:
             Draft202012Validator(SCHEMAS[name]).validate(value)
         values.append(value)
@@ -165,8 +167,8 @@ def test_sampled_arguments_fit_the_schema_and_their_seed_decides_them(name):
 
 
 def test_temperature_zero_takes_the_most_probable_and_ignores_the_seed():
-    dualtune = engine()
-    values = [outcome(dualtune, SCHEMAS["strings"], Decoding(seed=seed))[0] for seed in range(3)]
+    pipeline = engine()
+    values = [outcome(pipeline, SCHEMAS["strings"], Decoding(seed=seed))[0] for seed in range(3)]
     assert values[0] == values[1] == values[2]
     logits = mx.array([0.0, 3.0, -mx.inf, 2.9])
     assert [sample_token(logits, 0.0, mx.random.key(i)) for i in range(5)] == [1] * 5
@@ -182,11 +184,11 @@ def test_a_draw_is_from_the_allowed_tokens_in_their_proportions(temperature, sha
 
 
 def test_a_host_s_random_numbers_stay_as_they_are():
-    dualtune = engine()
+    pipeline = engine()
     mx.random.seed(1)
     expected = mx.random.uniform(shape=(3,)).tolist()
     mx.random.seed(1)
-    outcome(dualtune, SCHEMAS["strings"], SAMPLED)
+    outcome(pipeline, SCHEMAS["strings"], SAMPLED)
     assert mx.random.uniform(shape=(3,)).tolist() == expected
 
 
@@ -206,9 +208,9 @@ def test_steps_come_one_by_one_with_their_probabilities():
 @pytest.mark.parametrize("draft", [True, False])
 def test_a_spent_budget_is_an_error_and_no_broken_json(decoding, draft):
     long = schema(text={"type": "string", "minLength": 100})
-    tool, caller = Tool("t", "", long), engine()._caller
+    tool, pipeline = Tool("t", "", long), engine()
     with pytest.raises(DecodingError, match="token budget(?s:.*)tool 't'(?s:.*)at most 20"):
-        returned(caller.writing(caller.task(as_messages(REQUEST), (tool,), tool), replace(decoding, draft=draft)))
+        run_to_end(pipeline.write(pipeline.task(as_messages(REQUEST), (tool,), tool), replace(decoding, draft=draft)))
 
 
 @pytest.mark.parametrize(
@@ -225,13 +227,13 @@ def test_every_option_can_be_given_to_a_call():
 
 
 def test_stopping_between_two_tokens_leaves_everything_usable():
-    dualtune, tool = engine(), Tool("t", "", SCHEMAS["strings"])
-    expected, _ = outcome(dualtune, SCHEMAS["strings"], Decoding())
-    task = dualtune._caller.task(as_messages(REQUEST), (tool,), tool)
+    pipeline, tool = engine(), Tool("t", "", SCHEMAS["strings"])
+    expected, _ = outcome(pipeline, SCHEMAS["strings"], Decoding())
+    task = pipeline.task(as_messages(REQUEST), (tool,), tool)
     for count in range(1, 6):
-        grammar = dualtune._caller.grammar(task, tool.parameters)
-        writing = dualtune._caller.runner.writing(task.stage, task.stream, grammar, Decoding())
+        grammar = pipeline.grammar(task, tool.parameters)
+        writing = pipeline.runner.write(task.stage, task.stream, grammar, Decoding())
         for _ in range(count):
             next(writing)
         writing.close()
-        assert outcome(dualtune, SCHEMAS["strings"], Decoding())[0] == expected
+        assert outcome(pipeline, SCHEMAS["strings"], Decoding())[0] == expected

@@ -1,4 +1,4 @@
-"""Answers in words: the base model's own, whatever adapters there are, and never a control token."""
+"""LogProbabilities in words: the base model's own, whatever adapters there are, and never a control token."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def plain(dualtune, tokens, count, never):
 def test_an_answer_is_the_base_models_greedy_text_behind_a_conversation_without_tools(dualtune, talk):
     dualtune.call(TALK, TOOLS)  # an adapter was active
     text = "".join(piece.text for piece in dualtune.answer(talk, max_tokens=12))
-    opener = dualtune.prompt.encoder.encode_text("<|im_start|>assistant\n")
-    stream = dualtune.prompt.render_conversation(without_calls(talk), ())
-    never = sorted(dualtune.prompt.encoder.control_ids)
+    opener = dualtune.renderer.encoder.encode_text("<|im_start|>assistant\n")
+    stream = dualtune.renderer.render_conversation(without_calls(talk), ())
+    never = sorted(dualtune.renderer.encoder.control_ids)
     written = plain(dualtune, (*stream.tokens, *opener), 12, never)
     assert text == dualtune.base.tokenizer.decode(written)
 

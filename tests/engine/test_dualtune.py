@@ -11,7 +11,9 @@ from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.decoding import Decoding, choice, confidence
 from dualtune_mlx.decoding.grounding import find_spans
 from dualtune_mlx.engine import pipeline
-from dualtune_mlx.engine.events import returned
+from dualtune_mlx.engine.events import run_to_end
+from dualtune_mlx.engine.pipeline import CallPipeline
+from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.engine.stage import Stage, StageRunner
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.prompts import PromptRenderer, Template
@@ -32,9 +34,9 @@ def dualtune():
 
 def brute_force(dualtune, messages, tools, logits_after=None):
     """Every name's probability, token by token among the allowed ones, each from a full forward pass."""
-    prompt, base = dualtune.prompt, dualtune.base
-    names = {t.name: prompt.render_call(ToolCall(t.name), tools).span_tokens("selector") for t in [*tools, RESPOND]}
-    stream = prompt.render(as_messages(messages), tools, ToolCall("respond"))
+    renderer, base = dualtune.renderer, dualtune.base
+    names = {t.name: renderer.render_call(ToolCall(t.name), tools).span_tokens("selector") for t in [*tools, RESPOND]}
+    stream = renderer.render(as_messages(messages), tools, ToolCall("respond"))
     before = stream.tokens[: stream.last_span("selector").start]
     probabilities = {}
     for name, tokens in names.items():
@@ -70,7 +72,7 @@ def test_arguments_equal_a_plain_masked_greedy_decoding(dualtune):
     from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer
 
     grammar = ArgumentGrammar(TOOLS[0], GrammarTokenizer(dualtune.base.tokenizer))
-    stream = dualtune.prompt.render(as_messages("show a.txt"), TOOLS, ToolCall("read_file"))
+    stream = dualtune.renderer.render(as_messages("show a.txt"), TOOLS, ToolCall("read_file"))
     tokens = list(stream.tokens[: stream.last_span("arguments").start])
     written = []
     while not grammar.complete:
@@ -84,24 +86,19 @@ def test_arguments_equal_a_plain_masked_greedy_decoding(dualtune):
     assert dualtune.arguments("show a.txt", TOOLS[0], TOOLS) == grammar.parse(written)
 
 
-def with_adapters(dualtune, activation, tools):
-    """Give both stages an adapter of their own."""
-    bank = dualtune.base.bank
-    for seed, name in enumerate(("selector", "arguments"), 1):
-        stage = Stage(name, bank.load(adapter_for(bank, seed, activation)), name)
-        for tool in tools:
-            dualtune._caller.stages[(name, f"{tool.server}/{tool.name}" if name == "arguments" else "")] = stage
+def with_adapters(base, activation, **options):
+    """An engine whose stages have an adapter each."""
+    stages = enumerate(("selector", "arguments"), 1)
+    adapters = {(name, ""): adapter_for(base.bank, seed, activation) for seed, name in stages}
+    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), adapters, **options)
 
 
-def choosing_a_tool(activation, tools):
+def choosing_a_tool(activation, tools, **options):
     """An engine with adapters whose random weights choose a tool, so that there is a second stage."""
     for seed in range(20):
-        base = tiny.model(seed)
-        dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
-        with_adapters(dualtune, activation, tools)
+        dualtune = with_adapters(tiny.model(seed), activation, **options)
         if dualtune.select("show a.txt", tools, top_k=1)[0][0] is not RESPOND:
-            dualtune._caller.runner.prefixes.clear()
-            base.bank.activate(None)
+            dualtune.prefixes.clear()
             return dualtune
     raise AssertionError("no seed chooses a tool")
 
@@ -129,18 +126,18 @@ def test_a_switch_computes_nothing_before_the_activation_point(activation):
 def test_an_adapter_acts_from_its_activation_point_and_nowhere_before(dualtune, activation):
     tools = [replace(tool, parameters=PATH) for tool in TOOLS]
     without = dualtune.select("show a.txt", tools, top_k=10)
-    with_adapters(dualtune, activation, tools)
     base, bank = dualtune.base, dualtune.base.bank
+    dualtune = with_adapters(base, activation)
 
     def logits(tokens, begins):
         """The logits after all tokens, from scratch: the base model's up to ``begins``, then the adapter's."""
         caches = make_prompt_cache(base.model)
         with bank.overriding({}):
             base.prefill(tokens[:begins], caches)
-        with bank.overriding(dualtune._caller.stages[("selector", "")].adapter.layers):
+        with bank.overriding(dualtune.stage("selector").adapter.layers):
             return base.head(base.hidden(mx.array([tokens[begins:]]), caches)[0, -1])
 
-    stream = dualtune.prompt.render(as_messages("show a.txt"), tools, ToolCall("respond"))
+    stream = dualtune.renderer.render(as_messages("show a.txt"), tools, ToolCall("respond"))
     expected = brute_force(
         dualtune, "show a.txt", tools, lambda tokens: logits(tokens, stream.activation_start(activation))
     )
@@ -155,10 +152,10 @@ def test_a_stage_never_sees_another_adapter_s_keys(activation):
     dualtune = choosing_a_tool(activation, tools)
     call = dualtune.call("show a.txt", tools, max_tokens=64)
     again = dualtune.select("show a.txt", tools, top_k=1)
-    dualtune._caller.runner.prefixes.clear()
+    dualtune.prefixes.clear()
     tool = next(tool for tool in tools if tool.name == call.name)
     assert dualtune.arguments("show a.txt", tool, tools, max_tokens=64) == call.arguments
-    dualtune._caller.runner.prefixes.clear()
+    dualtune.prefixes.clear()
     assert dualtune.select("show a.txt", tools, top_k=1) == again
 
 
@@ -210,8 +207,8 @@ def test_a_call_may_change_the_engine_s_decoding_for_itself():
 
 def test_names_with_a_common_beginning_cost_one_pass(dualtune):
     """What all names begin with goes with the tokens before it; one name alone costs nothing."""
-    stream = dualtune.prompt.render(as_messages("show a.txt"), TOOLS, ToolCall("respond"))
-    runner, stage = dualtune._caller.runner, Stage("selector")
+    stream = dualtune.renderer.render(as_messages("show a.txt"), TOOLS, ToolCall("respond"))
+    runner, stage = StageRunner(dualtune.base), Stage("selector")
     before = len(stream.active_tokens("selector", "turn"))
     ran = runner.choose(stage, stream, {"a": (1, 2, 3), "b": (1, 2, 4)}, 2)
     assert (ran.usage.forwards, ran.usage.active_tokens, ran.usage.decoded_tokens) == (1, before + 2, 1)
@@ -221,9 +218,9 @@ def test_names_with_a_common_beginning_cost_one_pass(dualtune):
 
 def test_a_choice_computes_every_token_on_the_way_to_a_fork_once(dualtune):
     tools = [Tool(name, "", PATH) for name in ("list", "list_all", "list_all_of", "read_all", "read_any", "write")]
-    stream = dualtune.prompt.render(as_messages("show a.txt"), tools, ToolCall("respond"))
-    names = dualtune.prompt.name_tokens(tools)
-    ran = dualtune._caller.runner.choose(Stage("selector"), stream, names, len(names))
+    stream = dualtune.renderer.render(as_messages("show a.txt"), tools, ToolCall("respond"))
+    names = dualtune.renderer.name_tokens(tools)
+    ran = StageRunner(dualtune.base).choose(Stage("selector"), stream, names, len(names))
     inner = {tokens[:n] for tokens in names.values() for n in range(len(tokens))}
     forks = {path for path in inner if len({t[: len(path) + 1] for t in names.values() if t[: len(path)] == path}) > 1}
     nodes = {fork[:n] for fork in forks for n in range(1, len(fork) + 1)}
@@ -262,17 +259,17 @@ def test_a_choice_among_real_tools_costs_fewer_passes_than_one_a_fork(monkeypatc
 
 
 WORDS = {"type": "object", "properties": {n: {"type": "string"} for n in ("a", "b")}, "required": ["a", "b"]}
+BOTH = {"s/t": {"a": (), "b": ()}}
 
 
 def written_with(grounding: str) -> tuple[dict, StageUsage]:
     """What a tiny model draws for two strings that are grounded; its free texts are never spans."""
     base, tool = tiny.model(), Tool("t", "", WORDS, "s")
-    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
-    dualtune._caller.stages["arguments", "s/t"] = Stage("arguments", grounding={"s/t": {"a": (), "b": ()}})
+    renderer, registry = PromptRenderer(Template("chatml"), base.tokenizer), StageRegistry(base, grounding=BOTH)
+    pipeline = CallPipeline(base, renderer, registry)
     decoding = Decoding(grounding=grounding, temperature=1.0, max_tokens=5000)
-    caller = dualtune._caller
-    ran = returned(caller.writing(caller.task(as_messages("show one.txt"), (tool,), tool), decoding))
-    return ran.value, ran.usage
+    result = run_to_end(pipeline.write(pipeline.task(as_messages("show one.txt"), (tool,), tool), decoding))
+    return result.value, result.usage
 
 
 def held(value: dict) -> str:

@@ -125,7 +125,7 @@ def test_memory_stays_within_the_budget_over_200_random_calls(bundle):
     weights = sum(array.nbytes for _, array in tree_flatten(base.model.parameters()))
     with DualTune.load(many.folder, model=base, memory_budget=weights + adapters + room) as dualtune:
         loaded = active()
-        prefixes = dualtune._caller.runner.prefixes
+        prefixes = dualtune.prefixes
         for _ in range(200):
             visible = generator.sample(tools, generator.randrange(1, 5))
             words = generator.choices(["show", "a.txt", "the", "folder", "now"], k=generator.randrange(1, 40))

@@ -41,9 +41,9 @@ def text_of(events: list[Event]) -> str:
     return "".join(event.text for event in events[last:] if isinstance(event, ArgumentText))
 
 
-def made(tools, activation="turn"):
+def made(tools, activation="turn", **options):
     """An engine whose choice is one of the tools. Whether ``auto`` fuses depends on the clock; here nothing does."""
-    dualtune = choosing_a_tool(activation, tools)
+    dualtune = choosing_a_tool(activation, tools, **options)
     dualtune.base.fusion.clear()
     dualtune.base.fusion.policy = "off"
     return dualtune
@@ -100,9 +100,7 @@ def test_no_event_ends_inside_a_character():
 def test_where_arguments_are_written_again_their_stage_begins_again(monkeypatch):
     monkeypatch.setattr(pipeline, "find_unsure_strings", lambda *_: {"a"})
     tools = [Tool("one", "", WORDS, "s"), Tool("two", "", WORDS, "s")]
-    dualtune = made(tools)
-    for key, stage in dualtune._caller.stages.items():
-        dualtune._caller.stages[key] = replace(stage, grounding={"s/one": {"a": ()}, "s/two": {"a": ()}})
+    dualtune = made(tools, grounding={"s/one": {"a": ()}, "s/two": {"a": ()}})
     events = list(dualtune.stream(REQUEST, tools, grounding="auto", temperature=1.0, max_tokens=5000))
     assert [e.stage for e in events if isinstance(e, StageBegins)] == ["selector", "arguments", "arguments"]
     assert json.loads(text_of(events)) == events[-1].call.arguments
@@ -168,7 +166,7 @@ def test_errors_of_an_asynchronous_call_are_those_of_a_call():
 def test_a_cancelled_task_stops_before_the_next_forward_pass(forwards, at):
     """Among them the passes before the first token: of the prefix and of the choice."""
     dualtune = made(LONG)
-    line = dualtune.base.line
+    line = dualtune.base.lock
 
     async def cancelled():
         loop, task = asyncio.get_running_loop(), asyncio.create_task(dualtune.acall(REQUEST, LONG, max_tokens=800))
@@ -194,7 +192,7 @@ def test_a_cancelled_task_stops_before_the_next_forward_pass(forwards, at):
 
 def test_a_call_that_is_cancelled_while_it_waits_leaves_the_line(forwards):
     dualtune = made(TOOLS)
-    line, before = dualtune.base.line, forwards["count"]
+    line, before = dualtune.base.lock, forwards["count"]
 
     async def main():
         events = dualtune.stream(REQUEST, TOOLS, max_tokens=64)
@@ -217,7 +215,7 @@ def test_a_call_that_is_cancelled_while_it_waits_leaves_the_line(forwards):
 def test_a_stage_without_an_adapter_streams_too():
     base = tiny.model()
     dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
-    assert dualtune._caller.stage("selector") == Stage("selector")
+    assert dualtune.stage("selector") == Stage("selector")
     events = list(dualtune.stream(REQUEST, TOOLS, max_tokens=64))
     assert plain(events[-1].call)[0] == plain(dualtune.call(REQUEST, TOOLS, max_tokens=64))[0]
 
@@ -229,5 +227,5 @@ def test_the_leading_tool_s_adapter_is_prepared_during_the_choice(monkeypatch, l
     seen = []
     monkeypatch.setattr(dualtune.base.fusion, "prepare", lambda adapter: seen.append(adapter.content_hash))
     ((best, _), *_) = dualtune.select("show a.txt", TOOLS, top_k=3)
-    expected = dualtune._caller.stage("arguments", best).adapter.content_hash
+    expected = dualtune.stage("arguments", best).adapter.content_hash
     assert seen == ([expected] if prepared else [])

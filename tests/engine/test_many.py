@@ -7,9 +7,10 @@ import pytest
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import dualtune as engine_module
-from dualtune_mlx.engine.events import returned
-from dualtune_mlx.engine.stage import Stage
-from dualtune_mlx.engine.together import arguments
+from dualtune_mlx.engine.batch import write_batch
+from dualtune_mlx.engine.events import run_to_end
+from dualtune_mlx.engine.pipeline import CallPipeline
+from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.errors import DecodingError, PromptError, UsageError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import as_messages
@@ -44,21 +45,23 @@ REQUESTS = [
         {"role": "user", "content": "and now the folder"},
     ],
 ]
-GROUNDED = {"read_file": {"path": ()}, "read_dir": {"path": ()}, "add": {}, "now": {}}
+GROUNDED = {"files/read_file": {"path": ()}, "files/read_dir": {"path": ()}}
 
 
-def engine(kind: str = "llama", activation: str = "turn", dora: bool = False, seed: int = 1, **changes) -> DualTune:
-    """An engine whose tools have an adapter each, but for one."""
+def parts(kind: str = "llama", activation: str = "turn", dora: bool = False, seed: int = 1, **changes):
+    """A model, its renderer, and an adapter for the choice and for every tool but one."""
     base = tiny.model(seed, kind=kind, **changes)
     base.fusion.policy = "off"
-    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
-    for number, tool in enumerate([None, *TOOLS[:3]], 1):
-        made = adapter_for(base.bank, number, activation, scale=8.0, dora=dora and number == 2)
-        name = "arguments" if tool else "selector"
-        key = f"{tool.server}/{tool.name}" if tool else ""
-        grounding = {key: GROUNDED[tool.name]} if tool else {}
-        dualtune._caller.stages[name, key] = Stage(name, base.bank.load(made), key or name, grounding)
-    return dualtune
+    keys = [("selector", ""), *(("arguments", f"{tool.server}/{tool.name}") for tool in TOOLS[:3])]
+    adapters = {
+        key: adapter_for(base.bank, number, activation, scale=8.0, dora=dora and number == 2)
+        for number, key in enumerate(keys, 1)
+    }
+    return base, PromptRenderer(Template("chatml"), base.tokenizer), adapters
+
+
+def engine(**options) -> DualTune:
+    return DualTune(*parts(**options), grounding=GROUNDED)
 
 
 def assert_same(together, alone):
@@ -74,10 +77,11 @@ def assert_same(together, alone):
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_many_calls_are_those_of_one_by_one(kind):
-    dualtune = engine(kind)
+    dualtune = engine(kind=kind)
     options = {"top_k": 2, "max_tokens": 60}
     together = dualtune.call_many(REQUESTS, TOOLS, **options)
-    dualtune._caller.runner.prefixes.clear()
+    assert dualtune.base.bank.active is None
+    dualtune.prefixes.clear()
     assert_same(together, [dualtune.call(request, TOOLS, **options) for request in REQUESTS])
 
 
@@ -92,19 +96,18 @@ def test_many_calls_are_those_of_one_by_one(kind):
     ],
 )
 def test_every_request_is_written_under_its_own_adapter(activation, grounding, temperature):
-    dualtune = engine(activation=activation, dora=True)
-    caller, decoding = dualtune._caller, Decoding(max_tokens=200, grounding=grounding, temperature=temperature, seed=3)
+    base, renderer, adapters = parts(activation=activation, dora=True)
+    pipeline = CallPipeline(base, renderer, StageRegistry.from_adapters(base, adapters, GROUNDED))
+    decoding = Decoding(max_tokens=200, grounding=grounding, temperature=temperature, seed=3)
     tools = [TOOLS[number % 3] for number in range(len(REQUESTS))]
     messages = [as_messages(request) for request in REQUESTS]
-    with dualtune._turn():
-        tasks = [caller.task(said, tuple(TOOLS), tool) for said, tool in zip(messages, tools, strict=True)]
-        alone = [returned(caller.writing(task, decoding)) for task in tasks]
-        caller.runner.prefixes.clear()
-        together = arguments(caller, tasks, decoding)
+    tasks = [pipeline.task(said, tuple(TOOLS), tool) for said, tool in zip(messages, tools, strict=True)]
+    alone = [run_to_end(pipeline.write(task, decoding)) for task in tasks]
+    pipeline.runner.prefixes.clear()
+    together = write_batch(pipeline, tasks, decoding)
     assert [ran.value for ran in together] == [ran.value for ran in alone]
     assert [ran.usage.adapter for ran in together] == [ran.usage.adapter for ran in alone]
     assert len({ran.usage.adapter for ran in together}) == 3
-    assert dualtune.base.bank.active is None
 
 
 def test_together_takes_fewer_passes(monkeypatch):
@@ -118,7 +121,7 @@ def test_together_takes_fewer_passes(monkeypatch):
     for request in REQUESTS:
         dualtune.call(request, TOOLS, max_tokens=60, draft=False)
     alone = len(passes)
-    dualtune._caller.runner.prefixes.clear()
+    dualtune.prefixes.clear()
     dualtune.call("first, the tools", TOOLS, max_tokens=60)
     passes.clear()
     dualtune.call_many(REQUESTS, TOOLS, max_tokens=60)
@@ -128,7 +131,7 @@ def test_together_takes_fewer_passes(monkeypatch):
 
 def test_more_than_fit_into_one_pass(monkeypatch):
     dualtune = engine()
-    monkeypatch.setattr(engine_module, "TOGETHER", 3)
+    monkeypatch.setattr(engine_module, "BATCH_SIZE", 3)
     assert_same(
         dualtune.call_many(REQUESTS, TOOLS, max_tokens=60),
         [dualtune.call(request, TOOLS, max_tokens=60) for request in REQUESTS],
@@ -157,12 +160,12 @@ def test_a_wrong_option_is_refused(options):
 
 
 def test_a_spent_budget_is_an_error_and_leaves_the_base_bare():
-    dualtune = engine()
-    tasks = [dualtune._caller.task(as_messages("show"), tuple(TOOLS), tool) for tool in TOOLS[:2]]
-    with pytest.raises(DecodingError, match="token budget"), dualtune._turn():
-        arguments(dualtune._caller, tasks, Decoding(max_tokens=3))
+    dualtune = engine(seed=7)
+    before = dualtune.select("show a.txt", TOOLS)
+    with pytest.raises(DecodingError, match="token budget"):
+        dualtune.call_many(REQUESTS, TOOLS, max_tokens=3)
     assert dualtune.base.bank.active is None
-    assert not dualtune.base.bank._placed
+    assert dualtune.select("show a.txt", TOOLS) == before, "no update stayed in a slot"
 
 
 def test_a_request_that_is_too_long_is_refused_before_anything_is_computed():

@@ -11,7 +11,6 @@ import pytest
 
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.concurrency import Cancelled, FairLock
-from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from tests import tiny
@@ -30,12 +29,9 @@ def engines(policy: str = "off", **changes):
     base.fusion.policy = policy
     made = []
     for number, activation in enumerate(("turn", "invocation")):
-        dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
-        for part, name in enumerate(("selector", "arguments")):
-            stage = Stage(name, base.acquire(adapter_for(base.bank, 10 * number + part + 1, activation)), name)
-            for tool in TOOLS:
-                dualtune._caller.stages[(name, f"/{tool.name}" if name == "arguments" else "")] = stage
-        made.append(dualtune)
+        stages = enumerate(("selector", "arguments"), 10 * number + 1)
+        adapters = {(name, ""): adapter_for(base.bank, seed, activation) for seed, name in stages}
+        made.append(DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), adapters))
     return made
 
 
@@ -134,13 +130,13 @@ def test_a_turn_ends_with_an_error():
     with pytest.raises(UsageError, match="where: top_k"):
         dualtune.select("show a.txt", TOOLS, top_k=0)
     assert other.select("show a.txt", TOOLS)
-    assert not other.base.line.places
+    assert not other.base.lock.places
 
 
 def test_calls_that_wait_while_the_engine_is_closed_are_refused():
     dualtune, other = engines()
     base, refused = dualtune.base, []
-    place = base.line.join()
+    place = base.lock.join()
     place.wait()
 
     def call():
@@ -152,7 +148,7 @@ def test_calls_that_wait_while_the_engine_is_closed_are_refused():
     closing, waiting = threading.Thread(target=dualtune.close), threading.Thread(target=call)
     for number, thread in enumerate((closing, waiting), 2):
         thread.start()
-        while len(base.line.places) < number:
+        while len(base.lock.places) < number:
             time.sleep(0.001)
     place.leave()
     closing.join()

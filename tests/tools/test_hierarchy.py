@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -11,10 +11,10 @@ import pytest
 
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.engine.events import StageBegins
-from dualtune_mlx.engine.stage import Stage
+from dualtune_mlx.engine.stage import Stage, StageRunner
 from dualtune_mlx.errors import PromptError, UsageError
 from dualtune_mlx.prompts import PromptRenderer, Template
-from dualtune_mlx.tools import RESPOND, as_messages
+from dualtune_mlx.tools import RESPOND, ToolCall, as_messages
 from dualtune_mlx.tools.hierarchy import Node, hierarchy, search_tree
 from tests import tiny
 from tests.adapters.adapters import adapter_for
@@ -211,9 +211,11 @@ def test_respond_at_every_node_counts_together():
     assert (found, asked) == ([("respond", 0.55)], ["", "a"])
 
 
-def engine(routing: str, **changes: object) -> DualTune:
+def engine(routing: str, adapted: Sequence[str] = (), **changes: object) -> DualTune:
+    """An engine; the stages that are ``adapted`` have an adapter each."""
     base = tiny.model(**changes)
-    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), routing=routing)
+    adapters = {(name, ""): adapter_for(base.bank, number, "turn") for number, name in enumerate(adapted, 1)}
+    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), adapters, routing=routing)
 
 
 SERVERS = [*tools("clock", "now"), *tools("git", "log", "diff"), *FILES]
@@ -224,21 +226,19 @@ def test_a_call_through_the_hierarchy_never_reads_all_tools():
     call = dualtune.call("show a.txt", SERVERS, top_k=3, max_tokens=60)
     assert len(call.candidates) == 3
     assert "router" in call.usage.stages
-    everything = dualtune.prompt.render_conversation(as_messages("-"), SERVERS).span_tokens("prefix")
-    _, known = dualtune._caller.runner.prefixes.longest(everything)
+    everything = dualtune.renderer.render_conversation(as_messages("-"), SERVERS).span_tokens("prefix")
+    _, known = dualtune.prefixes.longest(everything)
     assert known < len(everything) / 2, "no prefix of all tools was computed"
 
 
 def test_probabilities_multiply_along_the_path():
     dualtune = engine("always")
     found = {tool.name: p for tool, p in dualtune.select("show a.txt", SERVERS, top_k=7)}
-    caller = dualtune._caller
-    root = caller.tree(tuple(SERVERS))
+    root, runner = dualtune.tree(SERVERS), StageRunner(dualtune.base)
 
     def at(node: Node) -> dict[str, float]:
-        stage = Stage("selector")
-        stream = caller.stream(stage, as_messages("show a.txt"), tuple(SERVERS), RESPOND, node.cards)
-        ran = caller.runner.choose(stage, stream, dualtune.prompt.name_tokens(node.cards), 9)
+        stream = dualtune.renderer.render(as_messages("show a.txt"), SERVERS, ToolCall("respond"), node.cards)
+        ran = runner.choose(Stage("selector"), stream, dualtune.renderer.name_tokens(node.cards), 9)
         return {one.name: one.probability for one in ran.value}
 
     top, git = at(root), at(root.choices[1])
@@ -251,10 +251,7 @@ def test_probabilities_multiply_along_the_path():
 
 
 def test_stages_are_told_and_each_has_its_adapter():
-    dualtune = engine("always")
-    bank = dualtune.base.bank
-    for number, name in enumerate(("router", "selector"), 1):
-        dualtune._caller.stages[name, ""] = Stage("selector", bank.load(adapter_for(bank, number, "turn")), name)
+    dualtune = engine("always", ("router", "selector"))
     events = list(dualtune.stream("show a.txt", SERVERS, max_tokens=60))
     begun = [event.stage for event in events if isinstance(event, StageBegins)]
     assert begun[:1] == ["router"]
@@ -278,8 +275,8 @@ def test_a_call_goes_through_a_group_that_was_given():
     call = dualtune.call("show a.txt", GROUPED, top_k=3, max_tokens=60)
     assert "router" in call.usage.stages
     assert sum(p for _, p in dualtune.select("show a.txt", GROUPED, top_k=4)) == pytest.approx(1.0, rel=1e-4)
-    everything = dualtune.prompt.render_conversation(as_messages("-"), GROUPED).span_tokens("prefix")
-    _, known = dualtune._caller.runner.prefixes.longest(everything)
+    everything = dualtune.renderer.render_conversation(as_messages("-"), GROUPED).span_tokens("prefix")
+    _, known = dualtune.prefixes.longest(everything)
     assert known < len(everything), "no prefix of all tools was computed"
 
 

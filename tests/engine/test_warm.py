@@ -1,0 +1,67 @@
+"""Warming in Python: what is reported, what is left, and how it is stopped; the command's tests have the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from dualtune_mlx import DualTune, Tool
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.engine.warm import Prefix, warm
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.prompts import PromptRenderer, Template
+from tests import tiny
+from tests.adapters.adapters import adapter_for
+from tests.engine.test_dualtune import PATH
+
+TOOLS = (Tool("read", "Read.", PATH, "fs"), Tool("list", "List.", PATH, "fs"), Tool("now", "Time.", server="clock"))
+
+
+@pytest.fixture
+def dualtune(tmp_path):
+    base = tiny.model()
+    bundle = Bundle(tmp_path / "b", base.name, base.fingerprint, "chatml", Template("chatml").hash, "signature")
+    for seed, (stage, activation) in enumerate((("selector", "all"), ("arguments", "turn")), 1):
+        bundle = bundle.with_adapter(stage, "", adapter_for(base.bank, seed, activation), {}, TOOLS)
+    with DualTune.load(bundle.folder, model=base) as dualtune:
+        yield dualtune
+
+
+def test_every_prefix_is_reported_and_computed_once(dualtune):
+    told: list[Prefix] = []
+    report = warm(dualtune, report=told.append)
+    names = ["all tools", "server fs", "server clock", "all tools under selector"]
+    assert [one.name for one in report.prefixes] == [one.name for one in told] == names
+    assert [one.tokens for one in report.prefixes] == [len(one.tokens) for one in told]
+    assert all(one.seconds is not None for one in report.prefixes)
+    assert {path.name for path in report.folder.iterdir()} == {one.file for one in report.prefixes}
+    again = warm(dualtune, TOOLS)
+    assert [one.seconds for one in again.prefixes] == [None] * 4
+    assert (again.saved_seconds, again.removed) == (0, ())
+    assert again.to_dict()["prefixes"][0]["tokens"] == len(told[0].tokens)
+
+
+def test_a_later_engine_begins_with_them(dualtune):
+    warm(dualtune)
+    with DualTune.load(dualtune.bundle.folder, model=dualtune.base) as later:
+        usage = later.call("show a", TOOLS, max_tokens=64).usage
+    assert usage.stages["selector"].reused_tokens > usage.stages["selector"].prefilled_tokens
+
+
+def test_an_error_of_the_report_stops_it_and_keeps_what_is_done(dualtune):
+    def stop(prefix: Prefix) -> None:
+        if prefix.name == "server clock":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        warm(dualtune, report=stop)
+    assert dualtune.call("show a", TOOLS, max_tokens=64).name, "the model is free"
+    assert [one.seconds is None for one in warm(dualtune).prefixes] == [True, True, False, False]
+
+
+def test_only_what_has_a_place_and_tools_is_warmed(dualtune, tmp_path):
+    base = dualtune.base
+    with pytest.raises(UsageError, match="without a bundle"):
+        warm(DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer)), TOOLS)
+    empty = Bundle(tmp_path / "empty", base.name, base.fingerprint, "chatml", Template("chatml").hash, "signature")
+    with pytest.raises(UsageError, match="no tools to warm"):
+        warm(DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), bundle=empty))
