@@ -265,7 +265,7 @@ def train_round(
 def adapter(bundle: Path, stage: str) -> Adapter:
     """The adapter of a stage in a bundle."""
     opened = Bundle.open(bundle)
-    return opened.load(stage, "", opened.stages[stage, ""])
+    return opened.load_adapter(stage, "", opened.stages[stage, ""])
 
 
 def for_planner(trajectories: Sequence[Trajectory]) -> list[Trajectory]:

@@ -72,7 +72,7 @@ def memorize(
     trajectories = [Trajectory((*one.messages, Message("assistant", "", (one.call,))), tuple(tools)) for one in calls]
     for stage in stages:
         adapter = _train_adapter(base, renderer, stage, trajectories, _options(activation, len(trajectories)))
-        bundle = bundle.with_adapter(stage, "", adapter, {}, tools)
+        bundle = bundle.add_adapter(stage, "", adapter, training={}, tools=tools)
 
 
 def add_untrained_adapters(model: str, folder: Path, tools: Iterable[Tool]) -> None:
@@ -80,7 +80,7 @@ def add_untrained_adapters(model: str, folder: Path, tools: Iterable[Tool]) -> N
     bank, bundle, options = load_model(model).bank, Bundle.open(folder), TrainOptions()
     for seed, tool in enumerate(tools, len(bundle.stages)):
         adapter = bank.new_adapter(options.rank, options.scale, options.activation, seed)
-        bundle = bundle.with_adapter("arguments", f"{tool.server}/{tool.name}", adapter, {}, [tool])
+        bundle = bundle.add_adapter("arguments", f"{tool.server}/{tool.name}", adapter, training={}, tools=[tool])
 
 
 def check_call(made: ToolCall, known: KnownCall) -> None:

@@ -1,20 +1,21 @@
-"""The errors and warnings of the package: every message says what, where, got, expected, and the fix."""
+"""The errors and warnings of the package. A message says what is wrong, where, got, expected, and the fix."""
 
 from __future__ import annotations
 
 
 class DualTuneError(Exception):
-    """Something went wrong that the user can understand and mend.
+    """Something went wrong, and the user can understand and mend it.
 
     Args:
         what: one sentence that says what went wrong.
-        where: the file, line, tool, server or field concerned.
+        where: the file, line, tool, server or field.
         got: what was found there.
         expected: what should have been there.
-        fix: what the user can do about it.
+        fix: what the user can do.
     """
 
     exit_code = 1
+    """The exit code of a command that ends with this error."""
 
     def __init__(
         self,
@@ -44,11 +45,11 @@ class DualTuneError(Exception):
 
 
 class DualTuneWarning(UserWarning):
-    """Something is other than the user will think, and the work goes on; told as an error is."""
+    """Something is probably not as the user thinks, but the work goes on. Its message is written as an error's."""
 
 
 class UsageError(DualTuneError):
-    """The call itself was wrong: an option, a path, a configuration."""
+    """The user's own input was wrong: an option, a path, a configuration."""
 
     exit_code = 2
 
@@ -74,7 +75,7 @@ class TrainingError(DualTuneError):
 
 
 class CheckpointError(DualTuneError):
-    """A training run's saved state is damaged, or is another run's."""
+    """The saved state of a training run is damaged, or belongs to another run."""
 
 
 class AdapterError(DualTuneError):
@@ -86,12 +87,12 @@ class BundleError(DualTuneError):
 
 
 class DecodingError(DualTuneError):
-    """No valid output could be produced within the limits."""
+    """The model could not write valid arguments within the limits."""
 
 
 class ServerError(DualTuneError):
-    """An MCP server could not be started, or failed."""
+    """An MCP server could not be started, or it failed."""
 
 
 class ConversionError(DualTuneError):
-    """A file cannot be converted exactly, so it is not converted at all."""
+    """A file cannot be converted exactly, so nothing is converted."""

@@ -1,4 +1,7 @@
-"""Files that are either whole or not there: written under a temporary name, flushed, then renamed."""
+"""Atomic writes: a file or folder is written under a temporary name, flushed, and then renamed.
+
+So it is either complete or not there.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,19 @@ from dualtune_mlx.errors import UsageError
 
 
 @contextmanager
-def new_folder(destination: Path, replace: bool = False) -> Iterator[Path]:
-    """A temporary folder beside ``destination`` that takes its name when the body succeeds.
+def atomic_folder(destination: Path, replace: bool = False) -> Iterator[Path]:
+    """Give a temporary folder beside ``destination``; it takes that name when the body succeeds.
+
+    Args:
+        destination: the folder to write.
+        replace: whether it may exist already. Then it is replaced as a whole.
 
     Raises:
-        UsageError: when the destination exists and is not to be replaced, or its parent cannot be written.
+        UsageError: when the destination exists and may not be replaced, or its parent cannot be written.
     """
     if destination.exists() and not replace:
         raise UsageError("the destination exists already", where=destination, fix="choose another name or remove it")
-    temporary = Path(_in_parent(destination, tempfile.mkdtemp))
+    temporary = Path(_create_beside(destination, tempfile.mkdtemp))
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -46,9 +53,13 @@ def new_folder(destination: Path, replace: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def new_file(destination: Path) -> Iterator[Path]:
-    """A temporary path beside ``destination`` that replaces it when the body succeeds."""
-    handle, name = _in_parent(destination, lambda **options: tempfile.mkstemp(suffix=destination.suffix, **options))
+def atomic_file(destination: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``destination``; it replaces the destination when the body succeeds.
+
+    Raises:
+        UsageError: when the destination's parent cannot be written.
+    """
+    handle, name = _create_beside(destination, lambda **options: tempfile.mkstemp(suffix=destination.suffix, **options))
     os.close(handle)
     temporary = Path(name)
     try:
@@ -61,17 +72,22 @@ def new_file(destination: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; others that want it wait."""
-    with _in_parent(folder / ".lock", lambda **_: (folder / ".lock").open("w")) as file:
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder for this process while the body runs; other processes that lock it wait.
+
+    Raises:
+        UsageError: when the folder cannot be written.
+    """
+    with _create_beside(folder / ".lock", lambda **_: (folder / ".lock").open("w")) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _in_parent(destination: Path, make: Any) -> Any:
+def _create_beside(destination: Path, create: Any) -> Any:
+    """Make the destination's parent, and create something in it."""
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        return make(dir=destination.parent, prefix=".tmp-")
+        return create(dir=destination.parent, prefix=".tmp-")
     except OSError as error:
         raise UsageError("a file cannot be written there", where=destination, got=error.strerror) from error
 
@@ -82,11 +98,19 @@ def _flush(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, atomically."""
-    with new_file(path) as temporary:
+    """Write a text file atomically, in UTF-8.
+
+    Raises:
+        UsageError: when the path's parent cannot be written.
+    """
+    with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON value, atomically."""
+    """Write a JSON file atomically.
+
+    Raises:
+        UsageError: when the path's parent cannot be written.
+    """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -1,9 +1,8 @@
-"""What MLX needs on Linux to be fast; on macOS nothing here does anything.
+"""Makes MLX fast on Linux. On macOS, nothing here does anything.
 
-The Linux wheel of MLX bundles the reference BLAS; an OpenBLAS that is in the process before MLX is
-loaded takes its place (about 75 times faster matrix products). glibc gives every large buffer back to
-the kernel at once, so each operation pays for fresh pages; keeping them makes a training step a fifth
-faster.
+MLX's wheel for Linux has the reference BLAS. An OpenBLAS that is loaded before MLX takes its place, and matrix products
+become about 75 times faster. glibc gives each large buffer back to the kernel at once, so that each operation pays for
+fresh pages. A process that keeps its buffers trains a fifth faster.
 """
 
 from __future__ import annotations
@@ -11,23 +10,26 @@ from __future__ import annotations
 import ctypes
 import sys
 
-LIBRARY = "libopenblas.so.0"
+OPENBLAS = "libopenblas.so.0"
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 
 
 def load_openblas() -> bool:
-    """Load OpenBLAS into the process if this is Linux, it is installed, and MLX is not loaded yet."""
+    """Load OpenBLAS into this process, and return whether that was done.
+
+    It is done on Linux, if OpenBLAS is installed and MLX is not loaded yet.
+    """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return False
     try:
-        ctypes.CDLL(LIBRARY, mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(OPENBLAS, mode=ctypes.RTLD_GLOBAL)
     except OSError:
         return False
     return True
 
 
 def openblas_is_loaded() -> bool:
-    """Whether OpenBLAS is in this process (Linux only)."""
+    """Whether OpenBLAS is loaded in this process; False on other systems than Linux."""
     if sys.platform != "linux":
         return False
     with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
@@ -35,7 +37,10 @@ def openblas_is_loaded() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep freed buffers for reuse (glibc only); for programs that only run models."""
+    """Let this process keep freed buffers for reuse, where it runs on glibc.
+
+    Only a program that does nothing but run models should call this, because it keeps the memory.
+    """
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

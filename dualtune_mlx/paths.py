@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where converted models and the demo's parts lie: ``$DUALTUNE_CACHE`` or ``~/.cache/dualtune_mlx``."""
+    """The folder for converted models and the demo's servers: ``$DUALTUNE_CACHE`` or ``~/.cache/dualtune_mlx``."""
     return Path(os.environ.get("DUALTUNE_CACHE") or Path.home() / ".cache" / "dualtune_mlx").expanduser()

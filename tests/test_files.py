@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.files import new_file, new_folder, write_json, write_text
+from dualtune_mlx.files import atomic_file, atomic_folder, write_json, write_text
 
 
 class Interrupted(BaseException):
@@ -23,7 +23,7 @@ def names(folder: Path) -> list[str]:
 def test_an_interrupted_file_leaves_the_old_content(tmp_path, error):
     path = tmp_path / "a.json"
     path.write_text("old")
-    with pytest.raises(error), new_file(path) as temporary:
+    with pytest.raises(error), atomic_file(path) as temporary:
         temporary.write_text("half")
         assert path.read_text() == "old"
         raise error
@@ -33,7 +33,7 @@ def test_an_interrupted_file_leaves_the_old_content(tmp_path, error):
 
 @pytest.mark.parametrize("error", [ValueError, Interrupted])
 def test_an_interrupted_new_file_leaves_nothing(tmp_path, error):
-    with pytest.raises(error), new_file(tmp_path / "sub" / "a.json") as temporary:
+    with pytest.raises(error), atomic_file(tmp_path / "sub" / "a.json") as temporary:
         temporary.write_text("half")
         raise error
     assert names(tmp_path / "sub") == []
@@ -46,7 +46,7 @@ def test_an_interrupted_folder_leaves_what_was_there(tmp_path, error, replace):
     if replace:
         destination.mkdir()
         (destination / "old").write_text("old")
-    with pytest.raises(error), new_folder(destination, replace) as temporary:
+    with pytest.raises(error), atomic_folder(destination, replace) as temporary:
         (temporary / "new").write_text("half")
         raise error
     assert names(tmp_path) == (["out"] if replace else [])
@@ -55,7 +55,7 @@ def test_an_interrupted_folder_leaves_what_was_there(tmp_path, error, replace):
 
 def test_a_folder_replaces_the_whole_older_one(tmp_path):
     for name in ("first", "second"):
-        with new_folder(tmp_path / "out", replace=True) as temporary:
+        with atomic_folder(tmp_path / "out", replace=True) as temporary:
             (temporary / name).write_text(name)
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["second"]
@@ -63,7 +63,7 @@ def test_a_folder_replaces_the_whole_older_one(tmp_path):
 
 def test_a_folder_that_cannot_take_its_name_leaves_the_older_one(tmp_path, monkeypatch):
     destination = tmp_path / "out"
-    with new_folder(destination) as temporary:
+    with atomic_folder(destination) as temporary:
         (temporary / "old").write_text("old")
     rename = Path.rename
 
@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_take_its_name_leaves_the_older_one(tmp_path, monke
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refusing)
-    with pytest.raises(OSError, match="refused"), new_folder(destination, replace=True) as temporary:
+    with pytest.raises(OSError, match="refused"), atomic_folder(destination, replace=True) as temporary:
         (temporary / "new").write_text("new")
     assert names(tmp_path) == ["out"]
     assert names(destination) == ["old"]
@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_take_its_name_leaves_the_older_one(tmp_path, monke
 
 def test_an_existing_folder_is_not_replaced_unasked(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(UsageError, match="exists already(?s:.*)out(?s:.*)fix: "), new_folder(tmp_path / "out"):
+    with pytest.raises(UsageError, match="exists already(?s:.*)out(?s:.*)fix: "), atomic_folder(tmp_path / "out"):
         pytest.fail("the body must not run")
 
 
@@ -95,7 +95,7 @@ def test_written_text_and_json_come_back(tmp_path):
 
 def test_others_may_read_what_was_written(tmp_path):
     write_text(tmp_path / "a.txt", "x")
-    with new_folder(tmp_path / "out"):
+    with atomic_folder(tmp_path / "out"):
         pass
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
@@ -105,5 +105,5 @@ def test_a_place_that_cannot_be_written_is_a_wrong_call(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="cannot be written there(?s:.*)file/a.txt"):
         write_text(tmp_path / "file" / "a.txt", "x")
-    with pytest.raises(UsageError, match="cannot be written there"), new_folder(tmp_path / "file" / "out"):
+    with pytest.raises(UsageError, match="cannot be written there"), atomic_folder(tmp_path / "file" / "out"):
         pass

@@ -98,7 +98,7 @@ def manifest():
                 "scope": scope,
                 "path": slot.path,
                 "content": slot.content_hash,
-                "read": bundle.load(stage, scope, slot).content_hash,
+                "read": bundle.load_adapter(stage, scope, slot).content_hash,
                 "grounding": json.loads(json.dumps(slot.grounding)),
                 "template": [slot.template.name, slot.template.hash] if slot.template else None,
                 "own": bundle.load_template(slot.template).source if slot.template else None,
@@ -191,7 +191,7 @@ def resumed():
     steps = [progress.step for progress in read_log(runs / "log.jsonl")]
     command("train", "selector", "--config", runs / "config.yaml", "--resume")
     bundle = Bundle.open("unfinished")
-    slot, adapter = bundle.adapter_for("selector")
+    slot, adapter = bundle.find_adapter("selector")
     log = read_log(runs / "log.jsonl")
     assert not (runs / "checkpoints").exists()
     return {

@@ -20,7 +20,7 @@ from dualtune_mlx.conversion.gguf.architecture import Architecture, architecture
 from dualtune_mlx.conversion.gguf.file import GGUFFile
 from dualtune_mlx.conversion.gguf.tokenizer import ConvertedTokenizer, read_tokenizer
 from dualtune_mlx.conversion.gguf.weights import Quantization, Weight, plan_weights, write_weights
-from dualtune_mlx.files import new_folder
+from dualtune_mlx.files import atomic_folder
 
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
@@ -42,7 +42,7 @@ class ConversionPlan:
             UsageError: when the destination exists already.
             ConversionError: when a weight is not a finite number.
         """
-        with new_folder(destination) as folder:
+        with atomic_folder(destination) as folder:
             self.tokenizer.write(folder)
             (folder / "config.json").write_text(json.dumps(self.config, indent=2) + "\n")
             written = write_weights(self.gguf, self.architecture, self.config, self.weights, folder)

@@ -25,7 +25,7 @@ from dualtune_mlx.conversion.peft.files import METADATA, WEIGHTS
 from dualtune_mlx.conversion.peft.names import PREFIX, peft_path
 from dualtune_mlx.conversion.peft.verify import check_logits
 from dualtune_mlx.errors import ConversionError
-from dualtune_mlx.files import new_folder
+from dualtune_mlx.files import atomic_folder
 
 EXPERTS = re.compile(r".+\.switch_mlp\.\w+")
 ROUTER = re.compile(r".+\.(mlp|block_sparse_moe)\.gate")
@@ -94,7 +94,7 @@ def to_peft(
     fields = _fields(adapter, updates, tokens, model, where)
     own = {"activation": adapter.config.activation, "fingerprint": fingerprint}
     tensors = dict(tensor for update in updates for tensor in update.tensors()) | dict(_whole_tensors(adapter))
-    with new_folder(Path(destination)) as folder:
+    with atomic_folder(Path(destination)) as folder:
         metadata = {"format": "pt", METADATA: json.dumps(own)}
         mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata=metadata)
         (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")

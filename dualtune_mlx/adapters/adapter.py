@@ -22,7 +22,7 @@ from dualtune_mlx.adapters.config import PARTS, AdapterConfig
 from dualtune_mlx.adapters.lora import LoRAUpdate
 from dualtune_mlx.adapters.whole import Whole, whole_of
 from dualtune_mlx.errors import AdapterError
-from dualtune_mlx.files import new_folder
+from dualtune_mlx.files import atomic_folder
 
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 SUFFIXES = {"a": "lora_a", "b": "lora_b", "m": "m"}
@@ -90,7 +90,7 @@ class Adapter:
             for name, update in self.updates.items()
             for part, array in update.parts.items()
         }
-        with new_folder(Path(folder), replace=True) as temporary:
+        with atomic_folder(Path(folder), replace=True) as temporary:
             mx.save_safetensors(str(temporary / WEIGHTS), tensors, metadata={"format": "mlx"})
             (temporary / CONFIG).write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
 

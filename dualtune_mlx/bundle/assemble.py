@@ -10,109 +10,113 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.adapters.adapter import WEIGHTS
 from dualtune_mlx.adapters.config import POINTS
 from dualtune_mlx.bundle import AdapterEntry, Bundle, TemplateRef, adapter_path
-from dualtune_mlx.bundle.export import base_for
+from dualtune_mlx.bundle.export import load_base
 from dualtune_mlx.conversion.peft.base import Base
 from dualtune_mlx.conversion.peft.from_peft import read_peft
 from dualtune_mlx.errors import AdapterError, UsageError
-from dualtune_mlx.files import new_folder
+from dualtune_mlx.files import atomic_folder
 from dualtune_mlx.models import check_supported, load_tokenizer
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Tool
 
 
 @dataclass(frozen=True)
-class Part:
-    """An adapter that is to be in a bundle: whose, and where it is (a folder of ours or PEFT's, or a hub id of PEFT's).
-
-    ``template`` is what it was trained with, where that is not the bundle's.
-    """
+class AdapterSource:
+    """An adapter that a bundle is assembled of."""
 
     stage: str
+    """The stage that it serves: ``selector``, ``arguments``, …"""
     scope: str
+    """The calls that it serves: ``""`` (all), ``"server"`` or ``"server/tool"``."""
     source: str
+    """Where it is: a folder of ours, a folder of PEFT's, or a hub id of PEFT's."""
     template: str | None = None
+    """The template that it was trained with, where that is not the bundle's."""
 
 
 def assemble(
-    folder: Path, model: str, tools: Sequence[Tool], parts: Sequence[Part], template: str, cards: str
+    folder: Path, *, model: str, tools: Sequence[Tool], sources: Sequence[AdapterSource], template: str, cards: str
 ) -> Bundle:
     """Make a bundle of adapters. Nothing is written unless everything is right.
 
-    ``template`` and ``cards`` are the bundle's: of stages that bring no template of their own, or no adapter.
+    Args:
+        folder: the new bundle.
+        model: the base model of all adapters.
+        tools: the tools that the adapters were trained on.
+        sources: the adapters.
+        template: the template of the stages that bring none of their own, or have no adapter.
+        cards: the kind of tool card.
 
     Raises:
-        UsageError: when the folder exists, there are no parts, or one is for tools that are not there.
+        UsageError: when the folder exists, there are no adapters, or one is for tools that are not there.
         ModelError, PromptError, ToolError: when the model, a template or a tool cannot be used.
         AdapterError, ConversionError: when an adapter is damaged, does not fit, or cannot be converted exactly.
     """
     if folder.exists():
         raise UsageError("the destination exists already", where=folder, fix="choose another name or remove it")
-    check_scopes(parts, tools)
-    own = {name: Template(name) for name in {template, *(part.template for part in parts if part.template)}}
+    check_scopes(sources, tools)
+    templates = {name: Template(name) for name in {template, *(one.template for one in sources if one.template)}}
     tokenizer = load_tokenizer(model)
-    for part in parts:
-        renderer = PromptRenderer(own[part.template or template], tokenizer, cards)
-        renderer.check_stage(part.stage, tools if part.stage == "selector" else served(part.scope, tools))
-    base = base_for(model)
+    for one in sources:
+        renderer = PromptRenderer(templates[one.template or template], tokenizer, cards)
+        renderer.check_stage(one.stage, tools if one.stage == "selector" else tools_in_scope(one.scope, tools))
+    base = load_base(model)
     check_supported(model, base.model)
-    adapters = {part: read_adapter(part.source, base) for part in parts}
-    stages = {(part.stage, part.scope): _slot(part, adapter, own) for part, adapter in adapters.items()}
-    named = TemplateRef.of(own[template])
-    with new_folder(folder) as temporary:
-        bundle = Bundle(temporary, model, base.fingerprint(), named.name, named.hash, cards, tuple(tools), stages)
-        for part, adapter in adapters.items():
-            adapter.save(temporary / adapter_path(part.stage, part.scope))
+    adapters = {one: read_adapter(one.source, base) for one in sources}
+    with atomic_folder(folder) as temporary:
+        bundle = Bundle(
+            folder=temporary,
+            model=model,
+            fingerprint=base.fingerprint(),
+            template=templates[template].name,
+            template_hash=templates[template].hash,
+            cards=cards,
+            tools=tuple(tools),
+            stages={(one.stage, one.scope): _make_entry(one, adapter, templates) for one, adapter in adapters.items()},
+        )
+        for one, adapter in adapters.items():
+            adapter.save(temporary / adapter_path(one.stage, one.scope))
         bundle.write()
     return Bundle.open(folder)
 
 
-def check_scopes(parts: Sequence[Part], tools: Sequence[Tool]) -> None:
-    """Refuse parts that would serve nothing.
+def check_scopes(sources: Sequence[AdapterSource], tools: Sequence[Tool]) -> None:
+    """Refuse adapters that would serve no call.
 
     Raises:
         UsageError: when there are none, two are for the same calls, or one is for calls that cannot be made.
     """
-    places = [(part.stage, part.scope) for part in parts]
+    places = [(one.stage, one.scope) for one in sources]
     bad = [
         f"{stage} {scope!r}: given twice" for stage, scope in dict.fromkeys(places) if places.count((stage, scope)) > 1
     ]
     bad += [
         f"arguments {scope!r}: no such server or tool that takes arguments"
         for stage, scope in places
-        if stage == "arguments" and not served(scope, tools)
+        if stage == "arguments" and not tools_in_scope(scope, tools)
     ]
-    if bad or not parts:
+    if bad or not sources:
         raise UsageError(
             "the adapters do not go with the tools",
             got="; ".join(bad) or "no adapters",
-            expected=f"a selector, or arguments of: {', '.join(_scopes(tools))}",
+            expected=f"a selector, or arguments of: {', '.join(_scope_names(tools))}",
         )
 
 
-def served(scope: str, tools: Iterable[Tool]) -> tuple[Tool, ...]:
-    """The tools whose arguments an adapter of a scope may write; those without parameters need none."""
+def tools_in_scope(scope: str, tools: Iterable[Tool]) -> tuple[Tool, ...]:
+    """The tools whose arguments an adapter of a scope writes; tools without parameters are left out."""
     return tuple(tool for tool in tools if tool.takes_arguments and scope in _scopes_of(tool))
 
 
-def _scopes_of(tool: Tool) -> tuple[str, ...]:
-    return "", tool.server, f"{tool.server}/{tool.name}"
-
-
-def _scopes(tools: Iterable[Tool]) -> list[str]:
-    """The scopes that there are, the widest one as it is written."""
-    scopes = dict.fromkeys(scope for tool in tools if tool.takes_arguments for scope in _scopes_of(tool))
-    return [scope or "* (all)" for scope in scopes]
-
-
 def read_adapter(source: str, base: Base) -> Adapter:
-    """An adapter of ours, or one of PEFT's as ours, that fits the model.
+    """Read an adapter of ours, or convert one of PEFT's, that fits the model.
 
     Raises:
-        AdapterError, ConversionError: when it is damaged, does not fit, cannot be converted exactly, or begins to act
-            where no stage looks for it.
+        AdapterError: when it is damaged, does not fit, or acts from tokens of its own on.
+        ConversionError: when it cannot be converted exactly.
     """
     try:
-        adapter = _ours(source, base) if (Path(source) / WEIGHTS).is_file() else read_peft(source, base)
+        adapter = _load_own(source, base) if (Path(source) / WEIGHTS).is_file() else read_peft(source, base)
     except AdapterError as error:
         if error.where is None:  # the model does not know which of the adapters it refuses
             raise AdapterError(error.what, where=source, got=error.got, fix=error.fix) from error
@@ -121,17 +125,11 @@ def read_adapter(source: str, base: Base) -> Adapter:
     return adapter
 
 
-def _ours(source: str, base: Base) -> Adapter:
-    adapter = Adapter.load(source)
-    base.check(adapter)
-    return adapter
-
-
 def check_activation(adapter: Adapter, where: object) -> None:
     """Refuse an adapter that no stage can run.
 
     Raises:
-        AdapterError: when it begins to act at tokens of its own.
+        AdapterError: when it acts from tokens of its own on.
     """
     activation = adapter.config.activation
     if activation not in POINTS:
@@ -144,7 +142,26 @@ def check_activation(adapter: Adapter, where: object) -> None:
         )
 
 
-def _slot(part: Part, adapter: Adapter, templates: Mapping[str, Template]) -> AdapterEntry:
-    template = TemplateRef.of(templates[part.template]) if part.template else None
-    path = adapter_path(part.stage, part.scope)
-    return AdapterEntry(path, adapter.content_hash, training={"source": part.source}, template=template)
+def _scopes_of(tool: Tool) -> tuple[str, ...]:
+    return "", tool.server, f"{tool.server}/{tool.name}"
+
+
+def _scope_names(tools: Iterable[Tool]) -> list[str]:
+    """All scopes of some tools, as the command line writes them."""
+    scopes = dict.fromkeys(scope for tool in tools if tool.takes_arguments for scope in _scopes_of(tool))
+    return [scope or "* (all)" for scope in scopes]
+
+
+def _load_own(source: str, base: Base) -> Adapter:
+    adapter = Adapter.load(source)
+    base.check(adapter)
+    return adapter
+
+
+def _make_entry(source: AdapterSource, adapter: Adapter, templates: Mapping[str, Template]) -> AdapterEntry:
+    return AdapterEntry(
+        path=adapter_path(source.stage, source.scope),
+        content_hash=adapter.content_hash,
+        training={"source": source.source},
+        template=TemplateRef.of(templates[source.template]) if source.template else None,
+    )

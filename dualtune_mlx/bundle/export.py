@@ -1,4 +1,4 @@
-"""Conversions that need a model by its name, or a whole bundle."""
+"""Adapters and whole bundles as PEFT's, and the base model that conversions are checked against."""
 
 from __future__ import annotations
 
@@ -9,37 +9,50 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.conversion.peft.base import Base
 from dualtune_mlx.conversion.peft.to_peft import to_peft
-from dualtune_mlx.files import new_folder
+from dualtune_mlx.files import atomic_folder
 from dualtune_mlx.models import fingerprint, load_network, load_tokenizer, resolve
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.prompts.renderer import OPENED_ACTIVATIONS
 
-Verify = Callable[[float], object] | None
+OnVerified = Callable[[float], object] | None
+"""Called with the largest difference of a logit from PEFT's. Without it, no logits are compared."""
 
 
-def base_for(name: str) -> Base:
-    """The model that conversions are checked against; its weights are read when they are needed.
+def load_base(name: str) -> Base:
+    """Load the model that conversions are checked against. Its weights are read when they are needed.
 
     Raises:
-        ModelError: when it is missing or damaged.
+        ModelError: when the model is missing or damaged.
     """
     network, _, config = load_network(name, lazy=True)
     return Base(str(resolve(name)), network, config, lambda: fingerprint(network))
 
 
 def adapter_to_peft(
-    source: Path, destination: Path, model: str | None = None, template: str | None = None, verify: Verify = None
+    source: Path,
+    destination: Path,
+    *,
+    model: str | None = None,
+    template: str | None = None,
+    verify: OnVerified = None,
 ) -> None:
-    """Write an adapter folder of ours as PEFT's; ``template`` says what opens an activation, ``model`` encodes it.
+    """Write an adapter folder of ours as PEFT's.
 
-    ``verify`` is as in ``to_peft``.
+    Args:
+        source: the adapter's folder.
+        destination: the new folder.
+        model: the base model, which the adapter must fit.
+        template: the template that the adapter was trained with. With ``model``, it gives the tokens that open the
+            adapter's activation.
+        verify: as in ``to_peft``.
 
     Raises:
-        AdapterError, ConversionError: when it cannot be read, or PEFT cannot express it.
-        PromptError: when there is a template, and the adapter's activation has no opener.
+        AdapterError: when the adapter cannot be read, or does not fit.
+        ConversionError: when PEFT cannot express it.
+        PromptError: when there is a template, and no tokens of it open the activation.
     """
     adapter = Adapter.load(source)
-    base = base_for(model) if model else None
+    base = load_base(model) if model else None
     if base is not None:
         base.check(adapter)
     tokens: tuple[int, ...] = ()
@@ -49,24 +62,39 @@ def adapter_to_peft(
     to_peft(adapter, destination, model, tokens, where=source, base=base, verify=verify)
 
 
-def bundle_to_peft(source: Path, destination: Path, model: str | None = None, verify: Verify = None) -> list[Path]:
-    """Write all adapters of a bundle as PEFT's, each where it lies in the bundle; the folders.
+def bundle_to_peft(
+    source: Path, destination: Path, *, model: str | None = None, verify: OnVerified = None
+) -> list[Path]:
+    """Write all adapters of a bundle as PEFT's, in folders of the same names, and return these.
 
-    ``verify`` is as in ``to_peft``.
+    Nothing is written unless everything converts.
+
+    Args:
+        source: the bundle.
+        destination: the new folder.
+        model: the base model, where it lies elsewhere than the bundle says.
+        verify: as in ``to_peft``.
 
     Raises:
-        BundleError, AdapterError, ConversionError: when one cannot be read, or PEFT cannot express it; then none is
-            written.
+        BundleError, AdapterError: when the bundle or an adapter cannot be read.
+        ConversionError: when PEFT cannot express an adapter.
     """
     bundle = Bundle.open(source)
     name = model or bundle.model
     tokenizer = load_tokenizer(name)
-    base = base_for(name) if verify is not None else None
-    with new_folder(destination) as folder:
-        for slot, adapter in bundle.adapters():
+    base = load_base(name) if verify is not None else None
+    with atomic_folder(destination) as folder:
+        for entry, adapter in bundle.load_adapters():
             activation = adapter.config.activation
-            renderer = PromptRenderer(bundle.load_template(slot.template), tokenizer, bundle.cards)
-            tokens = renderer.opener_tokens(activation) if activation in OPENED_ACTIVATIONS else ()
-            where = source / slot.path
-            to_peft(adapter, folder / slot.path, bundle.model, tokens, bundle.fingerprint, where, base, verify)
-    return [destination / slot.path for slot in bundle.stages.values()]
+            renderer = PromptRenderer(bundle.load_template(entry.template), tokenizer, bundle.cards)
+            to_peft(
+                adapter,
+                folder / entry.path,
+                model=bundle.model,
+                invocation=renderer.opener_tokens(activation) if activation in OPENED_ACTIVATIONS else (),
+                fingerprint=bundle.fingerprint,
+                where=source / entry.path,
+                base=base,
+                verify=verify,
+            )
+    return [destination / entry.path for entry in bundle.stages.values()]

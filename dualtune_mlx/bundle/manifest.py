@@ -2,7 +2,7 @@
 
 dualtune.json                     base model, template, tools, stages, training facts
 template.jinja                    the user's own template, where there is one
-template-<hash>.jinja             another one, of stages that have their own
+template-<hash>.jinja             another template of the user's, of stages that have their own
 selector/                         the selector's adapter
 arguments/<slug>-<hash>/          argument adapters: a tool's own, a server's, or the shared one
 """
@@ -20,7 +20,7 @@ from typing import Any
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import Grounding
 from dualtune_mlx.errors import BundleError
-from dualtune_mlx.files import locked, write_json, write_text
+from dualtune_mlx.files import lock_folder, write_json, write_text
 from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, Template
 from dualtune_mlx.tools import Tool
 
@@ -30,53 +30,89 @@ MANIFEST, OWN_TEMPLATE = "dualtune.json", "template.jinja"
 
 @dataclass(frozen=True)
 class TemplateRef:
-    """A template: its name or file, and its hash; of a user's own the bundle holds a copy."""
+    """Names a template. The bundle holds a copy of a template that is the user's own."""
 
     name: str
+    """One of ``BUILT_IN_TEMPLATES``, or the path that the user gave."""
     hash: str
+    """The template's hash when the bundle was written."""
 
     @classmethod
     def of(cls, template: Template) -> TemplateRef:
+        """The reference to a template as it is now."""
         return cls(template.name, template.hash)
 
 
 @dataclass(frozen=True)
 class AdapterEntry:
-    """Where an adapter lies in the bundle, the hash of its content, and how it was trained.
-
-    ``grounding`` names the arguments that its data always copied from the conversation; ``template`` is what it was
-    trained with, where that is not the bundle's.
-    """
+    """What the manifest says of one adapter."""
 
     path: str
+    """Its folder in the bundle."""
     content_hash: str
+    """The hash of its content."""
     grounding: Grounding = field(default_factory=dict)
+    """The arguments that its data always copied from the conversation."""
     training: Mapping[str, Any] = field(default_factory=dict)
+    """How it was trained."""
     template: TemplateRef | None = None
+    """The template that it was trained with, where that is not the bundle's."""
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> AdapterEntry:
+        """Read an entry of a manifest.
+
+        Raises:
+            KeyError, TypeError, AttributeError: when a field is missing, or has another form.
+        """
+        return cls(
+            path=value["path"],
+            content_hash=value["content"],
+            grounding=_parse_grounding(value.get("grounding", {})),
+            training=value.get("training", {}),
+            template=TemplateRef(value["prompt"]["template"], value["prompt"]["hash"]) if "prompt" in value else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as it stands in the manifest."""
+        value = {
+            "path": self.path,
+            "content": self.content_hash,
+            "grounding": self.grounding,
+            "training": dict(self.training),
+        }
+        if self.template is not None:
+            value["prompt"] = {"template": self.template.name, "hash": self.template.hash}
+        return value
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The manifest of a bundle folder. ``stages`` maps (stage, scope) to its adapter's slot.
-
-    A scope is ``""`` (shared by all), ``"server"`` or ``"server/tool"``.
-    """
+    """The manifest of a bundle folder."""
 
     folder: Path
+    """Where the bundle is."""
     model: str
+    """The base model: a folder or a hub id."""
     fingerprint: str
+    """The fingerprint of the base model's weights."""
     template: str
+    """The name or path of the template of all stages without their own."""
     template_hash: str
+    """The template's hash when the bundle was written."""
     cards: str
+    """The kind of tool card."""
     tools: tuple[Tool, ...] = ()
+    """The tools that the adapters were trained on."""
     stages: Mapping[tuple[str, str], AdapterEntry] = field(default_factory=dict)
+    """The adapters by (stage, scope). A scope is ``""`` (all tools), ``"server"`` or ``"server/tool"``."""
 
     @classmethod
     def open(cls, folder: str | Path) -> Bundle:
-        """Read a bundle.
+        """Read a bundle's manifest.
 
         Raises:
-            BundleError: when it is missing, damaged, of another format, or its template was changed.
+            BundleError: when it is missing, damaged, or of another format.
         """
         path = Path(folder) / MANIFEST
         value = read_manifest(path)
@@ -90,152 +126,28 @@ class Bundle:
     @classmethod
     def _from_dict(cls, folder: Path, value: Mapping[str, Any]) -> Bundle:
         stages = {
-            (stage, scope): AdapterEntry(
-                slot["path"],
-                slot["content"],
-                _grounding(slot.get("grounding", {})),
-                slot.get("training", {}),
-                TemplateRef(slot["prompt"]["template"], slot["prompt"]["hash"]) if "prompt" in slot else None,
-            )
+            (stage, scope): AdapterEntry.from_dict(entry)
             for stage, scopes in value["stages"].items()
-            for scope, slot in scopes.items()
+            for scope, entry in scopes.items()
         }
         base, prompt = value["base"], value["prompt"]
         tools = tuple(Tool.from_dict(tool) for tool in value["tools"])
         return cls(
-            folder,
-            base["model"],
-            base["fingerprint"],
-            prompt["template"],
-            prompt["hash"],
-            prompt["cards"],
-            tools,
-            stages,
+            folder=folder,
+            model=base["model"],
+            fingerprint=base["fingerprint"],
+            template=prompt["template"],
+            template_hash=prompt["hash"],
+            cards=prompt["cards"],
+            tools=tools,
+            stages=stages,
         )
 
-    def load_template(self, own: TemplateRef | None = None) -> Template:
-        """The template that the adapters were trained with: the bundle's, or a stage's own."""
-        named = own or TemplateRef(self.template, self.template_hash)
-        template = Template(named.name if named.name in BUILT_IN_TEMPLATES else str(self.folder / _file_of(own)))
-        if template.hash != named.hash:
-            raise BundleError(
-                "the template is not the one the bundle was trained with",
-                where=template.name,
-                got=template.hash[:12],
-                expected=named.hash[:12],
-                fix="train again, or use the version of this package that wrote the bundle",
-            )
-        return template
-
-    @property
-    def hierarchical(self) -> bool:
-        """Whether tools are chosen along their hierarchy: where there is a router, or the selector learned that."""
-        selector = self.stages.get(("selector", ""))
-        return ("router", "") in self.stages or bool(selector and selector.training.get("hierarchical"))
-
-    def regrouped(self, tools: Iterable[Tool]) -> Iterator[tuple[Tool, Tool]]:
-        """The tools that are in another group of their server than when they were trained on, each as it is and was."""
-        known = {(tool.server, tool.name): tool for tool in self.tools}
-        pairs = ((tool, known.get((tool.server, tool.name), tool)) for tool in tools)
-        return ((now, then) for now, then in pairs if now.group != then.group)
-
-    def adapter_for(self, stage: str, tool: Tool | None = None) -> tuple[AdapterEntry, Adapter] | None:
-        """A stage's adapter and its slot: the tool's own, else its server's, else the shared one, else none.
-
-        Raises:
-            AdapterError, BundleError: when it cannot be read, or is not the one that was written.
-        """
-        return self.adapter_in(stage, f"{tool.server}/{tool.name}" if tool else "")
-
-    def adapter_in(self, stage: str, scope: str) -> tuple[AdapterEntry, Adapter] | None:
-        """The adapter of a scope (``server/tool``, ``server`` or "") and its slot, or that of the next wider scope.
-
-        Raises:
-            AdapterError, BundleError: when it cannot be read, or is not the one that was written.
-        """
-        for wider in (scope, scope.partition("/")[0], ""):
-            slot = self.stages.get((stage, wider))
-            if slot is not None:
-                return slot, self.load(stage, wider, slot)
-        return None
-
-    def adapters(self) -> Iterator[tuple[AdapterEntry, Adapter]]:
-        """All adapters and their slots.
-
-        Raises:
-            AdapterError, BundleError: when one cannot be read, or is not the one that was written.
-        """
-        for (stage, scope), slot in self.stages.items():
-            yield slot, self.load(stage, scope, slot)
-
-    def load(self, stage: str, scope: str, slot: AdapterEntry) -> Adapter:
-        """The adapter in a slot.
-
-        Raises:
-            AdapterError, BundleError: when it cannot be read, or is not the one that was written.
-        """
-        if slot.path != adapter_path(stage, scope):
-            raise BundleError("a bundle names an unexpected path", where=self.folder / MANIFEST, got=slot.path)
-        adapter = Adapter.load(self.folder / slot.path)
-        if adapter.content_hash != slot.content_hash:
-            raise BundleError(
-                "an adapter is not the one that the bundle's manifest describes",
-                where=self.folder / slot.path,
-                got=adapter.content_hash[:12],
-                expected=slot.content_hash[:12],
-                fix="restore the bundle, or train this stage again",
-            )
-        return adapter
-
-    def with_adapter(
-        self,
-        stage: str,
-        scope: str,
-        adapter: Adapter,
-        training: Mapping[str, Any],
-        tools: Iterable[Tool],
-        grounding: Grounding | None = None,
-    ) -> Bundle:
-        """Write an adapter into the folder and the manifest after it; the bundle as it then is.
-
-        Another process may have added its own stage since this bundle was opened; that stays.
-        """
-        path = adapter_path(stage, scope)
-        with locked(self.folder):
-            latest = Bundle.open(self.folder) if (self.folder / MANIFEST).exists() else self
-            adapter.save(self.folder / path)
-            slot = AdapterEntry(path, adapter.content_hash, grounding or {}, dict(training))
-            known = {(tool.server, tool.name): tool for tool in (*latest.tools, *tools)}
-            stages = {**latest.stages, (stage, scope): slot}
-            bundle = replace(latest, tools=tuple(known.values()), stages=stages)
-            bundle.write()
-        return bundle
-
-    def write(self) -> None:
-        """Write the manifest, and the templates that are the user's own."""
-        self._keep(TemplateRef(self.template, self.template_hash), self.folder / OWN_TEMPLATE)
-        for slot in self.stages.values():
-            if slot.template is not None:
-                self._keep(slot.template, self.folder / _file_of(slot.template))
-        write_json(self.folder / MANIFEST, self.to_dict())
-
-    def _keep(self, named: TemplateRef, file: Path) -> None:
-        """Copy a template into the bundle, where it is the user's own and not there yet."""
-        if named.name not in BUILT_IN_TEMPLATES and not (file.exists() and Template(str(file)).hash == named.hash):
-            write_text(file, Template(named.name).source)
-
     def to_dict(self) -> dict[str, Any]:
+        """The manifest as it stands in its file."""
         stages: dict[str, dict[str, Any]] = {}
-        for (stage, scope), slot in self.stages.items():
-            entry = {
-                "path": slot.path,
-                "content": slot.content_hash,
-                "grounding": slot.grounding,
-                "training": dict(slot.training),
-            }
-            if slot.template is not None:
-                entry["prompt"] = {"template": slot.template.name, "hash": slot.template.hash}
-            stages.setdefault(stage, {})[scope] = entry
+        for (stage, scope), entry in self.stages.items():
+            stages.setdefault(stage, {})[scope] = entry.to_dict()
         return {
             "format": FORMAT,
             "base": {"model": self.model, "fingerprint": self.fingerprint},
@@ -244,9 +156,130 @@ class Bundle:
             "stages": stages,
         }
 
+    def load_template(self, own: TemplateRef | None = None) -> Template:
+        """Load the template that adapters were trained with: a stage's ``own``, or else the bundle's.
+
+        Raises:
+            BundleError: when the template has changed since.
+            PromptError: when its file cannot be read.
+        """
+        reference = own or TemplateRef(self.template, self.template_hash)
+        is_built_in = reference.name in BUILT_IN_TEMPLATES
+        template = Template(reference.name if is_built_in else str(self.folder / _template_file(own)))
+        if template.hash != reference.hash:
+            raise BundleError(
+                "the template is not the one the bundle was trained with",
+                where=template.name,
+                got=template.hash[:12],
+                expected=reference.hash[:12],
+                fix="train again, or use the version of this package that wrote the bundle",
+            )
+        return template
+
+    @property
+    def hierarchical(self) -> bool:
+        """Whether the bundle learned to choose along the hierarchy of tools: its router or its selector did."""
+        selector = self.stages.get(("selector", ""))
+        return ("router", "") in self.stages or bool(selector and selector.training.get("hierarchical"))
+
+    def find_regrouped(self, tools: Iterable[Tool]) -> Iterator[tuple[Tool, Tool]]:
+        """Yield each tool whose group is not the one it was trained in, as it is now and as it was then."""
+        known = {(tool.server, tool.name): tool for tool in self.tools}
+        pairs = ((tool, known.get((tool.server, tool.name), tool)) for tool in tools)
+        return ((now, then) for now, then in pairs if now.group != then.group)
+
+    def find_adapter(self, stage: str, tool: Tool | None = None) -> tuple[AdapterEntry, Adapter] | None:
+        """Load a stage's adapter: the tool's own, else its server's, else the shared one, else none.
+
+        Raises:
+            AdapterError, BundleError: as ``load_adapter`` does.
+        """
+        return self.find_scope_adapter(stage, f"{tool.server}/{tool.name}" if tool else "")
+
+    def find_scope_adapter(self, stage: str, scope: str) -> tuple[AdapterEntry, Adapter] | None:
+        """Load the adapter of a scope, else that of the next wider scope, else none.
+
+        Raises:
+            AdapterError, BundleError: as ``load_adapter`` does.
+        """
+        for wider in (scope, scope.partition("/")[0], ""):
+            entry = self.stages.get((stage, wider))
+            if entry is not None:
+                return entry, self.load_adapter(stage, wider, entry)
+        return None
+
+    def load_adapters(self) -> Iterator[tuple[AdapterEntry, Adapter]]:
+        """Load all adapters, one by one.
+
+        Raises:
+            AdapterError, BundleError: as ``load_adapter`` does.
+        """
+        for (stage, scope), entry in self.stages.items():
+            yield entry, self.load_adapter(stage, scope, entry)
+
+    def load_adapter(self, stage: str, scope: str, entry: AdapterEntry) -> Adapter:
+        """Load the adapter of an entry.
+
+        Raises:
+            AdapterError: when it cannot be read.
+            BundleError: when it is not the adapter that the manifest describes.
+        """
+        if entry.path != adapter_path(stage, scope):
+            raise BundleError("a bundle names an unexpected path", where=self.folder / MANIFEST, got=entry.path)
+        adapter = Adapter.load(self.folder / entry.path)
+        if adapter.content_hash != entry.content_hash:
+            raise BundleError(
+                "an adapter is not the one that the bundle's manifest describes",
+                where=self.folder / entry.path,
+                got=adapter.content_hash[:12],
+                expected=entry.content_hash[:12],
+                fix="restore the bundle, or train this stage again",
+            )
+        return adapter
+
+    def add_adapter(
+        self,
+        stage: str,
+        scope: str,
+        adapter: Adapter,
+        *,
+        training: Mapping[str, Any],
+        tools: Iterable[Tool],
+        grounding: Grounding | None = None,
+    ) -> Bundle:
+        """Write an adapter into the folder, then the manifest, and return the bundle as it then is.
+
+        Stages that another process has added since this bundle was opened stay.
+        """
+        path = adapter_path(stage, scope)
+        with lock_folder(self.folder):
+            latest = Bundle.open(self.folder) if (self.folder / MANIFEST).exists() else self
+            adapter.save(self.folder / path)
+            entry = AdapterEntry(path, adapter.content_hash, grounding or {}, dict(training))
+            known = {(tool.server, tool.name): tool for tool in (*latest.tools, *tools)}
+            stages = {**latest.stages, (stage, scope): entry}
+            bundle = replace(latest, tools=tuple(known.values()), stages=stages)
+            bundle.write()
+        return bundle
+
+    def write(self) -> None:
+        """Write the manifest, and copies of the templates that are the user's own."""
+        self._copy_template(TemplateRef(self.template, self.template_hash), self.folder / OWN_TEMPLATE)
+        for entry in self.stages.values():
+            if entry.template is not None:
+                self._copy_template(entry.template, self.folder / _template_file(entry.template))
+        write_json(self.folder / MANIFEST, self.to_dict())
+
+    def _copy_template(self, reference: TemplateRef, file: Path) -> None:
+        """Copy a template of the user's into the bundle, unless it is there already."""
+        if reference.name not in BUILT_IN_TEMPLATES and not (
+            file.exists() and Template(str(file)).hash == reference.hash
+        ):
+            write_text(file, Template(reference.name).source)
+
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A manifest as it stands in its file.
+    """Read a manifest as it stands in its file.
 
     Raises:
         BundleError: when it is missing, is not JSON, or has another format.
@@ -265,28 +298,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return value
 
 
-def _file_of(own: TemplateRef | None) -> str:
-    """Where a template of the user's lies: the bundle's, or a stage's own, whose hash must be one to make a name."""
-    if own is None:
-        return OWN_TEMPLATE
-    if not re.fullmatch("[0-9a-f]{64}", own.hash):
-        raise BundleError("a template's hash is none", got=repr(own.hash), expected="64 hexadecimal digits")
-    return f"template-{own.hash[:12]}.jinja"
-
-
-def _grounding(value: Any) -> Grounding:
-    """The grounding of a manifest: ``{tool: {parameter: [constants]}}``."""
-    return {tool: {path: _texts(items) for path, items in parameters.items()} for tool, parameters in value.items()}
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise TypeError(f"not a list of texts: {value!r}")
-    return tuple(value)
-
-
 def adapter_path(stage: str, scope: str) -> str:
-    """Where an adapter lies: a scope is data, so it becomes a slug and a hash, never a path by itself."""
+    """The folder of an adapter in its bundle.
+
+    A scope is data: its folder is a slug and a hash, so that no scope leads out of the bundle.
+
+    Raises:
+        BundleError: when the stage is not a plain word.
+    """
     if not re.fullmatch("[a-z]+", stage):
         raise BundleError("a stage's name is not a plain word", got=repr(stage), expected="selector, arguments, …")
     if stage != "arguments":
@@ -296,4 +315,27 @@ def adapter_path(stage: str, scope: str) -> str:
 
 
 def schema_hash(tool: Tool) -> str:
+    """The SHA-256 of a tool's schema, in hexadecimal digits."""
     return hashlib.sha256(json.dumps(dict(tool.parameters), sort_keys=True).encode()).hexdigest()
+
+
+def _template_file(own: TemplateRef | None) -> str:
+    """The file of the bundle's template, or of a stage's own. The hash is checked, because it becomes a name."""
+    if own is None:
+        return OWN_TEMPLATE
+    if not re.fullmatch("[0-9a-f]{64}", own.hash):
+        raise BundleError("a template's hash is none", got=repr(own.hash), expected="64 hexadecimal digits")
+    return f"template-{own.hash[:12]}.jinja"
+
+
+def _parse_grounding(value: Any) -> Grounding:
+    """The grounding in a manifest: ``{tool: {parameter: [constants]}}``."""
+    return {
+        tool: {path: _parse_texts(items) for path, items in parameters.items()} for tool, parameters in value.items()
+    }
+
+
+def _parse_texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"not a list of texts: {value!r}")
+    return tuple(value)

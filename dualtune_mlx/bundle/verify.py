@@ -1,4 +1,4 @@
-"""Whether a bundle is whole: every file, hash and tensor, and the model that it is for."""
+"""Finds what is wrong with a bundle: its files, hashes and tensors, and the model that it is for."""
 
 from __future__ import annotations
 
@@ -9,51 +9,57 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.bundle import MANIFEST, Bundle, read_manifest, schema_hash
-from dualtune_mlx.bundle.assemble import check_activation, served
-from dualtune_mlx.bundle.export import base_for
+from dualtune_mlx.bundle.assemble import check_activation, tools_in_scope
+from dualtune_mlx.bundle.export import load_base
 from dualtune_mlx.conversion.peft.base import Base
 from dualtune_mlx.errors import BundleError, DualTuneError
 from dualtune_mlx.models import check_supported, load_tokenizer
 from dualtune_mlx.prompts import PromptRenderer, span_name
 from dualtune_mlx.tools import PLAN
 
-Key = tuple[str, str]
+StageKey = tuple[str, str]
 """A stage and the scope of its adapter."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with which part of a bundle: ``manifest``, ``tools``, ``model``, ``template``, an adapter."""
+    """Something that is wrong with a bundle."""
 
     part: str
+    """``manifest``, ``tools``, ``template``, ``model``, an adapter (``arguments/files``), or ``template of`` one."""
     message: str
+    """What is wrong, where, and how to mend it."""
 
 
-def problems(folder: Path, model: str | None = None) -> list[Problem]:
-    """All that is wrong with a bundle; ``model`` is its base model, where it lies elsewhere than the bundle says.
+def find_problems(folder: Path, model: str | None = None) -> list[Problem]:
+    """Find everything that is wrong with a bundle.
 
-    Where the model cannot be loaded, that is a problem, and the rest is held against nothing.
+    Args:
+        folder: the bundle.
+        model: its base model, where that lies elsewhere than the bundle says. A model that cannot be loaded is a
+            problem itself; then adapters and templates are not checked against it.
     """
     try:
         bundle = Bundle.open(folder)
     except DualTuneError as error:
         return [Problem("manifest", str(error))]
     name = model or bundle.model
-    found = [*_tried("tools", partial(_check_tools, bundle)), *_tried("template", bundle.load_template)]
+    found = [*_try_check("tools", partial(_check_tools, bundle)), *_try_check("template", bundle.load_template)]
     base, tokenizer = None, None
     try:
-        base, tokenizer = base_for(name), load_tokenizer(name)
+        base, tokenizer = load_base(name), load_tokenizer(name)
         _check_model(bundle, base)
     except DualTuneError as error:
         found.append(Problem("model", str(error)))
     for key in bundle.stages:
         part = "/".join(filter(None, key))
-        found += _tried(part, partial(_check_adapter, bundle, key, base))
-        found += _tried(f"template of {part}", partial(_check_template, bundle, key, tokenizer))
+        found += _try_check(part, partial(_check_adapter, bundle, key, base))
+        found += _try_check(f"template of {part}", partial(_check_template, bundle, key, tokenizer))
     return found
 
 
-def _tried(part: str, check: Callable[[], object]) -> Iterator[Problem]:
+def _try_check(part: str, check: Callable[[], object]) -> Iterator[Problem]:
+    """Yield the problem that a check raises, if it does."""
     try:
         check()
     except DualTuneError as error:
@@ -88,19 +94,19 @@ def _check_model(bundle: Bundle, base: Base) -> None:
         )
 
 
-def _check_adapter(bundle: Bundle, key: Key, base: Base | None) -> None:
-    slot = bundle.stages[key]
-    adapter = bundle.load(*key, slot)
-    check_activation(adapter, bundle.folder / slot.path)
+def _check_adapter(bundle: Bundle, key: StageKey, base: Base | None) -> None:
+    entry = bundle.stages[key]
+    adapter = bundle.load_adapter(*key, entry)
+    check_activation(adapter, bundle.folder / entry.path)
     if base is not None:
         base.check(adapter)
 
 
-def _check_template(bundle: Bundle, key: Key, tokenizer: Any) -> None:
-    """Of a stage: that its file is the one that was written, and that it serves the bundle's tools."""
+def _check_template(bundle: Bundle, key: StageKey, tokenizer: Any) -> None:
+    """Check that a stage's template is the one that it was trained with, and that it serves the bundle's tools."""
     stage, scope = key
     template = bundle.load_template(bundle.stages[key].template)
     if tokenizer is None:
         return
-    tools = {"planner": (PLAN,), "arguments": served(scope, bundle.tools)}.get(stage, bundle.tools)
+    tools = {"planner": (PLAN,), "arguments": tools_in_scope(scope, bundle.tools)}.get(stage, bundle.tools)
     PromptRenderer(template, tokenizer, bundle.cards).check_stage(span_name(stage), tools)

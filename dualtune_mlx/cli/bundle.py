@@ -1,4 +1,4 @@
-"""``dualtune bundle``: what is in a bundle, whether it is whole, and one made of adapters that exist."""
+"""``dualtune bundle``: show what is in a bundle, verify it, or assemble one of adapters that exist."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import click
 from rich.table import Table
 
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.bundle.assemble import Part, assemble
-from dualtune_mlx.bundle.verify import problems
+from dualtune_mlx.bundle.assemble import AdapterSource, assemble
+from dualtune_mlx.bundle.summary import summarize_adapters
+from dualtune_mlx.bundle.verify import find_problems
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.data import read_tools
@@ -33,7 +34,7 @@ def show(bundle: Path, json_to: str | None) -> None:
     """Print what is in a bundle."""
     out = console(json_to)
     opened = Bundle.open(bundle)
-    rows = [_row(opened, key) for key in opened.stages]
+    rows = summarize_adapters(opened)
     out.print(f"model     {opened.model} ({opened.fingerprint[:12]})", markup=False)
     out.print(f"template  {opened.template} ({opened.template_hash[:12]}), cards: {opened.cards}", markup=False)
     out.print(f"tools     {', '.join(tool.name for tool in opened.tools) or 'none'}", markup=False)
@@ -48,23 +49,6 @@ def show(bundle: Path, json_to: str | None) -> None:
     emit_json(json_to, {**opened.to_dict(), "adapters": rows})
 
 
-def _row(bundle: Bundle, key: tuple[str, str]) -> dict[str, Any]:
-    """One adapter; ``rank`` is None where its layers have several, ``bytes`` those of its tensors."""
-    slot = bundle.stages[key]
-    adapter = bundle.load(*key, slot)
-    return {
-        "stage": key[0],
-        "scope": key[1],
-        "kind": adapter.config.kind,
-        "rank": adapter.config.rank or None,
-        "activation": adapter.config.activation,
-        "template": slot.template.name if slot.template else bundle.template,
-        "bytes": adapter.nbytes,
-        "path": slot.path,
-        "content": slot.content_hash,
-    }
-
-
 @command.command()
 @folder
 @options.model
@@ -72,17 +56,17 @@ def _row(bundle: Bundle, key: tuple[str, str]) -> dict[str, Any]:
 def verify(bundle: Path, model: str | None, json_to: str | None) -> None:
     """Check a bundle's hashes, tensors, templates, tools and model; exit code 1 if something is wrong."""
     out = console(json_to)
-    found = problems(bundle, model)
-    for problem in found:
+    problems = find_problems(bundle, model)
+    for problem in problems:
         out.print(f"{problem.part}: {problem.message}", markup=False)
-    if not found:
+    if not problems:
         out.print("everything is as it was written")
-    emit_json(json_to, {"bundle": str(bundle), "problems": [asdict(problem) for problem in found]})
-    if found:
+    emit_json(json_to, {"bundle": str(bundle), "problems": [asdict(problem) for problem in problems]})
+    if problems:
         click.get_current_context().exit(1)
 
 
-class _Scoped(click.ParamType):
+class _ScopedAdapter(click.ParamType):
     """``SCOPE=ADAPTER``, the scope being a server, a server's tool, or ``*``."""
 
     name = "SCOPE=ADAPTER"
@@ -106,7 +90,10 @@ STAGE_TEMPLATE = f"What it was trained with, if not --template: {', '.join(SINGL
 )
 @click.option("--selector-template", metavar="T", help=STAGE_TEMPLATE)
 @click.option(
-    "--arguments", multiple=True, type=_Scoped(), help="An adapter that writes arguments: SERVER/TOOL=…, SERVER=…, *=…."
+    "--arguments",
+    multiple=True,
+    type=_ScopedAdapter(),
+    help="An adapter that writes arguments: SERVER/TOOL=…, SERVER=…, *=….",
 )
 @click.option("--arguments-template", metavar="T", help=STAGE_TEMPLATE)
 @options.template
@@ -127,7 +114,14 @@ def assemble_command(
         raise click.UsageError("Option '--selector-template' goes with '--selector' only.")
     if arguments_template and not arguments:
         raise click.UsageError("Option '--arguments-template' goes with '--arguments' only.")
-    parts = [Part("selector", "", selector, selector_template)] if selector else []
-    parts += [Part("arguments", scope, source, arguments_template) for scope, source in arguments]
-    assemble(bundle, options.required_model(model), read_tools(tools), parts, template, cards)
+    sources = [AdapterSource("selector", "", selector, selector_template)] if selector else []
+    sources += [AdapterSource("arguments", scope, source, arguments_template) for scope, source in arguments]
+    assemble(
+        bundle,
+        model=options.required_model(model),
+        tools=read_tools(tools),
+        sources=sources,
+        template=template,
+        cards=cards,
+    )
     console(None).print(f"written to {bundle}", markup=False)

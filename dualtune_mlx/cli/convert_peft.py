@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST
-from dualtune_mlx.bundle.export import Verify, adapter_to_peft, base_for, bundle_to_peft
+from dualtune_mlx.bundle.export import OnVerified, adapter_to_peft, bundle_to_peft, load_base
 from dualtune_mlx.cli.options import TEMPLATE_HELP
 from dualtune_mlx.cli.output import console, emit_json, json_option, progress
 from dualtune_mlx.conversion.peft.from_peft import from_peft
@@ -36,12 +36,19 @@ def from_peft_command(
 ) -> None:
     """Convert a Hugging Face PEFT LoRA adapter, a folder or a hub id; exactly or not at all."""
     out = console(json_to)
-    base = base_for(model) if model else None
+    base = load_base(model) if model else None
     with progress(out, "checking") as report:
-        adapter = from_peft(source, destination, base, report, _told(out, verify), dry_run)
+        adapter = from_peft(
+            source,
+            destination,
+            base=base,
+            progress=report,
+            verify=_report_difference(out, verify),
+            dry_run=dry_run,
+        )
     rows = plan(adapter)
     out.print(_table(rows))
-    out.print(f"acts: {_acts(adapter)}")
+    out.print(f"acts: {_activation_text(adapter)}")
     out.print("nothing written" if dry_run else f"written to {destination}", markup=False)
     emit_json(json_to, {"activation": adapter.config.activation, "modules": rows})
 
@@ -60,20 +67,20 @@ def to_peft_command(source: Path, destination: Path, model: str | None, template
         raise click.UsageError("--template needs --model, and an adapter that is not in a bundle, which has its own.")
     out = console(None)
     if (source / MANIFEST).is_file():
-        folders = bundle_to_peft(source, destination, model, _told(out, verify))
+        folders = bundle_to_peft(source, destination, model=model, verify=_report_difference(out, verify))
     else:
         folders = [destination]
-        adapter_to_peft(source, destination, model, template, _told(out, verify))
+        adapter_to_peft(source, destination, model=model, template=template, verify=_report_difference(out, verify))
     for folder in folders:
         out.print(f"written to {folder}", markup=False)
 
 
-def _told(out: Console, verify: bool) -> Verify:
-    """What says the largest difference that was found, where one is looked for."""
+def _report_difference(out: Console, verify: bool) -> OnVerified:
+    """Prints the largest difference from PEFT's logits, if these are to be compared."""
     return (lambda largest: out.print(f"largest difference of a logit from PEFT's: {largest:.2g}")) if verify else None
 
 
-def _acts(adapter: Adapter) -> str:
+def _activation_text(adapter: Adapter) -> str:
     config = adapter.config
     if config.tokens:
         return f"from the last {list(config.tokens)} on"

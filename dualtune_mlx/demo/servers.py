@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dualtune_mlx.errors import ServerError
-from dualtune_mlx.files import locked, new_folder
+from dualtune_mlx.files import atomic_folder, lock_folder
 from dualtune_mlx.paths import cache_folder
 
 PYTHON_SERVERS = {"mcp_server_git": "mcp-server-git==2026.10.19", "mcp_server_time": "mcp-server-time==2026.10.19"}
@@ -93,9 +93,9 @@ def run_program(command: Sequence[str], folder: Path) -> None:
 def _installed(name: str, entry: str, install: Callable[[Path], None]) -> Path:
     """A file of an installation in the cache; who else wants the same one meanwhile waits for it."""
     servers = cache_folder() / "servers"
-    with locked(servers):
+    with lock_folder(servers):
         if not (servers / name / entry).is_file():
             shutil.rmtree(servers / name, ignore_errors=True)
-            with new_folder(servers / name) as folder:
+            with atomic_folder(servers / name) as folder:
                 install(folder)
     return servers / name / entry

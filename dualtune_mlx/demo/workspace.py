@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.demo.servers import npm_server, program, require_python_servers, run_program
-from dualtune_mlx.files import new_folder, write_json
+from dualtune_mlx.files import atomic_folder, write_json
 
 FILESYSTEM = ("server-filesystem", "2026.8.31")
 FILES = {
@@ -38,7 +38,7 @@ class Workspace:
         require_python_servers()
         entry = npm_server(*FILESYSTEM)
         if not self.folder.exists():
-            with new_folder(self.folder) as folder:
+            with atomic_folder(self.folder) as folder:
                 _make_files(folder)
         write_json(self.config, {"mcpServers": self._servers(entry)})
 

@@ -334,7 +334,7 @@ class CallPipeline:
 
 def warn_of_groups(bundle: Bundle, tools: Sequence[Tool]) -> None:
     """Warn of tools that are in other groups than a bundle learned: its router was never asked about these."""
-    if not (pairs := list(bundle.regrouped(tools))):
+    if not (pairs := list(bundle.find_regrouped(tools))):
         return
     now, then = pairs[0]
     message = BundleError(

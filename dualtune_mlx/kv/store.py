@@ -24,7 +24,7 @@ import mlx_lm
 from safetensors import SafetensorError, safe_open
 
 from dualtune_mlx.errors import DualTuneError, DualTuneWarning, UsageError
-from dualtune_mlx.files import new_file
+from dualtune_mlx.files import atomic_file
 from dualtune_mlx.kv.snapshot import Layers, Snapshot, owned
 
 FOLDER = "prefixes"
@@ -122,7 +122,7 @@ class PrefixStore:
             tensors |= {f"layers.{number}.keys": keys, f"layers.{number}.values": values}
         metadata = {"format": FORMAT, "fingerprint": self.fingerprint, "adapter": adapter, "checksum": checksum}
         try:
-            with new_file(path) as temporary:
+            with atomic_file(path) as temporary:
                 mx.save_safetensors(str(temporary), tensors, metadata)
         except (OSError, RuntimeError) as error:
             raise UsageError("a prefix cannot be written", where=path, got=error) from error

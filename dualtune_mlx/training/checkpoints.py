@@ -17,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from dualtune_mlx.errors import CheckpointError
-from dualtune_mlx.files import new_folder
+from dualtune_mlx.files import atomic_folder
 from dualtune_mlx.training.loss import Weights
 
 FORMAT = 1
@@ -52,7 +52,7 @@ class Checkpoints:
     def save(self, state: TrainState) -> None:
         """Write a state, then remove the oldest that is one too many."""
         trees = {"weights": state.weights, "best": state.best_weights, "optimizer": state.optimizer}
-        with new_folder(self.folder / f"step-{state.step:06d}", replace=True) as temporary:
+        with atomic_folder(self.folder / f"step-{state.step:06d}", replace=True) as temporary:
             mx.save_safetensors(str(temporary / ARRAYS), dict(_flat(trees)))
             facts = {
                 "format": FORMAT,

@@ -199,7 +199,9 @@ class Run:
             facts["validation_right"], facts["validation_asked"] = accuracy
         tools = [tool for trajectory in self.setup.train_set for tool in trajectory.tools]
         grounding = learn_grounding(_grounding_decisions(self.job.stage, self.setup.train_set))
-        self.bundle.with_adapter(self.job.stage, self.job.scope, trained.adapter, facts, tools, grounding)
+        self.bundle.add_adapter(
+            self.job.stage, self.job.scope, trained.adapter, training=facts, tools=tools, grounding=grounding
+        )
         history = read_log(self.folder / "log.jsonl")
         write_report(self.folder / "report.html", make_report(self, trained, accuracy, history))
 

@@ -8,8 +8,8 @@ import pytest
 from dualtune_mlx import DualTune
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.bundle.assemble import Part, assemble
-from dualtune_mlx.bundle.verify import problems
+from dualtune_mlx.bundle.assemble import AdapterSource, assemble
+from dualtune_mlx.bundle.verify import find_problems
 from dualtune_mlx.errors import AdapterError, ConversionError, DualTuneError, ModelError, PromptError, UsageError
 from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import Template
@@ -44,30 +44,30 @@ def adapters(model, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def parts(adapters) -> list[Part]:
+def sources(adapters) -> list[AdapterSource]:
     return [
-        Part("selector", "", str(adapters / "selector"), SELECTOR),
-        Part("arguments", "files/read_file", str(adapters / "read"), ARGUMENTS),
-        Part("arguments", "files/delete_file", str(adapters / "delete"), ARGUMENTS),
+        AdapterSource("selector", "", str(adapters / "selector"), SELECTOR),
+        AdapterSource("arguments", "files/read_file", str(adapters / "read"), ARGUMENTS),
+        AdapterSource("arguments", "files/delete_file", str(adapters / "delete"), ARGUMENTS),
     ]
 
 
-def test_the_parts_are_a_bundle_with_a_template_each(model, parts, tmp_path):
-    bundle = assemble(tmp_path / "b", model, TOOLS, parts, "chatml", "signature")
+def test_the_parts_are_a_bundle_with_a_template_each(model, sources, tmp_path):
+    bundle = assemble(tmp_path / "b", model=model, tools=TOOLS, sources=sources, template="chatml", cards="signature")
     assert bundle == Bundle.open(tmp_path / "b")
     assert (bundle.model, bundle.template, bundle.tools) == (model, "chatml", TOOLS)
-    for part in parts:
-        slot, adapter = bundle.adapter_for(part.stage, TOOLS[0] if part.scope.endswith("read_file") else TOOLS[1])
-        if part.stage == "selector":
-            assert bundle.load_template(slot.template).source == Template(SELECTOR).source
+    for one in sources:
+        entry, adapter = bundle.find_adapter(one.stage, TOOLS[0] if one.scope.endswith("read_file") else TOOLS[1])
+        if one.stage == "selector":
+            assert bundle.load_template(entry.template).source == Template(SELECTOR).source
             continue
-        assert adapter.content_hash == Adapter.load(part.source).content_hash
-        assert bundle.load_template(slot.template).source == Template(ARGUMENTS).source
+        assert adapter.content_hash == Adapter.load(one.source).content_hash
+        assert bundle.load_template(entry.template).source == Template(ARGUMENTS).source
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b"]
 
 
-def test_each_stage_runs_under_its_own_template(model, parts, tmp_path):
-    assemble(tmp_path / "b", model, TOOLS, parts, "chatml", "signature")
+def test_each_stage_runs_under_its_own_template(model, sources, tmp_path):
+    assemble(tmp_path / "b", model=model, tools=TOOLS, sources=sources, template="chatml", cards="signature")
     with DualTune.load(tmp_path / "b") as dualtune:
         renderer = dualtune.stage("arguments", TOOLS[0]).renderer
         assert renderer.argument_frame(TOOLS[0]) == (" ", "}<|eot_id|><|")
@@ -83,8 +83,8 @@ def test_each_stage_runs_under_its_own_template(model, parts, tmp_path):
         assert sum(share for _, share in ranked) == pytest.approx(1)
 
 
-def test_text_comes_without_its_frame_and_together_as_one_by_one(model, parts, tmp_path):
-    assemble(tmp_path / "b", model, TOOLS[:2], parts, "chatml", "signature")
+def test_text_comes_without_its_frame_and_together_as_one_by_one(model, sources, tmp_path):
+    assemble(tmp_path / "b", model=model, tools=TOOLS[:2], sources=sources, template="chatml", cards="signature")
     with DualTune.load(tmp_path / "b") as dualtune:
         requests = ["Read a.", "Delete b.", "What?"]
         alone = [dualtune.call(request, TOOLS[:2]) for request in requests]
@@ -102,18 +102,18 @@ def test_a_stage_s_template_of_the_user_s_lies_in_the_bundle(model, adapters, tm
     own = tmp_path / "mine.jinja"
     own.write_text(Template(SELECTOR).source.replace("helpful assistant", "careful assistant"))
     source = own.read_text()
-    parts = [Part("selector", "", str(adapters / "selector"), str(own))]
-    bundle = assemble(tmp_path / "b", model, TOOLS, parts, "chatml", "signature")
+    sources = [AdapterSource("selector", "", str(adapters / "selector"), str(own))]
+    bundle = assemble(tmp_path / "b", model=model, tools=TOOLS, sources=sources, template="chatml", cards="signature")
     own.unlink()
-    slot = bundle.stages["selector", ""]
-    assert Bundle.open(tmp_path / "b").load_template(slot.template).source == source
-    assert problems(tmp_path / "b") == []
+    entry = bundle.stages["selector", ""]
+    assert Bundle.open(tmp_path / "b").load_template(entry.template).source == source
+    assert find_problems(tmp_path / "b") == []
     next((tmp_path / "b").glob("template-*.jinja")).write_text(source.replace("careful", "careless"))
-    assert [problem.part for problem in problems(tmp_path / "b")] == ["template of selector"]
+    assert [problem.part for problem in find_problems(tmp_path / "b")] == ["template of selector"]
 
 
-def broken(parts: list[Part], number: int, **changes: str) -> list[Part]:
-    return [replace(part, **changes) if i == number else part for i, part in enumerate(parts)]
+def replace_source(sources: list[AdapterSource], number: int, **changes: str) -> list[AdapterSource]:
+    return [replace(one, **changes) if i == number else one for i, one in enumerate(sources)]
 
 
 @pytest.mark.parametrize(
@@ -129,49 +129,65 @@ def broken(parts: list[Part], number: int, **changes: str) -> list[Part]:
         (0, {"template": "nowhere.jinja"}, PromptError, "cannot be read"),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_written(model, adapters, parts, tmp_path, number, changes, kind, words):
+def test_what_is_wrong_is_said_and_nothing_written(model, adapters, sources, tmp_path, number, changes, kind, words):
     changes = {key: value.format(adapters=adapters) for key, value in changes.items()}
     with pytest.raises(kind, match=words):
-        assemble(tmp_path / "b", model, TOOLS, broken(parts, number, **changes), "chatml", "signature")
+        assemble(
+            tmp_path / "b",
+            model=model,
+            tools=TOOLS,
+            sources=replace_source(sources, number, **changes),
+            template="chatml",
+            cards="signature",
+        )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_adapters_no_model_and_no_room_are_refused(model, parts, tmp_path):
+def test_no_adapters_no_model_and_no_room_are_refused(model, sources, tmp_path):
     with pytest.raises(UsageError, match="no adapters"):
-        assemble(tmp_path / "b", model, TOOLS, [], "chatml", "signature")
+        assemble(tmp_path / "b", model=model, tools=TOOLS, sources=[], template="chatml", cards="signature")
     with pytest.raises(ModelError, match="no model"):
-        assemble(tmp_path / "b", str(tmp_path), TOOLS, parts, "chatml", "signature")
+        assemble(
+            tmp_path / "b", model=str(tmp_path), tools=TOOLS, sources=sources, template="chatml", cards="signature"
+        )
     (tmp_path / "b").mkdir()
     with pytest.raises(UsageError, match="exists already"):
-        assemble(tmp_path / "b", model, TOOLS, parts, "chatml", "signature")
+        assemble(tmp_path / "b", model=model, tools=TOOLS, sources=sources, template="chatml", cards="signature")
     assert list((tmp_path / "b").iterdir()) == []
 
 
-def test_a_peft_adapter_that_cannot_be_converted_is_refused(model, parts, tmp_path):
+def test_a_peft_adapter_that_cannot_be_converted_is_refused(model, sources, tmp_path):
     (tmp_path / "peft").mkdir()
     (tmp_path / "peft" / "adapter_config.json").write_text('{"peft_type": "IA3"}')
     with pytest.raises(ConversionError):
-        assemble(tmp_path / "b", model, TOOLS, broken(parts, 1, source=str(tmp_path / "peft")), "chatml", "signature")
+        assemble(
+            tmp_path / "b",
+            model=model,
+            tools=TOOLS,
+            sources=replace_source(sources, 1, source=str(tmp_path / "peft")),
+            template="chatml",
+            cards="signature",
+        )
     assert not (tmp_path / "b").exists()
 
 
 @pytest.fixture
-def whole(model, parts, adapters, tmp_path) -> Path:
-    shared = Part("arguments", "", str(adapters / "shared"))
-    assemble(tmp_path / "b", model, TOOLS, [*parts, shared], "chatml", "signature")
-    assert problems(tmp_path / "b") == []
+def whole(model, sources, adapters, tmp_path) -> Path:
+    shared = AdapterSource("arguments", "", str(adapters / "shared"))
+    assemble(tmp_path / "b", model=model, tools=TOOLS, sources=[*sources, shared], template="chatml", cards="signature")
+    assert find_problems(tmp_path / "b") == []
     return tmp_path / "b"
 
 
 def test_every_problem_is_found_and_named(whole):
-    slots = Bundle.open(whole).stages
-    (whole / slots["arguments", ""].path / "adapters.safetensors").write_bytes(b"x" * 99)
-    Adapter.load(whole / slots["selector", ""].path).save(whole / slots["arguments", "files/read_file"].path)
+    entries = Bundle.open(whole).stages
+    (whole / entries["arguments", ""].path / "adapters.safetensors").write_bytes(b"x" * 99)
+    Adapter.load(whole / entries["selector", ""].path).save(whole / entries["arguments", "files/read_file"].path)
     change(whole, "prompt", "hash", value="0" * 64)
     change(whole, "base", "fingerprint", value="1" * 64)
     change(whole, "tools", 0, "function", "parameters", value={"type": "object", "properties": {"x": {}}})
     change(whole, "stages", "selector", "", "prompt", "hash", value="2" * 64)
-    found = {problem.part: problem.message for problem in problems(whole)}
+    found = {problem.part: problem.message for problem in find_problems(whole)}
     assert "read_file" in found["tools"]
     assert "chatml" in found["template"] and "000000000000" in found["template"]
     assert "not the bundle's" in found["model"] and "111111111111" in found["model"]
@@ -201,26 +217,26 @@ def test_every_problem_is_found_and_named(whole):
 )
 def test_a_damaged_manifest_is_a_problem(whole, keys, value, part, words):
     change(whole, *keys, value=value)
-    found = problems(whole)
+    found = find_problems(whole)
     assert [problem.part for problem in found] == [part]
     assert words in found[0].message
 
 
 def test_a_missing_bundle_is_a_problem(tmp_path):
-    assert [problem.part for problem in problems(tmp_path)] == ["manifest"]
+    assert [problem.part for problem in find_problems(tmp_path)] == ["manifest"]
 
 
 def test_another_model_is_a_problem_and_the_right_one_elsewhere_none(whole, model, tmp_path):
     change(whole, "base", "model", value="moved")
-    assert problems(whole, model) == []
+    assert find_problems(whole, model) == []
     other = tiny.save(tmp_path / "other", kind="qwen2", layers=3, vocab_size=len(agentflux.tokenizer()))
     agentflux.tokenizer().save_pretrained(str(other))
-    found = {problem.part: problem.message for problem in problems(whole, str(other))}
+    found = {problem.part: problem.message for problem in find_problems(whole, str(other))}
     assert "not the bundle's" in found["model"]
 
 
 def test_tools_may_be_plain_dictionaries_of_no_server(model, adapters, tmp_path):
     tools = [Tool("read_file", "", SHORT)]
-    parts = [Part("arguments", "/read_file", str(adapters / "read"), ARGUMENTS)]
-    bundle = assemble(tmp_path / "b", model, tools, parts, "chatml", "signature")
-    assert bundle.adapter_for("arguments", tools[0]) is not None
+    sources = [AdapterSource("arguments", "/read_file", str(adapters / "read"), ARGUMENTS)]
+    bundle = assemble(tmp_path / "b", model=model, tools=tools, sources=sources, template="chatml", cards="signature")
+    assert bundle.find_adapter("arguments", tools[0]) is not None

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx import DualTune, Tool
+from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle, adapter_path
+from dualtune_mlx.bundle.summary import summarize_adapters
 from dualtune_mlx.engine.pipeline import GroupWarning
 from dualtune_mlx.errors import AdapterError, BundleError, ModelError
 from dualtune_mlx.models import BaseModel
@@ -35,8 +37,12 @@ def empty(base, tmp_path) -> Bundle:
 
 @pytest.fixture
 def bundle(base, empty) -> Bundle:
-    with_selector = empty.with_adapter("selector", "", adapter_for(base.bank, 1, "turn"), FACTS, [READ, LIST, NOW])
-    return with_selector.with_adapter("arguments", "", adapter_for(base.bank, 2, "turn"), FACTS, [READ, LIST, NOW])
+    with_selector = empty.add_adapter(
+        "selector", "", adapter_for(base.bank, 1, "turn"), training=FACTS, tools=[READ, LIST, NOW]
+    )
+    return with_selector.add_adapter(
+        "arguments", "", adapter_for(base.bank, 2, "turn"), training=FACTS, tools=[READ, LIST, NOW]
+    )
 
 
 def change(folder: Path, *keys: str, value: object) -> None:
@@ -59,14 +65,14 @@ def test_a_bundle_comes_back_as_it_was_written(bundle):
 
 def test_tools_keep_the_groups_that_they_were_given(base, empty):
     tools = (replace(READ, group="reading"), NOW)
-    empty.with_adapter("selector", "", adapter_for(base.bank, 1, "turn"), FACTS, tools)
+    empty.add_adapter("selector", "", adapter_for(base.bank, 1, "turn"), training=FACTS, tools=tools)
     assert Bundle.open(empty.folder).tools == tools
 
 
 def test_groups_that_the_bundle_did_not_learn_are_told(base, empty):
     learned = (replace(READ, group="files"), replace(LIST, group="files"), NOW)
     facts = {**FACTS, "hierarchical": True}
-    empty.with_adapter("selector", "", adapter_for(base.bank, 1, "turn"), facts, learned)
+    empty.add_adapter("selector", "", adapter_for(base.bank, 1, "turn"), training=facts, tools=learned)
     new = Tool("write", "Write.", PATH, "fs", group="new")
     with DualTune.load(empty.folder, base) as dualtune:
         with warnings.catch_warnings():
@@ -87,18 +93,29 @@ def test_the_manifest_says_what_there_is(bundle):
     assert len({tool["schema_hash"] for tool in manifest["tools"]}) == 2
     files = {str(p.relative_to(bundle.folder)) for p in bundle.folder.rglob("*") if p.is_file()}
     assert files - {".lock"} == {"dualtune.json"} | {
-        f"{slot.path}/{name}"
-        for slot in bundle.stages.values()
+        f"{entry.path}/{name}"
+        for entry in bundle.stages.values()
         for name in ("adapters.safetensors", "adapter_config.json")
     }
 
 
+def test_the_summary_has_a_row_for_each_adapter(bundle):
+    selector, arguments = summarize_adapters(bundle)
+    assert (selector["stage"], selector["scope"], arguments["stage"]) == ("selector", "", "arguments")
+    for row, entry in ((selector, bundle.stages["selector", ""]), (arguments, bundle.stages["arguments", ""])):
+        config = Adapter.load(bundle.folder / entry.path).config
+        assert (row["path"], row["content"]) == (entry.path, entry.content_hash)
+        assert (row["kind"], row["rank"], row["activation"]) == ("lora", config.rank, "turn")
+        assert row["template"] == "chatml"
+        assert 0 < row["bytes"] < (bundle.folder / entry.path / "adapters.safetensors").stat().st_size
+
+
 def test_training_a_stage_again_replaces_only_that_stage(base, bundle):
     newer = adapter_for(base.bank, 3, "turn")
-    changed = bundle.with_adapter("selector", "", newer, FACTS, bundle.tools)
+    changed = bundle.add_adapter("selector", "", newer, training=FACTS, tools=bundle.tools)
     opened = Bundle.open(bundle.folder)
     assert opened == changed
-    assert opened.adapter_for("selector")[1].content_hash == newer.content_hash
+    assert opened.find_adapter("selector")[1].content_hash == newer.content_hash
     assert opened.stages[("arguments", "")] == bundle.stages[("arguments", "")]
 
 
@@ -120,9 +137,9 @@ def test_a_tool_s_own_adapter_comes_before_its_server_s_and_the_shared_one(base,
     bundle = empty
     for seed, scope in enumerate(scopes):
         adapter = adapter_for(base.bank, seed)
-        bundle = bundle.with_adapter("arguments", scope, adapter, {}, [])
+        bundle = bundle.add_adapter("arguments", scope, adapter, training={}, tools=[])
         contents[scope] = adapter.content_hash
-    found = Bundle.open(bundle.folder).adapter_for("arguments", tool) if scopes else bundle.adapter_for("arguments")
+    found = Bundle.open(bundle.folder).find_adapter("arguments", tool) if scopes else bundle.find_adapter("arguments")
     assert (found and found[1].content_hash) == contents.get(chosen)
     assert found is None or found[0].path == adapter_path("arguments", chosen)
 
@@ -134,7 +151,7 @@ def test_no_scope_leaves_the_folder(base, empty, scope, tmp_path):
     path = adapter_path("arguments", scope)
     assert (tmp_path / path).resolve().parent == tmp_path / "arguments"
     assert len(Path(path).name) < 60
-    written = empty.with_adapter("arguments", scope, adapter_for(base.bank, 1), {}, [])
+    written = empty.add_adapter("arguments", scope, adapter_for(base.bank, 1), training={}, tools=[])
     assert (empty.folder / path / "adapters.safetensors").is_file()
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
     assert Bundle.open(empty.folder) == written
@@ -149,10 +166,12 @@ GROUNDING = {"fs/read": {"path": (".", "größe"), "edits[].oldText": ()}}
 
 
 def test_grounding_comes_back_as_it_was_written(base, empty):
-    written = empty.with_adapter("arguments", "", adapter_for(base.bank, 1, "turn"), FACTS, [READ], GROUNDING)
+    written = empty.add_adapter(
+        "arguments", "", adapter_for(base.bank, 1, "turn"), training=FACTS, tools=[READ], grounding=GROUNDING
+    )
     opened = Bundle.open(empty.folder)
     assert opened == written
-    assert opened.adapter_for("arguments", READ)[0].grounding == GROUNDING
+    assert opened.find_adapter("arguments", READ)[0].grounding == GROUNDING
     with DualTune.load(empty.folder, model=base) as dualtune:
         assert dualtune.arguments("größe", READ, [READ], max_tokens=64)["path"] in (".", "größe")
 
@@ -187,16 +206,16 @@ def test_a_damaged_grounding_is_refused(bundle, value):
 def test_a_manifest_that_names_another_path_is_refused(bundle, path):
     change(bundle.folder, "stages", "selector", "", "path", value=path)
     with pytest.raises(BundleError, match="unexpected path(?s:.*)dualtune.json"):
-        Bundle.open(bundle.folder).adapter_for("selector")
+        Bundle.open(bundle.folder).find_adapter("selector")
 
 
 @pytest.mark.parametrize("stage", ["../outside", "..", "/etc", "", "a/b"])
 def test_a_manifest_whose_stage_is_a_path_is_refused(base, bundle, stage):
-    slot = bundle.stages[("selector", "")]
+    entry = bundle.stages[("selector", "")]
     adapter_for(base.bank, 1, "turn").save(bundle.folder.parent / "outside")
-    change(bundle.folder, "stages", value={stage: {"": {"path": stage, "content": slot.content_hash}}})
+    change(bundle.folder, "stages", value={stage: {"": {"path": stage, "content": entry.content_hash}}})
     with pytest.raises(BundleError, match="not a plain word"):
-        Bundle.open(bundle.folder).adapter_for(stage)
+        Bundle.open(bundle.folder).find_adapter(stage)
     with pytest.raises(BundleError, match="not a plain word"):
         DualTune.load(bundle.folder, model=base)
 
@@ -206,7 +225,7 @@ def test_a_changed_adapter_is_refused(base, bundle):
     with pytest.raises(
         BundleError, match="not the one that the bundle's manifest(?s:.*)selector(?s:.*)train this stage"
     ):
-        Bundle.open(bundle.folder).adapter_for("selector")
+        Bundle.open(bundle.folder).find_adapter("selector")
     with pytest.raises(BundleError):
         DualTune.load(bundle.folder, model=base)
 
@@ -214,7 +233,7 @@ def test_a_changed_adapter_is_refused(base, bundle):
 def test_a_missing_adapter_is_refused(bundle):
     (bundle.folder / "selector" / "adapters.safetensors").unlink()
     with pytest.raises(AdapterError, match="cannot be read(?s:.*)selector/adapters.safetensors"):
-        Bundle.open(bundle.folder).adapter_for("selector")
+        Bundle.open(bundle.folder).find_adapter("selector")
 
 
 def test_another_base_model_is_refused(bundle):
@@ -257,7 +276,7 @@ def with_own(bundle: Bundle, path: Path) -> Bundle:
 def test_the_user_s_own_template_lies_in_the_bundle(base, empty, own_template):
     bundle = with_own(empty, own_template)
     source = own_template.read_text()
-    bundle.with_adapter("selector", "", adapter_for(base.bank, 1), {}, [])
+    bundle.add_adapter("selector", "", adapter_for(base.bank, 1), training={}, tools=[])
     own_template.unlink()
     assert Bundle.open(bundle.folder).load_template().source == source
 
@@ -266,15 +285,15 @@ def test_the_user_s_own_template_lies_in_the_bundle(base, empty, own_template):
 def test_a_second_stage_keeps_the_bundle_s_own_template(base, empty, own_template, fate):
     bundle = with_own(empty, own_template)
     source = own_template.read_text()
-    bundle.with_adapter("selector", "", adapter_for(base.bank, 1), {}, [])
+    bundle.add_adapter("selector", "", adapter_for(base.bank, 1), training={}, tools=[])
     own_template.unlink() if fate == "moved" else own_template.write_text(source + "{# later #}")
-    Bundle.open(bundle.folder).with_adapter("arguments", "", adapter_for(base.bank, 2), {}, [])
+    Bundle.open(bundle.folder).add_adapter("arguments", "", adapter_for(base.bank, 2), training={}, tools=[])
     assert Bundle.open(bundle.folder).load_template().source == source
 
 
 def test_a_changed_template_is_refused(base, empty, own_template):
     bundle = with_own(empty, own_template)
-    bundle.with_adapter("selector", "", adapter_for(base.bank, 1), {}, [])
+    bundle.add_adapter("selector", "", adapter_for(base.bank, 1), training={}, tools=[])
     copy = bundle.folder / "template.jinja"
     copy.write_text(copy.read_text().replace("well", "badly"))
     with pytest.raises(BundleError, match="not the one the bundle was trained with(?s:.*)template.jinja"):
@@ -314,8 +333,8 @@ def test_a_folder_without_a_bundle_says_how_to_make_one(tmp_path):
 
 
 def test_a_stage_that_another_process_added_meanwhile_stays(base, empty):
-    one = empty.with_adapter("selector", "", adapter_for(base.bank, 1), FACTS, [READ])
-    other = empty.with_adapter("arguments", "", adapter_for(base.bank, 2), FACTS, [LIST])
+    one = empty.add_adapter("selector", "", adapter_for(base.bank, 1), training=FACTS, tools=[READ])
+    other = empty.add_adapter("arguments", "", adapter_for(base.bank, 2), training=FACTS, tools=[LIST])
     opened = Bundle.open(empty.folder)
     assert opened.stages == {**one.stages, **other.stages}
     assert {tool.name for tool in opened.tools} == {"read", "list"}

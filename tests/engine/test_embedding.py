@@ -33,7 +33,7 @@ def bundle(tmp_path_factory):
     model = load_model(str(tiny.save(folder / "model")))
     bundle = Bundle(folder / "bundle", model.name, model.fingerprint, "chatml", Template("chatml").hash, "signature")
     for seed, stage in enumerate(("selector", "arguments"), 1):
-        bundle = bundle.with_adapter(stage, "", adapter_for(model.bank, seed, "turn"), {}, TOOLS)
+        bundle = bundle.add_adapter(stage, "", adapter_for(model.bank, seed, "turn"), training={}, tools=TOOLS)
     return bundle
 
 
@@ -111,9 +111,11 @@ def test_memory_stays_within_the_budget_over_200_random_calls(bundle):
         bundle.folder.parent / "many", base.name, base.fingerprint, "chatml", Template("chatml").hash, "signature"
     )
     tools = [Tool(f"tool_{number}", "Do.", PATH, "s") for number in range(30)]
-    many = many.with_adapter("selector", "", adapter_for(base.bank, 100, "turn"), {}, tools)
+    many = many.add_adapter("selector", "", adapter_for(base.bank, 100, "turn"), training={}, tools=tools)
     for number, tool in enumerate(tools):
-        many = many.with_adapter("arguments", f"s/{tool.name}", adapter_for(base.bank, number, "turn"), {}, tools)
+        many = many.add_adapter(
+            "arguments", f"s/{tool.name}", adapter_for(base.bank, number, "turn"), training={}, tools=tools
+        )
     empty = active()
     with DualTune.load(many.folder, model=base) as unlimited:
         adapters = active() - empty

@@ -52,7 +52,7 @@ def test_a_tool_without_a_server_may_have_its_own(base):
 def test_parts_and_the_bundle_made_of_them_call_alike(base, adapters, tmp_path):
     bundle = Bundle(tmp_path / "b", base.name, base.fingerprint, "chatml", Template("chatml").hash, "signature")
     for (stage, scope), adapter in adapters.items():
-        bundle = bundle.with_adapter(stage, scope, adapter, {}, TOOLS)
+        bundle = bundle.add_adapter(stage, scope, adapter, training={}, tools=TOOLS)
     from_parts, loaded = engine(base, adapters), DualTune.load(bundle.folder, model=base)
     for tool in TOOLS:
         given = from_parts.arguments("show a", tool, TOOLS, max_tokens=64)
@@ -89,7 +89,7 @@ def test_where_one_adapter_does_not_fit_none_stays(base, adapters):
 def test_where_one_adapter_of_a_bundle_is_damaged_none_stays(base, adapters, tmp_path):
     bundle = Bundle(tmp_path / "b", base.name, base.fingerprint, "chatml", Template("chatml").hash, "signature")
     for stage, scope in KEYS[:2]:
-        bundle = bundle.with_adapter(stage, scope, adapters[stage, scope], {}, TOOLS)
+        bundle = bundle.add_adapter(stage, scope, adapters[stage, scope], training={}, tools=TOOLS)
     adapters["selector", ""].save(bundle.folder / bundle.stages["arguments", "fs/read"].path)
     with pytest.raises(BundleError, match="not the one"):
         StageRegistry.from_bundle(base, bundle)

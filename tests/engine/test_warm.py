@@ -21,7 +21,7 @@ def dualtune(tmp_path):
     base = tiny.model()
     bundle = Bundle(tmp_path / "b", base.name, base.fingerprint, "chatml", Template("chatml").hash, "signature")
     for seed, (stage, activation) in enumerate((("selector", "all"), ("arguments", "turn")), 1):
-        bundle = bundle.with_adapter(stage, "", adapter_for(base.bank, seed, activation), {}, TOOLS)
+        bundle = bundle.add_adapter(stage, "", adapter_for(base.bank, seed, activation), training={}, tools=TOOLS)
     with DualTune.load(bundle.folder, model=base) as dualtune:
         yield dualtune
 

@@ -49,7 +49,7 @@ def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
     assert {path.name for path in run.folder.iterdir()} == {"config.yaml", "log.jsonl", "report.html"}
     assert yaml.safe_load((run.folder / "config.yaml").read_text()) == {"data": "there"}
     assert read_log(run.folder / "log.jsonl") == finished.trained.history
-    slot, adapter = Bundle.open(tmp_path).adapter_for(stage)
+    slot, adapter = Bundle.open(tmp_path).find_adapter(stage)
     assert adapter.content_hash == finished.trained.adapter.content_hash
     assert slot.training["ended"] == "all steps were taken"
     assert (finished.accuracy is None) == (stage == "arguments")
@@ -174,8 +174,8 @@ def test_a_scope_takes_its_own_calls_and_holds_some_out_where_none_are_for_valid
     assert run.validation.counts == {"fs/read": 1}
     assert "held out" in run.notes[0]
     run.train()
-    assert Bundle.open(tmp_path).adapter_for("arguments", TOOLS[0])
-    assert Bundle.open(tmp_path).adapter_for("arguments", TOOLS[1]) is None
+    assert Bundle.open(tmp_path).find_adapter("arguments", TOOLS[0])
+    assert Bundle.open(tmp_path).find_adapter("arguments", TOOLS[1]) is None
     with pytest.raises(DataError, match="no example(?s:.*)clock"):
         made(base, tmp_path, Job("arguments", "clock"))
 

@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dualtune_mlx import DualTune
-from dualtune_mlx.bundle.assemble import Part, assemble
-from dualtune_mlx.bundle.verify import problems
+from dualtune_mlx.bundle.assemble import AdapterSource, assemble
+from dualtune_mlx.bundle.verify import find_problems
 from dualtune_mlx.tools import RESPOND
 from tests import agentflux
 from tests.conversion.peft.peft_models import torch_model
@@ -117,13 +117,20 @@ def plain(model: Path, adapter: Path, text: str, until: str) -> str:
 
 
 def test_the_same_choices_and_arguments_as_plain_generation_with_peft(model, adapters, tmp_path):
-    parts = [Part("selector", "", str(adapters["selector"]), "agentflux-selector")]
-    parts += [
-        Part("arguments", f"files/{name}", str(adapters[name]), "agentflux-arguments")
+    sources = [AdapterSource("selector", "", str(adapters["selector"]), "agentflux-selector")]
+    sources += [
+        AdapterSource("arguments", f"files/{name}", str(adapters[name]), "agentflux-arguments")
         for name in ("read_file", "delete_file")
     ]
-    assemble(tmp_path / "bundle", str(model), agentflux.TOOLS, parts, "chatml", "signature")
-    assert problems(tmp_path / "bundle") == []
+    assemble(
+        tmp_path / "bundle",
+        model=str(model),
+        tools=agentflux.TOOLS,
+        sources=sources,
+        template="chatml",
+        cards="signature",
+    )
+    assert find_problems(tmp_path / "bundle") == []
     with DualTune.load(tmp_path / "bundle") as dualtune:
         calls = [dualtune.call(request, agentflux.TOOLS) for request, _, _ in ASKED]
     for (request, name, arguments), call in zip(ASKED, calls, strict=True):
