@@ -13,7 +13,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from dualtune_mlx.adapters import Adapter, AdapterBank
-from dualtune_mlx.adapters.slots import inside
+from dualtune_mlx.adapters.layers import inside
 from dualtune_mlx.conversion.peft.config import PeftConfig, read_json
 from dualtune_mlx.errors import ConversionError
 

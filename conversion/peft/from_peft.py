@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from dualtune_mlx.adapters import Adapter, AdapterConfig, LoRAUpdate, SavedModule, TrainedTokenRows
 from dualtune_mlx.adapters.config import AT_TOKENS, POINTS
-from dualtune_mlx.adapters.whole import Whole
+from dualtune_mlx.adapters.module_weights import Whole
 from dualtune_mlx.conversion.peft.base import Base, check_base
 from dualtune_mlx.conversion.peft.config import CONFIG, PeftConfig
 from dualtune_mlx.conversion.peft.experts import expert_updates, is_expert

@@ -5,8 +5,8 @@ from dualtune_mlx.adapters.bank import AdapterBank
 from dualtune_mlx.adapters.config import AdapterConfig, invocation_start
 from dualtune_mlx.adapters.fusion import FusionCache
 from dualtune_mlx.adapters.lora import LoRALinear, LoRAUpdate
+from dualtune_mlx.adapters.module_weights import SavedModule, TrainedTokenRows
 from dualtune_mlx.adapters.targets import LAYERS, LAYERS_FORM, layer_range, matching
-from dualtune_mlx.adapters.whole import SavedModule, TrainedTokenRows
 
 __all__ = [
     "LAYERS",

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from dualtune_mlx.adapters.config import PARTS, AdapterConfig
 from dualtune_mlx.adapters.lora import LoRAUpdate
-from dualtune_mlx.adapters.whole import Whole, whole_of
+from dualtune_mlx.adapters.module_weights import Whole, whole_of
 from dualtune_mlx.errors import AdapterError
 from dualtune_mlx.files import atomic_folder
 

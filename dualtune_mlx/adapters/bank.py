@@ -18,10 +18,10 @@ from mlx.utils import tree_unflatten
 
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.config import PARTS, AdapterConfig, slice_of
+from dualtune_mlx.adapters.layers import AnySlot, inside, shapes_for, slot_for
 from dualtune_mlx.adapters.lora import Held, Linear, LoRALinear, LoRAUpdate, Update, row_norms, shape_of
-from dualtune_mlx.adapters.slots import AnySlot, inside, shapes_for, slot_for
+from dualtune_mlx.adapters.module_weights import TrainedTokenRows, Whole
 from dualtune_mlx.adapters.targets import layer_range, matching
-from dualtune_mlx.adapters.whole import TrainedTokenRows, Whole
 from dualtune_mlx.errors import AdapterError
 
 WRAPPED = "language_model."

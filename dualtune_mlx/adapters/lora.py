@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from dualtune_mlx.adapters.whole import Whole
+from dualtune_mlx.adapters.module_weights import Whole
 
 Linear = nn.Linear | nn.QuantizedLinear
 """The layers that have slots."""

@@ -9,7 +9,7 @@ import mlx.nn as nn
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
 from dualtune_mlx.adapters.lora import Linear, LoRALinear, LoRAUpdate, Update, shape_of
-from dualtune_mlx.adapters.whole import Embedding, SavedModule, TrainedTokenRows, Whole
+from dualtune_mlx.adapters.module_weights import Embedding, SavedModule, TrainedTokenRows, Whole
 
 Switch = SwitchLinear | QuantizedSwitchLinear
 
