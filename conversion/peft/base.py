@@ -13,7 +13,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from dualtune_mlx.adapters import Adapter, AdapterBank
-from dualtune_mlx.adapters.layers import inside
+from dualtune_mlx.adapters.layers import unwrap
 from dualtune_mlx.conversion.peft.config import PeftConfig, read_json
 from dualtune_mlx.errors import ConversionError
 
@@ -48,7 +48,7 @@ class Base:
         named = {
             path.replace(".linear.", ".").replace(".layer.", "."): module for path, module in self.model.named_modules()
         }
-        return {path: inside(module) for path, module in named.items()}
+        return {path: unwrap(module) for path, module in named.items()}
 
     def check(self, adapter: Adapter) -> None:
         """Say whether an adapter fits the model.

@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from dualtune_mlx.adapters import Adapter, AdapterConfig, LoRAUpdate, SavedModule, TrainedTokenRows
 from dualtune_mlx.adapters.config import AT_TOKENS, POINTS
-from dualtune_mlx.adapters.module_weights import Whole
+from dualtune_mlx.adapters.module_weights import ModuleWeights
 from dualtune_mlx.conversion.peft.base import Base, check_base
 from dualtune_mlx.conversion.peft.config import CONFIG, PeftConfig
 from dualtune_mlx.conversion.peft.experts import expert_updates, is_expert
@@ -120,9 +120,9 @@ def _low_rank(modules: Mapping[str, Parts], config: PeftConfig, base: Base | Non
     return updates
 
 
-def _whole(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, Whole]:
+def _whole(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, ModuleWeights]:
     """The modules that bring rows or weights of their own, by mlx-lm's path."""
-    whole: dict[str, Whole] = {}
+    whole: dict[str, ModuleWeights] = {}
     for module, parts in modules.items():
         path = mlx_path(module, base.modules if base else None)
         if "rows" in parts.tensors:
@@ -188,7 +188,7 @@ def _is_copy(module: str, parts: Parts, base: Base | None) -> bool:
 
 def _check_together(
     layers: Mapping[str, LoRAUpdate],
-    whole: Mapping[str, Whole],
+    whole: Mapping[str, ModuleWeights],
     config: PeftConfig,
     others: Mapping[str, Parts],
     experts: Mapping[str, Parts],
@@ -213,7 +213,7 @@ def _check_together(
         )
 
 
-def _check_finite(updates: Mapping[str, LoRAUpdate | Whole], config: PeftConfig, progress: Progress) -> None:
+def _check_finite(updates: Mapping[str, LoRAUpdate | ModuleWeights], config: PeftConfig, progress: Progress) -> None:
     bad = []
     for done, (path, update) in enumerate(updates.items(), 1):
         bad += [f"{path} ({part})" for part, array in update.parts.items() if not mx.isfinite(array).all().item()]
@@ -241,7 +241,7 @@ def _check_head(adapter: Adapter, config: PeftConfig, base: Base) -> None:
 
 def _configuration(
     layers: Mapping[str, LoRAUpdate],
-    whole: Mapping[str, Whole],
+    whole: Mapping[str, ModuleWeights],
     config: PeftConfig,
     base: Base | None,
     own: Mapping[str, object],

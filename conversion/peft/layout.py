@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 
 from dualtune_mlx.adapters import LoRAUpdate
-from dualtune_mlx.adapters.bank import place_of
-from dualtune_mlx.adapters.config import slice_of
+from dualtune_mlx.adapters.bank import layer_and_key
+from dualtune_mlx.adapters.config import layer_slice
 
 DECODER = re.compile(r"(?:language_model\.)?model\.layers\.\d+\..+")
 
@@ -23,10 +23,10 @@ def coverage(
     if len(kinds) != 1 or not all(DECODER.fullmatch(path) for path in layers):
         return None
     ((rank, scale, dimensions),) = kinds
-    places = {place_of(path) for path in layers}
+    places = {layer_and_key(path) for path in layers}
     numbers, keys = sorted({layer for layer, _ in places}), sorted({key for _, key in places})
     covered = range(numbers[0], numbers[-1] + 1)
     if dimensions != 2 or len(places) != len(layers) or len(places) != len(covered) * len(keys):
         return None
-    where = slice_of(covered, num_layers) if num_layers is not None else (covered.start, covered.stop)
+    where = layer_slice(covered, num_layers) if num_layers is not None else (covered.start, covered.stop)
     return where, tuple(keys), rank, scale

@@ -6,7 +6,7 @@ from dualtune_mlx.adapters.config import AdapterConfig, invocation_start
 from dualtune_mlx.adapters.fusion import FusionCache
 from dualtune_mlx.adapters.lora import LoRALinear, LoRAUpdate
 from dualtune_mlx.adapters.module_weights import SavedModule, TrainedTokenRows
-from dualtune_mlx.adapters.targets import LAYERS, LAYERS_FORM, layer_range, matching
+from dualtune_mlx.adapters.targets import LAYERS, LAYERS_FORM, layer_range, matching_keys
 
 __all__ = [
     "LAYERS",
@@ -21,5 +21,5 @@ __all__ = [
     "TrainedTokenRows",
     "invocation_start",
     "layer_range",
-    "matching",
+    "matching_keys",
 ]

@@ -20,14 +20,14 @@ from safetensors import SafetensorError, safe_open
 
 from dualtune_mlx.adapters.config import PARTS, AdapterConfig
 from dualtune_mlx.adapters.lora import LoRAUpdate
-from dualtune_mlx.adapters.module_weights import Whole, whole_of
+from dualtune_mlx.adapters.module_weights import ModuleWeights, module_weights_of
 from dualtune_mlx.errors import AdapterError
 from dualtune_mlx.files import atomic_folder
 
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 SUFFIXES = {"a": "lora_a", "b": "lora_b", "m": "m"}
 """The name of each part's tensor after its layer's path."""
-WHOLE = ({"weight"}, {"weight", "bias"}, {"rows", "row_ids"})
+MODULE_TENSORS = ({"weight"}, {"weight", "bias"}, {"rows", "row_ids"})
 """The names that the tensors of a module with weights or rows of its own have together."""
 
 
@@ -41,14 +41,14 @@ class Adapter:
     config: AdapterConfig
     layers: Mapping[str, LoRAUpdate]
     content_hash: str
-    whole: Mapping[str, Whole] = field(default_factory=dict)
+    whole: Mapping[str, ModuleWeights] = field(default_factory=dict)
 
     @classmethod
     def from_layers(
-        cls, config: AdapterConfig, layers: Mapping[str, LoRAUpdate], whole: Mapping[str, Whole] | None = None
+        cls, config: AdapterConfig, layers: Mapping[str, LoRAUpdate], whole: Mapping[str, ModuleWeights] | None = None
     ) -> Adapter:
         digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
-        updates: dict[str, LoRAUpdate | Whole] = {**layers, **(whole or {})}
+        updates: dict[str, LoRAUpdate | ModuleWeights] = {**layers, **(whole or {})}
         for name in sorted(updates):
             for array in updates[name].parts.values():
                 digest.update(f"{name}{array.shape}{array.dtype}".encode())
@@ -56,7 +56,7 @@ class Adapter:
         return cls(config, dict(layers), digest.hexdigest(), dict(whole or {}))
 
     @property
-    def updates(self) -> dict[str, LoRAUpdate | Whole]:
+    def updates(self) -> dict[str, LoRAUpdate | ModuleWeights]:
         """All that it changes, by path."""
         return {**self.layers, **self.whole}
 
@@ -79,9 +79,9 @@ class Adapter:
         if not isinstance(config_json, dict):
             raise AdapterError("an adapter's configuration is not a JSON object", where=folder / CONFIG)
         config = AdapterConfig.from_dict(config_json, folder / CONFIG)
-        tensors = _tensors(folder / WEIGHTS)
-        whole = {name: _whole(name, tensors, folder / WEIGHTS) for name in config.whole}
-        return cls.from_layers(config, _updates(tensors, config, folder / WEIGHTS, bool(whole)), whole)
+        tensors = _read_tensors(folder / WEIGHTS)
+        whole = {name: _take_module_weights(name, tensors, folder / WEIGHTS) for name in config.whole}
+        return cls.from_layers(config, _read_updates(tensors, config, folder / WEIGHTS, bool(whole)), whole)
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter; an older one in the same folder is replaced."""
@@ -95,7 +95,7 @@ class Adapter:
             (temporary / CONFIG).write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
 
 
-def _tensors(path: Path) -> dict[str, mx.array]:
+def _read_tensors(path: Path) -> dict[str, mx.array]:
     """The file's tensors, after safetensors has checked its header."""
     try:
         with safe_open(path, framework="numpy"):
@@ -107,12 +107,12 @@ def _tensors(path: Path) -> dict[str, mx.array]:
     return tensors
 
 
-def _whole(name: str, tensors: dict[str, mx.array], where: Path) -> Whole:
+def _take_module_weights(name: str, tensors: dict[str, mx.array], where: Path) -> ModuleWeights:
     """A module's own weights or rows, taken out of the tensors."""
     parts = {suffix: tensors.pop(f"{name}.{suffix}", None) for suffix in ("weight", "bias", "rows", "row_ids")}
     found = {suffix: array for suffix, array in parts.items() if array is not None}
     ids = found.get("row_ids")
-    if set(found) not in WHOLE or not all(mx.isfinite(array).all().item() for array in found.values()):
+    if set(found) not in MODULE_TENSORS or not all(mx.isfinite(array).all().item() for array in found.values()):
         raise AdapterError(
             "a module's own weights are not whole",
             where=f"{where}: {name}",
@@ -126,10 +126,10 @@ def _whole(name: str, tensors: dict[str, mx.array], where: Path) -> Whole:
             got=f"rows {found['rows'].shape}, row_ids {ids.shape}",
             expected="as many different numbers as rows",
         )
-    return whole_of(found)
+    return module_weights_of(found)
 
 
-def _updates(
+def _read_updates(
     tensors: Mapping[str, mx.array], config: AdapterConfig, where: Path, may_be_empty: bool
 ) -> dict[str, LoRAUpdate]:
     """Every layer's update, once its tensors are complete, of the right number of dimensions and finite."""

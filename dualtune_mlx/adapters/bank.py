@@ -17,11 +17,11 @@ import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
 from dualtune_mlx.adapters.adapter import Adapter
-from dualtune_mlx.adapters.config import PARTS, AdapterConfig, slice_of
-from dualtune_mlx.adapters.layers import AnySlot, inside, shapes_for, slot_for
-from dualtune_mlx.adapters.lora import Held, Linear, LoRALinear, LoRAUpdate, Update, row_norms, shape_of
-from dualtune_mlx.adapters.module_weights import TrainedTokenRows, Whole
-from dualtune_mlx.adapters.targets import layer_range, matching
+from dualtune_mlx.adapters.config import PARTS, AdapterConfig, layer_slice
+from dualtune_mlx.adapters.layers import AdapterLayer, expected_shapes, unwrap, wrap
+from dualtune_mlx.adapters.lora import LayerUpdate, Linear, LinearUpdate, LoRALinear, LoRAUpdate, row_norms, shape_of
+from dualtune_mlx.adapters.module_weights import ModuleWeights, TrainedTokenRows
+from dualtune_mlx.adapters.targets import layer_range, matching_keys
 from dualtune_mlx.errors import AdapterError
 
 WRAPPED = "language_model."
@@ -38,14 +38,14 @@ class AdapterBank:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self.slots = _wrap(model)
-        self.others: dict[str, AnySlot] = {}
+        self.slots = _wrap_linears(model)
+        self.others: dict[str, AdapterLayer] = {}
         self.num_layers = len(model.layers)
         self.active: Adapter | None = None
         self.switches = 0
         self._resident: dict[str, Adapter] = {}
-        self._fused: dict[str, Mapping[str, Update]] = {}
-        self._placed: list[Mapping[str, Held]] = []
+        self._fused: dict[str, Mapping[str, LinearUpdate]] = {}
+        self._placed: list[Mapping[str, LayerUpdate]] = []
 
     def load(self, adapter: Adapter | str | Path) -> Adapter:
         """Make an adapter resident; one with the same content is kept only once.
@@ -104,11 +104,11 @@ class AdapterBank:
         return tuple(self._resident.values())
 
     @property
-    def fused(self) -> Mapping[str, Mapping[str, Update]]:
+    def fused(self) -> Mapping[str, Mapping[str, LinearUpdate]]:
         """By the content of resident adapters, the whole weights by which they act instead of low-rank."""
         return self._fused
 
-    def keep_fused(self, adapter: Adapter, layers: Mapping[str, Update]) -> None:
+    def keep_fused(self, adapter: Adapter, layers: Mapping[str, LinearUpdate]) -> None:
         """From now on, let an adapter act by whole weights of its layers; ``FusionCache`` decides when.
 
         Raises:
@@ -129,7 +129,7 @@ class AdapterBank:
         return not adapter.whole and adapter.layers.keys() <= self.slots.keys()
 
     @contextmanager
-    def overriding(self, layers: Mapping[str, Held]) -> Iterator[None]:
+    def overriding(self, layers: Mapping[str, LayerUpdate]) -> Iterator[None]:
         """For the time of the block, use these updates (traced arrays in training, for example)."""
         self._placed.append(layers)
         self._fill()
@@ -159,9 +159,9 @@ class AdapterBank:
             UsageError: when ``layers`` has an unknown form, or one of ``targets`` matches nothing.
         """
         chosen = layer_range(layers, self.num_layers)
-        inside = {key for layer, key in map(place_of, self.slots) if layer in chosen}
-        keys = matching(sorted(inside), targets)
-        where = slice_of(chosen, self.num_layers)
+        names = {key for layer, key in map(layer_and_key, self.slots) if layer in chosen}
+        keys = matching_keys(sorted(names), targets)
+        where = layer_slice(chosen, self.num_layers)
         config = AdapterConfig(rank, scale, activation, where, keys, "dora" if dora else "lora", dropout)
         names = self._covered(config)
         updates = {
@@ -172,7 +172,7 @@ class AdapterBank:
 
     def _fresh(self, name: str, config: AdapterConfig, key: mx.array) -> LoRAUpdate:
         linear = self.slots[name].linear
-        shapes = _shapes(linear, config)
+        shapes = _linear_shapes(linear, config)
         bound = shapes["a"][0] ** -0.5
         a = mx.random.uniform(-bound, bound, shapes["a"], key=key)
         magnitude = row_norms(linear) if config.kind == "dora" else None
@@ -184,19 +184,19 @@ class AdapterBank:
             return adapter
         layers = {}
         for name, update in adapter.layers.items():
-            linear: Linear = inside(self.others[name] if name in self.others else self.slots[name])  # type: ignore[assignment]
+            linear: Linear = unwrap(self.others[name] if name in self.others else self.slots[name])  # type: ignore[assignment]
             layers[name] = replace(update, norm=row_norms(linear, update))
             mx.eval(layers[name].norm)  # one layer's weight at a time, not all of them dequantised at once
         return replace(adapter, layers=layers)
 
     def _fill(self) -> None:
         """Fill the slots: with what is placed, else with the active adapter, fused where it is."""
-        layers: Mapping[str, Held] = {}
+        layers: Mapping[str, LayerUpdate] = {}
         if self._placed:
             layers = self._placed[-1]
         elif self.active is not None:
             layers = self._fused.get(self.active.content_hash, self.active.updates)
-        slots: dict[str, AnySlot] = {**self.slots, **self.others}
+        slots: dict[str, AdapterLayer] = {**self.slots, **self.others}
         for name, slot in slots.items():
             slot.update_slot = layers.get(name)
 
@@ -205,7 +205,7 @@ class AdapterBank:
         if config.listed:
             return list(config.scales)
         layers = config.covered(self.num_layers)
-        places = {name: place_of(name) for name in self.slots}
+        places = {name: layer_and_key(name) for name in self.slots}
         return [
             name for name, (layer, key) in places.items() if layer in layers and (not config.keys or key in config.keys)
         ]
@@ -226,9 +226,9 @@ class AdapterBank:
                 bad.append(f"{name}: the model has no such {'module' if listed else 'linear layer'}")
             elif name not in (*covered, *adapter.config.whole):
                 bad.append(f"{name}: not in the layers and keys of the adapter's configuration")
-            elif shapes != (expected := _expected(inside(modules[name]), update, adapter.config)):
-                bad.append(f"{name}: {_text(shapes)} instead of {_text(expected)}")
-            elif isinstance(update, TrainedTokenRows) and not _has_rows(inside(modules[name]), update):
+            elif shapes != (expected := _expected_shapes_for(unwrap(modules[name]), update, adapter.config)):
+                bad.append(f"{name}: {_format_shapes(shapes)} instead of {_format_shapes(expected)}")
+            elif isinstance(update, TrainedTokenRows) and not _has_rows(unwrap(modules[name]), update):
                 bad.append(f"{name}: rows that it has not among {update.ids.tolist()}")
         bad += [f"{name}: missing" for name in covered if name not in adapter.layers]
         bad += [f"{name}: changed in two ways" for name in adapter.layers.keys() & adapter.whole.keys()]
@@ -242,41 +242,43 @@ class AdapterBank:
     def _open(self, adapter: Adapter) -> None:
         """Give the modules that an adapter changes a slot, where they have none."""
         modules = dict(self.model.named_modules())
-        new = {name: slot_for(modules[name]) for name in adapter.updates.keys() - self.slots.keys()}
+        new = {name: wrap(modules[name]) for name in adapter.updates.keys() - self.slots.keys()}
         if new:
             self.model.update_modules(tree_unflatten(list(new.items())))
             self.others |= new
 
 
-def place_of(name: str) -> tuple[int, str]:
+def layer_and_key(name: str) -> tuple[int, str]:
     """A slot's layer number and its name inside the layer: ``model.layers.3.mlp.up_proj`` is (3, "mlp.up_proj")."""
     layer, key = name.removeprefix(WRAPPED).removeprefix("model.layers.").split(".", 1)
     return int(layer), key
 
 
-def _expected(module: nn.Module, update: LoRAUpdate | Whole, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
+def _expected_shapes_for(
+    module: nn.Module, update: LoRAUpdate | ModuleWeights, config: AdapterConfig
+) -> dict[str, tuple[int, ...]]:
     """The shapes that an update's parts must have; none where its kind does not go with the module's."""
     if config.listed or not isinstance(module, Linear):
-        return shapes_for(module, update) or {}
-    return _shapes(module, config)
+        return expected_shapes(module, update) or {}
+    return _linear_shapes(module, config)
 
 
 def _has_rows(module: nn.Module, update: TrainedTokenRows) -> bool:
     return bool(((update.ids >= 0) & (update.ids < module.weight.shape[0])).all().item())
 
 
-def _shapes(linear: Linear, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
+def _linear_shapes(linear: Linear, config: AdapterConfig) -> dict[str, tuple[int, ...]]:
     """The shapes of a layer's parts under a configuration."""
     inputs, outputs = shape_of(linear)
     shapes = {"a": (inputs, config.rank), "b": (config.rank, outputs), "m": (outputs,)}
     return {part: shapes[part] for part in PARTS[config.kind]}
 
 
-def _text(shapes: Mapping[str, tuple[int, ...]]) -> str:
+def _format_shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{part} {shape}" for part, shape in shapes.items()) or "nothing: no such update fits it"
 
 
-def _wrap(model: nn.Module) -> dict[str, LoRALinear]:
+def _wrap_linears(model: nn.Module) -> dict[str, LoRALinear]:
     """The model's slots by layer path; a model that is wrapped already keeps its slots."""
     layers = dict(model.named_modules())
     layers = {name: layer for name, layer in layers.items() if name.removeprefix(WRAPPED).startswith("model.layers.")}

@@ -14,11 +14,11 @@ import mlx.core as mx
 
 from dualtune_mlx.adapters.adapter import Adapter
 from dualtune_mlx.adapters.bank import AdapterBank
-from dualtune_mlx.adapters.lora import Linear, LoRAUpdate, ratio_of, shape_of
+from dualtune_mlx.adapters.lora import Linear, LoRAUpdate, dora_ratio, shape_of
 
 
 @dataclass(frozen=True)
-class Stack:
+class LoRAStack:
     """One layer's updates side by side: ``a`` (n, inputs, rank), ``b`` (n, rank, outputs), ``scale`` (n,).
 
     Smaller ranks are filled up with zeros, which change nothing; what has no update is all zeros. ``ratio``
@@ -31,14 +31,14 @@ class Stack:
     ratio: mx.array | None
 
     @classmethod
-    def of(cls, linear: Linear, updates: Sequence[LoRAUpdate | None]) -> Stack:
+    def of(cls, linear: Linear, updates: Sequence[LoRAUpdate | None]) -> LoRAStack:
         inputs, outputs = shape_of(linear)
         there = [update for update in updates if update is not None]
         rank = max(update.a.shape[1] for update in there)
         nothing = LoRAUpdate(mx.zeros((inputs, 0), there[0].a.dtype), mx.zeros((0, outputs), there[0].b.dtype), 0.0)
         rows = [update or nothing for update in updates]
         missing = [rank - row.a.shape[1] for row in rows]
-        ratios = [mx.ones(outputs) if row.magnitude is None else ratio_of(linear, row, row.magnitude) for row in rows]
+        ratios = [mx.ones(outputs) if row.magnitude is None else dora_ratio(linear, row, row.magnitude) for row in rows]
         return cls(
             mx.stack([mx.pad(row.a, [(0, 0), (0, n)]) for row, n in zip(rows, missing, strict=True)]),
             mx.stack([mx.pad(row.b, [(0, n), (0, 0)]) for row, n in zip(rows, missing, strict=True)]),
@@ -48,10 +48,10 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class BatchedUpdate:
     """A layer's update of a batch: ``rows`` (rows,) says which of the stack's each row takes."""
 
-    stack: Stack
+    stack: LoRAStack
     rows: mx.array
 
     def __call__(self, x: mx.array, linear: Linear) -> mx.array:
@@ -67,7 +67,7 @@ class Gathered:
         return y + change.astype(y.dtype)
 
 
-def side_by_side(bank: AdapterBank, adapters: Sequence[Adapter | None]) -> dict[str, Stack]:
+def stack_updates(bank: AdapterBank, adapters: Sequence[Adapter | None]) -> dict[str, LoRAStack]:
     """The low-rank updates of resident adapters by layer; None is the base model.
 
     Raises:
@@ -75,10 +75,10 @@ def side_by_side(bank: AdapterBank, adapters: Sequence[Adapter | None]) -> dict[
     """
     layers = [{} if adapter is None else bank.require_resident(adapter).layers for adapter in adapters]
     names = dict.fromkeys(name for updates in layers for name in updates)
-    return {name: Stack.of(bank.slots[name].linear, [updates.get(name) for updates in layers]) for name in names}
+    return {name: LoRAStack.of(bank.slots[name].linear, [updates.get(name) for updates in layers]) for name in names}
 
 
-def rows_of(stacks: Mapping[str, Stack], rows: Sequence[int]) -> dict[str, Gathered]:
-    """The updates of a batch whose rows take these of the adapters, in their order in ``side_by_side``."""
+def batch_updates(stacks: Mapping[str, LoRAStack], rows: Sequence[int]) -> dict[str, BatchedUpdate]:
+    """The updates of a batch whose rows take these of the adapters, in their order in ``stack_updates``."""
     indices = mx.array(list(rows))
-    return {name: Gathered(stack, indices) for name, stack in stacks.items()}
+    return {name: BatchedUpdate(stack, indices) for name, stack in stacks.items()}

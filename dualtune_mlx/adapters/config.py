@@ -118,7 +118,7 @@ class AdapterConfig:
                 rank=0 if apart else int(lora["rank"]),
                 scale=0.0 if apart else float(lora["scale"]),
                 activation=str(ours["activation"]),
-                layers=_first_to_last(*ours["layers"]) if "layers" in ours else _last(int(value["num_layers"])),
+                layers=_parse_range(*ours["layers"]) if "layers" in ours else _parse_last(int(value["num_layers"])),
                 keys=tuple(lora.get("keys") or ()),
                 kind=kind,
                 dropout=float(lora.get("dropout", 0.0)),
@@ -132,17 +132,17 @@ class AdapterConfig:
             ) from error
 
 
-def slice_of(layers: range, num_layers: int) -> tuple[int, int | None]:
+def layer_slice(layers: range, num_layers: int) -> tuple[int, int | None]:
     """A range of a model's layers as a configuration has it: counted from the end where it reaches the end."""
     return (-len(layers), None) if layers.stop == num_layers else (layers.start, layers.stop)
 
 
-def _last(num_layers: int) -> tuple[int, None]:
+def _parse_last(num_layers: int) -> tuple[int, None]:
     """mlx-lm's number of layers: the last ``num_layers``, and all where that is 0 or less."""
     return (-max(num_layers, 0), None)
 
 
-def _first_to_last(start: int, stop: int) -> tuple[int, int]:
+def _parse_range(start: int, stop: int) -> tuple[int, int]:
     if not 0 <= int(start) < int(stop):
         raise ValueError(f"layers {start} to {stop}")
     return int(start), int(stop)

@@ -18,8 +18,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from dualtune_mlx.adapters.adapter import Adapter
-from dualtune_mlx.adapters.bank import AdapterBank, place_of
-from dualtune_mlx.adapters.lora import Fused, Update, shape_of, type_of
+from dualtune_mlx.adapters.bank import AdapterBank, layer_and_key
+from dualtune_mlx.adapters.lora import FusedWeight, LinearUpdate, dtype_of, shape_of
 from dualtune_mlx.errors import UsageError
 
 POLICIES = ("off", "always", "auto")
@@ -176,7 +176,7 @@ class FusionCache:
             return
         layers = {}
         for name, update in adapter.layers.items():
-            layers[name] = Fused.of(self.bank.slots[name].linear, update, self.dtype)
+            layers[name] = FusedWeight.of(self.bank.slots[name].linear, update, self.dtype)
             mx.async_eval(layers[name].weight)  # layer by layer: not all float32 intermediates at once
         self.bank.keep_fused(adapter, layers)
         self.fusions += 1
@@ -228,15 +228,15 @@ def measure_break_even(bank: AdapterBank, adapter: Adapter, dtype: mx.Dtype | No
 
     Both are timed on one decoder layer, because both grow alike with the number of layers.
     """
-    first = min(place_of(name)[0] for name in adapter.layers)
-    updates = {name: update for name, update in adapter.layers.items() if place_of(name)[0] == first}
+    first = min(layer_and_key(name)[0] for name in adapter.layers)
+    updates = {name: update for name, update in adapter.layers.items() if layer_and_key(name)[0] == first}
     slots = {name: bank.slots[name] for name in updates}
-    inputs = {name: mx.ones((1, 1, shape_of(slot.linear)[0]), type_of(slot.linear)) for name, slot in slots.items()}
+    inputs = {name: mx.ones((1, 1, shape_of(slot.linear)[0]), dtype_of(slot.linear)) for name, slot in slots.items()}
 
-    def fuse() -> dict[str, Fused]:
-        return {name: Fused.of(slots[name].linear, update, dtype) for name, update in updates.items()}
+    def fuse() -> dict[str, FusedWeight]:
+        return {name: FusedWeight.of(slots[name].linear, update, dtype) for name, update in updates.items()}
 
-    def decode(layers: Mapping[str, Update]) -> float:
+    def decode(layers: Mapping[str, LinearUpdate]) -> float:
         with bank.overriding(layers):
             return _seconds(lambda: [slot(inputs[name]) for name, slot in slots.items()])
 
@@ -247,7 +247,7 @@ def measure_break_even(bank: AdapterBank, adapter: Adapter, dtype: mx.Dtype | No
     return fusing / (low_rank - whole) if low_rank > whole else inf
 
 
-def _nbytes(layers: Mapping[str, Update]) -> int:
+def _nbytes(layers: Mapping[str, LinearUpdate]) -> int:
     return sum(update.nbytes for update in layers.values())
 
 

@@ -8,19 +8,19 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
-from dualtune_mlx.adapters.lora import Linear, LoRALinear, LoRAUpdate, Update, shape_of
-from dualtune_mlx.adapters.module_weights import Embedding, SavedModule, TrainedTokenRows, Whole
+from dualtune_mlx.adapters.lora import Linear, LinearUpdate, LoRALinear, LoRAUpdate, shape_of
+from dualtune_mlx.adapters.module_weights import Embedding, ModuleWeights, SavedModule, TrainedTokenRows
 
 Switch = SwitchLinear | QuantizedSwitchLinear
 
 
-class Slot(nn.Module):
+class WrappedModule(nn.Module):
     """Wraps any module; with an empty slot it is that module, bit for bit."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
-        self.update_slot: Update | Whole | None = None
+        self.update_slot: LinearUpdate | ModuleWeights | None = None
 
     def __call__(self, x: mx.array, *rest: Any, **options: Any) -> mx.array:
         update = self.update_slot
@@ -33,7 +33,7 @@ class Slot(nn.Module):
         raise NotImplementedError  # AdapterBank lets no low-rank update into such a slot
 
 
-class EmbeddingSlot(Slot):
+class LoRAEmbedding(WrappedModule):
     """An embedding E: y = E[x] + s A[x] B, with ``a`` (vocabulary, rank) and ``b`` (rank, width).
 
     As a tied head it stays the base's under a low-rank update and under saved weights, and takes rows of its own:
@@ -48,7 +48,7 @@ class EmbeddingSlot(Slot):
         return self.update_slot.outputs(x, y) if isinstance(self.update_slot, TrainedTokenRows) else y
 
 
-class SwitchSlot(Slot):
+class LoRASwitchLinear(WrappedModule):
     """A layer of experts: to each row of x that of its own expert's ``a`` (experts, rank, inputs) and ``b``
     (experts, outputs, rank), as mlx-lm has them."""
 
@@ -59,36 +59,36 @@ class SwitchSlot(Slot):
         return update.scale * x
 
 
-AnySlot = LoRALinear | Slot
+AdapterLayer = LoRALinear | WrappedModule
 
 
-def slot_for(module: nn.Module) -> AnySlot:
+def wrap(module: nn.Module) -> AdapterLayer:
     """A module's slot: the one that it is already, or a new one around it."""
-    if isinstance(module, AnySlot):
+    if isinstance(module, AdapterLayer):
         return module
     if isinstance(module, Linear):
         return LoRALinear(module)
     if isinstance(module, Embedding):
-        return EmbeddingSlot(module)
-    return SwitchSlot(module) if isinstance(module, Switch) else Slot(module)
+        return LoRAEmbedding(module)
+    return LoRASwitchLinear(module) if isinstance(module, Switch) else WrappedModule(module)
 
 
-def inside(slot: nn.Module) -> nn.Module:
+def unwrap(slot: nn.Module) -> nn.Module:
     """The module in a slot, or a module that has none."""
     if isinstance(slot, LoRALinear):
         return slot.linear
-    return slot.layer if isinstance(slot, Slot) else slot
+    return slot.layer if isinstance(slot, WrappedModule) else slot
 
 
-def shapes_for(module: nn.Module, update: LoRAUpdate | Whole) -> dict[str, tuple[int, ...]] | None:
+def expected_shapes(module: nn.Module, update: LoRAUpdate | ModuleWeights) -> dict[str, tuple[int, ...]] | None:
     """The shapes that an update's parts must have to fit a module, or None where its kind fits none.
 
     A low-rank update may have any rank, and rows any number.
     """
     if isinstance(update, SavedModule):
-        return _own_shapes(module)
+        return _saved_module_shapes(module)
     if isinstance(update, TrainedTokenRows):
-        return _row_shapes(module, update.rows.shape[0])
+        return _token_row_shapes(module, update.rows.shape[0])
     rank = update.rank
     if isinstance(module, Linear):
         inputs, outputs = shape_of(module)
@@ -103,7 +103,7 @@ def shapes_for(module: nn.Module, update: LoRAUpdate | Whole) -> dict[str, tuple
     return None
 
 
-def _own_shapes(module: nn.Module) -> dict[str, tuple[int, ...]] | None:
+def _saved_module_shapes(module: nn.Module) -> dict[str, tuple[int, ...]] | None:
     """The shapes of a module's weight and bias, unquantised; None where it has other parameters."""
     shapes: dict[str, tuple[int, ...]]
     if isinstance(module, nn.QuantizedLinear):
@@ -118,7 +118,7 @@ def _own_shapes(module: nn.Module) -> dict[str, tuple[int, ...]] | None:
     return {**shapes, "bias": module.bias.shape} if "bias" in module else shapes
 
 
-def _row_shapes(module: nn.Module, count: int) -> dict[str, tuple[int, ...]] | None:
+def _token_row_shapes(module: nn.Module, count: int) -> dict[str, tuple[int, ...]] | None:
     if isinstance(module, Embedding):
         return {"rows": (count, _vocabulary_and_width(module)[1]), "row_ids": (count,)}
     return {"rows": (count, shape_of(module)[0]), "row_ids": (count,)} if isinstance(module, Linear) else None

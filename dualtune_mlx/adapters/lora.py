@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from dualtune_mlx.adapters.module_weights import Whole
+from dualtune_mlx.adapters.module_weights import ModuleWeights
 
 Linear = nn.Linear | nn.QuantizedLinear
 """The layers that have slots."""
@@ -62,15 +62,15 @@ class LoRAUpdate:
 
 
 @dataclass(frozen=True)
-class Fused:
+class FusedWeight:
     """One layer's weight (outputs, inputs) with an update in it; the bias stays the layer's own."""
 
     weight: mx.array
 
     @classmethod
-    def of(cls, linear: Linear, update: LoRAUpdate, dtype: mx.Dtype | None = None) -> Fused:
+    def of(cls, linear: Linear, update: LoRAUpdate, dtype: mx.Dtype | None = None) -> FusedWeight:
         """The weight of some type, or of the layer's; nothing is evaluated."""
-        return cls(merged(linear, update).astype(dtype or type_of(linear)))
+        return cls(merge_weight(linear, update).astype(dtype or dtype_of(linear)))
 
     @property
     def nbytes(self) -> int:
@@ -87,9 +87,9 @@ class Fused:
         return y.astype(x.dtype)
 
 
-Update = LoRAUpdate | Fused
+LinearUpdate = LoRAUpdate | FusedWeight
 """How one adapter acts in a layer."""
-Held = LoRAUpdate | Whole | Callable[[mx.array, Linear], mx.array]
+LayerUpdate = LoRAUpdate | ModuleWeights | Callable[[mx.array, Linear], mx.array]
 """What a slot may hold: besides, what gives the layer's whole output for its inputs."""
 
 
@@ -99,7 +99,7 @@ class LoRALinear(nn.Module):
     def __init__(self, linear: Linear) -> None:
         super().__init__()
         self.linear = linear
-        self.update_slot: Held | None = None
+        self.update_slot: LayerUpdate | None = None
 
     def __call__(self, x: mx.array) -> mx.array:
         update = self.update_slot
@@ -108,14 +108,14 @@ class LoRALinear(nn.Module):
         if not isinstance(update, LoRAUpdate):
             return update(x, self.linear)
         y = self.linear(x)
-        kept = _dropped(x, update)
+        kept = _drop_inputs(x, update)
         change = update.scale * ((kept @ update.a) @ update.b)
         if update.magnitude is not None:
             # As in PEFT, dropout also acts on the part of W x that the magnitude adds, not on W x itself.
             plain = y if kept is x else self.linear(kept)
             if "bias" in self.linear:
                 plain = plain - self.linear.bias
-            ratio = ratio_of(self.linear, update, update.magnitude)
+            ratio = dora_ratio(self.linear, update, update.magnitude)
             change = (ratio - 1) * plain + ratio * change
         return y + change.astype(y.dtype)
 
@@ -131,16 +131,16 @@ def row_norms(linear: Linear, update: LoRAUpdate | None = None) -> mx.array:
     return mx.stop_gradient(mx.linalg.norm(weight, axis=1))
 
 
-def merged(linear: Linear, update: LoRAUpdate) -> mx.array:
+def merge_weight(linear: Linear, update: LoRAUpdate) -> mx.array:
     """W' = W + s (A B)ᵀ (outputs, inputs), float32, each row times m / ‖W'‖ with DoRA; lazily, as all of MLX."""
     a, b = update.a.astype(mx.float32), update.b.astype(mx.float32)
     weight = mx.addmm(_weight(linear).astype(mx.float32), b.T, a.T, alpha=update.scale)
     if update.magnitude is None:
         return weight
-    return weight * ratio_of(linear, update, update.magnitude)[:, None]
+    return weight * dora_ratio(linear, update, update.magnitude)[:, None]
 
 
-def type_of(linear: Linear) -> mx.Dtype:
+def dtype_of(linear: Linear) -> mx.Dtype:
     """The type of a layer's weight, for a quantised one when it is dequantised; nothing is evaluated."""
     return _weight(linear).dtype
 
@@ -153,14 +153,14 @@ def shape_of(linear: Linear) -> tuple[int, int]:
     return inputs, outputs
 
 
-def ratio_of(linear: Linear, update: LoRAUpdate, magnitude: mx.array) -> mx.array:
+def dora_ratio(linear: Linear, update: LoRAUpdate, magnitude: mx.array) -> mx.array:
     """The factor m / ‖W + s (A B)ᵀ‖ of every output (outputs,)."""
     norm = row_norms(linear, update) if update.norm is None else update.norm
     # A row of zeros has no direction, and 0/0 would spread: it stays zero.
     return magnitude / mx.where(norm == 0, 1, norm)
 
 
-def _dropped(x: mx.array, update: LoRAUpdate) -> mx.array:
+def _drop_inputs(x: mx.array, update: LoRAUpdate) -> mx.array:
     """The inputs with a share of them zero and the others raised, so that the expectation stays; else ``x`` itself."""
     if not update.dropout or update.key is None:
         return x

@@ -77,9 +77,9 @@ class TrainedTokenRows:
         return changed
 
 
-Whole = SavedModule | TrainedTokenRows
+ModuleWeights = SavedModule | TrainedTokenRows
 
 
-def whole_of(parts: Mapping[str, mx.array]) -> Whole:
+def module_weights_of(parts: Mapping[str, mx.array]) -> ModuleWeights:
     """What the tensors of a module make: rows, or weights."""
     return TrainedTokenRows(parts["row_ids"], parts["rows"]) if "rows" in parts else SavedModule(dict(parts))

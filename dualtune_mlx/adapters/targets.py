@@ -25,7 +25,7 @@ def layer_range(spec: str, num_layers: int) -> range:
     return range(num_layers - count, num_layers) if match[1] == "last" else range(count)
 
 
-def matching(keys: Sequence[str], patterns: Iterable[str]) -> tuple[str, ...]:
+def matching_keys(keys: Sequence[str], patterns: Iterable[str]) -> tuple[str, ...]:
     """Those of the names inside a decoder layer ("self_attn.q_proj") that match at least one pattern, in their order.
 
     A pattern ("self_attn.*") is that of ``fnmatch``, case included; one without a dot ("q_proj") may also match

@@ -15,7 +15,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from dualtune_mlx.adapters.batched_lora import rows_of, side_by_side
+from dualtune_mlx.adapters.batched_lora import batch_updates, stack_updates
 from dualtune_mlx.decoding import (
     ArgumentWriter,
     DecodeStep,
@@ -273,9 +273,9 @@ class StageBatch:
             fusion.activate(stages[0].adapter)
             return lambda rows: nullcontext()
         by_content = dict(zip(contents, (stage.adapter for stage in stages), strict=True))
-        stacks = side_by_side(bank, [by_content[content] for content in places])
+        stacks = stack_updates(bank, [by_content[content] for content in places])
         place_of = {row: places[content] for row, content in zip(self.rows, contents, strict=True)}
-        return lambda rows: bank.overriding(rows_of(stacks, [place_of[row] for row in rows]))
+        return lambda rows: bank.overriding(batch_updates(stacks, [place_of[row] for row in rows]))
 
     def _result(self, row: Row, value: Any) -> StageResult[Any]:
         row.usage.seconds = time.perf_counter() - self._began

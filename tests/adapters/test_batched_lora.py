@@ -7,7 +7,7 @@ import mlx.nn as nn
 import pytest
 
 from dualtune_mlx.adapters import AdapterBank
-from dualtune_mlx.adapters.batched_lora import rows_of, side_by_side
+from dualtune_mlx.adapters.batched_lora import batch_updates, stack_updates
 from dualtune_mlx.errors import AdapterError
 from tests.adapters.adapters import adapter_for, plain
 
@@ -27,7 +27,7 @@ def adapters(bank: AdapterBank) -> list:
 
 
 def logits(model: nn.Module, bank: AdapterBank, chosen: list, rows: list[int]) -> mx.array:
-    with bank.overriding(rows_of(side_by_side(bank, chosen), rows)):
+    with bank.overriding(batch_updates(stack_updates(bank, chosen), rows)):
         return model(ROWS)
 
 
@@ -46,7 +46,7 @@ def test_every_row_acts_under_its_own_adapter(kind, quantised, which):
 
 def test_adapters_without_dora_are_not_scaled():
     bank = AdapterBank(plain())
-    stacks = side_by_side(bank, adapters(bank)[:4])
+    stacks = stack_updates(bank, adapters(bank)[:4])
     assert all(stack.ratio is None for stack in stacks.values())
 
 
@@ -54,7 +54,7 @@ def test_without_adapters_nothing_is_placed_and_the_base_stays_as_it_is():
     model = plain()
     bank = AdapterBank(model)
     before = model(ROWS)
-    assert side_by_side(bank, [None]) == {}
+    assert stack_updates(bank, [None]) == {}
     logits(model, bank, adapters(bank), [0, 1, 2, 3, 4])
     assert mx.array_equal(model(ROWS), before).item()
 
@@ -62,4 +62,4 @@ def test_without_adapters_nothing_is_placed_and_the_base_stays_as_it_is():
 def test_an_adapter_that_is_not_resident_is_refused():
     bank = AdapterBank(plain())
     with pytest.raises(AdapterError, match="not in this bank"):
-        side_by_side(bank, [adapter_for(bank, 1)])
+        stack_updates(bank, [adapter_for(bank, 1)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dualtune_mlx.adapters import AdapterBank, FusionCache
-from dualtune_mlx.adapters.lora import Fused
+from dualtune_mlx.adapters.lora import FusedWeight
 from tests.adapters.adapters import TOKENS, adapter_for, plain, same
 from tests.adapters.test_lora import BASES, applied, inputs, linear_for, update_for, wide
 from tests.adapters.test_lora import plain as in_float64
@@ -52,7 +52,7 @@ def test_a_wider_type_holds_what_the_low_rank_path_gives(kind, quantised, dora, 
 def test_a_fused_layer_equals_the_merged_weights(bias, bits, dora):
     linear, x = linear_for(bias, bits), inputs()
     update = update_for(linear, dora)
-    got = applied(linear, Fused.of(linear, update), x)
+    got = applied(linear, FusedWeight.of(linear, update), x)
     assert np.abs(wide(got) - in_float64(linear, update, x)).max() < 1e-5
 
 
@@ -61,7 +61,7 @@ def test_an_update_that_changes_nothing_is_the_layer_bit_for_bit(bias):
     linear, x = linear_for(bias), inputs()
     update = update_for(linear, dora=False)
     idle = type(update)(update.a, mx.zeros_like(update.b), update.scale)
-    assert same(applied(linear, Fused.of(linear, idle), x), linear(x))
+    assert same(applied(linear, FusedWeight.of(linear, idle), x), linear(x))
 
 
 @pytest.mark.parametrize("bits", [0, 4])
@@ -71,7 +71,7 @@ def test_the_output_has_the_input_s_type(dtype, fuse_to, bits):
     linear = linear_for(bits=bits)
     linear.set_dtype(dtype)
     update, x = update_for(linear), inputs().astype(dtype)
-    got = applied(linear, Fused.of(linear, update, fuse_to), x)
+    got = applied(linear, FusedWeight.of(linear, update, fuse_to), x)
     assert got.dtype == applied(linear, update, x).dtype == dtype
     expected = in_float64(linear, update, x)
     assert np.abs(wide(got) - expected).max() < 3e-2 * np.abs(expected).max()
@@ -82,7 +82,7 @@ def test_fusing_computes_in_float32_and_rounds_once(dtype):
     linear = linear_for()
     linear.set_dtype(dtype)
     update = update_for(linear)
-    weight = Fused.of(linear, update).weight
+    weight = FusedWeight.of(linear, update).weight
     assert weight.dtype == dtype
-    exact = Fused.of(linear, update, mx.float32).weight
+    exact = FusedWeight.of(linear, update, mx.float32).weight
     assert same(weight.astype(mx.float32), exact.astype(dtype).astype(mx.float32))

@@ -10,7 +10,7 @@ import mlx.nn as nn
 import pytest
 
 from dualtune_mlx.adapters import Adapter, AdapterBank, FusionCache, LoRAUpdate, fusion
-from dualtune_mlx.adapters.lora import Fused
+from dualtune_mlx.adapters.lora import FusedWeight
 from dualtune_mlx.errors import AdapterError, UsageError
 from tests.adapters.adapters import TOKENS, adapter_for, plain, same
 
@@ -125,7 +125,7 @@ def test_off_never_fuses():
 
 
 def test_always_fuses_at_once():
-    assert World(policy="always").activate(0).forms() == {Fused}
+    assert World(policy="always").activate(0).forms() == {FusedWeight}
 
 
 def test_auto_fuses_when_more_tokens_were_run_than_fusing_costs():
@@ -169,7 +169,7 @@ def test_nothing_is_measured_where_nothing_can_be_fused():
 @pytest.mark.parametrize("dtype", [None, mx.bfloat16])
 def test_the_break_even_is_the_time_to_fuse_over_the_time_that_a_token_saves(monkeypatch, dtype):
     world = World(1)
-    seconds = {LoRAUpdate: 0.010, Fused: 0.008, type(None): 0.5}
+    seconds = {LoRAUpdate: 0.010, FusedWeight: 0.008, type(None): 0.5}
 
     def timed(make):
         assert make()
@@ -177,7 +177,7 @@ def test_the_break_even_is_the_time_to_fuse_over_the_time_that_a_token_saves(mon
 
     monkeypatch.setattr(fusion, "_seconds", timed)
     assert fusion.measure_break_even(world.bank, world.adapters[0], dtype) == pytest.approx(0.5 / 0.002)
-    seconds[Fused] = 0.011
+    seconds[FusedWeight] = 0.011
     assert fusion.measure_break_even(world.bank, world.adapters[0], dtype) == inf
     assert world.forms() == {type(None)}
 
@@ -227,7 +227,7 @@ def test_preparing_leaves_what_acts():
     assert (world.bank.switches, world.bank.active, world.cache.hits) == (2, None, 0)
     assert same(world.model(TOKENS), world.base)
     world.activate(1)
-    assert (world.cache.hits, world.forms()) == (1, {Fused})
+    assert (world.cache.hits, world.forms()) == (1, {FusedWeight})
     with world.bank.overriding(world.adapters[1].layers):
         expected = world.model(TOKENS)
     assert mx.allclose(world.model(TOKENS), expected, rtol=1e-4, atol=1e-4).item()
@@ -267,7 +267,7 @@ def test_room_is_made_only_where_it_suffices():
 def test_a_quantised_base_stays_low_rank_unless_a_type_is_named():
     assert World(quantised=True).activate(0).forms() == {LoRAUpdate}
     world = World(quantised=True, room=0.5, fuse_to="bfloat16").activate(0, 1)
-    assert world.forms() == {Fused}
+    assert world.forms() == {FusedWeight}
     assert {layer.weight.dtype for layer in world.bank.fused[world.adapters[1].content_hash].values()} == {mx.bfloat16}
     assert (world.cache.nbytes, world.fused()) == (world.size // 2, {1})
 
@@ -297,7 +297,7 @@ def test_what_the_bank_forgets_is_released(how):
         world.activate(0)
     world.cache.forget(world.adapters[0])
     world.bank.load(world.adapters[0])
-    assert World.forms(world.activate(0)) == {Fused}
+    assert World.forms(world.activate(0)) == {FusedWeight}
 
 
 @pytest.mark.parametrize("call", ["activate", "prepare", "ran"])
@@ -320,7 +320,7 @@ def test_what_is_placed_goes_before_what_is_fused():
         with world.bank.overriding({}):
             assert same(world.model(TOKENS), world.base)
         assert all(slot.update_slot is world.adapters[1].layers[name] for name, slot in world.bank.slots.items())
-    assert world.forms() == {Fused}
+    assert world.forms() == {FusedWeight}
     assert same(world.model(TOKENS), fused)
 
 

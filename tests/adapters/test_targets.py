@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
-from dualtune_mlx.adapters import LAYERS, LAYERS_FORM, AdapterBank, layer_range, matching
+from dualtune_mlx.adapters import LAYERS, LAYERS_FORM, AdapterBank, layer_range, matching_keys
 from dualtune_mlx.errors import UsageError
 from tests import tiny
 
@@ -54,8 +54,8 @@ def test_a_range_of_another_form_is_refused(spec):
     ],
 )
 def test_patterns_choose_names_in_the_names_order(patterns, expected):
-    assert matching(KEYS, patterns) == expected
-    assert matching(KEYS, iter(patterns)) == expected
+    assert matching_keys(KEYS, patterns) == expected
+    assert matching_keys(KEYS, iter(patterns)) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_patterns_choose_names_in_the_names_order(patterns, expected):
 )
 def test_patterns_that_match_nothing_are_all_named_with_all_names(patterns, got):
     with pytest.raises(UsageError, match="matches none of the model's linear layers") as caught:
-        matching(KEYS, patterns)
+        matching_keys(KEYS, patterns)
     assert (caught.value.where, caught.value.got) == ("targets", got)
     assert ", ".join(KEYS) in str(caught.value)
 
 
 def test_no_patterns_are_refused():
     with pytest.raises(UsageError, match="there is no pattern(?s:.*)mlp.down_proj"):
-        matching(KEYS, [])
+        matching_keys(KEYS, [])
 
 
 @pytest.fixture(scope="module")
