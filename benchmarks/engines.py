@@ -125,7 +125,14 @@ def save_first_weights(work: Work, folder: Path) -> None:
     """The adapter that every run begins with, in mlx-lm's format: the one that our trainer makes itself."""
     options = work.options("all")
     bank = load_model(work.model).bank
-    adapter = bank.new_adapter(options.rank, options.scale, "all", options.seed, options.layers, options.targets)
+    adapter = bank.new_adapter(
+        rank=options.rank,
+        scale=options.scale,
+        activation="all",
+        seed=options.seed,
+        layers=options.layers,
+        targets=options.targets,
+    )
     adapter.save(folder)
 
 

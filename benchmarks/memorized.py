@@ -79,7 +79,7 @@ def add_untrained_adapters(model: str, folder: Path, tools: Iterable[Tool]) -> N
     """Give each of these tools an argument adapter of its own, of the size of the others, which changes nothing."""
     bank, bundle, options = load_model(model).bank, Bundle.open(folder), TrainOptions()
     for seed, tool in enumerate(tools, len(bundle.stages)):
-        adapter = bank.new_adapter(options.rank, options.scale, options.activation, seed)
+        adapter = bank.new_adapter(rank=options.rank, scale=options.scale, activation=options.activation, seed=seed)
         bundle = bundle.add_adapter("arguments", f"{tool.server}/{tool.name}", adapter, training={}, tools=[tool])
 
 

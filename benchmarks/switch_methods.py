@@ -70,7 +70,7 @@ def save_adapters(model: str, *folders: Path) -> None:
     """Adapters of all projections of all layers, each other, that change every logit."""
     bank = load_model(model).bank
     for seed, folder in enumerate(folders):
-        fresh = bank.new_adapter(RANK, SCALE, "all", seed)
+        fresh = bank.new_adapter(rank=RANK, scale=SCALE, activation="all", seed=seed)
         keys = mx.random.split(mx.random.key(1000 + seed), len(fresh.layers))
         layers = {
             name: replace(update, b=mx.random.normal(update.b.shape, key=key) * 0.01)

@@ -44,7 +44,7 @@ class Base:
 
     @cached_property
     def modules(self) -> dict[str, nn.Module]:
-        """The model's modules by path, without the slots around them."""
+        """The model's modules by path, without the adapter layers around them."""
         named = {
             path.replace(".linear.", ".").replace(".layer.", "."): module for path, module in self.model.named_modules()
         }

@@ -265,6 +265,6 @@ def _configuration(
         kind=kind,
         dropout=config.dropout,
         scales={path: layers[path].scale for path in sorted(layers)},
-        whole=tuple(sorted(whole)),
+        modules=tuple(sorted(whole)),
         tokens=tokens,
     )

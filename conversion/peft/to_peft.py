@@ -163,7 +163,7 @@ def _check_kinds(adapter: Adapter, updates: list[Update], tokens: tuple[int, ...
             got=", ".join(wrapped),
             fix="train it without DoRA, or without these",
         )
-    odd = [*wrapped, *adapter.whole, *(["DoRA"] if adapter.config.kind == "dora" else [])]
+    odd = [*wrapped, *adapter.modules, *(["DoRA"] if adapter.config.kind == "dora" else [])]
     if tokens and odd:
         raise ConversionError(
             "PEFT activates only plain low-rank updates of linear layers",
@@ -216,14 +216,14 @@ def _whole_number(value: float) -> float:
 
 def _whole_fields(adapter: Adapter) -> dict[str, Any]:
     rows = {
-        peft_path(path): own.ids.tolist() for path, own in adapter.whole.items() if isinstance(own, TrainedTokenRows)
+        peft_path(path): own.ids.tolist() for path, own in adapter.modules.items() if isinstance(own, TrainedTokenRows)
     }
-    saved = [peft_path(path) for path, own in adapter.whole.items() if not isinstance(own, TrainedTokenRows)]
+    saved = [peft_path(path) for path, own in adapter.modules.items() if not isinstance(own, TrainedTokenRows)]
     return {"trainable_token_indices": rows or None, "modules_to_save": saved or None}
 
 
 def _whole_tensors(adapter: Adapter) -> Iterator[tuple[str, mx.array]]:
-    for path, own in adapter.whole.items():
+    for path, own in adapter.modules.items():
         if isinstance(own, TrainedTokenRows):
             yield f"{PREFIX}{peft_path(path)}.token_adapter.trainable_tokens_delta", own.rows
         else:

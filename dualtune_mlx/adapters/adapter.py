@@ -1,10 +1,13 @@
-"""An adapter and its files: mlx-lm's format plus what is needed to apply it exactly.
+"""An adapter and its files: mlx-lm's format, and what is needed to apply it exactly.
 
-``adapters.safetensors`` holds ``<layer path>.lora_a`` (inputs, rank), ``.lora_b`` (rank, outputs) and for DoRA
-``.m`` (outputs,); of experts ``.lora_a`` (experts, rank, inputs) and ``.lora_b`` (experts, outputs, rank); of modules
-with weights of their own ``.weight`` and ``.bias``, or ``.rows`` and ``.row_ids``. ``adapter_config.json`` is mlx-lm's,
-with our fields under ``dualtune``. An adapter with ``activation="all"`` and one rank and scale therefore loads in
-mlx-lm as well.
+``adapters.safetensors`` holds these tensors, each after the path of its layer or module:
+
+* of a linear layer ``.lora_a`` (inputs, rank) and ``.lora_b`` (rank, outputs); with DoRA also ``.m`` (outputs,)
+* of experts ``.lora_a`` (experts, rank, inputs) and ``.lora_b`` (experts, outputs, rank)
+* of a module with weights of its own ``.weight`` and ``.bias``, or ``.rows`` and ``.row_ids``
+
+``adapter_config.json`` is mlx-lm's, with our fields under ``dualtune``. Therefore an adapter that is always active, and
+has one rank and one scale, loads in mlx-lm as well.
 """
 
 from __future__ import annotations
@@ -20,45 +23,50 @@ from safetensors import SafetensorError, safe_open
 
 from dualtune_mlx.adapters.config import PARTS, AdapterConfig
 from dualtune_mlx.adapters.lora import LoRAUpdate
-from dualtune_mlx.adapters.module_weights import ModuleWeights, module_weights_of
+from dualtune_mlx.adapters.module_weights import ModuleWeights, to_module_weights
 from dualtune_mlx.errors import AdapterError
 from dualtune_mlx.files import atomic_folder
 
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 SUFFIXES = {"a": "lora_a", "b": "lora_b", "m": "m"}
-"""The name of each part's tensor after its layer's path."""
+"""The name of each part's tensor, after its layer's path."""
 MODULE_TENSORS = ({"weight"}, {"weight", "bias"}, {"rows", "row_ids"})
-"""The names that the tensors of a module with weights or rows of its own have together."""
+"""Which tensors a module with weights of its own has together."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A low-rank update for some of a model's layers, known by the hash of its content.
-
-    ``whole`` are the modules, by path, that bring weights or rows of their own.
-    """
+    """Low-rank updates of some of a model's layers. It is identified by the hash of its content."""
 
     config: AdapterConfig
+    """Rank, scale, activation, and which layers it changes."""
     layers: Mapping[str, LoRAUpdate]
+    """The low-rank updates by layer path."""
     content_hash: str
-    whole: Mapping[str, ModuleWeights] = field(default_factory=dict)
+    """SHA-256 of the configuration and of all tensors."""
+    modules: Mapping[str, ModuleWeights] = field(default_factory=dict)
+    """The whole weights and token rows by module path."""
 
     @classmethod
     def from_layers(
-        cls, config: AdapterConfig, layers: Mapping[str, LoRAUpdate], whole: Mapping[str, ModuleWeights] | None = None
+        cls,
+        config: AdapterConfig,
+        layers: Mapping[str, LoRAUpdate],
+        modules: Mapping[str, ModuleWeights] | None = None,
     ) -> Adapter:
+        """Make an adapter, and hash its content."""
         digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
-        updates: dict[str, LoRAUpdate | ModuleWeights] = {**layers, **(whole or {})}
+        updates: dict[str, LoRAUpdate | ModuleWeights] = {**layers, **(modules or {})}
         for name in sorted(updates):
             for array in updates[name].parts.values():
                 digest.update(f"{name}{array.shape}{array.dtype}".encode())
                 digest.update(memoryview(array.astype(mx.float32)))  # type: ignore[arg-type]
-        return cls(config, dict(layers), digest.hexdigest(), dict(whole or {}))
+        return cls(config, dict(layers), digest.hexdigest(), dict(modules or {}))
 
     @property
     def updates(self) -> dict[str, LoRAUpdate | ModuleWeights]:
-        """All that it changes, by path."""
-        return {**self.layers, **self.whole}
+        """Everything that it changes, by path."""
+        return {**self.layers, **self.modules}
 
     @property
     def nbytes(self) -> int:
@@ -80,11 +88,11 @@ class Adapter:
             raise AdapterError("an adapter's configuration is not a JSON object", where=folder / CONFIG)
         config = AdapterConfig.from_dict(config_json, folder / CONFIG)
         tensors = _read_tensors(folder / WEIGHTS)
-        whole = {name: _take_module_weights(name, tensors, folder / WEIGHTS) for name in config.whole}
-        return cls.from_layers(config, _read_updates(tensors, config, folder / WEIGHTS, bool(whole)), whole)
+        modules = {name: _take_module_weights(name, tensors, folder / WEIGHTS) for name in config.modules}
+        return cls.from_layers(config, _to_updates(tensors, config, folder / WEIGHTS), modules)
 
     def save(self, folder: str | Path) -> None:
-        """Write the adapter; an older one in the same folder is replaced."""
+        """Write the adapter into a folder. An adapter that is there already is replaced."""
         tensors = {
             f"{name}.{SUFFIXES.get(part, part)}": array
             for name, update in self.updates.items()
@@ -96,7 +104,7 @@ class Adapter:
 
 
 def _read_tensors(path: Path) -> dict[str, mx.array]:
-    """The file's tensors, after safetensors has checked its header."""
+    """Read a file's tensors, after safetensors has checked its header."""
     try:
         with safe_open(path, framework="numpy"):
             pass
@@ -108,7 +116,7 @@ def _read_tensors(path: Path) -> dict[str, mx.array]:
 
 
 def _take_module_weights(name: str, tensors: dict[str, mx.array], where: Path) -> ModuleWeights:
-    """A module's own weights or rows, taken out of the tensors."""
+    """Take a module's own weights or rows out of the tensors."""
     parts = {suffix: tensors.pop(f"{name}.{suffix}", None) for suffix in ("weight", "bias", "rows", "row_ids")}
     found = {suffix: array for suffix, array in parts.items() if array is not None}
     ids = found.get("row_ids")
@@ -126,28 +134,29 @@ def _take_module_weights(name: str, tensors: dict[str, mx.array], where: Path) -
             got=f"rows {found['rows'].shape}, row_ids {ids.shape}",
             expected="as many different numbers as rows",
         )
-    return module_weights_of(found)
+    return to_module_weights(found)
 
 
-def _read_updates(
-    tensors: Mapping[str, mx.array], config: AdapterConfig, where: Path, may_be_empty: bool
-) -> dict[str, LoRAUpdate]:
-    """Every layer's update, once its tensors are complete, of the right number of dimensions and finite."""
+def _to_updates(tensors: Mapping[str, mx.array], config: AdapterConfig, where: Path) -> dict[str, LoRAUpdate]:
+    """Check the tensors of all layers, and make each layer's update of them.
+
+    They have to be complete, finite, and of the right number of dimensions.
+    """
     suffixes = {part: SUFFIXES[part] for part in PARTS[config.kind]}
-    matrices = (2, 3) if config.listed else (2,)
+    matrices = (2, 3) if config.lists_paths else (2,)
     split = [key.rpartition(".") for key in tensors]
     names = sorted({name for name, dot, suffix in split if dot and suffix in SUFFIXES.values()})
     wanted = {f"{name}.{suffix}" for name in names for suffix in suffixes.values()}
     odd = [f"{key}: missing" for key in sorted(wanted - tensors.keys())]
     odd += [f"{key}: unexpected" for key in sorted(tensors.keys() - wanted)]
-    if odd or not (tensors or may_be_empty):
+    if odd or not (tensors or config.modules):
         raise AdapterError(
             "an adapter's tensors are not those of its kind",
             where=where,
             got="; ".join(odd) or "no tensors",
             expected=f"{', '.join(suffixes.values())} of each layer ({config.kind})",
         )
-    broken = [key for key, value in tensors.items() if not _is_sound(value, (1,) if key.endswith(".m") else matrices)]
+    broken = [key for key, value in tensors.items() if not _is_valid(value, (1,) if key.endswith(".m") else matrices)]
     if broken:
         raise AdapterError(
             "an adapter has tensors that are not finite or have another number of dimensions",
@@ -163,5 +172,5 @@ def _read_updates(
     }
 
 
-def _is_sound(tensor: mx.array, dimensions: Sequence[int]) -> bool:
+def _is_valid(tensor: mx.array, dimensions: Sequence[int]) -> bool:
     return tensor.ndim in dimensions and bool(mx.isfinite(tensor).all().item())

@@ -1,8 +1,8 @@
-"""Several adapters in one batch: each row of it takes its own low-rank products.
+"""Several adapters in one batch: each row takes the low-rank products of its own adapter.
 
-stacks = side_by_side(bank, [one, other, None])
-with bank.placed(rows_of(stacks, [0, 0, 2, 1])):     # None: a row under the base weights
-    model(tokens)                                    # (4, length)
+stacks = stack_updates(bank, [one, other, None])              # None: the base weights alone
+with bank.overriding(batch_updates(stacks, [0, 0, 2, 1])):    # which of the three each row takes
+    model(tokens)                                             # (4, length)
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from dualtune_mlx.adapters.lora import Linear, LoRAUpdate, dora_ratio, shape_of
 
 @dataclass(frozen=True)
 class LoRAStack:
-    """One layer's updates side by side: ``a`` (n, inputs, rank), ``b`` (n, rank, outputs), ``scale`` (n,).
-
-    Smaller ranks are filled up with zeros, which change nothing; what has no update is all zeros. ``ratio``
-    (n, outputs) is what DoRA scales every output by, 1 where it is not DoRA; None where it is none of them.
-    """
+    """The updates of n adapters to one layer, stacked. Smaller ranks, and missing updates, are filled with zeros."""
 
     a: mx.array
+    """A (n, inputs, rank)."""
     b: mx.array
+    """B (n, rank, outputs)."""
     scale: mx.array
+    """s (n,)."""
     ratio: mx.array | None
+    """DoRA's factor of every output (n, outputs), 1 where an update is not DoRA. None where none of them is."""
 
     @classmethod
     def of(cls, linear: Linear, updates: Sequence[LoRAUpdate | None]) -> LoRAStack:
+        """Stack updates of a layer; at least one is not None."""
         inputs, outputs = shape_of(linear)
-        there = [update for update in updates if update is not None]
-        rank = max(update.a.shape[1] for update in there)
-        nothing = LoRAUpdate(mx.zeros((inputs, 0), there[0].a.dtype), mx.zeros((0, outputs), there[0].b.dtype), 0.0)
+        present = [update for update in updates if update is not None]
+        rank = max(update.a.shape[1] for update in present)
+        nothing = LoRAUpdate(mx.zeros((inputs, 0), present[0].a.dtype), mx.zeros((0, outputs), present[0].b.dtype), 0.0)
         rows = [update or nothing for update in updates]
         missing = [rank - row.a.shape[1] for row in rows]
         ratios = [mx.ones(outputs) if row.magnitude is None else dora_ratio(linear, row, row.magnitude) for row in rows]
@@ -49,13 +50,15 @@ class LoRAStack:
 
 @dataclass(frozen=True)
 class BatchedUpdate:
-    """A layer's update of a batch: ``rows`` (rows,) says which of the stack's each row takes."""
+    """One layer's update for a batch."""
 
     stack: LoRAStack
+    """The updates to choose from."""
     rows: mx.array
+    """Which of them each row of the batch takes (rows,)."""
 
     def __call__(self, x: mx.array, linear: Linear) -> mx.array:
-        """What the layer then gives for x (rows, length, inputs); the sums are ``LowRankLinear``'s."""
+        """The layer's output for x (rows, length, inputs). The arithmetic is that of ``LoRALinear``."""
         y = linear(x)
         low = mx.gather_mm(x, self.stack.a, rhs_indices=self.rows)
         change = mx.gather_mm(low, self.stack.b, rhs_indices=self.rows)
@@ -68,17 +71,22 @@ class BatchedUpdate:
 
 
 def stack_updates(bank: AdapterBank, adapters: Sequence[Adapter | None]) -> dict[str, LoRAStack]:
-    """The low-rank updates of resident adapters by layer; None is the base model.
+    """The low-rank updates of resident adapters, stacked by layer path; None stands for the base model.
 
     Raises:
-        AdapterError: when one is not resident.
+        AdapterError: when an adapter is not resident.
     """
-    layers = [{} if adapter is None else bank.require_resident(adapter).layers for adapter in adapters]
-    names = dict.fromkeys(name for updates in layers for name in updates)
-    return {name: LoRAStack.of(bank.slots[name].linear, [updates.get(name) for updates in layers]) for name in names}
+    updates = [{} if adapter is None else bank.require_resident(adapter).layers for adapter in adapters]
+    names = dict.fromkeys(name for layers in updates for name in layers)
+    return {name: LoRAStack.of(bank.layers[name].linear, [layers.get(name) for layers in updates]) for name in names}
 
 
 def batch_updates(stacks: Mapping[str, LoRAStack], rows: Sequence[int]) -> dict[str, BatchedUpdate]:
-    """The updates of a batch whose rows take these of the adapters, in their order in ``stack_updates``."""
+    """The updates of a batch by layer path.
+
+    Args:
+        stacks: what ``stack_updates`` gave.
+        rows: for each row of the batch, the index of its adapter in ``stack_updates``.
+    """
     indices = mx.array(list(rows))
     return {name: BatchedUpdate(stack, indices) for name, stack in stacks.items()}

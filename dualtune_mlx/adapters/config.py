@@ -18,53 +18,63 @@ ACTIVATIONS = (*POINTS, AT_TOKENS)
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What an adapter is: rank, scale, where it begins to act, and which linear layers it changes.
+    """What an adapter is: its rank and scale, where it begins to act, and which layers it changes.
 
-    ``layers`` is a slice of the model's decoder layers, its length being unknown here: (-16, None) for the last 16,
-    (0, 8) for the first 8, (0, None) for all. ``keys`` are names inside a decoder layer; none means all of its linear
-    layers, as in mlx-lm. ``kind`` is "lora" or "dora"; ``dropout`` is what training used.
-
-    Where that cannot say it (ranks or scales differ, or other modules are changed), ``rank`` and ``scale`` are 0,
-    ``scales`` has the path and the scale of each layer with an update, whose rank is its tensors', and ``whole`` the
-    paths of the modules that bring weights or rows of their own. ``tokens`` is the invocation of the activation
-    "tokens", which is PEFT's: from the last place on where these token ids stand, and nowhere if they do not.
+    One rank, one scale, ``layers`` and ``keys`` describe most adapters. Where they do not (ranks or scales differ, or
+    other modules are changed), ``rank`` and ``scale`` are 0, and ``scales`` and ``modules`` list what is changed.
     """
 
     rank: int
+    """The rank of every layer's update; 0 where the paths are listed."""
     scale: float
+    """By which A B is multiplied; 0 where the paths are listed."""
     activation: str
+    """Where it begins to act: one of ``ACTIVATIONS``."""
     layers: tuple[int, int | None]
+    """A slice of the decoder layers: (-16, None) for the last 16, (0, 8) for the first 8, (0, None) for all.
+
+    The model's number of layers need not be known for it.
+    """
     keys: tuple[str, ...]
+    """Names of linear layers inside a decoder layer; none means all, as in mlx-lm."""
     kind: str = "lora"
+    """Either "lora" or "dora"."""
     dropout: float = 0.0
+    """What training used."""
     scales: Mapping[str, float] = field(default_factory=dict)
-    whole: tuple[str, ...] = ()
+    """Where the paths are listed: the scale of each layer with a low-rank update. Its rank is that of its tensors."""
+    modules: tuple[str, ...] = ()
+    """The paths of the modules that have weights or rows of their own; ``whole`` in the file."""
     tokens: tuple[int, ...] = ()
+    """The invocation of the activation "tokens", which is PEFT's.
+
+    The adapter acts from the last place on where these token ids stand, and nowhere if they do not.
+    """
 
     @property
-    def listed(self) -> bool:
+    def lists_paths(self) -> bool:
         """Whether it lists what it changes, path by path."""
-        return bool(self.scales or self.whole)
+        return bool(self.scales or self.modules)
 
     def scale_of(self, name: str) -> float:
         """The scale of the layer at a path."""
         return self.scales.get(name, self.scale)
 
-    def covered(self, num_layers: int) -> range:
-        """The decoder layers it changes in a model of ``num_layers``."""
+    def decoder_layers(self, num_layers: int) -> range:
+        """The decoder layers that it changes in a model of ``num_layers``."""
         return range(num_layers)[slice(*self.layers)]
 
     def to_dict(self) -> dict[str, Any]:
-        """mlx-lm's fields and ours.
+        """The content of ``adapter_config.json``: mlx-lm's fields and ours.
 
-        mlx-lm knows the last layers only. Where ours do not reach the last one it is told all (-1), and
-        the layers it then adapts without finding tensors for them change nothing. What is listed path by path has
-        no rank for mlx-lm, which therefore refuses it.
+        mlx-lm can name only the last layers. An adapter that does not reach the last layer tells mlx-lm "all" (-1);
+        the layers that mlx-lm then adapts without finding tensors for them change nothing. An adapter that lists
+        paths has no rank for mlx-lm, which therefore refuses it.
         """
         start, stop = self.layers
         ours: dict[str, Any] = {"format": FORMAT, "activation": self.activation}
         ours |= {"scales": dict(self.scales)} if self.scales else {}
-        ours |= {"whole": list(self.whole)} if self.whole else {}
+        ours |= {"whole": list(self.modules)} if self.modules else {}
         ours |= {"tokens": list(self.tokens)} if self.tokens else {}
         return {
             "fine_tune_type": self.kind,
@@ -80,7 +90,7 @@ class AdapterConfig:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], where: object) -> AdapterConfig:
-        """Read mlx-lm's configuration; without our fields the adapter acts on every token.
+        """Read the content of ``adapter_config.json``. Without our fields the adapter acts on every token.
 
         Raises:
             AdapterError: for another kind of adapter, a newer format, or a missing or impossible field.
@@ -112,18 +122,18 @@ class AdapterConfig:
         try:
             lora = value["lora_parameters"]
             scales = {str(name): float(scale) for name, scale in ours.get("scales", {}).items()}
-            whole = tuple(map(str, ours.get("whole", ())))
-            apart = bool(scales or whole)
+            modules = tuple(map(str, ours.get("whole", ())))
+            lists_paths = bool(scales or modules)
             return cls(
-                rank=0 if apart else int(lora["rank"]),
-                scale=0.0 if apart else float(lora["scale"]),
+                rank=0 if lists_paths else int(lora["rank"]),
+                scale=0.0 if lists_paths else float(lora["scale"]),
                 activation=str(ours["activation"]),
                 layers=_parse_range(*ours["layers"]) if "layers" in ours else _parse_last(int(value["num_layers"])),
                 keys=tuple(lora.get("keys") or ()),
                 kind=kind,
                 dropout=float(lora.get("dropout", 0.0)),
                 scales=scales,
-                whole=whole,
+                modules=modules,
                 tokens=tuple(map(int, ours.get("tokens", ()))),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -133,12 +143,12 @@ class AdapterConfig:
 
 
 def layer_slice(layers: range, num_layers: int) -> tuple[int, int | None]:
-    """A range of a model's layers as a configuration has it: counted from the end where it reaches the end."""
+    """A range of decoder layers as ``AdapterConfig.layers`` has it: counted from the end where it reaches the end."""
     return (-len(layers), None) if layers.stop == num_layers else (layers.start, layers.stop)
 
 
 def _parse_last(num_layers: int) -> tuple[int, None]:
-    """mlx-lm's number of layers: the last ``num_layers``, and all where that is 0 or less."""
+    """mlx-lm's ``num_layers``: that many of the last layers, and all where it is 0 or less."""
     return (-max(num_layers, 0), None)
 
 

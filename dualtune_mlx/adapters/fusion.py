@@ -176,7 +176,7 @@ class FusionCache:
             return
         layers = {}
         for name, update in adapter.layers.items():
-            layers[name] = FusedWeight.of(self.bank.slots[name].linear, update, self.dtype)
+            layers[name] = FusedWeight.of(self.bank.layers[name].linear, update, self.dtype)
             mx.async_eval(layers[name].weight)  # layer by layer: not all float32 intermediates at once
         self.bank.keep_fused(adapter, layers)
         self.fusions += 1
@@ -213,9 +213,9 @@ class FusionCache:
         return self._stats[adapter.content_hash]
 
     def _new_stats(self, adapter: Adapter) -> FusionStats:
-        if self.policy == "off" or not self.bank.only_linear(adapter):
+        if self.policy == "off" or not self.bank.changes_only_linears(adapter):
             return FusionStats(0, fusible=False)
-        linears = [self.bank.slots[name].linear for name in adapter.layers]
+        linears = [self.bank.layers[name].linear for name in adapter.layers]
         if self.dtype is None and any(isinstance(linear, nn.QuantizedLinear) for linear in linears):
             return FusionStats(0, fusible=False)
         shapes = [(shape_of(linear), self.dtype or linear.weight.dtype) for linear in linears]
@@ -230,15 +230,15 @@ def measure_break_even(bank: AdapterBank, adapter: Adapter, dtype: mx.Dtype | No
     """
     first = min(layer_and_key(name)[0] for name in adapter.layers)
     updates = {name: update for name, update in adapter.layers.items() if layer_and_key(name)[0] == first}
-    slots = {name: bank.slots[name] for name in updates}
-    inputs = {name: mx.ones((1, 1, shape_of(slot.linear)[0]), dtype_of(slot.linear)) for name, slot in slots.items()}
+    layers = {name: bank.layers[name] for name in updates}
+    inputs = {name: mx.ones((1, 1, shape_of(one.linear)[0]), dtype_of(one.linear)) for name, one in layers.items()}
 
     def fuse() -> dict[str, FusedWeight]:
-        return {name: FusedWeight.of(slots[name].linear, update, dtype) for name, update in updates.items()}
+        return {name: FusedWeight.of(layers[name].linear, update, dtype) for name, update in updates.items()}
 
-    def decode(layers: Mapping[str, LinearUpdate]) -> float:
-        with bank.overriding(layers):
-            return _seconds(lambda: [slot(inputs[name]) for name, slot in slots.items()])
+    def decode(updates: Mapping[str, LinearUpdate]) -> float:
+        with bank.overriding(updates):
+            return _seconds(lambda: [layer(inputs[name]) for name, layer in layers.items()])
 
     fused = fuse()
     fusing = min(_seconds(lambda: [layer.weight for layer in fuse().values()]) for _ in range(REPEATS))

@@ -1,4 +1,4 @@
-"""A linear layer with a slot for one update: low-rank, or fused into a whole weight of its own.
+"""LoRA and DoRA: a linear layer with one active update, low-rank or fused into a whole weight.
 
 LoRA (arXiv 2106.09685): y = W x + s (x A) B. DoRA (arXiv 2402.09353) also scales every output's row of
 W + s (A B)ᵀ to a learned magnitude m. Fused, y = W' x, with W' = W + s (A B)ᵀ or what DoRA makes of it.
@@ -15,38 +15,38 @@ import mlx.nn as nn
 from dualtune_mlx.adapters.module_weights import ModuleWeights
 
 Linear = nn.Linear | nn.QuantizedLinear
-"""The layers that have slots."""
+"""The layers that ``LoRALinear`` wraps."""
 
 
 @dataclass(frozen=True)
 class LoRAUpdate:
-    """One layer's update: ``a`` (inputs, rank), ``b`` (rank, outputs), scale s, and DoRA's ``magnitude`` (outputs,).
-
-    A layer of experts has ``a`` (experts, rank, inputs) and ``b`` (experts, outputs, rank), as in mlx-lm.
-
-    ``norm`` (outputs,) is what ``row_norms`` gives for this update, where it is known beforehand; without it every
-    pass computes it. The share ``dropout`` of the inputs is dropped only where there is also a ``key``: drawn
-    from nothing else, the mask is the same one when a checkpointed pass is computed again.
-    """
+    """The low-rank update of one layer."""
 
     a: mx.array
+    """A (inputs, rank); of a layer of experts (experts, rank, inputs), as in mlx-lm."""
     b: mx.array
+    """B (rank, outputs); of a layer of experts (experts, outputs, rank)."""
     scale: float
+    """s, by which A B is multiplied."""
     magnitude: mx.array | None = None
+    """DoRA's m (outputs,)."""
     norm: mx.array | None = None
+    """``row_norms`` of this update (outputs,), where it is known beforehand. Otherwise every pass computes it."""
     dropout: float = 0.0
+    """The share of the inputs that is dropped, where there is also a ``key``."""
     key: mx.array | None = None
+    """What the dropout mask is drawn from: the same mask again when a checkpointed pass is computed again."""
 
     @classmethod
     def of(
         cls, parts: Mapping[str, mx.array], scale: float, dropout: float = 0.0, key: mx.array | None = None
     ) -> LoRAUpdate:
-        """The update made of its trainable ``parts``."""
+        """The update whose trainable arrays are ``parts``."""
         return cls(parts["a"], parts["b"], scale, parts.get("m"), dropout=dropout, key=key)
 
     @property
     def rank(self) -> int:
-        """The rank; of experts, whose arrays are mlx-lm's, that of each."""
+        """The rank; of a layer of experts, that of each expert."""
         return self.b.shape[-1] if self.b.ndim == 3 else self.b.shape[0]
 
     @property
@@ -63,13 +63,14 @@ class LoRAUpdate:
 
 @dataclass(frozen=True)
 class FusedWeight:
-    """One layer's weight (outputs, inputs) with an update in it; the bias stays the layer's own."""
+    """A layer's weight with an update in it. The bias is the layer's own."""
 
     weight: mx.array
+    """W' (outputs, inputs)."""
 
     @classmethod
     def of(cls, linear: Linear, update: LoRAUpdate, dtype: mx.Dtype | None = None) -> FusedWeight:
-        """The weight of some type, or of the layer's; nothing is evaluated."""
+        """Fuse an update into a weight of this type, by default the layer's own. Nothing is evaluated."""
         return cls(merge_weight(linear, update).astype(dtype or dtype_of(linear)))
 
     @property
@@ -77,7 +78,7 @@ class FusedWeight:
         return self.weight.nbytes
 
     def __call__(self, x: mx.array, linear: Linear) -> mx.array:
-        """What the layer then gives for x, in x's type."""
+        """The layer's output for x, in the type of x."""
         # float32 goes with any weight; with two 16-bit types, MLX would convert the whole weight in each pass.
         inputs = x if x.dtype == mx.float32 else x.astype(self.weight.dtype)
         if "bias" in linear:
@@ -88,31 +89,31 @@ class FusedWeight:
 
 
 LinearUpdate = LoRAUpdate | FusedWeight
-"""How one adapter acts in a layer."""
+"""How one adapter acts in a linear layer."""
 LayerUpdate = LoRAUpdate | ModuleWeights | Callable[[mx.array, Linear], mx.array]
-"""What a slot may hold: besides, what gives the layer's whole output for its inputs."""
+"""What may be active in an adapter layer. A callable gives the layer's whole output for its inputs."""
 
 
 class LoRALinear(nn.Module):
-    """Wraps an ``nn.Linear`` or ``nn.QuantizedLinear``; with an empty slot it is that layer, bit for bit."""
+    """Wraps an ``nn.Linear`` or ``nn.QuantizedLinear``. Without an active update it is that layer, bit for bit."""
 
     def __init__(self, linear: Linear) -> None:
         super().__init__()
         self.linear = linear
-        self.update_slot: LayerUpdate | None = None
+        self.active_update: LayerUpdate | None = None
 
     def __call__(self, x: mx.array) -> mx.array:
-        update = self.update_slot
+        update = self.active_update
         if update is None:
             return self.linear(x)
         if not isinstance(update, LoRAUpdate):
             return update(x, self.linear)
         y = self.linear(x)
-        kept = _drop_inputs(x, update)
-        change = update.scale * ((kept @ update.a) @ update.b)
+        dropped = _drop_inputs(x, update)
+        change = update.scale * ((dropped @ update.a) @ update.b)
         if update.magnitude is not None:
             # As in PEFT, dropout also acts on the part of W x that the magnitude adds, not on W x itself.
-            plain = y if kept is x else self.linear(kept)
+            plain = y if dropped is x else self.linear(dropped)
             if "bias" in self.linear:
                 plain = plain - self.linear.bias
             ratio = dora_ratio(self.linear, update, update.magnitude)
@@ -121,7 +122,7 @@ class LoRALinear(nn.Module):
 
 
 def row_norms(linear: Linear, update: LoRAUpdate | None = None) -> mx.array:
-    """The norms ‖W + s (A B)ᵀ‖ over the inputs, one an output (outputs,), float32; without an update ‖W‖.
+    """The norms ‖W + s (A B)ᵀ‖ over the inputs, one for each output: (outputs,), float32. Without an update ‖W‖.
 
     They count as constants: no gradient goes through them (arXiv 2402.09353, section 4.3).
     """
@@ -132,7 +133,7 @@ def row_norms(linear: Linear, update: LoRAUpdate | None = None) -> mx.array:
 
 
 def merge_weight(linear: Linear, update: LoRAUpdate) -> mx.array:
-    """W' = W + s (A B)ᵀ (outputs, inputs), float32, each row times m / ‖W'‖ with DoRA; lazily, as all of MLX."""
+    """W' = W + s (A B)ᵀ (outputs, inputs), float32; with DoRA each row times m / ‖W'‖. Nothing is evaluated."""
     a, b = update.a.astype(mx.float32), update.b.astype(mx.float32)
     weight = mx.addmm(_weight(linear).astype(mx.float32), b.T, a.T, alpha=update.scale)
     if update.magnitude is None:
@@ -141,7 +142,7 @@ def merge_weight(linear: Linear, update: LoRAUpdate) -> mx.array:
 
 
 def dtype_of(linear: Linear) -> mx.Dtype:
-    """The type of a layer's weight, for a quantised one when it is dequantised; nothing is evaluated."""
+    """The type of a layer's weight; of a quantised layer, the type when dequantised. Nothing is evaluated."""
     return _weight(linear).dtype
 
 
@@ -154,14 +155,14 @@ def shape_of(linear: Linear) -> tuple[int, int]:
 
 
 def dora_ratio(linear: Linear, update: LoRAUpdate, magnitude: mx.array) -> mx.array:
-    """The factor m / ‖W + s (A B)ᵀ‖ of every output (outputs,)."""
+    """DoRA's factor m / ‖W + s (A B)ᵀ‖ of every output: (outputs,)."""
     norm = row_norms(linear, update) if update.norm is None else update.norm
     # A row of zeros has no direction, and 0/0 would spread: it stays zero.
     return magnitude / mx.where(norm == 0, 1, norm)
 
 
 def _drop_inputs(x: mx.array, update: LoRAUpdate) -> mx.array:
-    """The inputs with a share of them zero and the others raised, so that the expectation stays; else ``x`` itself."""
+    """Dropout: a share of the inputs becomes zero, and the others grow so that the mean stays; else ``x`` itself."""
     if not update.dropout or update.key is None:
         return x
     keep = 1 - update.dropout

@@ -1,4 +1,4 @@
-"""Which linear layers an adapter changes: a range of decoder layers, and names inside a layer."""
+"""Which linear layers an adapter changes: a range of decoder layers, and patterns of names inside a layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LAYERS_FORM = '"all", "last:N" or "first:N", with N at least 1'
 
 
 def layer_range(spec: str, num_layers: int) -> range:
-    """The decoder layers that "all", "last:16" or "first:8" names; more layers than there are means all.
+    """The decoder layers that "all", "last:16" or "first:8" names. A number larger than the model means all layers.
 
     Raises:
         UsageError: when the spec has another form.
@@ -26,10 +26,12 @@ def layer_range(spec: str, num_layers: int) -> range:
 
 
 def matching_keys(keys: Sequence[str], patterns: Iterable[str]) -> tuple[str, ...]:
-    """Those of the names inside a decoder layer ("self_attn.q_proj") that match at least one pattern, in their order.
+    """The names that match at least one pattern, in their order.
 
-    A pattern ("self_attn.*") is that of ``fnmatch``, case included; one without a dot ("q_proj") may also match
-    the last component alone.
+    Args:
+        keys: names inside a decoder layer: "self_attn.q_proj".
+        patterns: as for ``fnmatch``, case included: "self_attn.*". One without a dot ("q_proj") may also match the last
+            component alone.
 
     Raises:
         UsageError: when a pattern matches nothing, naming every such pattern and all names.

@@ -169,7 +169,7 @@ class CallPipeline:
     def can_batch(self) -> bool:
         """Whether calls may share forward passes: they choose among all tools, and adapters change linear layers."""
         adapters = [stage.adapter for stage in self.registry.stages.values() if stage.adapter]
-        return not self.hierarchical and all(map(self.base.bank.only_linear, adapters))
+        return not self.hierarchical and all(map(self.base.bank.changes_only_linears, adapters))
 
     def tree(self, tools: tuple[Tool, ...]) -> Node:
         """How the tools are chosen among: in a hierarchy, or all at once.

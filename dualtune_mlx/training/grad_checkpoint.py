@@ -40,7 +40,7 @@ class CheckpointedLayer:
         return getattr(self.layer, name)
 
     def __call__(self, x: mx.array, *args: Any, **kwargs: Any) -> mx.array:
-        active = [(one, one.update_slot) for one in self.linears if isinstance(one.update_slot, LoRAUpdate)]
+        active = [(one, one.active_update) for one in self.linears if isinstance(one.active_update, LoRAUpdate)]
 
         def forward(x: mx.array, parts: list[dict[str, mx.array]]) -> mx.array:
             updates = [
@@ -58,11 +58,11 @@ class CheckpointedLayer:
 @contextmanager
 def _place_updates(updates: list[tuple[LoRALinear, LoRAUpdate]]) -> Iterator[None]:
     # The backward pass comes when the layers have other updates already, so these are placed for its time.
-    before = [(linear, linear.update_slot) for linear, _ in updates]
+    before = [(linear, linear.active_update) for linear, _ in updates]
     for linear, update in updates:
-        linear.update_slot = update
+        linear.active_update = update
     try:
         yield
     finally:
         for linear, previous in before:
-            linear.update_slot = previous
+            linear.active_update = previous

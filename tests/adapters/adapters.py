@@ -19,7 +19,7 @@ TOKENS = mx.array([[7, 30, 12, 99, 4, 51]])
 
 
 def plain(kind: str = "llama", quantised: bool = False) -> nn.Module:
-    """The tiny model as mlx-lm gives it, without slots; the same weights every time."""
+    """The tiny model as mlx-lm gives it, without adapter layers; the same weights every time."""
     model = tiny.unwrapped(kind=kind)
     if quantised:
         nn.quantize(model, group_size=32, bits=4)
@@ -31,7 +31,7 @@ def adapter_for(
     bank: AdapterBank, seed: int, activation: str = "all", rank: int = 4, scale: float = 2.0, **options: Any
 ) -> Adapter:
     """An adapter whose B is not zero, and whose m is not ‖W‖, so that it changes every logit."""
-    fresh = bank.new_adapter(rank, scale, activation, seed, **options)
+    fresh = bank.new_adapter(rank=rank, scale=scale, activation=activation, seed=seed, **options)
     updates = {name: moved(update, 1000 * seed + i) for i, (name, update) in enumerate(fresh.layers.items())}
     return Adapter.from_layers(fresh.config, updates)
 

@@ -50,7 +50,7 @@ def test_adapters_without_dora_are_not_scaled():
     assert all(stack.ratio is None for stack in stacks.values())
 
 
-def test_without_adapters_nothing_is_placed_and_the_base_stays_as_it_is():
+def test_without_adapters_nothing_is_overridden_and_the_base_stays_as_it_is():
     model = plain()
     bank = AdapterBank(model)
     before = model(ROWS)

@@ -75,7 +75,7 @@ def test_a_configuration_comes_back(tmp_path, layers, num_layers, covered, kind,
     value = config.to_dict()
     assert AdapterConfig.from_dict(json.loads(json.dumps(value)), tmp_path) == config
     assert (value["num_layers"], value["fine_tune_type"]) == (num_layers, kind)
-    assert list(config.covered(30)) == covered
+    assert list(config.decoder_layers(30)) == covered
 
 
 def test_a_configuration_written_before_ranges_means_the_last_layers_and_keeps_its_content(tmp_path):

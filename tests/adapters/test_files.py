@@ -60,7 +60,7 @@ def test_a_magnitude_is_part_of_the_content(bank):
 
 def test_the_bytes_of_an_adapter_are_those_of_all_its_arrays(bank):
     lora, dora = adapter_for(bank, 1), adapter_for(bank, 1, dora=True)
-    inputs_and_outputs = [bank.slots[name].linear.weight.shape for name in bank.slots]
+    inputs_and_outputs = [bank.layers[name].linear.weight.shape for name in bank.layers]
     assert lora.nbytes == sum(4 * 4 * (i + o) for o, i in inputs_and_outputs)
     assert dora.nbytes == lora.nbytes + sum(4 * o for o, _ in inputs_and_outputs)
     assert bank.load(dora).nbytes == dora.nbytes + sum(4 * o for o, _ in inputs_and_outputs)
@@ -79,7 +79,7 @@ def test_a_rank_that_is_not_the_tensors_is_refused(bank, saved, rank):
 @pytest.mark.parametrize("num_layers", [-1, 0, 2, 30])
 def test_no_number_of_layers_means_all_of_them_as_in_mlx_lm(bank, saved, num_layers):
     reconfigure(saved, num_layers=num_layers)
-    assert len(bank.load(saved).layers) == len(bank.slots)
+    assert len(bank.load(saved).layers) == len(bank.layers)
     rewrite(saved, **{f"{Q}.lora_a": None, f"{Q}.lora_b": None})
     with pytest.raises(AdapterError, match=f"{Q}: missing"):
         bank.load(saved)

@@ -25,7 +25,9 @@ class World:
         self.base = self.model(TOKENS)
         self.bank = AdapterBank(self.model)
         self.adapters = [self.bank.load(adapter_for(self.bank, seed)) for seed in range(1, adapters + 1)]
-        self.size = sum(4 * slot.linear.weight.shape[0] * inputs_of(slot.linear) for slot in self.bank.slots.values())
+        self.size = sum(
+            4 * layer.linear.weight.shape[0] * inputs_of(layer.linear) for layer in self.bank.layers.values()
+        )
         self.cache = FusionCache(self.bank, int(room * self.size), policy, **options)
 
     def fused(self) -> set[int]:
@@ -38,7 +40,7 @@ class World:
         return self
 
     def forms(self) -> set[type]:
-        return {type(slot.update_slot) for slot in self.bank.slots.values()}
+        return {type(layer.active_update) for layer in self.bank.layers.values()}
 
 
 def inputs_of(linear: nn.Module) -> int:
@@ -77,8 +79,8 @@ def test_any_sequence_leaves_the_base_as_it_is():
         assert cache.fusions > 5 and cache.hits > 5
         bank.clear()
         assert same(world.model(TOKENS), world.base)
-        for name, slot in bank.slots.items():
-            assert same(slot.linear.weight, untouched[name].weight)
+        for name, layer in bank.layers.items():
+            assert same(layer.linear.weight, untouched[name].weight)
 
 
 def test_what_acts_is_the_adapter_that_was_activated():
@@ -111,9 +113,9 @@ def test_switching_between_fused_adapters_changes_references_and_nothing_else(mo
     memory = mx.get_active_memory()
     for i in (0, 1, 0):
         world.activate(i)
-        assert all(slot.update_slot is fused[i][name] for name, slot in world.bank.slots.items())
+        assert all(layer.active_update is fused[i][name] for name, layer in world.bank.layers.items())
     world.cache.activate(None)
-    assert all(slot.update_slot is None for slot in world.bank.slots.values())
+    assert all(layer.active_update is None for layer in world.bank.layers.values())
     assert mx.get_active_memory() == memory
     assert (world.cache.hits, world.cache.fusions, world.bank.switches) == (3, 2, 6)
 
@@ -310,7 +312,7 @@ def test_a_stranger_is_refused(call):
     assert world.bank.active is None
 
 
-def test_what_is_placed_goes_before_what_is_fused():
+def test_an_override_goes_before_what_is_fused():
     world = World(2, 2).activate(0)
     fused = world.model(TOKENS)
     with world.bank.overriding(world.adapters[1].layers):
@@ -319,7 +321,7 @@ def test_what_is_placed_goes_before_what_is_fused():
         world.activate(0)
         with world.bank.overriding({}):
             assert same(world.model(TOKENS), world.base)
-        assert all(slot.update_slot is world.adapters[1].layers[name] for name, slot in world.bank.slots.items())
+        assert all(layer.active_update is world.adapters[1].layers[name] for name, layer in world.bank.layers.items())
     assert world.forms() == {FusedWeight}
     assert same(world.model(TOKENS), fused)
 

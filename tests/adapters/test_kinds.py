@@ -66,7 +66,7 @@ def test_a_fresh_dora_adapter_changes_nothing_yet(kind, quantised):
     model = plain(kind, quantised)
     base = model(TOKENS)
     bank = AdapterBank(model)
-    fresh = bank.new_adapter(4, 2.0, "all", seed=1, dora=True)
+    fresh = bank.new_adapter(rank=4, scale=2.0, activation="all", seed=1, dora=True)
     with bank.overriding(fresh.layers):
         assert mx.array_equal(model(TOKENS), base).item()
     bank.activate(bank.load(fresh))
@@ -80,7 +80,7 @@ def test_the_norms_of_a_resident_adapter_are_not_computed_again(monkeypatch):
     resident = bank.load(adapter)
     assert resident.content_hash == adapter.content_hash
     for name, update in resident.layers.items():
-        assert same(update.norm, row_norms(bank.slots[name].linear, update))
+        assert same(update.norm, row_norms(bank.layers[name].linear, update))
     with bank.overriding(adapter.layers):
         expected = model(TOKENS)
         mx.eval(expected)

@@ -1,4 +1,4 @@
-"""Embeddings, experts, heads and norms: slots that are made when an adapter needs them, and hold nothing else."""
+"""Embeddings, experts, heads and norms: wrapped when an adapter needs them, and only then."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ WHOLE = {
 def adapter_of(*paths, whole=(), **changes) -> Adapter:
     layers, own = {path: LAYERS[path] for path in paths}, {path: WHOLE[path] for path in whole}
     scales = {path: update.scale for path, update in layers.items()}
-    config = AdapterConfig(0, 0.0, "all", (0, None), (), scales=scales, whole=tuple(own), **changes)
+    config = AdapterConfig(0, 0.0, "all", (0, None), (), scales=scales, modules=tuple(own), **changes)
     return Adapter.from_layers(config, layers, own)
 
 
@@ -78,20 +78,20 @@ def test_switching_gives_the_base_back_bit_for_bit(kind, adapter, quantized):
     network = model(kind, quantized)
     base, hashed = network(TOKENS), fingerprint(network)
     bank = AdapterBank(network)
-    held = bank.load(adapter)
+    resident = bank.load(adapter)
     assert same(network(TOKENS), base)
-    bank.activate(held)
+    bank.activate(resident)
     acting = network(TOKENS)
     assert not mx.allclose(acting, base, atol=1e-2).item()
     with bank.overriding({}):
         assert same(network(TOKENS), base)
-    with bank.overriding(held.updates):
+    with bank.overriding(resident.updates):
         assert same(network(TOKENS), acting)
     bank.activate(None)
     assert same(network(TOKENS), base)
     assert fingerprint(network) == hashed
     again = AdapterBank(network)
-    assert again.slots == bank.slots
+    assert again.layers == bank.layers
     again.activate(again.load(adapter))
     assert same(network(TOKENS), acting)
 
@@ -101,7 +101,7 @@ def test_it_comes_back_from_its_files(tmp_path, adapter):
     adapter.save(tmp_path / "a")
     back = Adapter.load(tmp_path / "a")
     assert (back.content_hash, back.config) == (adapter.content_hash, adapter.config)
-    assert [type(one) for one in back.whole.values()] == [type(one) for one in adapter.whole.values()]
+    assert [type(one) for one in back.modules.values()] == [type(one) for one in adapter.modules.values()]
     assert back.nbytes == adapter.nbytes
 
 
@@ -163,10 +163,10 @@ def test_a_low_rank_update_of_an_embedding_leaves_a_tied_head_alone(tied):
 def test_an_adapter_of_other_modules_is_not_fused():
     bank = AdapterBank(model())
     fusion = FusionCache(bank, 2**30, "always")
-    held = bank.load(adapter_of(Q, EMBEDDING))
-    fusion.activate(held)
-    assert bank.fused == {} and bank.active is held
-    fusion.prepare(held)
+    resident = bank.load(adapter_of(Q, EMBEDDING))
+    fusion.activate(resident)
+    assert bank.fused == {} and bank.active is resident
+    fusion.prepare(resident)
     assert bank.fused == {}
     plain = bank.load(adapter_for(bank, 1))
     fusion.activate(plain)
@@ -196,12 +196,12 @@ def test_an_adapter_of_other_modules_is_not_fused():
 def test_an_update_that_does_not_fit_is_named(path, update, words, quantized):
     low_rank = isinstance(update, LoRAUpdate)
     config = adapter_of().config
-    config = replace(config, scales={path: 1.0} if low_rank else {}, whole=() if low_rank else (path,))
+    config = replace(config, scales={path: 1.0} if low_rank else {}, modules=() if low_rank else (path,))
     adapter = Adapter.from_layers(config, {path: update} if low_rank else {}, {} if low_rank else {path: update})
     bank = AdapterBank(model(quantized=quantized))
     with pytest.raises(AdapterError, match=f"does not fit(?s:.*){path}: (?s:.*){words}"):
         bank.load(adapter)
-    assert bank.others == {}
+    assert bank.other_layers == {}
 
 
 @pytest.mark.parametrize(

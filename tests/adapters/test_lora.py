@@ -40,7 +40,7 @@ def inputs(rows: int = 7) -> mx.array:
 
 def applied(linear: nn.Module, update: LoRAUpdate | None, x: mx.array) -> mx.array:
     layer = LoRALinear(linear)
-    layer.update_slot = update
+    layer.active_update = update
     return layer(x)
 
 

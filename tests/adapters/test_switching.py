@@ -1,4 +1,4 @@
-"""Slots: with no adapter the model is the base, bit for bit, however often it was switched."""
+"""The bank: with no adapter the model is the base, bit for bit, however often it was switched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_model_with_empty_slots_is_the_plain_model(kind, quantised):
     expected = plain(kind, quantised)(TOKENS)
     model = plain(kind, quantised)
     bank = AdapterBank(model)
-    assert any(isinstance(slot.linear, nn.QuantizedLinear) for slot in bank.slots.values()) == quantised
+    assert any(isinstance(layer.linear, nn.QuantizedLinear) for layer in bank.layers.values()) == quantised
     assert same(model(TOKENS), expected)
 
 
@@ -54,9 +54,9 @@ def test_the_base_weights_are_never_written():
     bank = AdapterBank(model)
     bank.activate(bank.load(adapter_for(bank, 1)))
     mx.eval(model(TOKENS))
-    for name, slot in bank.slots.items():
+    for name, layer in bank.layers.items():
         original = dict(untouched.named_modules())[name]
-        assert same(slot.linear.weight, original.weight)
+        assert same(layer.linear.weight, original.weight)
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
@@ -81,7 +81,7 @@ def test_the_low_rank_path_equals_mlx_lm_s_own_layer():
     theirs = MLXLoRALinear.from_base(linear, r=4, scale=3.0)
     theirs.lora_b = mx.random.normal(theirs.lora_b.shape)
     ours = LoRALinear(linear)
-    ours.update_slot = LoRAUpdate(theirs.lora_a, theirs.lora_b, 3.0)
+    ours.active_update = LoRAUpdate(theirs.lora_a, theirs.lora_b, 3.0)
     x = mx.random.normal((2, 5, 32))
     assert same(ours(x), theirs(x))
 
@@ -98,7 +98,7 @@ def test_a_fresh_adapter_changes_nothing_yet():
     model = plain()
     bank = AdapterBank(model)
     base = model(TOKENS)
-    bank.activate(bank.load(bank.new_adapter(4, 2.0, "all", seed=1)))
+    bank.activate(bank.load(bank.new_adapter(rank=4, scale=2.0, activation="all", seed=1)))
     assert mx.array_equal(model(TOKENS), base).item()
 
 
@@ -156,7 +156,7 @@ def test_clearing_takes_everything_out():
         bank.activate(one)
 
 
-def test_a_failure_inside_a_placed_block_restores_the_active_adapter():
+def test_a_failure_inside_an_overriding_block_restores_the_active_adapter():
     model = plain()
     bank = AdapterBank(model)
     bank.activate(bank.load(adapter_for(bank, 1)))
@@ -169,8 +169,8 @@ def test_a_failure_inside_a_placed_block_restores_the_active_adapter():
 def test_a_second_bank_over_the_same_model_finds_the_same_slots():
     model = plain()
     first = AdapterBank(model)
-    assert AdapterBank(model).slots == first.slots
-    assert len(first.slots) == 2 * 7
+    assert AdapterBank(model).layers == first.layers
+    assert len(first.layers) == 2 * 7
 
 
 def test_a_model_without_linear_layers_is_refused():

@@ -11,6 +11,7 @@ from dualtune_mlx.errors import UsageError
 from tests import tiny
 
 KEYS = ("mlp.down_proj", "mlp.up_proj", "self_attn.k_proj", "self_attn.q_proj")
+OPTIONS = {"rank": 4, "scale": 2.0, "activation": "turn", "seed": 7}
 
 
 @pytest.mark.parametrize(
@@ -88,12 +89,12 @@ def bank() -> AdapterBank:
 @pytest.mark.parametrize("layers", ["all", "last:2", "last:16"])
 def test_a_fresh_adapter_draws_what_measured_recipes_drew(bank, layers, dora):
     first = 1 if layers == "last:2" else 0
-    names = sorted(name for name in bank.slots if int(name.split(".")[2]) >= first)
-    adapter = bank.new_adapter(4, 2.0, "turn", 7, layers, dora=dora)
+    names = sorted(name for name in bank.layers if int(name.split(".")[2]) >= first)
+    adapter = bank.new_adapter(**OPTIONS, layers=layers, dora=dora)
     assert list(adapter.layers) == names
     assert adapter.config.layers == (first - 3, None)
     for name, key in zip(names, mx.random.split(mx.random.key(7), len(names)), strict=True):
-        outputs, inputs = bank.slots[name].linear.weight.shape
+        outputs, inputs = bank.layers[name].linear.weight.shape
         update = adapter.layers[name]
         drawn = mx.random.uniform(-(inputs**-0.5), inputs**-0.5, (inputs, 4), key=key)
         assert mx.array_equal(update.a, drawn).item()
@@ -101,7 +102,16 @@ def test_a_fresh_adapter_draws_what_measured_recipes_drew(bank, layers, dora):
 
 
 def test_a_fresh_adapter_is_where_it_was_asked_for(bank):
-    adapter = bank.new_adapter(4, 2.0, "turn", 7, "first:2", ("mlp.*", "q_proj"), dora=True, dropout=0.3)
+    adapter = bank.new_adapter(
+        rank=4,
+        scale=2.0,
+        activation="turn",
+        seed=7,
+        layers="first:2",
+        targets=("mlp.*", "q_proj"),
+        dora=True,
+        dropout=0.3,
+    )
     keys = ("mlp.down_proj", "mlp.gate_proj", "mlp.up_proj", "self_attn.q_proj")
     assert adapter.layers.keys() == {f"model.layers.{layer}.{key}" for layer in (0, 1) for key in keys}
     config = adapter.config
@@ -114,13 +124,13 @@ def test_a_target_that_only_other_layers_have_is_refused():
     model = tiny.unwrapped()
     model.layers[0].mlp.up_proj = nn.Identity()
     bank = AdapterBank(model)
-    assert list(bank.new_adapter(4, 2.0, "turn", 7, targets=("up_proj",)).layers) == ["model.layers.1.mlp.up_proj"]
+    assert list(bank.new_adapter(**OPTIONS, targets=("up_proj",)).layers) == ["model.layers.1.mlp.up_proj"]
     with pytest.raises(UsageError, match="got: 'up_proj'"):
-        bank.new_adapter(4, 2.0, "turn", 7, "first:1", ("up_proj",))
+        bank.new_adapter(**OPTIONS, layers="first:1", targets=("up_proj",))
 
 
 def test_a_fresh_adapter_has_the_layers_and_targets_checked(bank):
     with pytest.raises(UsageError, match="lm_head(?s:.*)self_attn.v_proj"):
-        bank.new_adapter(4, 2.0, "turn", 7, targets=("lm_head",))
+        bank.new_adapter(**OPTIONS, targets=("lm_head",))
     with pytest.raises(UsageError, match="last:0"):
-        bank.new_adapter(4, 2.0, "turn", 7, "last:0")
+        bank.new_adapter(**OPTIONS, layers="last:0")

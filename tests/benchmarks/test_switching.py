@@ -40,7 +40,7 @@ def expected(task: Task, start: int) -> int:
     base = load_model(task.model)
     caches = base.snapshot(task.tokens[:start]).caches(start) if start else base.new_caches()
     for name, update in Adapter.load(task.arguments).layers.items():
-        linear = base.bank.slots[name].linear
+        linear = base.bank.layers[name].linear
         linear.weight = linear.weight + update.scale * (update.a @ update.b).T
     logits = base.head(base.hidden(mx.array([task.tokens[start:]]), caches)[0, -1])
     return int(mx.argmax(logits).item())

@@ -165,7 +165,7 @@ def test_a_spent_budget_is_an_error_and_leaves_the_base_bare():
     with pytest.raises(DecodingError, match="token budget"):
         dualtune.call_many(REQUESTS, TOOLS, max_tokens=3)
     assert dualtune.base.bank.active is None
-    assert dualtune.select("show a.txt", TOOLS) == before, "no update stayed in a slot"
+    assert dualtune.select("show a.txt", TOOLS) == before, "no update stayed active"
 
 
 def test_a_request_that_is_too_long_is_refused_before_anything_is_computed():

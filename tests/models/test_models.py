@@ -233,7 +233,7 @@ EXPERTS = {
         ("mamba", MAMBA),  # no attention
         ("cohere", {}),  # ordinary caches, scaled logits
         ("gemma2", {"head_dim": 8}),  # capped logits
-        ("qwen3_moe", EXPERTS),  # layers that no adapter slot fits
+        ("qwen3_moe", EXPERTS),  # layers that no adapter fits
     ],
 )
 def test_other_kinds_are_refused_by_name(kind, entries):

@@ -57,7 +57,7 @@ def plain_loss(weights, base, examples, given):
     total = 0.0
     for item in examples:
         acts = (mx.arange(len(item.tokens)) >= item.active)[None, :, None]
-        hooks = {name: updated(slot.linear, weights.get(name), given, acts) for name, slot in base.bank.slots.items()}
+        hooks = {name: updated(slot.linear, weights.get(name), given, acts) for name, slot in base.bank.layers.items()}
         logits = run_with(base, hooks, mx.array([item.tokens]))
         (target,) = item.targets
         rows = logits[0, target.start - 1 : target.end - 1].astype(mx.float32)
@@ -86,20 +86,27 @@ def updated(linear, parts, given, acts):
 
 def run_with(base, hooks, tokens):
     """Full logits with every slot's layer replaced by a function."""
-    originals = {name: slot.linear for name, slot in base.bank.slots.items()}
+    originals = {name: slot.linear for name, slot in base.bank.layers.items()}
     try:
-        for name, slot in base.bank.slots.items():
+        for name, slot in base.bank.layers.items():
             slot["linear"] = hooks[name]
         return base.model(tokens)
     finally:
-        for name, slot in base.bank.slots.items():
+        for name, slot in base.bank.layers.items():
             slot["linear"] = originals[name]
 
 
 def started(base, given):
     """A new adapter's arrays, with a B that is not zero."""
     adapter = base.bank.new_adapter(
-        given.rank, given.scale, given.activation, 1, given.layers, given.targets, given.dora, given.dropout
+        rank=given.rank,
+        scale=given.scale,
+        activation=given.activation,
+        seed=1,
+        layers=given.layers,
+        targets=given.targets,
+        dora=given.dora,
+        dropout=given.dropout,
     )
     weights = {name: update.parts for name, update in adapter.layers.items()}
     for i, parts in enumerate(weights.values()):

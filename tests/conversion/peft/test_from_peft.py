@@ -64,7 +64,7 @@ def test_a_and_b_are_transposed_and_the_scale_is_alpha_over_r(tmp_path, base, gi
     assert (adapter.config.rank, adapter.config.scale, adapter.config.activation) == (4, 1.5, "all")
     assert adapter.config.keys == ("self_attn.q_proj", "self_attn.v_proj")
     assert adapter.config.layers == ((-2, None) if given else (0, 2))
-    assert not adapter.config.listed
+    assert not adapter.config.lists_paths
     update = adapter.layers["model.layers.0.self_attn.q_proj"]
     assert np.array_equal(update.a, tensors[f"{Q}.lora_A.weight"].T)
     assert np.array_equal(update.b, tensors[f"{Q}.lora_B.weight"].T)
@@ -82,7 +82,7 @@ def test_an_adapter_of_one_rank_and_scale_also_loads_in_mlx_lm(tmp_path, folder,
 def test_mlx_lm_refuses_one_of_several_scales(tmp_path, folder):
     write_adapter(tmp_path / "peft", linear_tensors(), alpha_pattern={"q_proj": 3})
     adapter = converted(tmp_path)
-    assert adapter.config.listed
+    assert adapter.config.lists_paths
     assert {name.rpartition(".")[2]: scale for name, scale in adapter.config.scales.items()} == {
         "q_proj": 0.75,
         "v_proj": 2.0,
@@ -214,7 +214,7 @@ def test_saved_modules_and_rows_are_swapped_in_and_out(tmp_path, base):
         trainable_token_indices=[30, 7],
     )
     adapter = converted(tmp_path, base)
-    assert {path: type(own) for path, own in adapter.whole.items()} == {
+    assert {path: type(own) for path, own in adapter.modules.items()} == {
         "lm_head": SavedModule,
         "model.norm": SavedModule,
         "model.embed_tokens": TrainedTokenRows,
@@ -241,7 +241,7 @@ def test_a_copy_of_the_base_s_embedding_is_left_out(tmp_path, base):
     update[f"{EMBEDDING}.lora_embedding_B"] = np.ones((32, 4), np.float32)
     write_adapter(tmp_path / "peft", {**update, f"{EMBEDDING}.base_layer.weight": own})
     adapter = converted(tmp_path, base)
-    assert (list(adapter.layers), adapter.whole) == (["model.embed_tokens"], {})
+    assert (list(adapter.layers), adapter.modules) == (["model.embed_tokens"], {})
 
 
 def test_a_dry_run_writes_nothing(tmp_path, base):

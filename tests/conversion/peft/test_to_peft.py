@@ -48,7 +48,7 @@ def experts(rank=2, scale=1.0, seed=0, a=None):
 def listed(layers, whole=None, **changes):
     config = AdapterConfig(0, 0.0, "all", (0, None), ())
     scales = {path: one.scale for path, one in layers.items()}
-    config = replace(config, scales=scales, whole=tuple(whole or ()), **changes)
+    config = replace(config, scales=scales, modules=tuple(whole or ()), **changes)
     return Adapter.from_layers(config, layers, whole)
 
 
@@ -77,7 +77,7 @@ def test_an_adapter_comes_back_as_it_was(bank, tmp_path, layers, dora):
     to_peft(adapter, tmp_path / "peft")
     back = from_peft(str(tmp_path / "peft"), tmp_path / "ours")
     assert all(same(back.layers[path], one) for path, one in adapter.layers.items())
-    assert back.config.covered(2) == adapter.config.covered(2)
+    assert back.config.decoder_layers(2) == adapter.config.decoder_layers(2)
     assert replace(back.config, layers=adapter.config.layers) == adapter.config
 
 
