@@ -29,7 +29,7 @@ test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest -m peft
 
 docs: $(VENV)/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "build/site/index.html"
 
 lint: install

@@ -272,7 +272,7 @@ class DualTune:
         them have one turn, so other calls wait until the last is done.
 
         Raises:
-            As ``call``, for the first request that cannot be answered; then there are no calls.
+            DualTuneError: as ``call``, for the first request that cannot be answered; then there are no calls.
         """
         tools = as_tools(tools)
         asked = [self._asked(messages, tools, options) for messages in requests]

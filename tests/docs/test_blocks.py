@@ -35,7 +35,7 @@ from tests.docs.blocks import BLOCKS, PAGES, ROOT, Block
 from tests.docs.world import make_world
 
 RUNNING = ("python", "bash")
-SERVERS = re.compile(r"\bconnected\(|--mcp ")
+SERVERS = re.compile(r"\ba?connect\(|--mcp ")
 """What is seen in a block that starts MCP servers."""
 QUICK = {"train": ("--steps", "2")}
 """Options that a command is given beside what the reader sees, so that it is quick."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import runpy
 import tomllib
@@ -64,6 +65,16 @@ def test_the_readme_leads_to_the_pages():
     plain = [page for page in navigation if not page.startswith("reference/python/")]
     missing = {page for page in plain if f"docs/{page}" not in text}
     assert missing == {"index.md", "reference/commands.md"}  # the site's own: made when it is built
+
+
+def test_the_python_pages_name_what_is_there():
+    named = {
+        name
+        for path in (DOCS / "reference" / "python").glob("*.md")
+        for name in re.findall(r"^::: (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
+    assert len(named) > 50
+    assert [name for name in sorted(named) if not pkgutil.resolve_name(name).__doc__] == []
 
 
 def test_the_page_of_commands_is_made_of_the_commands():
