@@ -35,6 +35,7 @@ ROOMS = {
     "kv/": "snapshots of base-model KV, trees of tokens, the prefix cache in memory and on disk",
     "decoding/": "the choice among names; arguments under a grammar; grounding",
     "models/": "base models: found by name, loaded, known by their kind",
+    "machine.py": "what this machine has and lacks",
     "bundle/": "what training writes and everything else reads: manifest, assembly, verification, export",
     "engine/": "a call from request to arguments: `DualTune`, its pipeline and its stages",
     "synthesis/": "training data from tools: values, requests in many wordings, chains of calls",

@@ -188,15 +188,7 @@ class Bundle:
         pairs = ((tool, known.get((tool.server, tool.name), tool)) for tool in tools)
         return ((now, then) for now, then in pairs if now.group != then.group)
 
-    def find_adapter(self, stage: str, tool: Tool | None = None) -> tuple[AdapterEntry, Adapter] | None:
-        """Load a stage's adapter: the tool's own, else its server's, else the shared one, else none.
-
-        Raises:
-            AdapterError, BundleError: as ``load_adapter`` does.
-        """
-        return self.find_scope_adapter(stage, f"{tool.server}/{tool.name}" if tool else "")
-
-    def find_scope_adapter(self, stage: str, scope: str) -> tuple[AdapterEntry, Adapter] | None:
+    def find_adapter(self, stage: str, scope: str = "") -> tuple[AdapterEntry, Adapter] | None:
         """Load the adapter of a scope, else that of the next wider scope, else none.
 
         Raises:

@@ -1,9 +1,8 @@
-"""``dualtune convert``."""
+"""``dualtune convert``: models and adapters to MLX, and adapters to PEFT."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from rich.table import Column, Table
 from dualtune_mlx.cli.convert_peft import from_peft_command, to_peft_command
 from dualtune_mlx.cli.output import console, progress
 from dualtune_mlx.conversion.gguf.convert import DTYPES, ConversionPlan, plan_conversion
+from dualtune_mlx.conversion.gguf.summary import summarize_weights
 from dualtune_mlx.conversion.gguf.weights import Quantization
 
 
@@ -24,7 +24,7 @@ command.add_command(from_peft_command)
 command.add_command(to_peft_command)
 
 
-class _Quantize(click.ParamType):
+class _QuantizationType(click.ParamType):
     """``4``, ``8``, or with the size of the groups: ``4:32``."""
 
     name = "BITS[:GROUP]"
@@ -42,22 +42,24 @@ class _Quantize(click.ParamType):
 @click.option(
     "--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True, help="Type of the weights."
 )
-@click.option("--quantize", type=_Quantize(), help="Quantise for MLX: 4 or 8 bits, in groups of 64 if not given.")
+@click.option(
+    "--quantize", type=_QuantizationType(), help="Quantise for MLX: 4 or 8 bits, in groups of 64 if not given."
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be written, and write nothing.")
 def gguf(source: Path, destination: Path, dtype: str, quantize: Quantization | None, dry_run: bool) -> None:
     """Convert a GGUF file (llama, qwen2, qwen3, gemma3) to a model folder that mlx-lm loads."""
     out = console(None)
     plan = plan_conversion(source, dtype, quantize)
     if dry_run:
-        out.print(_as_table(plan))
+        out.print(_make_table(plan))
         return
     with progress(out, "converting") as done:
         plan.write(destination, done)
     out.print(f"written to {destination}", markup=False)
 
 
-def _as_table(plan: ConversionPlan) -> Table:
-    """What becomes of the tensors; those that differ in their block alone share a row."""
+def _make_table(plan: ConversionPlan) -> Table:
+    """What becomes of the tensors. Those that differ in their layer alone share a row."""
     size = sum(weight.nbytes for weight in plan.weights)
     title = (
         f"{plan.config['model_type']}, {plan.config['num_hidden_layers']} layers, {plan.tokenizer.size:,} tokens "
@@ -65,10 +67,7 @@ def _as_table(plan: ConversionPlan) -> Table:
     )
     whole = [Column(name, no_wrap=True) for name in ("tensors", "", "shape", "type", "as")]
     table = Table(*whole, Column("becomes", overflow="fold"), title=title, box=None)
-    rows = Counter(
-        (re.sub(r"\d+", "*", w.source), w.shape, w.stored, w.becomes, re.sub(r"\d+", "*", w.target))
-        for w in plan.weights
-    )
-    for (source, shape, *rest), count in rows.items():
-        table.add_row(source, str(count), " x ".join(map(str, shape)), *rest)
+    for row in summarize_weights(plan):
+        shape = " x ".join(map(str, row["shape"]))
+        table.add_row(row["source"], str(row["count"]), shape, row["stored"], row["becomes"], row["target"])
     return table

@@ -47,7 +47,7 @@ def from_peft_command(
             dry_run=dry_run,
         )
     rows = plan(adapter)
-    out.print(_table(rows))
+    out.print(_make_table(rows))
     out.print(f"acts: {_activation_text(adapter)}")
     out.print("nothing written" if dry_run else f"written to {destination}", markup=False)
     emit_json(json_to, {"activation": adapter.config.activation, "modules": rows})
@@ -87,7 +87,7 @@ def _activation_text(adapter: Adapter) -> str:
     return {"all": "on every token"}.get(config.activation, f"from the {config.activation} on")
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
+def _make_table(rows: list[dict[str, Any]]) -> Table:
     table = Table("modules", "count", "kind", "rank", "scale", "parameters")
     for row in rows:
         texts = ("" if row[key] is None else f"{row[key]:,}" if key == "parameters" else str(row[key]) for key in row)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -14,13 +12,10 @@ from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.models import load_tokenizer
-from dualtune_mlx.prompts import ACTIVATIONS, Encoder, PromptRenderer, Template
-from dualtune_mlx.tools import Trajectory
+from dualtune_mlx.prompts import ACTIVATIONS, PromptRenderer, Template
 from dualtune_mlx.tools.hierarchy import ROUTINGS
-from dualtune_mlx.training import needs_router
-from dualtune_mlx.training.examples import STAGES, Example, is_divided, stage_examples
-from dualtune_mlx.training.prefixes import Prefixes
-from dualtune_mlx.training.report.contents import token_kinds, tokens_with_kinds
+from dualtune_mlx.training.examples import STAGES
+from dualtune_mlx.training.inspection import InspectedExample, inspect_examples
 
 COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "black on green"}
 
@@ -48,45 +43,21 @@ def command(
 ) -> None:
     """Show tokens, masks and activation of the examples in DATA, as training sees them."""
     out = console(json_to)
-    prompt = PromptRenderer(Template(template), load_tokenizer(options.required_model(model)), cards)
-    trajectories = read_trajectories(data)
-    hierarchical = needs_router(trajectories, routing)
-    values: list[dict[str, Any]] = []
+    renderer = PromptRenderer(Template(template), load_tokenizer(options.required_model(model)), cards)
+    examples = inspect_examples(
+        read_trajectories(data), renderer, stage=stage, activation=activation, routing=routing, limit=limit
+    )
+    values = []
     out.print(Text.assemble("legend: ", *((f" {name} ", style) for name, style in COLOURS.items())))
-    for name in [stage] if stage else stages_of(trajectories):
-        examples = stage_examples(trajectories, prompt, name, activation, hierarchical=hierarchical).examples
-        prefixes = Prefixes(examples, least=1)
-        for example in examples[:limit]:
-            show(out, example, len(prefixes.of(example)), prompt.encoder, name)
-            values.append(as_json(example, prompt.encoder, name))
+    for example in examples:
+        show(out, example)
+        values.append(example.to_dict())
     emit_json(json_to, values)
 
 
-def stages_of(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
-    """The stages; the planner is one of them where a request has parts, the router where every conversation has tools
-    of several named servers."""
-    servers = [{tool.server for tool in trajectory.tools} for trajectory in trajectories]
-    learned = {
-        "planner": any(map(is_divided, trajectories)),
-        "router": all(len(names) > 1 and "" not in names for names in servers),
-    }
-    return tuple(stage for stage in STAGES if learned.get(stage, True))
-
-
-def show(out: Console, example: Example, prefix: int, encoder: Encoder, stage: str) -> None:
-    """One example as text; every token in the colour of its part."""
-    found = token_kinds(example, prefix)
-    counts = ", ".join(f"{found.count(kind)} {kind}" for kind in COLOURS)
-    out.print(Text(f"\n{stage}: {counts} tokens", style="bold"))
-    out.print(Text.assemble(*((text, COLOURS[kind]) for text, kind in tokens_with_kinds(example, prefix, encoder))))
-
-
-def as_json(example: Example, encoder: Encoder, stage: str) -> dict[str, Any]:
-    found = token_kinds(example, 0)
-    return {
-        "stage": stage,
-        "tokens": [encoder.decode([token]) for token in example.tokens],
-        "ids": list(example.tokens),
-        "learned": [int(kind == "learned") for kind in found],
-        "active": [int(position >= example.active) for position in range(len(found))],
-    }
+def show(out: Console, example: InspectedExample) -> None:
+    """Print an example's tokens, each in the colour of its kind."""
+    counts = ", ".join(f"{example.kinds.count(kind)} {kind}" for kind in COLOURS)
+    out.print(Text(f"\n{example.stage}: {counts} tokens", style="bold"))
+    pairs = zip(example.tokens, example.kinds, strict=True)
+    out.print(Text.assemble(*((text, COLOURS[kind]) for text, kind in pairs)))

@@ -219,7 +219,7 @@ class TrainingSession:
         """The adapter for the job's calls in the bundle to start from."""
         if self.start is None:
             return None
-        found = self.start.find_scope_adapter(job.stage, job.scope)
+        found = self.start.find_adapter(job.stage, job.scope)
         if found is None:
             raise UsageError(
                 "the bundle to go on from has no adapter for this",

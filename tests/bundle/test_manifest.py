@@ -139,7 +139,8 @@ def test_a_tool_s_own_adapter_comes_before_its_server_s_and_the_shared_one(base,
         adapter = adapter_for(base.bank, seed)
         bundle = bundle.add_adapter("arguments", scope, adapter, training={}, tools=[])
         contents[scope] = adapter.content_hash
-    found = Bundle.open(bundle.folder).find_adapter("arguments", tool) if scopes else bundle.find_adapter("arguments")
+    opened = Bundle.open(bundle.folder) if scopes else bundle
+    found = opened.find_adapter("arguments", f"{tool.server}/{tool.name}")
     assert (found and found[1].content_hash) == contents.get(chosen)
     assert found is None or found[0].path == adapter_path("arguments", chosen)
 
@@ -171,7 +172,7 @@ def test_grounding_comes_back_as_it_was_written(base, empty):
     )
     opened = Bundle.open(empty.folder)
     assert opened == written
-    assert opened.find_adapter("arguments", READ)[0].grounding == GROUNDING
+    assert opened.find_adapter("arguments", "fs/read")[0].grounding == GROUNDING
     with DualTune.load(empty.folder, model=base) as dualtune:
         assert dualtune.arguments("größe", READ, [READ], max_tokens=64)["path"] in (".", "größe")
 

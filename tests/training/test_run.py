@@ -174,8 +174,8 @@ def test_a_scope_takes_its_own_calls_and_holds_some_out_where_none_are_for_valid
     assert run.validation.counts == {"fs/read": 1}
     assert "held out" in run.notes[0]
     run.train()
-    assert Bundle.open(tmp_path).find_adapter("arguments", TOOLS[0])
-    assert Bundle.open(tmp_path).find_adapter("arguments", TOOLS[1]) is None
+    assert Bundle.open(tmp_path).find_adapter("arguments", "fs/read")
+    assert Bundle.open(tmp_path).find_adapter("arguments", "fs/list") is None
     with pytest.raises(DataError, match="no example(?s:.*)clock"):
         made(base, tmp_path, Job("arguments", "clock"))
 
