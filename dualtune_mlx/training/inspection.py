@@ -11,7 +11,7 @@ from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.training.examples import STAGES, is_divided, stage_examples
 from dualtune_mlx.training.jobs import needs_router
 from dualtune_mlx.training.prefixes import Prefixes
-from dualtune_mlx.training.report.contents import token_kinds
+from dualtune_mlx.training.report import token_kinds
 
 
 @dataclass(frozen=True)

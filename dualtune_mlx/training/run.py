@@ -35,8 +35,7 @@ from dualtune_mlx.training.jobs import Job
 from dualtune_mlx.training.log import Log, read_log
 from dualtune_mlx.training.memory import GIB, MemoryEstimate, check_budget, estimate_memory
 from dualtune_mlx.training.options import TrainOptions
-from dualtune_mlx.training.report.contents import make_report
-from dualtune_mlx.training.report.page import write_report
+from dualtune_mlx.training.report import make_report, write_report
 from dualtune_mlx.training.trainer import Callback, Progress, Trainer, TrainResult
 
 HELD_OUT = 10

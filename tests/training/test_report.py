@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.training.report import charts
-from dualtune_mlx.training.report.page import KINDS, Point, Report, render, write_report
+from dualtune_mlx.training import Progress
+from dualtune_mlx.training.report import Report, charts, render, write_report
+from dualtune_mlx.training.report.page import TOKEN_KINDS
 
 EVIL = '<script>alert("1")</script>\'&amp;'
 VOID = {"meta", "wbr"}
@@ -55,15 +56,18 @@ class Page(HTMLParser):
         return [own for name, own in self.elements if name == tag and wanted.items() <= own.items()]
 
 
-def points(count: int, loss: Callable[[int], float] = lambda step: 2.0 / step, validate: int = 50) -> list[Point]:
+def steps(count: int, loss: Callable[[int], float] = lambda step: 2.0 / step, validate: int = 50) -> list[Progress]:
     return [
-        Point(
+        Progress(
             step=step,
+            steps=count,
             loss=loss(step),
             learning_rate=5e-4 * (1 - (step - 1) / count),
             gradient_norm=1.0 + step % 7,
             tokens_per_second=900.0 + step % 11,
             peak_memory=3 * 2**30,
+            padding=0.1,
+            seconds=0.5,
             validation_loss=loss(step) * 1.1 if validate and (step % validate == 0 or step == count) else None,
         )
         for step in range(1, count + 1)
@@ -71,19 +75,19 @@ def points(count: int, loss: Callable[[int], float] = lambda step: 2.0 / step, v
 
 
 def report(count: int = 200, **changes: object) -> Report:
-    run = points(count)
+    run = steps(count)
     base = Report(
         title="selector",
         model="SmolLM2-135M-Instruct",
         facts={"examples": "1,120", "finished": "all steps done"},
         options={"rank": 16, "learning_rate": 5e-4, "targets": ["*"], "steps": count},
-        points=run,
+        steps=run,
         best_step=count,
         best_loss=run[-1].validation_loss or 0.0,
         accuracy=(226, 240),
         counts={"git/log": (40, 5), "filesystem/read_file": (60, 0)},
         notes=["3 examples were cut to the window"],
-        masks=[[("<|im_start|>", "prefix"), ("user", "context"), ("\n", "active"), ("git", "learned")]],
+        examples=[[("<|im_start|>", "prefix"), ("user", "context"), ("\n", "active"), ("git", "learned")]],
     )
     return replace(base, **changes)  # type: ignore[arg-type]
 
@@ -131,7 +135,7 @@ def test_charts_are_told_to_those_who_do_not_see_them() -> None:
         {"options": {EVIL: EVIL, "nested": {EVIL: [EVIL]}}},
         {"counts": {EVIL: (3, 1)}},
         {"notes": [EVIL]},
-        {"masks": [[(EVIL, "learned")]]},
+        {"examples": [[(EVIL, "learned")]]},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -160,13 +164,13 @@ def test_text_of_others_stays_text(changes: dict[str, Any]) -> None:
     ],
 )
 def test_what_cannot_be_seen_in_a_token_is_marked(text: str, shown: str) -> None:
-    cell = re.search(r'<div class="tokens"><span class="learned">(.*?)</span></span>', render(own_mask(text)), re.S)
+    cell = re.search(r'<div class="tokens"><span class="learned">(.*?)</span></span>', render(own_tokens(text)), re.S)
     assert cell
     assert re.sub(r"<[^>]*>", "", cell[1]) == shown
 
 
-def own_mask(*texts: str, kind: str = "learned") -> Report:
-    return report(masks=[[(text, kind) for text in texts]])
+def own_tokens(*texts: str, kind: str = "learned") -> Report:
+    return report(examples=[[(text, kind) for text in texts]])
 
 
 def test_text_outside_tokens_cannot_hide_characters_either() -> None:
@@ -177,7 +181,7 @@ def test_text_outside_tokens_cannot_hide_characters_either() -> None:
 @pytest.mark.parametrize(("kind", "shown"), [("prefix", 120), ("context", 120), ("active", 120), ("learned", 600)])
 def test_long_runs_of_tokens_are_cut_in_the_middle(kind: str, shown: int) -> None:
     texts = [f"<{index}>" for index in range(4000)]
-    page = Page(render(own_mask(*texts, kind=kind)))
+    page = Page(render(own_tokens(*texts, kind=kind)))
     assert f"… {4000 - shown:,} tokens …" in page.text
     ends = shown // 2
     for index in (0, ends - 1, 4000 - ends, 3999):
@@ -185,23 +189,23 @@ def test_long_runs_of_tokens_are_cut_in_the_middle(kind: str, shown: int) -> Non
     for index in (ends, 3999 - ends):
         assert f"<{index}>" not in page.texts
     assert f"4,000 {kind}" in page.text
-    assert "tokens …" not in Page(render(own_mask(*texts[:shown], kind=kind))).text
+    assert "tokens …" not in Page(render(own_tokens(*texts[:shown], kind=kind))).text
 
 
 def test_a_prefix_that_two_examples_share_is_shown_once() -> None:
     first, other = ([(f"<{name}{index}>", "prefix") for index in range(200)] for name in "ab")
     learned = [("git", "learned")]
-    page = Page(render(report(masks=[[*first, *learned], [*first, *learned], [*other, *learned]])))
+    page = Page(render(report(examples=[[*first, *learned], [*first, *learned], [*other, *learned]])))
     assert page.text.count("… 80 tokens …") == 2
     assert page.text.count("… 200 tokens as above …") == 1
     assert page.text.count("<a0>") == page.text.count("<b0>") == 1
     context = [("x", "context")] * 200
-    assert "as above" not in Page(render(report(masks=[context, context, []]))).text
+    assert "as above" not in Page(render(report(examples=[context, context, []]))).text
 
 
 def test_every_kind_of_token_is_in_the_legend() -> None:
     page = Page(render(report()))
-    assert all(page.all("b", class_=kind) for kind in KINDS)
+    assert all(page.all("b", class_=kind) for kind in TOKEN_KINDS)
 
 
 @pytest.mark.parametrize("tools", [1, 20, 21, 300])
@@ -212,7 +216,7 @@ def test_all_tools_are_listed_and_many_are_folded(tools: int) -> None:
 
 
 def test_empty_parts_are_left_out() -> None:
-    page = Page(render(report(facts={}, options={}, accuracy=None, counts={}, notes=[], masks=[])))
+    page = Page(render(report(facts={}, options={}, accuracy=None, counts={}, notes=[], examples=[])))
     for name in ("notes", "data", "examples", "configuration"):
         assert not page.all("h2", id=name)
     assert "Right tool" not in page.text
@@ -224,7 +228,7 @@ def test_all_right_is_said_only_of_all(accuracy: tuple[int, int], shown: str) ->
 
 
 def test_without_validation_nothing_is_called_the_best() -> None:
-    page = Page(render(report(points=points(100, validate=0), accuracy=(0, 0))))
+    page = Page(render(report(steps=steps(100, validate=0), accuracy=(0, 0))))
     assert "Best validation loss" not in page.text
     assert "validation was not measured" in page.text
     assert not page.all("circle", class_="ring")
@@ -252,8 +256,8 @@ def test_a_run_of_few_steps_has_its_charts(count: int) -> None:
     ],
 )
 def test_no_loss_is_drawn_outside_its_chart(loss: Callable[[int], float]) -> None:
-    run = points(200, loss)
-    source = render(report(points=run, best_loss=min(point.validation_loss or 4e38 for point in run)))
+    run = steps(200, loss)
+    source = render(report(steps=run, best_loss=min(step.validation_loss or 4e38 for step in run)))
     Page(source)
     assert not re.search(r"\b(nan|inf)\b", source)
     assert lines(source)
@@ -278,7 +282,7 @@ def test_the_page_is_whole_or_not_there(tmp_path: Path) -> None:
     whole = path.read_text(encoding="utf-8")
     assert whole == render(report())
     with pytest.raises(KeyError):
-        write_report(path, report(masks=[[("a", "no such kind")]]))
+        write_report(path, report(examples=[[("a", "no such kind")]]))
     assert path.read_text(encoding="utf-8") == whole
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
     (tmp_path / "file").touch()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.prefixes import Prefixes
-from dualtune_mlx.training.report.page import Point, Report
+from dualtune_mlx.training.report.page import Report
 from dualtune_mlx.training.trainer import Progress, TrainResult
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def make_report(
         model=run.setup.base.name,
         facts=facts,
         options=run.options.to_dict(),
-        points=[_point(progress) for progress in history],
+        steps=history,
         best_step=trained.best_step,
         best_loss=trained.validation_loss,
         accuracy=accuracy,
         counts={tool: (training.counts[tool], validation.counts[tool]) for tool in tools},
         notes=run.notes,
-        masks=[
+        examples=[
             tokens_with_kinds(example, len(prefixes.of(example)), run.setup.renderer.encoder)
             for example in training.examples[:SHOWN]
         ],
@@ -67,15 +67,3 @@ def token_kinds(example: Example, prefix: int) -> list[str]:
     for target in example.targets:
         found[target.start : target.end] = ["learned"] * (target.end - target.start)
     return found
-
-
-def _point(progress: Progress) -> Point:
-    return Point(
-        step=progress.step,
-        loss=progress.loss,
-        learning_rate=progress.learning_rate,
-        gradient_norm=progress.gradient_norm,
-        tokens_per_second=progress.tokens_per_second,
-        peak_memory=progress.peak_memory,
-        validation_loss=progress.validation_loss,
-    )

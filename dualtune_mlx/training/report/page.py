@@ -1,7 +1,7 @@
-"""What is looked at after a night's training: ``report.html``, one file that needs no script and no network.
+"""The page ``report.html``: one file that needs no script and no network.
 
-Whatever did not come from here (names of tools, tokens, options, notes) is untrusted: Jinja escapes it, and characters
-that cannot be seen, such as those that turn the direction of writing, are shown as marks.
+Names of tools, tokens, options and notes are untrusted. Jinja escapes them, and invisible characters, such as those
+that turn the direction of writing, are shown as marks.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from dualtune_mlx.training.report.charts import (
     smooth,
     steps_axis,
 )
+from dualtune_mlx.training.trainer import Progress
 
 TEMPLATE = "report.html.jinja"
 LONG = 20  # rows; a longer list is folded
 SMOOTHED_FROM = 10  # steps; fewer are read one by one
-# Of every kind of token: how many are shown at each end of a run of them, and what the kind means.
-KINDS = {
+# For each kind of token: how many are shown at each end of a block, and what the kind means.
+TOKEN_KINDS = {
     "prefix": (60, "what all examples begin with, computed once"),
     "context": (60, "earlier messages, under the base weights"),
     "active": (60, "the adapter acts"),
@@ -48,47 +49,41 @@ MARKS = {"\n": "↵\n", "\t": "⇥"}
 
 
 @dataclass(frozen=True)
-class Point:
-    """One step of training: losses in nats a target token, peak memory in bytes."""
-
-    step: int
-    loss: float
-    learning_rate: float
-    gradient_norm: float
-    tokens_per_second: float
-    peak_memory: int
-    validation_loss: float | None
-
-
-@dataclass(frozen=True)
 class Report:
-    """All that is said about one stage's run.
-
-    ``title`` begins with the stage, which gives the page its colour. ``points`` holds at least one, in the order of
-    steps. ``accuracy`` is (right, asked) of the selector's choices on the validation set, ``counts`` (training,
-    validation) examples of every tool, ``masks`` up to three examples as (token's text, its kind: a key of KINDS).
-    """
+    """What the page says about one run."""
 
     title: str
+    """The job in words. It begins with the stage, which gives the page its colour."""
     model: str
+    """The model's name."""
     facts: Mapping[str, str]
+    """What else is to be known about the run, by name."""
     options: Mapping[str, Any]
-    points: Sequence[Point]
+    """The run's options."""
+    steps: Sequence[Progress]
+    """The steps in their order; at least one."""
     best_step: int
+    """The step with the lowest validation loss."""
     best_loss: float
+    """The lowest validation loss, in nats a target token."""
     accuracy: tuple[int, int] | None
+    """(right, asked) choices on the validation set."""
     counts: Mapping[str, tuple[int, int]]
+    """(training, validation) examples of each tool."""
     notes: Sequence[str]
-    masks: Sequence[Sequence[tuple[str, str]]]
+    """Sentences about the data."""
+    examples: Sequence[Sequence[tuple[str, str]]]
+    """Some examples: each token's text and its kind, one of ``TOKEN_KINDS``."""
 
     @property
     def validation(self) -> list[Pair]:
-        return [(point.step, point.validation_loss) for point in self.points if point.validation_loss is not None]
+        """(step, loss) of the steps after which the validation loss was measured."""
+        return [(step.step, step.validation_loss) for step in self.steps if step.validation_loss is not None]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number worth a headline, or a small chart with what its line comes down to."""
+    """A number with its title, or a chart with its title and a number that sums it up."""
 
     title: str
     value: str = ""
@@ -98,7 +93,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Piece:
-    """Some characters of a token; a mark stands for what cannot be seen."""
+    """Some characters of a token, or a mark that stands for an invisible one."""
 
     text: str
     mark: bool
@@ -106,13 +101,17 @@ class Piece:
 
 @dataclass(frozen=True)
 class TokenBlock:
-    """Neighbouring tokens of one kind, of which the middle may be left out; all of them where they stand above."""
+    """Neighbouring tokens of one kind. A long block shows only its two ends."""
 
     kind: str
     head: list[list[Piece]]
+    """The first tokens."""
     hidden: int
+    """How many tokens are not shown."""
     tail: list[list[Piece]]
+    """The last tokens, where some are hidden."""
     above: bool = False
+    """Whether the example before has the same block, so that none of it is shown again."""
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -127,13 +126,13 @@ def render(report: Report) -> str:
         long=LONG,
         colour="arguments" if report.title.startswith("arguments") else "selector",
         figures=list(_figures(report)),
-        loss=_loss(report),
-        smoothed=len(report.points) >= SMOOTHED_FROM,
-        small=list(_small(report)),
+        loss=_loss_chart(report),
+        smoothed=len(report.steps) >= SMOOTHED_FROM,
+        small=list(_small_charts(report)),
         tools=sorted(report.counts.items(), key=lambda item: (-item[1][0], -item[1][1], item[0])),
-        examples=list(_examples(report.masks)),
-        kinds={kind: meaning for kind, (_, meaning) in KINDS.items()},
-        options=list(_flat(report.options)),
+        examples=list(_example_blocks(report.examples)),
+        kinds={kind: meaning for kind, (_, meaning) in TOKEN_KINDS.items()},
+        options=list(_flatten(report.options)),
     )
 
 
@@ -147,19 +146,19 @@ def _template() -> Template:
 
 
 def _figures(report: Report) -> Iterator[Figure]:
-    last = report.points[-1].step
+    last = report.steps[-1].step
     if report.validation:
         yield Figure("Best validation loss", number(report.best_loss), f"at step {report.best_step:,} of {last:,}")
     if report.accuracy and report.accuracy[1]:
         right, asked = report.accuracy
         yield Figure("Right tool chosen", _share(right, asked), f"{right:,} of {asked:,} validation choices")
-    losses, note = [point.loss for point in report.points], "the last step"
+    losses, note = [step.loss for step in report.steps], "the last step"
     if len(losses) >= SMOOTHED_FROM:
         losses, note = smooth(losses), "smoothed"
     unvalidated = "" if report.validation else "; validation was not measured"
     yield Figure("Training loss at the end", number(losses[-1]), f"from {number(losses[0])}, {note}{unvalidated}")
-    size, unit = _memory_unit(report.points)
-    highest = max(point.peak_memory for point in report.points)
+    size, unit = _memory_unit(report.steps)
+    highest = max(step.peak_memory for step in report.steps)
     yield Figure("Peak memory", f"{number(highest / size)} {unit}", "the most that MLX held at once")
 
 
@@ -171,9 +170,9 @@ def _share(right: int, asked: int) -> str:
     return f"{tenths / 10:g}%"
 
 
-def _loss(report: Report) -> Figure:
+def _loss_chart(report: Report) -> Figure:
     """The chart of losses; the best one is marked where there was validation."""
-    losses = [point.loss for point in report.points]
+    losses = [step.loss for step in report.steps]
     lines, best = _each_and_mean(report, losses), None
     about = f"Training loss from {number(losses[0])} to {number(losses[-1])}."
     if report.validation:
@@ -181,20 +180,20 @@ def _loss(report: Report) -> Figure:
         best = Mark((report.best_step, report.best_loss), f"best {number(report.best_loss)}, step {report.best_step:,}")
         about += f" Lowest validation loss {number(report.best_loss)} at step {report.best_step:,}."
         losses += [report.best_loss, *(loss for _, loss in report.validation)]
-    steps = steps_axis(report.points[0].step, report.points[-1].step, count=6)
+    steps = steps_axis(report.steps[0].step, report.steps[-1].step, count=6)
     scale = fitting_axis(losses, count=6)
     note = "In nats a target token, by step; lower is better." + scale.logarithmic * " The scale is logarithmic."
     return Figure("Loss", note=note, picture=chart("loss", "Loss by step", about, steps, scale, lines, best))
 
 
-def _small(report: Report) -> Iterator[Figure]:
+def _small_charts(report: Report) -> Iterator[Figure]:
     """The four charts below the loss."""
-    size, unit = _memory_unit(report.points)
-    rates = [point.learning_rate for point in report.points]
-    norms = [point.gradient_norm for point in report.points]
-    speeds = [point.tokens_per_second for point in report.points]
-    memory = [point.peak_memory / size for point in report.points]
-    steps = steps_axis(report.points[0].step, report.points[-1].step, count=3)
+    size, unit = _memory_unit(report.steps)
+    rates = [step.learning_rate for step in report.steps]
+    norms = [step.gradient_norm for step in report.steps]
+    speeds = [step.tokens_per_second for step in report.steps]
+    memory = [step.peak_memory / size for step in report.steps]
+    steps = steps_axis(report.steps[0].step, report.steps[-1].step, count=3)
     for name, title, values, scale, value in (
         ("rate", "Learning rate", rates, linear_axis(0, max(rates), 3), f"up to {number(max(rates))}"),
         ("norm", "Gradient norm", norms, fitting_axis(norms, 4), f"median {number(median(norms))}"),
@@ -215,43 +214,45 @@ def _each_and_mean(report: Report, values: Sequence[float]) -> list[Line]:
 
 
 def _by_step(report: Report, values: Sequence[float]) -> list[Pair]:
-    return list(zip((point.step for point in report.points), values, strict=True))
+    return list(zip((step.step for step in report.steps), values, strict=True))
 
 
-def _memory_unit(points: Sequence[Point]) -> tuple[int, str]:
+def _memory_unit(steps: Sequence[Progress]) -> tuple[int, str]:
     """(bytes, name) of the unit in which the run's memory is a number of few digits."""
-    return (2**30, "GiB") if max(point.peak_memory for point in points) >= 2**30 else (2**20, "MiB")
+    return (2**30, "GiB") if max(step.peak_memory for step in steps) >= 2**30 else (2**20, "MiB")
 
 
-def _flat(options: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(options: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, str]]:
     """(dotted name, value as it would be written) of every option."""
     for name, value in options.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{outer}{name}.")
+            yield from _flatten(value, f"{outer}{name}.")
         else:
             yield outer + name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _examples(masks: Sequence[Sequence[tuple[str, str]]]) -> Iterator[tuple[list[tuple[str, int]], list[TokenBlock]]]:
-    """Of every example how many tokens of each kind it has, in the order of KINDS, and its runs.
+def _example_blocks(
+    examples: Sequence[Sequence[tuple[str, str]]],
+) -> Iterator[tuple[list[tuple[str, int]], list[TokenBlock]]]:
+    """Of every example how many tokens of each kind it has, in the order of TOKEN_KINDS, and its blocks.
 
     A long prefix that the example before began with as well is not shown again.
     """
     before: list[str] = []
-    for tokens in masks:
+    for tokens in examples:
         kinds = [kind for _, kind in tokens]
         prefix = [text for text, kind in tokens if kind == "prefix"]
-        runs = [
+        blocks = [
             _block(kind, [text for text, _ in group]) for kind, group in groupby(tokens, key=lambda token: token[1])
         ]
-        if prefix and prefix == before and runs[0].hidden:
-            runs[0] = TokenBlock("prefix", [], len(prefix), [], above=True)
-        yield [(kind, kinds.count(kind)) for kind in KINDS if kind in kinds], runs
+        if prefix and prefix == before and blocks[0].hidden:
+            blocks[0] = TokenBlock("prefix", [], len(prefix), [], above=True)
+        yield [(kind, kinds.count(kind)) for kind in TOKEN_KINDS if kind in kinds], blocks
         before = prefix
 
 
 def _block(kind: str, texts: Sequence[str]) -> TokenBlock:
-    ends = KINDS[kind][0]
+    ends = TOKEN_KINDS[kind][0]
     hidden = max(0, len(texts) - 2 * ends)
     head, tail = (texts[:ends], texts[-ends:]) if hidden else (texts, [])
     return TokenBlock(kind, [_pieces(text) for text in head], hidden, [_pieces(text) for text in tail])
