@@ -40,7 +40,7 @@ ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 @options.model
 @click.option("--data", metavar="DIR", help="Folder with train.jsonl and valid.jsonl.")
 @click.option("--bundle", metavar="DIR", help="Bundle folder; made when missing.")
-@click.option("--start", metavar="DIR", help="Bundle whose adapters are gone on from, instead of new ones.")
+@click.option("--start", metavar="DIR", help="Bundle whose adapters training continues from, instead of new ones.")
 @click.option("--config", "file", metavar="FILE", help="YAML file with these options, for all stages or for one each.")
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="What all else is laid over; paper: DualTune's.")
 @click.option("--template", metavar="T", help=f"{options.TEMPLATE_HELP}  [default: {TrainConfig.template}]")
@@ -59,7 +59,7 @@ ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
     type=click.Choice(SHARDS),
     help=f"With all under mlx.launch: what the processes share.  [default: {TrainConfig.shard}]",
 )
-@click.option("--resume", is_flag=True, help="Skip what is finished, go on from the last checkpoint.")
+@click.option("--resume", is_flag=True, help="Skip what is finished, continue from the last checkpoint.")
 @train_flags
 @click.pass_context
 def command(

@@ -1,4 +1,4 @@
-"""How often an adapter chooses right: by the exact most probable choice, as the engine makes it."""
+"""How often an adapter makes the right choice. The choice is the exact most probable one, as in the engine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ def selection_accuracy(
     trajectories: Sequence[Trajectory],
     hierarchical: bool = False,
 ) -> tuple[int, int]:
-    """(right, asked) over all choices of the trajectories that the model can read whole.
+    """Ask a router or selector for every choice in the trajectories.
 
-    Along a hierarchy, a selector is asked at the right node.
+    A selector of a hierarchy is asked at the node of the right tool. Decisions longer than the model's context are
+    not asked.
+
+    Returns:
+        How many choices were right, and how many were asked.
     """
     runner = StageRunner(base)
     held = base.acquire(adapter)

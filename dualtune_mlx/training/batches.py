@@ -1,4 +1,4 @@
-"""Examples to batches of similar length."""
+"""Batches of examples of similar length, and the examples of each optimiser step."""
 
 from __future__ import annotations
 
@@ -17,39 +17,43 @@ BUCKET_BATCHES = 16
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples as arrays, all after the same prefix of ``prefix`` tokens.
+    """Examples as arrays. All begin with the same prefix, whose keys and values are known.
 
-    ``contexts``: what lies between the prefix and the activation points, each conversation's once. Row r continues
-    the first ``lengths[r]`` tokens of ``contexts[sources[r]]``, so that all examples of a conversation come from
-    one pass over it. ``active`` (rows, a), right-padded: inputs under the adapter, without each
-    row's last token. ``positions`` (targets,): where in the flattened ``active`` a target is predicted;
-    ``targets``: its id.
+    A row is an example. It continues a context, which is computed once for all examples of a conversation.
     """
 
     prefix: int
+    """Tokens of the prefix."""
     contexts: tuple[tuple[int, ...], ...]
+    """Token ids between the prefix and where the adapter begins to act."""
     sources: mx.array
+    """(rows,): which of ``contexts`` a row continues."""
     lengths: mx.array
+    """(rows,): how many of its context's tokens come before the row."""
     active: mx.array
+    """(rows, longest), padded at the right: the tokens that the adapter acts on, without each row's last one."""
     positions: mx.array
+    """(targets,): where in the flattened ``active`` each target is predicted."""
     targets: mx.array
+    """(targets,): the ids that are learned."""
     padding: int
+    """Computed tokens that are padding."""
 
     @property
     def tokens(self) -> int:
-        """Tokens that are computed, ``padding`` of them for nothing."""
+        """Computed tokens, padding included."""
         return len(self.contexts) * max(map(len, self.contexts)) + self.active.size
 
 
 def make_batch(examples: Sequence[Example], prefix: int, whole: Mapping[int, tuple[int, ...]] | None = None) -> Batch:
     """One batch of examples that share their first ``prefix`` tokens.
 
-    ``whole`` gives the context of a conversation's last decision: it then stands for those of all of them.
+    ``whole`` maps a conversation to its longest context, which then serves all its examples, in this batch and others.
     """
     own = [example.tokens[prefix : example.active] for example in examples]
     longest = [(whole or {}).get(example.conversation, ()) for example in examples]
     continued = [long if long[: len(short)] == short else short for short, long in zip(own, longest, strict=True)]
-    contexts, sources = _trunks(continued)
+    contexts, sources = _longest_contexts(continued)
     actives = [example.tokens[example.active : -1] for example in examples]
     width = max(len(tokens) for tokens in actives)
     positions: list[int] = []
@@ -73,55 +77,56 @@ def make_batch(examples: Sequence[Example], prefix: int, whole: Mapping[int, tup
 
 
 def whole_contexts(examples: Sequence[Example], prefix: int) -> dict[int, tuple[int, ...]]:
-    """The longest context of every conversation."""
+    """Each conversation's longest context, without the prefix; what ``make_batch`` takes."""
     by_length = sorted(examples, key=lambda example: example.active)
     return {example.conversation: example.tokens[prefix : example.active] for example in by_length}
 
 
-def _trunks(contexts: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """The contexts that no other one begins with, and for each context the index of one that continues it."""
-    trunks: list[tuple[int, ...]] = []
+def _longest_contexts(contexts: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The contexts that no other context continues, and for each context the index of the one that contains it."""
+    longest: list[tuple[int, ...]] = []
     sources = [0] * len(contexts)
     for index in sorted(range(len(contexts)), key=lambda i: -len(contexts[i])):
         context = contexts[index]
-        found = next((n for n, trunk in enumerate(trunks) if trunk[: len(context)] == context), None)
+        found = next((n for n, other in enumerate(longest) if other[: len(context)] == context), None)
         if found is None:
-            found = len(trunks)
-            trunks.append(context)
+            found = len(longest)
+            longest.append(context)
         sources[index] = found
-    return trunks, sources
+    return longest, sources
 
 
 def iterate_steps(examples: Sequence[Example], size: int, seed: int) -> Iterator[list[Example]]:
-    """Endless shuffled groups of ``size`` examples, similar lengths together, conversations in one piece.
+    """The examples of one optimiser step after another, ``size`` of them each, without end.
 
-    Every example comes once an epoch; an epoch's last group may be smaller.
+    Examples of similar length, and those of a conversation, come together; the steps are shuffled. Every example
+    comes once an epoch, whose last step may have fewer.
     """
     conversations = [list(group) for _, group in groupby(examples, key=lambda example: example.conversation)]
     generator = random.Random(seed)
     while True:
         order = generator.sample(range(len(conversations)), len(conversations))
-        groups = []
+        steps = []
         for start in range(0, len(order), size * BUCKET_BATCHES):
             bucket = sorted(order[start : start + size * BUCKET_BATCHES], key=lambda i: _length(conversations[i]))
             rows = [example for index in bucket for example in conversations[index]]
-            groups += [rows[i : i + size] for i in range(0, len(rows), size)]
-        generator.shuffle(groups)
-        yield from groups
+            steps += [rows[i : i + size] for i in range(0, len(rows), size)]
+        generator.shuffle(steps)
+        yield from steps
 
 
 def steps_per_epoch(examples: Sequence[Example], size: int) -> int:
-    """How many groups ``iterate_steps`` makes of all examples."""
-    groups = iterate_steps(examples, size, seed=0)
+    """How many steps ``iterate_steps`` makes of all examples."""
+    examples_of_steps = iterate_steps(examples, size, seed=0)
     seen = steps = 0
     while seen < len(examples):
-        seen += len(next(groups))
+        seen += len(next(examples_of_steps))
         steps += 1
     return steps
 
 
 def batches_by_length(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:
-    """Every example once, similar lengths together."""
+    """Batches of at most ``batch_size`` examples, the shortest examples first; every example comes once."""
     by_length = sorted(examples, key=lambda example: len(example.tokens))
     for start in range(0, len(by_length), batch_size):
         yield by_length[start : start + batch_size]
@@ -136,7 +141,7 @@ def _padding(rows: Sequence[Sequence[int]]) -> int:
 
 
 def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
-    """Token ids (rows, longest), zeros at the right."""
+    """The rows as one array (rows, longest) of token ids, padded with zeros at the right."""
     array = np.zeros((len(rows), max(len(row) for row in rows)), dtype=np.int32)
     for index, row in enumerate(rows):
         array[index, : len(row)] = row

@@ -1,7 +1,7 @@
-"""The state of a training run, and its files: whole or not there, checked when they are read.
+"""The state of a training run, and its files. A file is whole or not there, and is checked when it is read.
 
 checkpoints/step-000100/state.safetensors     weights, best weights, the optimiser's moments
-checkpoints/step-000100/state.json            step, best loss, what run it is, the checksum of the weights
+checkpoints/step-000100/state.json            step, best loss, the run's key, the checksum of the weights
 """
 
 from __future__ import annotations
@@ -26,23 +26,32 @@ ARRAYS, FACTS = "state.safetensors", "state.json"
 
 @dataclass(frozen=True)
 class TrainState:
-    """All that the rest of a run depends on.
-
-    ``optimizer`` is the optimiser's state tree; ``stale`` counts validations since the best one, whose loss is
-    in nats a target token.
-    """
+    """All that the rest of a run depends on."""
 
     step: int
+    """How many steps were taken."""
     weights: Weights
+    """The trainable arrays after this step."""
     optimizer: Mapping[str, Any]
+    """The optimiser's state: a tree of arrays."""
     best_step: int
+    """The step with the lowest validation loss; 0 before the first measurement."""
     best_loss: float
+    """The lowest validation loss, in nats a target token."""
     best_weights: Weights
+    """The trainable arrays after ``best_step``."""
     stale: int = 0
+    """Measurements of the validation loss since the lowest one."""
 
 
 class Checkpoints:
-    """The latest ``keep`` states of one run, known by ``run``: a hash of its options, data and model."""
+    """The latest states of one run.
+
+    Args:
+        folder: where they are written.
+        run: the run's key, a hash of its options, data and model.
+        keep: how many states are kept.
+    """
 
     def __init__(self, folder: Path, run: str, keep: int) -> None:
         self.folder = folder
@@ -50,10 +59,10 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, state: TrainState) -> None:
-        """Write a state, then remove the oldest that is one too many."""
+        """Write a state, then remove the oldest ones beyond ``keep``."""
         trees = {"weights": state.weights, "best": state.best_weights, "optimizer": state.optimizer}
         with atomic_folder(self.folder / f"step-{state.step:06d}", replace=True) as temporary:
-            mx.save_safetensors(str(temporary / ARRAYS), dict(_flat(trees)))
+            mx.save_safetensors(str(temporary / ARRAYS), dict(_flatten(trees)))
             facts = {
                 "format": FORMAT,
                 "run": self.run,
@@ -68,7 +77,7 @@ class Checkpoints:
             shutil.rmtree(old)
 
     def latest(self) -> TrainState | None:
-        """The last state that was written, or None.
+        """The last state that was written; None where there is none.
 
         Raises:
             CheckpointError: when it is damaged, or belongs to another run.
@@ -105,7 +114,7 @@ class Checkpoints:
             )
         arrays: dict[str, mx.array] = mx.load(str(folder / ARRAYS))  # type: ignore[assignment]
         mx.eval(arrays)
-        trees = _nested(arrays)
+        trees = _unflatten(arrays)
         best = float.fromhex(facts["best_loss"])
         return TrainState(
             facts["step"], trees["weights"], trees["optimizer"], facts["best_step"], best, trees["best"], facts["stale"]
@@ -115,15 +124,15 @@ class Checkpoints:
 _FIX = "remove this folder and resume from the one before, or start anew without --resume"
 
 
-def _flat(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, mx.array]]:
+def _flatten(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, mx.array]]:
     for name, value in tree.items():
         if isinstance(value, mx.array):
             yield before + name, value
         else:
-            yield from _flat(value, f"{before}{name}/")
+            yield from _flatten(value, f"{before}{name}/")
 
 
-def _nested(arrays: Mapping[str, mx.array]) -> dict[str, Any]:
+def _unflatten(arrays: Mapping[str, mx.array]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for path, array in sorted(arrays.items()):  # the order that a new adapter's layers have
         *parents, name = path.split("/")

@@ -1,4 +1,4 @@
-"""A training run's configuration: the preset, under a YAML file, under the file's section of the stage, under flags.
+"""The configuration of training: a preset, then a YAML file, its section for the stage, and flags, each over the last.
 
 model: smollm2-135m
 data: data
@@ -27,8 +27,9 @@ from dualtune_mlx.training.examples import STAGES
 from dualtune_mlx.training.options import PRESETS, TrainOptions
 
 SHARDS = ("examples", "adapters")
-"""What several processes share: every step's examples, or the adapters that are to be trained."""
+"""What several processes share: the examples of every step, or the adapters that are to be trained."""
 OPTIONS: Mapping[str, type] = {field.name: type(field.default) for field in fields(TrainOptions)}
+"""The options of a stage, each with its type."""
 REQUIRED = ("model", "data", "bundle")
 SETTINGS: Mapping[str, type] = {
     **dict.fromkeys(REQUIRED, str),
@@ -40,8 +41,9 @@ SETTINGS: Mapping[str, type] = {
     "shard": str,
 }
 ANYWHERE: Mapping[str, type] = {**SETTINGS, "preset": str, **OPTIONS}
-"""What may stand at a file's top level and on the command line."""
+"""All keys of a file's top level and of the command line."""
 ALTERNATIVES = {"steps": "epochs", "epochs": "steps"}
+"""Options that replace each other."""
 FORMS = {
     str: "a text (a date, yes, no or a number needs quotation marks)",
     int: "a whole number",
@@ -53,22 +55,32 @@ FORMS = {
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that ``dualtune train`` is told but which stage; ``stages`` has the options of each.
+    """The model, the data and all options of training. Relative folders are seen from the current one.
 
-    ``data``, ``bundle`` and ``start``, the bundle whose adapters are gone on from, are folders as seen from where the
-    command runs.
+    Raises:
+        UsageError: when a value is unknown or out of range, or ``start`` is the same folder as ``bundle``.
     """
 
     model: str
+    """A folder, a hub id, a .gguf file, or the embedded model's name."""
     data: str
+    """The folder with train.jsonl and valid.jsonl."""
     bundle: str
+    """The folder of the bundle that the adapters are put into; made when missing."""
     stages: Mapping[str, TrainOptions]
+    """The options of each stage."""
     template: str = "chatml"
+    """The prompt template: a built-in one's name, or a file."""
     cards: str = "signature"
+    """How tools are written in the prompt."""
     routing: str = "auto"
+    """When a stage is shown the tools of one node of their hierarchy: auto, always or never."""
     min_examples: int = 50
+    """How many calls of a tool give it an argument adapter of its own."""
     shard: str = "examples"
+    """What several processes share: the examples of every step, or the adapters."""
     start: str = ""
+    """The folder of a bundle whose adapters training continues from; empty for new adapters."""
 
     def __post_init__(self) -> None:
         for name, choices in (("cards", CARD_KINDS), ("routing", ROUTINGS), ("shard", SHARDS)):
@@ -87,7 +99,7 @@ class TrainConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as a file's content: what the stages have in common stands at the top level."""
+        """The configuration as the content of a file; what all stages have in common stands at the top level."""
         options = {stage: self.stages[stage].to_dict() for stage in STAGES}
         first = options[STAGES[0]]
         common = {name: value for name, value in first.items() if all(o[name] == value for o in options.values())}
@@ -101,48 +113,53 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Layer:
-    """Some of the settings and options, and where they were given."""
+    """Settings and options that were given at one place."""
 
     where: str
+    """The place, for messages."""
     values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A YAML file's top level and its sections of stages, checked for unknown keys and wrong types."""
+    """A YAML file: its top level and its sections for stages. Keys and types of values are checked."""
 
     top: Layer
     sections: Mapping[str, Layer]
 
     @classmethod
     def read(cls, path: str | Path) -> ConfigFile:
-        """Read a configuration file.
+        """Read a YAML file.
 
         Raises:
-            UsageError: when it is missing, is not YAML, or holds a key or a type of value that is not known there.
+            UsageError: when it is missing or is not YAML, or when a key is unknown or a value has the wrong type.
         """
         value = _mapping(_parse(Path(path)), str(path))
         top = {key: item for key, item in value.items() if key not in STAGES}
         sections = {stage: value[stage] for stage in STAGES if value.get(stage) is not None}
         return cls(
-            _check_layer(top, ANYWHERE, str(path), STAGES),
+            _make_layer(top, ANYWHERE, str(path), STAGES),
             {
-                stage: _check_layer(_mapping(section, f"{path}, section {stage}"), OPTIONS, f"{path}, section {stage}")
+                stage: _make_layer(_mapping(section, f"{path}, section {stage}"), OPTIONS, f"{path}, section {stage}")
                 for stage, section in sections.items()
             },
         )
 
 
 def merge_config(file: ConfigFile | None, flags: Mapping[str, Any]) -> TrainConfig:
-    """The configuration that a file, if there is one, and the command line's flags make together.
+    """Lay flags over a file's values, and these over a preset's.
 
-    Where ``steps`` is given over an earlier layer's ``epochs``, or the other way round, the earlier one gives way.
+    ``steps`` replaces ``epochs`` of a lower layer, and the other way round.
+
+    Args:
+        file: the configuration file, where there is one.
+        flags: values by key, as the command line gives them.
 
     Raises:
         UsageError: when a value is of the wrong type or out of range, or the model, data or bundle is missing.
     """
     file = file or ConfigFile(Layer("", {}), {})
-    given = _check_layer(flags, ANYWHERE, "the command line")
+    given = _make_layer(flags, ANYWHERE, "the command line")
     top = {**file.top.values, **given.values}
     missing = [name for name in REQUIRED if not top.get(name)]
     if missing:
@@ -163,7 +180,7 @@ def merge_config(file: ConfigFile | None, flags: Mapping[str, Any]) -> TrainConf
 
 
 def _options(layers: Sequence[Layer]) -> TrainOptions:
-    """The options that layers make together, each over those before it."""
+    """Lay layers over each other, the last one on top."""
     values: dict[str, Any] = {}
     for layer in layers:
         own = {name: value for name, value in layer.values.items() if name in OPTIONS}
@@ -180,7 +197,7 @@ def _options(layers: Sequence[Layer]) -> TrainOptions:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands in a mapping twice; PyYAML's own takes the last one and says nothing."""
+    """Refuses a key that stands in a mapping twice; PyYAML's own loader silently takes the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value]
@@ -219,8 +236,8 @@ def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
     return value
 
 
-def _check_layer(values: Mapping[Any, Any], kinds: Mapping[str, type], where: str, more: Sequence[str] = ()) -> Layer:
-    """A layer whose keys are known and whose values have the right type; ``more`` keys are named in messages only."""
+def _make_layer(values: Mapping[Any, Any], kinds: Mapping[str, type], where: str, more: Sequence[str] = ()) -> Layer:
+    """Make a layer of known keys with values of the right type. Keys of ``more`` are only named in messages."""
     unknown = [str(key) for key in values if key not in kinds]
     if unknown:
         raise UsageError(
@@ -257,7 +274,7 @@ def _convert(key: str, value: Any, kind: type, where: str) -> Any:
 
 
 def _to_float(value: Any) -> Any:
-    """A number as a float. YAML reads 5e-4, which has no dot, as a text; it is meant as a number."""
+    """A number, or a text that is one, as a float. YAML reads 5e-4, which has no dot, as a text."""
     if isinstance(value, bool):
         return value
     try:
@@ -267,7 +284,7 @@ def _to_float(value: Any) -> Any:
 
 
 def _to_texts(value: Any) -> Any:
-    """A list of texts, or one with commas between them, as a tuple."""
+    """A list of texts, or one text with commas between them, as a tuple."""
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list | tuple) or not all(isinstance(item, str) for item in listed):
         return value

@@ -1,4 +1,4 @@
-"""Contexts' keys and values, kept from one epoch to the next and from one stage to another."""
+"""A cache of contexts: base-model keys and values that serve several epochs, and several stages."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dualtune_mlx.models import BaseModel
 
 
 class ContextCache:
-    """Keeps contexts while they fit ``budget`` bytes; the others are computed again whenever they are needed.
+    """Keeps the keys and values of contexts, up to ``budget`` bytes. Other contexts are computed whenever needed.
 
-    None is put out for another: epochs go around, and the one used least recently is the next one needed. Each is
-    computed by itself, so that a resumed run, which meets it in another batch, has the same bits.
+    A context that is kept stays: each epoch needs every context again, so no other one deserves its place more. Each
+    context is computed by itself, so that its bits do not depend on its batch, which differs in a resumed run.
     """
 
     def __init__(self, budget: float) -> None:
@@ -27,12 +27,15 @@ class ContextCache:
         self._kept: dict[bytes, list[Pair]] = {}
 
     def padded(self, base: BaseModel, prefix: Snapshot | None, contexts: Sequence[Sequence[int]]) -> list[Pair]:
-        """Keys and values (contexts, kv heads, longest, width) after the prefix, a pair a layer, right-padded."""
-        found = [self._layers(base, prefix, context) for context in contexts]
+        """The contexts' keys and values after the prefix, a pair for each layer.
+
+        Each array has the shape (contexts, kv heads, longest, head size) and is padded at the right.
+        """
+        found = [self._of_context(base, prefix, context) for context in contexts]
         longest = max(map(len, contexts))
         return [(_stack(pairs, 0, longest), _stack(pairs, 1, longest)) for pairs in zip(*found, strict=True)]
 
-    def _layers(self, base: BaseModel, prefix: Snapshot | None, context: Sequence[int]) -> list[Pair]:
+    def _of_context(self, base: BaseModel, prefix: Snapshot | None, context: Sequence[int]) -> list[Pair]:
         key = _key(base, prefix, context)
         if key in self._kept:
             self.hits += 1
@@ -51,7 +54,7 @@ class ContextCache:
 
 
 def prefix_layers(base: BaseModel, prefix: Snapshot | None) -> Sequence[Pair | None]:
-    """The prefix's keys and values, a pair a layer; None for each where there is no prefix."""
+    """The prefix's keys and values, a pair for each layer; None for each where there is no prefix."""
     return prefix.layers if prefix else [None] * base.bank.num_layers
 
 
@@ -63,5 +66,6 @@ def _key(base: BaseModel, prefix: Snapshot | None, context: Sequence[int]) -> by
 
 
 def _stack(pairs: Sequence[Pair], which: int, longest: int) -> mx.array:
+    """The keys (``which`` 0) or values (1) of several contexts as one array."""
     arrays = [pair[which] for pair in pairs]
     return mx.concatenate([mx.pad(a, [(0, 0), (0, 0), (0, longest - a.shape[2]), (0, 0)]) for a in arrays])

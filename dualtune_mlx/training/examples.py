@@ -1,4 +1,4 @@
-"""Trajectories to training examples: every decision of a conversation is a target of its stage."""
+"""Training examples from trajectories: each decision of a conversation is a target of its stage."""
 
 from __future__ import annotations
 
@@ -22,26 +22,32 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Target:
-    """The tokens from ``start`` to ``end`` are learned: the decision for ``tool`` in the step called ``name``."""
+    """Tokens that are learned: a stage's output at one decision."""
 
     start: int
+    """The first token, counted from the start of the example."""
     end: int
+    """Behind the last token."""
     name: str
+    """Which decision this is, for messages: the trajectory and the decision's number."""
     tool: str
+    """The tool that is called: ``server/tool``, ``respond`` or ``plan``."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A stream up to the end of what is learned, as token ids.
-
-    The first ``described`` of them are the system message and the tools; the adapter acts from ``active`` on.
-    """
+    """A token stream up to the end of what is learned."""
 
     tokens: tuple[int, ...]
+    """Token ids."""
     active: int
+    """The activation point: the index of the first token that the adapter acts on."""
     targets: tuple[Target, ...]
+    """What is learned, in the order of the stream."""
     conversation: int = 0
+    """The number of the trajectory that the example is from."""
     described: int = 0
+    """How many tokens at the start are the system message and the tools."""
 
     @property
     def learned(self) -> int:
@@ -50,20 +56,23 @@ class Example:
 
     @property
     def name(self) -> str:
+        """The names of the targets, for messages."""
         return " and ".join(target.name for target in self.targets)
 
 
 @dataclass(frozen=True)
 class StageExamples:
-    """A stage's examples, how many lost their oldest exchanges, and why others were dropped."""
+    """A stage's examples."""
 
     examples: tuple[Example, ...]
     cut: int
+    """How many examples lost their oldest exchanges."""
     dropped: tuple[str, ...]
+    """For each decision that is in no example: which, and why."""
 
     @property
     def counts(self) -> Counter[str]:
-        """Decisions by tool."""
+        """How many decisions there are for each tool."""
         return Counter(target.tool for example in self.examples for target in example.targets)
 
 
@@ -77,15 +86,20 @@ def stage_examples(
     window: int = 0,
     hierarchical: bool = False,
 ) -> StageExamples:
-    """All examples of a stage; of one tool (``"server/tool"``) or one server, where ``scope`` says so.
+    """All examples of a stage.
 
-    ``hierarchical``: among the tools of a node of their hierarchy, not among all.
-
-    A stream longer than ``window`` tokens loses its oldest exchanges (``window.cut_to``); one whose last request
-    alone is longer is dropped. 0: no limit.
+    Args:
+        trajectories: the conversations.
+        renderer: makes their token streams.
+        stage: one of ``STAGES``.
+        activation: where the adapter begins to act.
+        scope: only calls of this server, or of this tool (``server/tool``).
+        window: the longest stream in tokens; 0 is no limit. A longer one loses its oldest exchanges
+            (``cut_to_window``), and is dropped when its last request alone is longer.
+        hierarchical: show the tools of one node of their hierarchy instead of all tools.
 
     Raises:
-        DataError: when there is none.
+        DataError: when there is no example.
     """
     examples: list[Example] = []
     dropped: list[str] = []
@@ -117,7 +131,7 @@ def stage_examples(
 
 
 def example(stream: TokenStream, stage: str, activation: str, name: str = "", tool: str = "") -> Example:
-    """A stream as an example of one stage."""
+    """A stream as an example of one stage; ``name`` and ``tool`` are those of its target."""
     span = stream.last_span(span_name(stage))
     return Example(
         stream.tokens[: span.end],
@@ -128,7 +142,10 @@ def example(stream: TokenStream, stage: str, activation: str, name: str = "", to
 
 
 def decisions_of_stage(trajectory: Trajectory, stage: str, scope: str = "") -> Iterator[tuple[int, Decision]]:
-    """The decisions of a stage and scope in a trajectory, numbered from 1 among all its decisions (or plans)."""
+    """A trajectory's decisions for a stage and scope, each with its number among all decisions, from 1.
+
+    The planner's decisions are numbered among themselves.
+    """
     if stage == "planner":
         yield from enumerate(plan_decisions(trajectory), 1)
         return
@@ -141,7 +158,7 @@ def decisions_of_stage(trajectory: Trajectory, stage: str, scope: str = "") -> I
 
 
 def is_divided(trajectory: Trajectory) -> bool:
-    """Whether a request of the trajectory has parts."""
+    """Whether a request of the trajectory is divided into subtasks."""
     return any(message.subtasks for message in trajectory.messages)
 
 
@@ -158,7 +175,7 @@ def _stream(view: View, renderer: PromptRenderer) -> TokenStream:
 
 
 def _cut(view: View, renderer: PromptRenderer, window: int) -> TokenStream | None:
-    """The stream of at most ``window`` tokens, without as many of the oldest exchanges as it takes."""
+    """The stream without as many of its oldest exchanges as it takes to have at most ``window`` tokens, or None."""
     decision = cut_to_window(
         view.decision, window, lambda shorter: len(_stream(replace(view, decision=shorter), renderer))
     )
@@ -166,7 +183,7 @@ def _cut(view: View, renderer: PromptRenderer, window: int) -> TokenStream | Non
 
 
 def _merge(examples: Sequence[Example]) -> list[Example]:
-    """Examples of one conversation, one row where a stream continues another from the same activation point."""
+    """Examples of one conversation, merged where a stream continues another one from the same activation point."""
     rows: list[Example] = []
     for later in sorted(examples, key=lambda item: len(item.tokens)):
         found = next((row for row in rows if row.active == later.active and _continues(later, row)), None)

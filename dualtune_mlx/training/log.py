@@ -1,4 +1,4 @@
-"""The log of a run: one JSON line a step, which a report is drawn from and a resumed run goes on with."""
+"""The log of a run: a JSON line for each step. The report is made from it, and a resumed run continues it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from dualtune_mlx.training.trainer import Progress
 
 
 class Log:
-    """Appends to ``path``; lines of steps after ``step``, from where the run goes on, are taken out first."""
+    """Appends steps to the file ``path``.
+
+    A run that resumes after ``step`` keeps the lines of earlier steps; later ones are removed.
+    """
 
     def __init__(self, path: Path, step: int = 0) -> None:
         self.path = path
@@ -24,7 +27,7 @@ class Log:
 
 
 def read_log(path: Path) -> list[Progress]:
-    """The steps of a log; a last line that was cut off in the middle is left out."""
+    """The steps of a log. A last line without its end, which an interrupted write leaves, is ignored."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -1,4 +1,4 @@
-"""What many examples begin with: the system message and the tools, computed once for all of them."""
+"""Prefixes: the tokens that many examples begin with, whose keys and values are computed once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from dualtune_mlx.training.examples import Example
 
 MOST = 64
-"""How many different descriptions of tools have a prefix of their own; the memory that they take is so bounded."""
+"""How many descriptions of tools have a prefix of their own, at most: this bounds the memory that prefixes take."""
 
 Tokens = tuple[int, ...]
 
 
 class Prefixes:
-    """The prefix of every example.
+    """Finds the prefix of each example.
 
-    Examples with the same description of tools share one, up to where the first of them becomes active. Descriptions
-    that fewer than ``least`` examples have, and those beyond the most frequent 64, share what they all begin with.
+    Examples with the same system message and tools share a prefix, which ends where the adapter acts in the first of
+    them. When fewer than ``least`` examples have the same, or when it is not among the 64 most frequent, they share
+    the tokens that all such examples begin with.
     """
 
     def __init__(self, examples: Sequence[Example], least: int) -> None:
@@ -40,7 +41,7 @@ class Prefixes:
         return self._of[_description(example)]
 
     def split(self, examples: Sequence[Example]) -> list[tuple[Tokens, list[Example]]]:
-        """Examples by their prefix, in their order."""
+        """The examples of each prefix, in their order."""
         found: dict[Tokens, list[Example]] = {}
         for example in examples:
             found.setdefault(self.of(example), []).append(example)
@@ -48,7 +49,7 @@ class Prefixes:
 
 
 def shared_prefix(examples: Sequence[Example]) -> Tokens:
-    """The tokens that all examples begin with and that no adapter acts on."""
+    """The tokens that all examples begin with and that the adapter acts on in none of them."""
     limit = min(example.active for example in examples)
     return tuple(os.path.commonprefix([example.tokens[:limit] for example in examples]))
 

@@ -1,4 +1,4 @@
-"""What a stage is shown at a decision: all tools, or the choices of one node of their hierarchy."""
+"""What a stage is shown at a decision: all tools, or the choices at one node of their hierarchy."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from dualtune_mlx.tools.hierarchy import Node, hierarchy
 
 @dataclass(frozen=True)
 class View:
-    """What is shown, and the step with the choice that is right among it in place of the call."""
+    """A decision as a stage sees it."""
 
     shown: tuple[Tool, ...]
+    """The choices: tools, or servers and groups as tools."""
     decision: Decision
+    """The decision, whose call names the right choice."""
 
 
 def views(decision: Decision, stage: str, hierarchical: bool, number: int = 0) -> Iterator[View]:
     """What a stage learns from a decision.
 
-    A router learns a choice at every node above the tool, a hierarchical selector and argument adapter at the tool's
-    own. ``respond`` stands at every node: a router learns it at the first, a selector at that of the last call or,
-    before any, at one of all in turn, by ``number``.
+    * A planner is shown only ``PLAN``.
+    * A router learns a choice at every node above the tool. From one server without groups it learns nothing.
+    * A selector and an argument adapter are shown all tools or, when ``hierarchical``, those of the tool's own node.
 
-    A planner is shown no tool but ``PLAN``. A router learns nothing from tools of one server without groups.
+    Every node also offers ``respond``. A router learns it at the root. A hierarchical selector learns it at the node
+    of the last call; before any call, at the node that ``number`` gives: trajectories take all nodes in turn.
 
     Raises:
         DataError: when one of several servers has no name.

@@ -1,4 +1,4 @@
-"""Learning rates over a run: mlx's schedules by name."""
+"""Learning rate schedules: those of mlx by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import mlx.optimizers as optim
 
 Rate = Callable[[mx.array], mx.array]
 FALL = 0.01
-"""What an exponential schedule leaves of the learning rate at the end."""
+"""The last learning rate of an exponential schedule, as a share of the highest."""
 
 
 def _constant(rate: float, steps: int) -> Rate:
@@ -26,7 +26,7 @@ SCHEDULES: dict[str, Callable[[float, int], Rate]] = {
 
 
 def learning_rate(name: str, highest: float, warmup: int, steps: int) -> Rate:
-    """A schedule over ``steps`` steps that first rises linearly for ``warmup`` of them."""
+    """The learning rate of each step: it rises linearly to ``highest`` in ``warmup`` steps, then follows a schedule."""
     warmup = min(warmup, steps - 1)
     decay = SCHEDULES[name](highest, steps - warmup)
     if not warmup:

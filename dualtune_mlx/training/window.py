@@ -1,4 +1,4 @@
-"""Conversations that are too long: whole exchanges are left out, the oldest first."""
+"""Conversations that are too long for the window: they lose whole exchanges, the oldest first."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ RULE = "oldest exchanges first"
 
 
 def cut_to_window(decision: Decision, window: int, length: Callable[[Decision], int]) -> Decision | None:
-    """The step with as few of its oldest exchanges left out as make ``length(step)`` at most ``window`` tokens.
+    """Leave out as many of the oldest exchanges as it takes for ``length`` to give at most ``window`` tokens.
 
-    An exchange is a user message, or an assistant message with the tool results that follow it. The system
-    message, the user's last request and the last exchange stay; None when these alone are too long.
+    An exchange is a user message, or an assistant message with the tool results that follow it. The system message,
+    the user's last request and the last exchange always stay.
+
+    Returns:
+        The decision with fewer messages; None when what always stays is too long.
     """
     system = tuple(message for message in decision.messages[:1] if message.role == "system")
     exchanges = _exchanges(decision.messages[len(system) :])

@@ -34,8 +34,8 @@ def base_prefix(base: BaseModel, found: Sequence[Example]) -> Snapshot | None:
 
 def examples(base: BaseModel, count: int = 12, stage: str = "selector", activation: str = "turn") -> list[Example]:
     """The examples of one stage."""
-    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
-    return list(stage_examples(trajectories(count), prompt, stage, activation).examples)
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    return list(stage_examples(trajectories(count), renderer, stage, activation).examples)
 
 
 def divided(count: int = 12) -> list[Trajectory]:

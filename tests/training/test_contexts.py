@@ -19,8 +19,8 @@ from tests.training.test_loss import TRAJECTORIES, assert_equal, options, starte
 
 
 def prepared(base, activation="turn"):
-    prompt = PromptRenderer(Template("chatml"), base.tokenizer)
-    examples = stage_examples(TRAJECTORIES, prompt, "selector", activation).examples
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer)
+    examples = stage_examples(TRAJECTORIES, renderer, "selector", activation).examples
     prefix = base_prefix(base, examples)
     return examples, prefix, make_batch(examples, len(prefix.tokens))
 
@@ -31,22 +31,22 @@ def test_loss_and_gradients_are_the_same(kind, activation):
     base = tiny.model(kind=kind)
     _, prefix, batch = prepared(base, activation)
     given = options(activation)
-    step, weights, kept = mx.value_and_grad(masked_loss), started(base, given), ContextCache(1e9)
-    plain = step(weights, base, prefix, batch, given)
+    loss_and_gradients, weights, cache = mx.value_and_grad(masked_loss), started(base, given), ContextCache(1e9)
+    plain = loss_and_gradients(weights, base, prefix, batch, given)
     for hits in (0, len(batch.contexts)):
-        assert_equal(step(weights, base, prefix, batch, given, None, kept), plain)
-        assert kept.hits == hits
+        assert_equal(loss_and_gradients(weights, base, prefix, batch, given, None, cache), plain)
+        assert cache.hits == hits
 
 
 def test_a_second_epoch_computes_no_context_and_a_conversation_is_kept_once():
     base = tiny.model()
-    kept = ContextCache(1e9)
+    cache = ContextCache(1e9)
     given = replace(options("invocation"), steps=0, epochs=3.0, batch_size=2, validate_every=0)
     examples, *_ = prepared(base, "invocation")
-    trainer = Trainer(base, examples, examples[:1], given, contexts=kept)
+    trainer = Trainer(base, examples, examples[:1], given, contexts=cache)
     trainer.run(trainer.initial_state())
-    assert kept.misses == len(TRAJECTORIES)
-    assert kept.hits > 2 * kept.misses
+    assert cache.misses == len(TRAJECTORIES)
+    assert cache.hits > 2 * cache.misses
 
 
 def test_what_does_not_fit_is_computed_again():
@@ -69,8 +69,8 @@ def test_what_does_not_fit_is_computed_again():
 def test_another_model_or_prefix_has_its_own():
     base, other = tiny.model(0), tiny.model(1)
     examples, prefix, batch = prepared(base)
-    kept = ContextCache(1e9)
-    kept.padded(base, prefix, batch.contexts)
-    kept.padded(other, base_prefix(other, examples), batch.contexts)
-    kept.padded(base, None, batch.contexts)
-    assert kept.hits == 0
+    cache = ContextCache(1e9)
+    cache.padded(base, prefix, batch.contexts)
+    cache.padded(other, base_prefix(other, examples), batch.contexts)
+    cache.padded(base, None, batch.contexts)
+    assert cache.hits == 0

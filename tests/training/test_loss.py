@@ -45,10 +45,10 @@ def options(activation, **given):
     return TrainOptions(rank=4, alpha=8.0, layers="all", activation=activation, **given)
 
 
-def examples_of(prompt, stage, activation):
+def examples_of(renderer, stage, activation):
     """Every decision as an example of its own."""
-    found = [step for trajectory in TRAJECTORIES for step in call_decisions(trajectory)]
-    streams = [prompt.render(s.messages, s.tools, s.call) for s in found if stage != "arguments" or s.call.arguments]
+    found = [decision for trajectory in TRAJECTORIES for decision in call_decisions(trajectory)]
+    streams = [renderer.render(d.messages, d.tools, d.call) for d in found if stage != "arguments" or d.call.arguments]
     return [example(stream, stage, activation) for stream in streams]
 
 
@@ -116,14 +116,14 @@ def started(base, given):
 
 def compared(base, stage, given):
     """The loss and the gradients of both computations."""
-    prompt = PromptRenderer(Template("chatml"), base.tokenizer)
-    prepared = stage_examples(TRAJECTORIES, prompt, stage, given.activation)
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer)
+    prepared = stage_examples(TRAJECTORIES, renderer, stage, given.activation)
     weights = started(base, given)
     prefix = base_prefix(base, prepared.examples)
     assert (prefix is None) == (given.activation == "all")
     batch = make_batch(prepared.examples, len(prefix.tokens) if prefix else 0)
     ours = mx.value_and_grad(masked_loss)(weights, base, prefix, batch, given)
-    plain = mx.value_and_grad(plain_loss)(weights, base, examples_of(prompt, stage, given.activation), given)
+    plain = mx.value_and_grad(plain_loss)(weights, base, examples_of(renderer, stage, given.activation), given)
     mx.eval(ours, plain)
     return ours, plain
 
@@ -163,9 +163,9 @@ def test_a_quantised_base_is_trained_as_right():
 
 def test_all_decisions_of_a_conversation_come_from_one_pass():
     base = tiny.model()
-    prompt = PromptRenderer(Template("chatml"), base.tokenizer)
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer)
     (single, several, last) = (
-        stage_examples([trajectory], prompt, "selector", "turn").examples for trajectory in TRAJECTORIES
+        stage_examples([trajectory], renderer, "selector", "turn").examples for trajectory in TRAJECTORIES
     )
     assert [len(item.targets) for item in (*single, *several, *last)] == [1, 2, 1, 1, 1, 1]
     prefix = base_prefix(base, several)
@@ -173,21 +173,21 @@ def test_all_decisions_of_a_conversation_come_from_one_pass():
     assert len(batch.contexts) == 1
     assert batch.lengths.tolist() == [item.active - len(prefix.tokens) for item in several]
     # Without a fork nothing is computed twice: with "all", one row holds all decisions in sequence.
-    rows = stage_examples(TRAJECTORIES[1:2], prompt, "arguments", "all").examples
+    rows = stage_examples(TRAJECTORIES[1:2], renderer, "arguments", "all").examples
     assert [len(item.targets) for item in rows] == [3]
 
 
 def test_dropout_follows_its_key_and_survives_recomputation():
     base = tiny.model()
-    prompt = PromptRenderer(Template("chatml"), base.tokenizer)
-    examples = stage_examples(TRAJECTORIES, prompt, "selector", "turn").examples
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer)
+    examples = stage_examples(TRAJECTORIES, renderer, "selector", "turn").examples
     prefix = base_prefix(base, examples)
     batch = make_batch(examples, len(prefix.tokens))
 
     def gradients(key, **given):
         chosen = options("turn", **given)
-        step = mx.value_and_grad(masked_loss)
-        return step(started(base, chosen), base, prefix, batch, chosen, key)
+        loss_and_gradients = mx.value_and_grad(masked_loss)
+        return loss_and_gradients(started(base, chosen), base, prefix, batch, chosen, key)
 
     key = mx.random.key(3)
     dropped = gradients(key, dropout=0.3)

@@ -38,8 +38,8 @@ def asked(*calls: ToolCall, tools: tuple[Tool, ...] = TOOLS, request: str = "do 
 def seen(trajectory: Trajectory, stage: str, number: int = 0) -> list[list[tuple[set[str], str]]]:
     """Of every decision, the choices that are shown and the right one."""
     return [
-        [({tool.name for tool in view.shown}, view.decision.call.name) for view in views(step, stage, True, number)]
-        for step in call_decisions(trajectory)
+        [({tool.name for tool in view.shown}, view.decision.call.name) for view in views(decision, stage, True, number)]
+        for decision in call_decisions(trajectory)
     ]
 
 
@@ -118,9 +118,9 @@ REQUESTS = [
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_loss_and_gradients_over_several_prefixes_equal_the_plain_computation(stage, batch_size):
     base = tiny.model()
-    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     options = TrainOptions(batch_size=batch_size, accumulate=12, rank=4, layers="all", keep_contexts=0.1)
-    examples = stage_examples(REQUESTS, prompt, stage, "turn", hierarchical=True).examples
+    examples = stage_examples(REQUESTS, renderer, stage, "turn", hierarchical=True).examples
     trainer = Trainer(base, examples, examples, options)
     assert len(trainer.prefixes.all) > 1 or batch_size == 8 or stage == "router"
     weights = started(base, options)
@@ -135,8 +135,8 @@ def test_loss_and_gradients_over_several_prefixes_equal_the_plain_computation(st
 
 def test_what_many_examples_begin_with_is_a_prefix_of_their_own():
     base = tiny.model()
-    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
-    examples = stage_examples(REQUESTS, prompt, "selector", "turn", hierarchical=True).examples
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    examples = stage_examples(REQUESTS, renderer, "selector", "turn", hierarchical=True).examples
     prefixes = Prefixes(examples, 2)
     for tokens, found in prefixes.split(examples):
         assert all(example.tokens[: len(tokens)] == tokens for example in found)

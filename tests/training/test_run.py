@@ -49,9 +49,9 @@ def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
     assert {path.name for path in run.folder.iterdir()} == {"config.yaml", "log.jsonl", "report.html"}
     assert yaml.safe_load((run.folder / "config.yaml").read_text()) == {"data": "there"}
     assert read_log(run.folder / "log.jsonl") == finished.trained.history
-    slot, adapter = Bundle.open(tmp_path).find_adapter(stage)
+    entry, adapter = Bundle.open(tmp_path).find_adapter(stage)
     assert adapter.content_hash == finished.trained.adapter.content_hash
-    assert slot.training["ended"] == "all steps were taken"
+    assert entry.training["ended"] == "all steps were taken"
     assert (finished.accuracy is None) == (stage == "arguments")
     assert base.bank.active is None
     assert not base.bank.resident
@@ -65,8 +65,8 @@ def test_a_planner_learns_to_divide_requests_into_words_of_theirs(base, tmp_path
     assert run.training.counts == {"plan": 12}
     finished = run.train()
     assert finished.accuracy is None
-    slot = Bundle.open(tmp_path).stages["planner", ""]
-    assert slot.grounding == {"/plan": {"parts[]": ()}}
+    entry = Bundle.open(tmp_path).stages["planner", ""]
+    assert entry.grounding == {"/plan": {"parts[]": ()}}
     with DualTune.load(tmp_path, base) as dualtune:
         assert dualtune.divides
         parts = dualtune.plan("list a, then read b.txt", max_tokens=200)
@@ -182,9 +182,9 @@ def test_a_scope_takes_its_own_calls_and_holds_some_out_where_none_are_for_valid
 
 def test_every_tenth_conversation_is_held_out(base, tmp_path):
     run = made(base, tmp_path)
-    kept, held = hold_out(run.training)
-    assert [item.conversation for item in held.examples] == [0, 10]
-    assert len(kept.examples) == 18
+    rest, held_out = hold_out(run.training)
+    assert [item.conversation for item in held_out.examples] == [0, 10]
+    assert len(rest.examples) == 18
     one = replace(run.training, examples=run.training.examples[:1])
     assert hold_out(one)[0].examples == hold_out(one)[1].examples == one.examples
 

@@ -27,8 +27,8 @@ LONG = (
 )
 
 
-def contents(step):
-    return [message.content or "call" for message in step.messages]
+def contents(decision):
+    return [message.content or "call" for message in decision.messages]
 
 
 @pytest.mark.parametrize(
@@ -42,32 +42,34 @@ def contents(step):
     ],
 )
 def test_the_oldest_exchanges_go_first_and_results_go_with_their_call(window, kept):
-    step = cut_to_window(Decision(LONG, TOOLS, ToolCall("read", {"path": "b"})), window, lambda it: len(it.messages))
-    assert (step and contents(step)) == kept
+    decision = cut_to_window(
+        Decision(LONG, TOOLS, ToolCall("read", {"path": "b"})), window, lambda it: len(it.messages)
+    )
+    assert (decision and contents(decision)) == kept
 
 
 def test_a_request_stays_when_results_follow_it():
     messages = (Message("user", "task"), *[CALL, Message("tool", "result")] * 5)
-    step = cut_to_window(Decision(messages, TOOLS, ToolCall("read", {"path": "b"})), 4, lambda it: len(it.messages))
-    assert contents(step) == ["task", "call", "result"]
+    decision = cut_to_window(Decision(messages, TOOLS, ToolCall("read", {"path": "b"})), 4, lambda it: len(it.messages))
+    assert contents(decision) == ["task", "call", "result"]
 
 
 def test_examples_are_cut_and_counted_or_dropped_with_a_reason():
     base = tiny.model()
-    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     trajectory = Trajectory((*LONG, CALL), TOOLS, "line 7")
-    whole = stage_examples([trajectory], prompt, "arguments", "turn")
+    whole = stage_examples([trajectory], renderer, "arguments", "turn")
     length = max(len(item.tokens) for item in whole.examples)
     assert (whole.cut, whole.dropped, whole.counts) == (0, (), {"fs/read": 3})
 
-    shorter = stage_examples([trajectory], prompt, "arguments", "turn", window=length - 1)
+    shorter = stage_examples([trajectory], renderer, "arguments", "turn", window=length - 1)
     assert (shorter.cut, shorter.dropped) == (1, ())
     assert shorter.examples[-1].learned == whole.examples[-1].learned
 
     long_request = Trajectory((Message("user", "x" * 1000), CALL), TOOLS, "line 8")
-    one_left = stage_examples([trajectory, long_request], prompt, "arguments", "turn", window=length)
+    one_left = stage_examples([trajectory, long_request], renderer, "arguments", "turn", window=length)
     (reason,) = one_left.dropped
     assert reason.startswith("line 8, decision 1: ")
     assert f"exceeds {length}" in reason
     with pytest.raises(DataError, match="line 8"):
-        stage_examples([long_request], prompt, "arguments", "turn", window=length)
+        stage_examples([long_request], renderer, "arguments", "turn", window=length)

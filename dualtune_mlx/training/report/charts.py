@@ -1,7 +1,7 @@
-"""Line charts as inline SVG, for a page that needs no script: pure functions from numbers to text.
+"""Line charts as inline SVG, for a page that needs no script.
 
-Positions are percentages, so a chart fills whatever width it is given while its text and its lines keep their size.
-Colours, the height, and the room outside the plot for labels (left and below) come from the page's style sheet.
+Positions are percentages: a chart fills the width that it is given, and its text and lines keep their size. The page's
+style sheet gives colours, the height, and the room for labels at the left and below.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GRID = 1000  # units of a plot's own coordinates, in both directions
 
 @dataclass(frozen=True)
 class Axis:
-    """What lies between two ends, evenly or by its logarithm, and the values with a label."""
+    """A linear or logarithmic scale between two values, and the values that have a label."""
 
     low: float
     high: float
@@ -31,14 +31,14 @@ class Axis:
     logarithmic: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value lies: 0 at the low end, 1 at the high end, and nothing beyond them."""
+        """Where a value lies: 0 at the low end, 1 at the high end. A value beyond an end lies at this end."""
         low, high = self.low, self.high
         if self.logarithmic:
             low, high, value = log10(low), log10(high), log10(max(value, low))
         return min(1.0, max(0.0, (value - low) / (high - low)))
 
     def labels(self) -> list[str]:
-        """One for every tick; evenly spaced ticks have equally many decimals."""
+        """A label for each tick; evenly spaced ticks have equally many decimals."""
         size = max(abs(tick) for tick in self.ticks)
         if self.logarithmic or size < 0.01 or size >= 1e6 or len(self.ticks) < 2:
             return [number(tick) for tick in self.ticks]
@@ -48,7 +48,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a chart: (step, value) in the order of steps, and the class that gives it its colour."""
+    """A line of a chart: its CSS class, (step, value) in the order of steps, and whether values are drawn as dots."""
 
     style: str
     pairs: Sequence[Pair]
@@ -57,7 +57,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Mark:
-    """One point of a chart that matters, and what is said about it."""
+    """A point of a chart with words beside it."""
 
     pair: Pair
     words: str
@@ -75,7 +75,7 @@ def number(value: float) -> str:
 
 
 def linear_axis(low: float, high: float, count: int) -> Axis:
-    """An even scale with about ``count`` round ticks, two of them its ends.
+    """A linear scale with about ``count`` round ticks, two of them its ends.
 
     Values that hardly differ lie in the middle of a wider scale, so that noise does not look like a trend.
     """
@@ -101,9 +101,9 @@ def logarithmic_axis(low: float, high: float, count: int) -> Axis:
 
 
 def fitting_axis(values: Sequence[float], count: int) -> Axis:
-    """The scale for values that are not negative: logarithmic over a wide range, otherwise even.
+    """The scale for values that are not negative: logarithmic over a wide range, otherwise linear.
 
-    An even one begins at zero unless all values are far from it.
+    A linear one begins at zero unless all values are far from it.
     """
     low, high = min(values), max(values)
     positive = min((value for value in values if value > 0), default=high)
@@ -113,7 +113,7 @@ def fitting_axis(values: Sequence[float], count: int) -> Axis:
 
 
 def steps_axis(first: int, last: int, count: int) -> Axis:
-    """From the first step, or from 0 where that is close, to the last; whole steps only."""
+    """The scale from the first step, or from 0 where that is close, to the last; all ticks are whole steps."""
     low, high = (0 if first <= last / 10 else first), last
     if low == high:
         low, high = low - 1, high + 1
@@ -159,8 +159,10 @@ def _mean(values: Sequence[float], keep: float) -> list[float]:
     return means
 
 
-def chart(name: str, title: str, about: str, x: Axis, y: Axis, lines: Sequence[Line], mark: Mark | None = None) -> str:
-    """One chart; ``name`` keeps its ids apart from other charts', title and description are read aloud."""
+def draw_chart(
+    name: str, title: str, about: str, x: Axis, y: Axis, lines: Sequence[Line], mark: Mark | None = None
+) -> str:
+    """One chart as SVG. Its ids begin with ``name``; screen readers read its title and ``about``."""
     return "\n".join(
         [
             f'<svg class="chart" role="img" aria-labelledby="{name}-title {name}-about">',
@@ -173,7 +175,7 @@ def chart(name: str, title: str, about: str, x: Axis, y: Axis, lines: Sequence[L
             *(_polyline(line, x, y) for line in lines),
             "</svg>",
             *(dot for line in lines for dot in _dots(line, x, y)),
-            *(_marked(mark, x, y) if mark else ()),
+            *(_ring(mark, x, y) if mark else ()),
             "</svg>",
         ]
     )
@@ -204,7 +206,7 @@ def _dots(line: Line, x: Axis, y: Axis) -> Iterator[str]:
             yield f'<circle class="{line.style}" {where} r="3"><title>step {at:,}: {number(value)}</title></circle>'
 
 
-def _marked(mark: Mark, x: Axis, y: Axis) -> Iterator[str]:
+def _ring(mark: Mark, x: Axis, y: Axis) -> Iterator[str]:
     """A ring, and a guide from it to the words at the upper edge, on the side where there is more room."""
     across, down = x.place(mark.pair[0]), _percent(1 - y.place(mark.pair[1]))
     at = _percent(across)

@@ -1,4 +1,4 @@
-"""What a run's report shows."""
+"""What the report of a run says."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from dualtune_mlx.training.run import Run
 
 SHOWN = 3
+"""Examples in a report."""
 
 
 def make_report(
     run: Run, trained: TrainResult, accuracy: tuple[int, int] | None, history: Sequence[Progress]
 ) -> Report:
-    """The report of a finished run."""
+    """The report of a finished run; ``history`` has all its steps, those before it was resumed included."""
     training, validation = run.training, run.validation
     last = history[-1]
     facts = {
@@ -53,7 +54,7 @@ def make_report(
 
 
 def tokens_with_kinds(example: Example, prefix: int, encoder: Encoder) -> list[tuple[str, str]]:
-    """Every token's text, and what training does with it: prefix, context, active or learned."""
+    """The text and the kind of each token of an example that begins with a prefix of so many tokens."""
     return [
         (encoder.decode([token]), kind)
         for token, kind in zip(example.tokens, token_kinds(example, prefix), strict=True)
@@ -61,7 +62,13 @@ def tokens_with_kinds(example: Example, prefix: int, encoder: Encoder) -> list[t
 
 
 def token_kinds(example: Example, prefix: int) -> list[str]:
-    """What training does with each token."""
+    """The kind of each token: what training does with it.
+
+    * ``prefix``: computed once for many examples.
+    * ``context``: computed under the base weights.
+    * ``active``: the adapter acts.
+    * ``learned``: the adapter acts, and the loss counts the token.
+    """
     found = ["prefix"] * min(prefix, example.active) + ["context"] * (example.active - prefix)
     found += ["active"] * (len(example.tokens) - example.active)
     for target in example.targets:

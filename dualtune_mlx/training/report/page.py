@@ -25,7 +25,7 @@ from dualtune_mlx.training.report.charts import (
     Line,
     Mark,
     Pair,
-    chart,
+    draw_chart,
     fitting_axis,
     linear_axis,
     number,
@@ -163,7 +163,7 @@ def _figures(report: Report) -> Iterator[Figure]:
 
 
 def _share(right: int, asked: int) -> str:
-    """In percent; what is not all is never rounded to all, nor what is not none to none."""
+    """The share in percent. Only all is 100%, and only none is 0%: rounding stays between."""
     tenths = round(1000 * right / asked)
     if 0 < right < asked:
         tenths = min(999, max(1, tenths))
@@ -171,7 +171,7 @@ def _share(right: int, asked: int) -> str:
 
 
 def _loss_chart(report: Report) -> Figure:
-    """The chart of losses; the best one is marked where there was validation."""
+    """The chart of losses, with a mark at the lowest validation loss."""
     losses = [step.loss for step in report.steps]
     lines, best = _each_and_mean(report, losses), None
     about = f"Training loss from {number(losses[0])} to {number(losses[-1])}."
@@ -183,7 +183,7 @@ def _loss_chart(report: Report) -> Figure:
     steps = steps_axis(report.steps[0].step, report.steps[-1].step, count=6)
     scale = fitting_axis(losses, count=6)
     note = "In nats a target token, by step; lower is better." + scale.logarithmic * " The scale is logarithmic."
-    return Figure("Loss", note=note, picture=chart("loss", "Loss by step", about, steps, scale, lines, best))
+    return Figure("Loss", note=note, picture=draw_chart("loss", "Loss by step", about, steps, scale, lines, best))
 
 
 def _small_charts(report: Report) -> Iterator[Figure]:
@@ -202,11 +202,11 @@ def _small_charts(report: Report) -> Iterator[Figure]:
     ):
         about = f"From {number(min(values))} to {number(max(values))}."
         lines = _each_and_mean(report, values) if name == "norm" else [Line("mean", _by_step(report, values))]
-        yield Figure(title, value, picture=chart(name, f"{title} by step", about, steps, scale, lines))
+        yield Figure(title, value, picture=draw_chart(name, f"{title} by step", about, steps, scale, lines))
 
 
 def _each_and_mean(report: Report, values: Sequence[float]) -> list[Line]:
-    """A noisy value at every step and, unless those are few, smoothed."""
+    """A line of the values and, unless they are few, a smoothed line."""
     lines = [Line("each", _by_step(report, values))]
     if len(values) >= SMOOTHED_FROM:
         lines.append(Line("mean", _by_step(report, smooth(values))))
@@ -234,7 +234,7 @@ def _flatten(options: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str,
 def _example_blocks(
     examples: Sequence[Sequence[tuple[str, str]]],
 ) -> Iterator[tuple[list[tuple[str, int]], list[TokenBlock]]]:
-    """Of every example how many tokens of each kind it has, in the order of TOKEN_KINDS, and its blocks.
+    """For each example its (kind, number of tokens), in the order of ``TOKEN_KINDS``, and its blocks.
 
     A long prefix that the example before began with as well is not shown again.
     """
@@ -259,7 +259,7 @@ def _block(kind: str, texts: Sequence[str]) -> TokenBlock:
 
 
 def _pieces(text: str) -> list[Piece]:
-    """A token's text with marks for line breaks, control characters, and spaces that are no word's border."""
+    """A token's text with marks for line breaks, control characters, and spaces other than those between words."""
     if not text:
         return [Piece("∅", True)]
     dotted = {index for match in SPACES.finditer(text) for index in range(*match.span())}
@@ -269,7 +269,7 @@ def _pieces(text: str) -> list[Piece]:
 
 
 def _mark(character: str, dotted: bool = False) -> str | None:
-    """What is shown for a character that cannot be seen; nothing for one that can."""
+    """The mark for an invisible character; None for a visible one."""
     if dotted:
         return "·"
     if character in MARKS:
@@ -281,7 +281,7 @@ def _mark(character: str, dotted: bool = False) -> str | None:
 
 
 def _mark_unseen(value: Any) -> Any:
-    """Marks in all text that Jinja is about to escape; line breaks, and what is HTML already, pass."""
+    """Put marks into text before Jinja escapes it. Line breaks stay, and so does what is HTML already."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     return "".join(character if character == "\n" else _mark(character) or character for character in value)
