@@ -18,93 +18,107 @@ T = TypeVar("T")
 
 
 class Cancelled(Exception):
-    """The work that has its turn was stopped by whoever asked for it."""
+    """The work was cancelled by whoever asked for it."""
 
 
 class FairLock:
-    """Those who want a model: one at a time has its turn, in the order in which they joined."""
+    """A lock that one ticket holds at a time, in the order in which the tickets were taken."""
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.places: deque[Ticket] = deque()
-        self.current: Ticket | None = None
+        self.condition = threading.Condition()
+        self.tickets: deque[Ticket] = deque()
+        """The tickets that hold the lock or wait for it, in order."""
+        self.holder: Ticket | None = None
+        """The ticket that holds the lock."""
 
-    def join(self) -> Ticket:
-        """The last place; whoever takes it has to wait for its turn and to leave."""
-        place = Ticket(self)
-        with self.changed:
-            self.places.append(place)
-        return place
+    def take_ticket(self) -> Ticket:
+        """A new ticket, behind all others. Whoever takes it has to acquire and to release it."""
+        ticket = Ticket(self)
+        with self.condition:
+            self.tickets.append(ticket)
+        return ticket
 
     @contextmanager
-    def turn(self, place: Ticket | None = None) -> Iterator[None]:
-        """Wait for a place's turn (a new place's, without one), and leave with the end of the block."""
-        place = place or self.join()
+    def turn(self, ticket: Ticket | None = None) -> Iterator[None]:
+        """Hold the lock for the block, with a ticket that was taken before, or with a new one.
+
+        Raises:
+            Cancelled: when the ticket was cancelled.
+            UsageError: when this same thread holds the lock.
+        """
+        ticket = ticket or self.take_ticket()
         try:
-            place.wait()
+            ticket.acquire()
             yield
         finally:
-            place.leave()
+            ticket.release()
 
-    def check(self) -> None:
-        """Raise ``Cancelled`` where the work that has its turn is to stop."""
-        current = self.current
-        if current is not None and current.stopped:
+    def check_cancelled(self) -> None:
+        """Stop work that was cancelled while it holds the lock.
+
+        Raises:
+            Cancelled: when the holder's ticket was cancelled.
+        """
+        holder = self.holder
+        if holder is not None and holder.cancelled:
             raise Cancelled
 
 
 class Ticket:
-    """A place in a line."""
+    """A place in the order of a ``FairLock``."""
 
-    def __init__(self, line: FairLock) -> None:
-        self.line = line
-        self.stopped = False
+    def __init__(self, lock: FairLock) -> None:
+        self.lock = lock
+        self.cancelled = False
         self.thread: int | None = None
+        """The thread that holds the lock with this ticket, or did."""
 
-    def wait(self) -> None:
-        """Return when it is this place's turn.
+    def acquire(self) -> None:
+        """Wait until the lock is this ticket's.
 
         Raises:
-            Stopped: when ``stop`` came first.
-            UsageError: when it is the turn of this same thread already, so that it would wait for ever.
+            Cancelled: when ``cancel`` came first.
+            UsageError: when this same thread holds the lock, so that it would wait for ever.
         """
-        line, thread = self.line, threading.get_ident()
-        with line.changed:
-            if line.current is not None and line.current.thread == thread and not self.stopped:
+        lock, thread = self.lock, threading.get_ident()
+        with lock.condition:
+            if lock.holder is not None and lock.holder.thread == thread and not self.cancelled:
                 raise UsageError(
                     "the model is in use by a stream of this same thread",
                     fix="take the stream's events to their end, or close() it, before the next call",
                 )
-            line.changed.wait_for(lambda: self.stopped or line.places[0] is self)
-            if self.stopped:
+            lock.condition.wait_for(lambda: self.cancelled or lock.tickets[0] is self)
+            if self.cancelled:
                 raise Cancelled
-            self.thread, line.current = thread, self
+            self.thread, lock.holder = thread, self
 
-    def stop(self) -> None:
-        """From any thread: give the place up, or stop its work before the next forward pass."""
-        with self.line.changed:
-            self.stopped = True
+    def cancel(self) -> None:
+        """From any thread: stop waiting, or stop the work that holds the lock before its next forward pass."""
+        with self.lock.condition:
+            self.cancelled = True
             waiting = self.thread is None
         if waiting:
-            self.leave()
+            self.release()
 
-    def leave(self) -> None:
-        """Let the next one have its turn."""
-        with self.line.changed:
-            if self in self.line.places:
-                self.line.places.remove(self)
-            if self.line.current is self:
-                self.line.current = None
-            self.line.changed.notify_all()
+    def release(self) -> None:
+        """Give the lock, or the place in its order, to the next ticket."""
+        with self.lock.condition:
+            if self in self.lock.tickets:
+                self.lock.tickets.remove(self)
+            if self.lock.holder is self:
+                self.lock.holder = None
+            self.lock.condition.notify_all()
 
 
 @dataclass(frozen=True)
 class _End:
+    """The end of some work, and the error that ended it."""
+
     error: BaseException | None = None
 
 
 class EngineThread:
-    """A thread that works for event loops; it starts with the first work.
+    """A thread that works for event loops. It starts with the first work.
 
     Args:
         at_end: what the thread does last.
@@ -116,10 +130,17 @@ class EngineThread:
         self._jobs = SimpleQueue[Callable[[], None] | None]()
         self._submitting = threading.Lock()
 
-    async def iterate(self, line: FairLock, work: Callable[[Ticket], Iterable[T]]) -> AsyncGenerator[T, None]:
-        """The items of some work that takes its turn in a line; it does not wait for whoever takes them.
+    async def iterate(self, lock: FairLock, work: Callable[[Ticket], Iterable[T]]) -> AsyncGenerator[T, None]:
+        """The items of some work, which the thread does without waiting for whoever takes the items.
 
-        The end of the generator, which may be that of its task, stops the work and waits until it has stopped.
+        When the generator ends, or its task is cancelled, the work is cancelled too; the generator waits for that.
+
+        Args:
+            lock: the lock that the work needs.
+            work: takes a ticket of the lock, acquires and releases it, and gives the items.
+
+        Raises:
+            BaseException: the error that ended the work.
         """
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[T | _End]()
 
@@ -129,15 +150,15 @@ class EngineThread:
         def job() -> None:
             end = _End()
             try:
-                for item in work(place):
+                for item in work(ticket):
                     put(item)
             except BaseException as error:  # whatever ends the work has to reach who waits for it
                 end = _End(error)
             with suppress(RuntimeError):  # the loop is closed, so nobody waits
                 put(end)
 
-        with self._submitting:  # the thread's order must be the line's, or it would wait for itself
-            place = line.join()
+        with self._submitting:  # jobs must be in the order of their tickets, or the thread would wait for itself
+            ticket = lock.take_ticket()
             self._submit(job)
         item: T | _End | None = None
         try:
@@ -146,12 +167,12 @@ class EngineThread:
             if item.error is not None:
                 raise item.error
         finally:
-            place.stop()
+            ticket.cancel()
             while not isinstance(item, _End):
                 item = await queue.get()
 
     def close(self) -> None:
-        """End the thread, after the work it has."""
+        """End the thread after the work that it has."""
         with self._submitting:
             if self._thread is not None:
                 self._jobs.put(None)
@@ -161,14 +182,14 @@ class EngineThread:
 
     def _submit(self, job: Callable[[], None]) -> None:
         if self._thread is None:
-            # A daemon, or the process would wait for it before it calls what is registered here.
-            self._thread = threading.Thread(target=self._live, name="dualtune", daemon=True)
+            # A daemon thread, or the process would wait for it before it calls what is registered here.
+            self._thread = threading.Thread(target=self._run, name="dualtune", daemon=True)
             self._thread.start()
             atexit.register(self.close)
         self._jobs.put(job)
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
-            del job  # it knows its engine
+            del job  # it refers to its engine
         self._at_end()

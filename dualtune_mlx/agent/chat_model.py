@@ -213,7 +213,7 @@ async def speak_on_thread(chat_model: ChatModel, effect: Speak) -> AsyncGenerato
     def work(ticket: Ticket) -> Iterator[str]:
         with lock.turn(ticket), closing(chat_model.speak(effect)) as pieces:
             for piece in pieces:
-                lock.check()
+                lock.check_cancelled()
                 yield piece
 
     try:

@@ -377,9 +377,9 @@ class DualTune:
         return self._open_pipeline
 
     @contextmanager
-    def _turn(self, place: Ticket | None = None) -> Iterator[None]:
+    def _turn(self, ticket: Ticket | None = None) -> Iterator[None]:
         """The turn at the base model; before and after it the base acts bare."""
-        with self.base.lock.turn(place):
+        with self.base.lock.turn(ticket):
             bank = self.base.bank  # once more: the engine may have been closed meanwhile
             try:
                 yield
@@ -391,20 +391,20 @@ class DualTune:
         of_call = {name: written.pop(name) for name in CHOICE_OPTIONS if name in written}
         return CallRequest(as_messages(messages), as_tools(tools), replace(self.decoding, **written), **of_call)
 
-    def _events(self, asked: CallRequest, place: Ticket | None = None) -> Generator[Event, None, None]:
-        with self._turn(place):
+    def _events(self, asked: CallRequest, ticket: Ticket | None = None) -> Generator[Event, None, None]:
+        with self._turn(ticket):
             yield from self._pipeline.call(asked)
 
     def _planning(
-        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding, place: Ticket | None = None
+        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding, ticket: Ticket | None = None
     ) -> Generator[Event, None, None]:
-        with self._turn(place):
+        with self._turn(ticket):
             yield from self._pipeline.plan(messages, tools, decoding)
 
     def _answer(
-        self, messages: tuple[Message, ...], max_tokens: int, place: Ticket | None = None
+        self, messages: tuple[Message, ...], max_tokens: int, ticket: Ticket | None = None
     ) -> Generator[AnswerText, None, None]:
-        with self._turn(place):
+        with self._turn(ticket):
             yield from write_answer(self._pipeline, messages, max_tokens)
 
     def _keep_within(self, budget: int) -> None:

@@ -122,7 +122,7 @@ class BaseModel:
         Raises:
             Cancelled: when the work whose turn it is has been asked to stop.
         """
-        self.lock.check()
+        self.lock.check_cancelled()
         states: mx.array = self.language_model.model(tokens, cache)
         return states
 

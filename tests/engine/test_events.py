@@ -166,7 +166,7 @@ def test_errors_of_an_asynchronous_call_are_those_of_a_call():
 def test_a_cancelled_task_stops_before_the_next_forward_pass(forwards, at):
     """Among them the passes before the first token: of the prefix and of the choice."""
     dualtune = made(LONG)
-    line = dualtune.base.lock
+    lock = dualtune.base.lock
 
     async def cancelled():
         loop, task = asyncio.get_running_loop(), asyncio.create_task(dualtune.acall(REQUEST, LONG, max_tokens=800))
@@ -174,7 +174,7 @@ def test_a_cancelled_task_stops_before_the_next_forward_pass(forwards, at):
         def cancel(count):
             if count == start + at:
                 loop.call_soon_threadsafe(task.cancel)
-                while not line.current.stopped:
+                while not lock.holder.cancelled:
                     pass
 
         start, forwards["before"] = forwards["count"], cancel
@@ -182,7 +182,7 @@ def test_a_cancelled_task_stops_before_the_next_forward_pass(forwards, at):
             await task
         assert forwards["count"] == start + at - 1
         assert dualtune.base.bank.active is None
-        assert not line.places
+        assert not lock.tickets
         forwards["before"] = lambda count: None
         return await dualtune.acall(REQUEST, LONG, max_tokens=800, temperature=1.0)
 
@@ -192,18 +192,18 @@ def test_a_cancelled_task_stops_before_the_next_forward_pass(forwards, at):
 
 def test_a_call_that_is_cancelled_while_it_waits_leaves_the_line(forwards):
     dualtune = made(TOOLS)
-    line, before = dualtune.base.lock, forwards["count"]
+    lock, before = dualtune.base.lock, forwards["count"]
 
     async def main():
         events = dualtune.stream(REQUEST, TOOLS, max_tokens=64)
         next(events)
         tasks = [asyncio.create_task(dualtune.acall(REQUEST, TOOLS, max_tokens=64)) for _ in range(3)]
         await asyncio.sleep(0.05)
-        assert len(line.places) == 4
+        assert len(lock.tickets) == 4
         for task in tasks[:2]:
             task.cancel()
         await asyncio.sleep(0.05)
-        assert len(line.places) == 2
+        assert len(lock.tickets) == 2
         assert forwards["count"] == before
         call = list(events)[-1].call
         assert plain(await tasks[2])[0] == plain(call)[0]

@@ -83,14 +83,14 @@ def assert_same(one, other):
         assert one == other
 
 
-def test_turns_are_in_the_order_of_the_places():
-    line, order = FairLock(), []
-    first = line.join()
-    first.wait()
-    places = [line.join() for _ in range(20)]
+def test_turns_are_in_the_order_of_the_tickets():
+    lock, order = FairLock(), []
+    first = lock.take_ticket()
+    first.acquire()
+    tickets = [lock.take_ticket() for _ in range(20)]
 
     def take(number):
-        with line.turn(places[number]):
+        with lock.turn(tickets[number]):
             order.append(number)
             time.sleep(0.001)
 
@@ -98,31 +98,31 @@ def test_turns_are_in_the_order_of_the_places():
     for thread in threads:
         thread.start()
     assert order == []
-    first.leave()
+    first.release()
     for thread in threads:
         thread.join()
     assert order == list(range(20))
-    assert not line.places
+    assert not lock.tickets
 
 
-def test_a_place_that_is_given_up_is_passed_over():
-    line = FairLock()
-    first, second, third = line.join(), line.join(), line.join()
-    first.wait()
-    second.stop()
+def test_a_ticket_that_is_cancelled_is_passed_over():
+    lock = FairLock()
+    first, second, third = lock.take_ticket(), lock.take_ticket(), lock.take_ticket()
+    first.acquire()
+    second.cancel()
     with pytest.raises(Cancelled):
-        second.wait()
-    line.check()
-    first.stop()
+        second.acquire()
+    lock.check_cancelled()
+    first.cancel()
     with pytest.raises(Cancelled):
-        line.check()
-    first.leave()
-    line.check()
-    third.wait()
-    with pytest.raises(UsageError, match="in use by a stream"), line.turn():
+        lock.check_cancelled()
+    first.release()
+    lock.check_cancelled()
+    third.acquire()
+    with pytest.raises(UsageError, match="in use by a stream"), lock.turn():
         pass
-    third.leave()
-    assert not line.places
+    third.release()
+    assert not lock.tickets
 
 
 def test_a_turn_ends_with_an_error():
@@ -130,14 +130,14 @@ def test_a_turn_ends_with_an_error():
     with pytest.raises(UsageError, match="where: top_k"):
         dualtune.select("show a.txt", TOOLS, top_k=0)
     assert other.select("show a.txt", TOOLS)
-    assert not other.base.lock.places
+    assert not other.base.lock.tickets
 
 
 def test_calls_that_wait_while_the_engine_is_closed_are_refused():
     dualtune, other = engines()
     base, refused = dualtune.base, []
-    place = base.lock.join()
-    place.wait()
+    ticket = base.lock.take_ticket()
+    ticket.acquire()
 
     def call():
         try:
@@ -148,9 +148,9 @@ def test_calls_that_wait_while_the_engine_is_closed_are_refused():
     closing, waiting = threading.Thread(target=dualtune.close), threading.Thread(target=call)
     for number, thread in enumerate((closing, waiting), 2):
         thread.start()
-        while len(base.lock.places) < number:
+        while len(base.lock.tickets) < number:
             time.sleep(0.001)
-    place.leave()
+    ticket.release()
     closing.join()
     waiting.join()
     assert refused == ["the engine is closed"]
