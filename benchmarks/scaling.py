@@ -172,14 +172,15 @@ def measure(bundle: Path, method: str, known: KnownCall, tools: tuple[Tool, ...]
             calls.append(dualtune.call(known.messages, tools))
             seconds.append(time.perf_counter() - began)
             check_call(calls[-1], known)
-        base, prefix_tokens = dualtune.base, calls[0].usage.prefilled_tokens
+        base, first, last = dualtune.base, calls[0].usage, calls[-1].usage
+        assert first and last, "an engine counts its calls"
         return Measurement(
             load_seconds,
             seconds[0],
             tuple(seconds[1 + SETTLING_CALLS :]),
-            prefix_tokens,
-            calls[-1].usage.forwards,
-            prefix_tokens * base.snapshot((0,)).bytes_per_token,
+            first.prefilled_tokens,
+            last.forwards,
+            first.prefilled_tokens * base.snapshot((0,)).bytes_per_token,
             sum(adapter.nbytes for adapter in base.bank.resident),
             mx.get_peak_memory(),
         )

@@ -29,7 +29,7 @@ from dualtune_mlx.engine.events import Planned
 from dualtune_mlx.errors import DualTuneError
 from dualtune_mlx.mcp.approvals import Policy, Question
 from dualtune_mlx.mcp.results import ToolResult
-from dualtune_mlx.tools import Message, Tool, ToolCall, tool_called
+from dualtune_mlx.tools import Message, Tool, ToolCall, find_called_tool
 from dualtune_mlx.tools.usage import Usage
 
 T = TypeVar("T")
@@ -132,8 +132,9 @@ class Loop:
             self._failed = result.is_error
             yield from self._refresh_tools()
 
-    def _count(self, usage: Usage) -> None:
-        self.budget.tokens += usage.decoded_tokens + usage.forced_tokens
+    def _count(self, usage: Usage | None) -> None:
+        if usage is not None:
+            self.budget.tokens += usage.decoded_tokens + usage.forced_tokens
 
     def _refresh_tools(self) -> Steps[None]:
         tools = self._visible_tools()
@@ -149,7 +150,7 @@ class Loop:
     def _make_call(self, call: ToolCall) -> Steps[Result]:
         """Make a call; its result. A failure is a result too, and so is a refusal."""
         try:
-            tool = tool_called(call, self._tools)
+            tool = find_called_tool(call, self._tools)
             complete = self._complete_call(call)
             if refusal := (yield from self._decide(complete, tool)):
                 return Result(refusal, True, details=refusal)

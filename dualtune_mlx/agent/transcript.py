@@ -37,17 +37,7 @@ def event_to_json(event: AgentEvent) -> dict[str, Any] | None:
         case Planned(subtasks, usage):
             return {"event": "parts", "parts": list(subtasks), "usage": usage.to_dict()}
         case CallProposed(step, call, subtask):
-            return {
-                "event": "call",
-                "step": step,
-                "part": subtask,
-                "server": call.server,
-                "name": call.name,
-                "arguments": dict(call.arguments),
-                "confidence": call.confidence,
-                "candidates": [{"server": t.server, "name": t.name, "probability": p} for t, p in call.candidates],
-                "usage": call.usage.to_dict() if call.usage else None,
-            }
+            return {"event": "call", "step": step, "part": subtask, **call.to_record()}
         case ApprovalDecided():
             return {"event": "approval", **asdict(event)}
         case Result():

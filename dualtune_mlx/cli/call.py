@@ -90,20 +90,14 @@ def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) 
     if result is not None:
         label, style = ("error", "red") if result.is_error else ("result", "green")
         out.print(Text(f"  {label}: {_join_lines(result.for_model(SHOWN))}", style=style))
-    times = ", ".join(f"{name} {stage.seconds:.2f} s" for name, stage in call.usage.stages.items())
+    stages = call.usage.stages if call.usage else {}
+    times = ", ".join(f"{name} {stage.seconds:.2f} s" for name, stage in stages.items())
     server = f", server {result.seconds:.2f} s" if result else ""
     out.print(Text(f"  {times}{server}\n", style="dim"))
 
 
 def to_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "server": None if call.abstained else call.server,
-        "name": None if call.abstained else call.name,
-        "arguments": dict(call.arguments),
-        "confidence": call.confidence,
-        "candidates": [{"server": t.server, "name": t.name, "probability": p} for t, p in call.candidates],
-        "usage": call.usage.to_dict(),
-    }
+    value = call.to_record()
     if result is not None:
         value["result"] = {
             "text": result.text,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.errors import DataError, ToolError, UsageError
-from dualtune_mlx.tools import LONGEST_PLAN, Message, Tool, Trajectory, tool_called
-from dualtune_mlx.tools.schemas import check_arguments, checked
+from dualtune_mlx.tools import LONGEST_PLAN, Message, Tool, Trajectory, find_called_tool
+from dualtune_mlx.tools.schemas import check_arguments, read_schema
 
 SPLITS = ("train", "valid", "test")
 
@@ -64,7 +64,7 @@ def read_tools(path: str | Path) -> tuple[Tool, ...]:
         nested = f"{path}: {error.where}" if error.where else path
         raise ToolError(error.what, where=nested, got=error.got, expected=error.expected) from error
     for tool in tools:
-        checked(dict(tool.parameters), f"{path}: tool {tool.name!r}")
+        read_schema(dict(tool.parameters), f"{path}: tool {tool.name!r}")
     return tools
 
 
@@ -108,7 +108,7 @@ def _parse_tool(value: Mapping[str, Any]) -> Tool:
 
 @lru_cache(maxsize=1024)  # lines repeat their tools
 def _check_schema(schema: str, where: str) -> None:
-    checked(json.loads(schema), where)
+    read_schema(json.loads(schema), where)
 
 
 def _check_trajectory(trajectory: Trajectory) -> None:
@@ -133,4 +133,4 @@ def _check_trajectory(trajectory: Trajectory) -> None:
                 expected=", ".join(map(repr, subtasks)) or 'a request with "parts"',
             )
         for call in message.tool_calls:
-            check_arguments(call.arguments, tool_called(call, trajectory.tools))
+            check_arguments(call.arguments, find_called_tool(call, trajectory.tools))

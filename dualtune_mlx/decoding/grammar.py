@@ -12,7 +12,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from dualtune_mlx.errors import DecodingError, ModelError, ToolError
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.schemas import checked
+from dualtune_mlx.tools.schemas import read_schema
 
 # The spelling of json.dumps, which is what training data is written in.
 SPELLING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -54,7 +54,7 @@ class ArgumentGrammar:
     def __init__(self, tool: Tool, tokenizer: GrammarTokenizer, frame: tuple[str, str] = ("", "")) -> None:
         self.tool, self.frame = tool, frame
         self._tokenizer = tokenizer.tokenizer
-        schema = close_objects(checked(dict(tool.parameters), f"tool {tool.name!r}"))
+        schema = close_objects(read_schema(dict(tool.parameters), f"tool {tool.name!r}"))
         self._matcher = LLMatcher(self._tokenizer, _lark_grammar(schema, frame), limits=LIMITS)
         if self._matcher.is_error():
             raise ToolError(

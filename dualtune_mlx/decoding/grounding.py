@@ -17,7 +17,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from dualtune_mlx.data.decisions import Decision
-from dualtune_mlx.tools import Message, Tool, tool_called
+from dualtune_mlx.tools import Message, Tool, find_called_tool
 
 MIN_EXAMPLES = 8
 MAX_CONSTANTS = 3
@@ -54,7 +54,7 @@ def learn_grounding(decisions: Iterable[Decision]) -> dict[str, dict[str, tuple[
     for decision in decisions:
         if decision.call.is_respond:
             continue
-        tool = tool_called(decision.call, decision.tools)
+        tool = find_called_tool(decision.call, decision.tools)
         for path, value in _find_strings(decision.call.arguments):
             key = (f"{tool.server}/{tool.name}", path)
             if is_span(value, decision.messages):

@@ -224,7 +224,7 @@ class CallPipeline:
                 node = search.send([(by_label[one.name], one.probability) for one in result.value])
             except StopIteration as end:
                 candidates = tuple(end.value)
-                return Selection(candidates, root.holding(candidates[0][0]), usage)
+                return Selection(candidates, root.node_of(candidates[0][0]), usage)
 
     def plan(
         self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding
@@ -250,7 +250,7 @@ class CallPipeline:
 
         Without a node it is found.
         """
-        node = node or self.tree(tools).holding(tool)
+        node = node or self.tree(tools).node_of(tool)
         stage = self.registry.find("arguments", tool)
         stream = self.render(stage, messages, tools, tool, node.cards, subtask)
         return ArgumentTask(messages, tool, stage, stream, self.renderer_of(stage).argument_frame(tool))

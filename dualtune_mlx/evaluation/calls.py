@@ -12,7 +12,7 @@ from dualtune_mlx.data.decisions import Decision, call_decisions
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.dualtune import MAX_TOKENS
 from dualtune_mlx.errors import DecodingError, ToolError
-from dualtune_mlx.tools import ToolCall, Trajectory, tool_called
+from dualtune_mlx.tools import ToolCall, Trajectory, find_called_tool
 
 METRICS = ("server", "tool", "call")
 """Right server; right server and tool; right server, tool and arguments."""
@@ -105,7 +105,7 @@ def _score_decision(dualtune: DualTune, decision: Decision, max_tokens: int) -> 
     request = next(message.content for message in reversed(decision.messages) if message.role == "user")
     gold = decision.call
     if not gold.is_respond:
-        gold = replace(gold, server=tool_called(gold, decision.tools).server)
+        gold = replace(gold, server=find_called_tool(gold, decision.tools).server)
     ((tool, confidence),) = dualtune.select(decision.messages, decision.tools, top_k=1, subtask=decision.subtask)
     call = ScoredCall(request, gold, ToolCall(tool.name, {}, tool.server, confidence))
     if not call.is_right("tool"):

@@ -8,7 +8,7 @@ from typing import Any
 
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.schemas import LONGEST_SHOWN, checked
+from dualtune_mlx.tools.schemas import LONGEST_SHOWN, read_schema
 
 MOST_TOOLS = 1_000
 LONGEST_NAME = 128
@@ -34,7 +34,7 @@ def repair_tool(tool: Any, server: str) -> dict[str, Any]:
     schema = tool.get("inputSchema")
     _check_limit(where, "schema", _count_levels(schema), DEEPEST_SCHEMA, "levels")
     _check_limit(where, "schema", len(json.dumps(schema)), LARGEST_SCHEMA, "characters")
-    return {**tool, "inputSchema": checked(schema, where)}
+    return {**tool, "inputSchema": read_schema(schema, where)}
 
 
 def drop_duplicates(tools: Sequence[Tool], server: str) -> tuple[Tool, ...]:

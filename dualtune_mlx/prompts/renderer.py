@@ -12,7 +12,7 @@ from dualtune_mlx.prompts.cards import label_choices, label_tools, openai_functi
 from dualtune_mlx.prompts.encoder import Encoder
 from dualtune_mlx.prompts.stream import Span, TokenStream
 from dualtune_mlx.prompts.template import JOINED, Piece, Template
-from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, tool_called
+from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, find_called_tool
 
 PREFIX_LIMIT = 64
 """How many rendered prefixes are kept."""
@@ -309,5 +309,5 @@ def _find_tool(call: ToolCall, tools: Sequence[Tool]) -> tuple[Tool, str]:
     if call.is_respond:
         return RESPOND, RESPOND.name
     labelled = label_tools(tools)
-    called = tool_called(call, tools, PromptError)
+    called = find_called_tool(call, tools, PromptError)
     return called, next(label for label, tool in labelled.items() if tool is called)

@@ -12,7 +12,7 @@ from dualtune_mlx.tools.types import (
     Trajectory,
     as_messages,
     as_tools,
-    tool_called,
+    find_called_tool,
 )
 
 __all__ = [
@@ -27,5 +27,5 @@ __all__ = [
     "Trajectory",
     "as_messages",
     "as_tools",
-    "tool_called",
+    "find_called_tool",
 ]

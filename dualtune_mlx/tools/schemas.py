@@ -15,26 +15,32 @@ from referencing.exceptions import Unresolvable
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.tools import Tool
 
-LONGEST_SHOWN = 200  # characters of a value that an error repeats
+LONGEST_SHOWN = 200
+"""Characters of a value that an error repeats."""
 
 
-def checked(schema: Any, where: str) -> dict[str, Any]:
-    """An input schema as a server sent it, with the ``type`` that some leave out.
+def read_schema(schema: Any, where: str) -> dict[str, Any]:
+    """An input schema as a server sent it, with ``"type": "object"``, which some servers leave out.
+
+    Args:
+        schema: the schema; None stands for one without parameters.
+        where: the tool, for messages.
 
     Raises:
         ToolError: when it is not a valid JSON Schema, or describes something that is not an object.
     """
     schema = {} if schema is None else schema
-    if not isinstance(schema, dict) or schema.setdefault("type", "object") != "object":
+    if not isinstance(schema, dict) or schema.get("type", "object") != "object":
         raise ToolError(
             "a tool's schema does not describe an object",
             where=where,
-            got=_shown(schema),
+            got=_to_short_json(schema),
             expected='{"type": "object", …}',
             fix="exclude the tool in the MCP configuration, or report this to the server's authors",
         )
+    schema = {**schema, "type": "object"}
     try:
-        _dialect(schema).check_schema(schema)
+        _validator_class(schema).check_schema(schema)
     except SchemaError as error:
         raise ToolError(
             "a tool's schema is not a valid JSON Schema",
@@ -50,7 +56,8 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
     """Check a call's arguments against the tool's whole schema.
 
     Raises:
-        ToolError: naming the place; also when they are not JSON, or the schema points outside itself.
+        ToolError: when they do not fit (the message names the place), are not JSON, or the schema refers to something
+            outside itself.
     """
     where = f"{tool.server}/{tool.name}" if tool.server else tool.name
     try:
@@ -64,7 +71,7 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
             fix="call the tool with arguments that are JSON",
         ) from broken
     # An empty registry: jsonschema would else fetch a remote $ref, and the server chooses the address.
-    validator = _dialect(tool.parameters)(tool.parameters, registry=Registry())
+    validator = _validator_class(tool.parameters)(tool.parameters, registry=Registry())
     try:
         error = best_match(validator.iter_errors(arguments))
     except Unresolvable as missing:
@@ -79,18 +86,18 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
         raise ToolError(
             f"the arguments do not fit the tool's schema: {error.message[:LONGEST_SHOWN]}",
             where=f"{where} at {error.json_path}",
-            got=_shown(error.instance),
-            expected=f"{error.validator}: {_shown(error.validator_value)}",
+            got=_to_short_json(error.instance),
+            expected=f"{error.validator}: {_to_short_json(error.validator_value)}",
             fix="call the tool with arguments that fit its schema",
         )
 
 
-def _dialect(schema: Mapping[str, Any]) -> Any:
-    """The validator class for the schema's ``$schema``; MCP's default is 2020-12."""
+def _validator_class(schema: Mapping[str, Any]) -> Any:
+    """The validator of the schema's own dialect (``$schema``); MCP's default is 2020-12."""
     if not isinstance(schema.get("$schema", ""), str):
         return Draft202012Validator  # which refuses such a $schema by name
     return validator_for(schema, default=Draft202012Validator)
 
 
-def _shown(value: Any) -> str:
+def _to_short_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)[:LONGEST_SHOWN]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dualtune_mlx.errors import DataError, DualTuneError, ToolError
+from dualtune_mlx.tools.usage import Usage
 
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
@@ -16,18 +17,20 @@ NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 class Tool:
     """A tool that can be called by a model.
 
-    ``parameters`` is the JSON Schema of the arguments; ``server`` names the MCP
-    server that offers the tool ("" when there is none). ``annotations`` are MCP's hints
-    (``readOnlyHint``, ``destructiveHint``, …): what the server claims, kept in memory only.
-    ``group`` names the group of the server's tools that the user put it in ("" for none).
+    Raises:
+        ToolError: when it has no name, or its parameters are not a JSON Schema object.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: dict(NO_PARAMETERS))
+    """The JSON Schema of the arguments."""
     server: str = ""
+    """The MCP server that offers the tool; "" where there is none."""
     annotations: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """MCP's hints (``readOnlyHint``, ``destructiveHint``, …) as the server claims them; kept in memory only."""
     group: str = ""
+    """The group of the server's tools that the user put the tool in; "" for no group."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -50,14 +53,14 @@ class Tool:
 
     @property
     def takes_arguments(self) -> bool:
-        """Whether a call has anything to write; a tool without parameters costs no model call."""
+        """Whether a call has arguments to write. Those of a tool without parameters cost no forward pass."""
         schema = self.parameters
         open_ended = set(schema) - {"type", "properties", "required", "title", "description", "$schema"}
         return bool(schema.get("properties")) or bool(open_ended - {"additionalProperties"})
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], server: str = "") -> Tool:
-        """Read a tool in OpenAI's form, in MCP's form (``inputSchema``), or in our own.
+        """Read a tool in OpenAI's form, in MCP's form (``inputSchema``), or in the form of ``to_dict``.
 
         Raises:
             ToolError: when the value has none of these forms.
@@ -85,10 +88,10 @@ class Tool:
 
 
 RESPOND = Tool("respond", "No tool is needed: answer the user directly.")
-"""The pseudo-tool that stands for an answer in words."""
+"""The pseudo-tool whose call is an answer in words."""
 
 LONGEST_PLAN = 8
-"""Parts of a request at most: a small model that writes one again and again comes to an end."""
+"""Subtasks of a request at most, so that a small model that repeats itself comes to an end."""
 
 PLAN = Tool(
     "plan",
@@ -100,7 +103,8 @@ PLAN = Tool(
         "additionalProperties": False,
     },
 )
-"""The pseudo-tool whose arguments are a plan: the parts of a request, in order; none where it is one as a whole."""
+"""The pseudo-tool whose arguments are a plan: the subtasks of a request, in order. A request that is one as a whole
+has none."""
 
 
 @dataclass(frozen=True)
@@ -113,31 +117,36 @@ class ToolServer:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of a tool with its arguments, or of ``respond``; or none, where the engine abstained.
-
-    ``confidence`` is the exact probability of the tool among the candidates;
-    ``candidates`` are (tool, probability) pairs, best first; ``usage`` counts the work.
-    Where the best candidate was too improbable, ``name`` is "" and ``confidence`` is that candidate's.
-    """
+    """A call of a tool with its arguments, or of ``respond``. Where the engine abstained there is no call."""
 
     name: str
+    """The tool's name; "" where the engine abstained."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     server: str = ""
     confidence: float | None = None
+    """The exact probability of the best candidate; a call that no engine made has none."""
     candidates: tuple[tuple[Tool, float], ...] = ()
-    usage: Any = None
+    """The most probable tools with their probabilities, best first."""
+    usage: Usage | None = None
+    """What the call cost; a call that no engine made has none."""
 
     @property
     def is_respond(self) -> bool:
+        """Whether the call is an answer in words."""
         return self.name == RESPOND.name
 
     @property
     def abstained(self) -> bool:
+        """Whether the best candidate was too improbable for a call."""
         return not self.name
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> ToolCall:
-        """Read an OpenAI-style ``tool_calls`` entry; ``arguments`` may be JSON text or an object."""
+        """Read an OpenAI-style ``tool_calls`` entry; ``arguments`` may be JSON text or an object.
+
+        Raises:
+            DataError: when it has no name, or its arguments are not a JSON object.
+        """
         body = value.get("function", value) if isinstance(value, Mapping) else None
         if not isinstance(body, Mapping) or not isinstance(body.get("name"), str):
             raise DataError("a tool call has no name", got=value, expected="{'name': …, 'arguments': {…}}")
@@ -156,16 +165,27 @@ class ToolCall:
         return cls(body["name"], arguments, str(value.get("server") or body.get("server") or ""))
 
     def to_dict(self) -> dict[str, Any]:
-        """The call in OpenAI's form."""
+        """The call in OpenAI's form, with ``server`` beside ``function``."""
         function = {"name": self.name, "arguments": dict(self.arguments)}
         return {"type": "function", "function": function, **({"server": self.server} if self.server else {})}
 
+    def to_record(self) -> dict[str, Any]:
+        """All that is known of the call, as JSON; ``server`` and ``name`` are null where the engine abstained."""
+        return {
+            "server": None if self.abstained else self.server,
+            "name": None if self.abstained else self.name,
+            "arguments": dict(self.arguments),
+            "confidence": self.confidence,
+            "candidates": [{"server": t.server, "name": t.name, "probability": p} for t, p in self.candidates],
+            "usage": self.usage.to_dict() if self.usage else None,
+        }
 
-def tool_called(call: ToolCall, tools: Sequence[Tool], error: type[DualTuneError] = DataError) -> Tool:
-    """The visible tool that a call names; the server may be left out where one tool alone has the name.
+
+def find_called_tool(call: ToolCall, tools: Sequence[Tool], error: type[DualTuneError] = DataError) -> Tool:
+    """The visible tool that a call names. The server may be left out where one tool alone has the name.
 
     Raises:
-        error: when there is none, or the name alone means several.
+        DataError: (or ``error``) when there is no such tool, or the name alone means several.
     """
     named = [tool for tool in tools if tool.name == call.name]
     found = [tool for tool in named if tool.server == call.server] or (named if not call.server else [])
@@ -184,17 +204,21 @@ ROLES = ("system", "user", "assistant", "tool")
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a conversation; an assistant message may carry tool calls.
+    """One message of a conversation.
 
-    A user message may know its ``parts``: what of it is to be done one after the other. A message with calls may say
-    which ``part`` of the request they are for; "" is all of it.
+    Raises:
+        DataError: when the role is unknown, a content is not text, or a field stands at the wrong message.
     """
 
     role: str
+    """``system``, ``user``, ``assistant`` or ``tool``."""
     content: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    """The calls of an assistant message."""
     subtasks: tuple[str, ...] = ()
+    """The subtasks of a request, in order (``parts`` in data files)."""
     subtask: str = ""
+    """The subtask that the calls are for (``part`` in data files); "" is the whole request."""
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -217,6 +241,11 @@ class Message:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Message:
+        """Read an OpenAI-style message, with ``parts`` and ``part`` beside its content.
+
+        Raises:
+            DataError: when it is not a message.
+        """
         if not isinstance(value, Mapping):
             raise DataError("a message is not a JSON object", got=type(value).__name__)
         listed = value.get("tool_calls") or []
@@ -226,9 +255,12 @@ class Message:
         parts = value.get("parts") or []
         if not isinstance(parts, list | tuple):
             raise DataError("a request's parts are not a list", got=type(parts).__name__)
-        return cls(str(value.get("role")), text_of(value.get("content")), calls, tuple(parts), value.get("part") or "")
+        return cls(
+            str(value.get("role")), _read_content(value.get("content")), calls, tuple(parts), value.get("part") or ""
+        )
 
     def to_dict(self) -> dict[str, Any]:
+        """The message in OpenAI's form, with ``parts`` and ``part`` beside its content."""
         beside = {
             "tool_calls": [call.to_dict() for call in self.tool_calls],
             "parts": list(self.subtasks),
@@ -237,8 +269,8 @@ class Message:
         return {"role": self.role, "content": self.content, **{key: item for key, item in beside.items() if item}}
 
 
-def text_of(content: Any) -> Any:
-    """The text of OpenAI-style content: a string, nothing, or a list of text parts."""
+def _read_content(content: Any) -> Any:
+    """The text of OpenAI-style content: a string, null, or a list of text parts. Anything else is left as it is."""
     if content is None:
         return ""
     if isinstance(content, Sequence) and not isinstance(content, str):
@@ -250,27 +282,34 @@ def text_of(content: Any) -> Any:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A conversation with the tools that were visible in it; every assistant call is an example.
-
-    ``name`` says where it came from, for messages.
-    """
+    """A conversation with the tools that were visible in it. Every call in it is an example."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
     name: str = field(default="", compare=False)
+    """Where the conversation came from; errors name it."""
 
     def to_dict(self, with_tools: bool = True) -> dict[str, Any]:
+        """The trajectory as a line of a data file."""
         tools = {"tools": [tool.to_dict() for tool in self.tools]} if with_tools else {}
         return {"messages": [message.to_dict() for message in self.messages], **tools}
 
 
 def as_tools(tools: Iterable[Tool | Mapping[str, Any]]) -> tuple[Tool, ...]:
-    """Tools given as objects or as dictionaries."""
+    """Tools that may be given as dictionaries.
+
+    Raises:
+        ToolError: when a dictionary is not a tool.
+    """
     return tuple(tool if isinstance(tool, Tool) else Tool.from_dict(tool) for tool in tools)
 
 
 def as_messages(messages: str | Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Messages given as objects or as dictionaries, or one request as plain text."""
+    """Messages that may be given as dictionaries, or as the text of one request.
+
+    Raises:
+        DataError: when a dictionary is not a message.
+    """
     if isinstance(messages, str):
         return (Message("user", messages),)
     return tuple(m if isinstance(m, Message) else Message.from_dict(m) for m in messages)

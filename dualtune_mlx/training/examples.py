@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from dualtune_mlx.data.decisions import Decision, call_decisions, plan_decisions
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
-from dualtune_mlx.tools import Trajectory, tool_called
+from dualtune_mlx.tools import Trajectory, find_called_tool
 from dualtune_mlx.training.routing import View, views
 from dualtune_mlx.training.window import cut_to_window
 
@@ -150,7 +150,7 @@ def decisions_of_stage(trajectory: Trajectory, stage: str, scope: str = "") -> I
         yield from enumerate(plan_decisions(trajectory), 1)
         return
     for number, decision in enumerate(call_decisions(trajectory), 1):
-        called = None if decision.call.is_respond else tool_called(decision.call, decision.tools)
+        called = None if decision.call.is_respond else find_called_tool(decision.call, decision.tools)
         if scope and (called is None or scope not in (called.server, f"{called.server}/{called.name}")):
             continue
         if stage != "arguments" or (called is not None and called.takes_arguments):
@@ -165,7 +165,7 @@ def is_divided(trajectory: Trajectory) -> bool:
 def _tool_name(stage: str, decision: Decision) -> str:
     if stage == "planner" or decision.call.is_respond:
         return decision.call.name
-    tool = tool_called(decision.call, decision.tools)
+    tool = find_called_tool(decision.call, decision.tools)
     return f"{tool.server}/{tool.name}" if tool.server else tool.name
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.tools import Tool, Trajectory, tool_called
-from dualtune_mlx.tools.hierarchy import GROUP, hierarchy
+from dualtune_mlx.tools import Tool, Trajectory, find_called_tool
+from dualtune_mlx.tools.hierarchy import GROUP_SIZE, hierarchy
 from dualtune_mlx.training.examples import decisions_of_stage, is_divided
 
 
@@ -50,7 +50,7 @@ def all_jobs(trajectories: Sequence[Trajectory], min_examples: int, routing: str
     A server's adapter learns the calls of all its tools, so it also serves tools that the data does not have.
     """
     called = [
-        tool_called(decision.call, decision.tools)
+        find_called_tool(decision.call, decision.tools)
         for trajectory in trajectories
         for _, decision in decisions_of_stage(trajectory, "arguments")
     ]
@@ -76,4 +76,4 @@ def needs_router(trajectories: Sequence[Trajectory], routing: str) -> bool:
 
 
 def _needs_groups(tools: Sequence[Tool]) -> bool:
-    return len(tools) > GROUP or any(tool.group for tool in tools)
+    return len(tools) > GROUP_SIZE or any(tool.group for tool in tools)

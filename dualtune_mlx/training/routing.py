@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.tools import PLAN, Tool, ToolCall, tool_called
+from dualtune_mlx.tools import PLAN, Tool, ToolCall, find_called_tool
 from dualtune_mlx.tools.hierarchy import Node, hierarchy
 
 
@@ -61,18 +61,18 @@ def _router_views(decision: Decision, tree: Node) -> Iterator[View]:
         if tree.routes:
             yield View(tree.cards, decision)
         return
-    for node, child in pairwise(tree.path(tool_called(decision.call, decision.tools))):
+    for node, child in pairwise(tree.path(find_called_tool(decision.call, decision.tools))):
         yield View(node.cards, replace(decision, call=ToolCall(child.label)))
 
 
 def _node_of_call(decision: Decision, tree: Node) -> Node:
-    return tree.holding(tool_called(decision.call, decision.tools))
+    return tree.node_of(find_called_tool(decision.call, decision.tools))
 
 
 def _node_to_respond_at(decision: Decision, tree: Node, number: int) -> Node:
     calls = [call for message in decision.messages for call in message.tool_calls]
     if calls:
-        return tree.holding(tool_called(calls[-1], decision.tools))
+        return tree.node_of(find_called_tool(calls[-1], decision.tools))
     asked = [node for node in tree.nodes if not node.routes]
     return asked[number % len(asked)]
 

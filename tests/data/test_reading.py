@@ -12,7 +12,7 @@ import pytest
 from dualtune_mlx.data import read_split, read_tools, read_trajectories, write_split, write_tools
 from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.errors import DataError, DualTuneError, ToolError, UsageError
-from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory, tool_called
+from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory, find_called_tool
 
 PATH = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 READ = {"type": "function", "function": {"name": "read", "description": "Read.", "parameters": PATH}, "server": "fs"}
@@ -156,7 +156,7 @@ def test_a_bad_line_is_refused_with_its_number(write, name):
 def test_a_call_with_its_server_is_that_server_s(write, server):
     tools = [READ, {**READ, "server": "git"}, *([] if server else [{**READ, "server": ""}])]
     (trajectory,) = read_trajectories(write(line(call(server=server), tools=tools)))
-    assert tool_called(trajectory.messages[1].tool_calls[0], trajectory.tools).server == server
+    assert find_called_tool(trajectory.messages[1].tool_calls[0], trajectory.tools).server == server
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])

@@ -174,7 +174,7 @@ def test_the_most_probable_tools_are_found_exactly(seed):
     best = sorted(expected, key=lambda name: -expected[name])[: len(found)]
     assert [tool.name for tool, _ in found] == best
     assert [p for _, p in found] == pytest.approx([expected[name] for name in best])
-    assert all(tool in root.holding(tool).choices for tool, _ in found)
+    assert all(tool in root.node_of(tool).choices for tool, _ in found)
 
 
 def scripted(

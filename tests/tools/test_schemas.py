@@ -7,12 +7,12 @@ import pytest
 
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.schemas import check_arguments, checked
+from dualtune_mlx.tools.schemas import check_arguments, read_schema
 
 
 def test_a_missing_schema_or_type_is_an_object() -> None:
-    assert checked(None, "s/t") == {"type": "object"}
-    assert checked({"properties": {}}, "s/t") == {"type": "object", "properties": {}}
+    assert read_schema(None, "s/t") == {"type": "object"}
+    assert read_schema({"properties": {}}, "s/t") == {"type": "object", "properties": {}}
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_a_missing_schema_or_type_is_an_object() -> None:
 )
 def test_what_is_no_schema_of_an_object_is_refused(schema: Any) -> None:
     with pytest.raises(ToolError, match="s/t"):
-        checked(schema, "s/t")
+        read_schema(schema, "s/t")
 
 
 @pytest.mark.parametrize("parameters", [{"properties": 5}, {"properties": []}, {"required": "a"}, {"required": True}])
@@ -34,7 +34,7 @@ def test_a_tool_whose_parameters_cannot_be_listed_is_refused(parameters: Any) ->
 def test_an_older_dialect_is_read_as_such() -> None:
     number = {"type": "integer", "minimum": 0, "exclusiveMinimum": True}
     draft4 = {"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"a": number}}
-    tool = Tool("t", parameters=checked(draft4, "s/t"))
+    tool = Tool("t", parameters=read_schema(draft4, "s/t"))
     check_arguments({"a": 1}, tool)
     with pytest.raises(ToolError, match=r"at \$\.a"):
         check_arguments({"a": 0}, tool)
@@ -46,3 +46,9 @@ def test_a_reference_outside_the_schema_is_never_followed(tmp_path: Path) -> Non
     tool = Tool("t", parameters={"type": "object", "properties": {"a": {"$ref": elsewhere.as_uri()}}}, server="s")
     with pytest.raises(ToolError, match="leads nowhere(?s:.*)s/t(?s:.*)schema.json"):
         check_arguments({"a": 1}, tool)
+
+
+def test_reading_a_schema_leaves_it_as_it_is():
+    schema = {"properties": {"a": {}}}
+    assert read_schema(schema, "s/t") == {"properties": {"a": {}}, "type": "object"}
+    assert schema == {"properties": {"a": {}}}

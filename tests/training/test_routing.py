@@ -11,7 +11,7 @@ from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
-from dualtune_mlx.tools.hierarchy import GROUP
+from dualtune_mlx.tools.hierarchy import GROUP_SIZE
 from dualtune_mlx.training.examples import stage_examples
 from dualtune_mlx.training.jobs import all_jobs
 from dualtune_mlx.training.options import TrainOptions
@@ -24,7 +24,7 @@ from tests.training.test_loss import assert_equal, plain_loss, started
 
 FILES = (Tool("read", "", PATH, "fs"), Tool("list", "", PATH, "fs"))
 CLOCK = (Tool("now", "", {"type": "object"}, "clock"), Tool("alarm", "", PATH, "clock"))
-MANY = tuple(Tool(f"{verb}_{noun}", "", PATH, "many") for verb in ("get", "put") for noun in range(GROUP))
+MANY = tuple(Tool(f"{verb}_{noun}", "", PATH, "many") for verb in ("get", "put") for noun in range(GROUP_SIZE))
 ALONE = (Tool("sing", "", PATH, "alone"),)
 TOOLS = (*FILES, *CLOCK, *MANY, *ALONE)
 
@@ -59,7 +59,7 @@ def test_a_router_learns_every_node_above_the_tool_and_to_respond_at_the_first()
 @pytest.mark.parametrize("stage", ["selector", "arguments"])
 def test_selector_and_arguments_see_the_tools_of_the_node(stage):
     first, second, _ = seen(asked(ToolCall("put_3", {}, "many"), ToolCall("read", {}, "fs")), stage)
-    assert first == [(names(MANY[GROUP:]), "put_3")]
+    assert first == [(names(MANY[GROUP_SIZE:]), "put_3")]
     assert second == [(names(FILES), "read")]
 
 
@@ -67,7 +67,7 @@ def test_a_selector_learns_to_respond_where_the_last_call_was_or_at_all_nodes_in
     *_, last = seen(asked(ToolCall("alarm", {}, "clock")), "selector")
     assert last == [(names(CLOCK), RESPOND.name)]
     shown = [seen(asked(), "selector", number)[0][0][0] for number in range(4)]
-    assert shown == [names(FILES), names(CLOCK), names(MANY[:GROUP]), names(MANY[GROUP:])]
+    assert shown == [names(FILES), names(CLOCK), names(MANY[:GROUP_SIZE]), names(MANY[GROUP_SIZE:])]
 
 
 def test_one_server_without_groups_is_no_hierarchy():

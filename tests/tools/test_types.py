@@ -1,0 +1,44 @@
+"""Calls as records, and what they cost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dualtune_mlx import Tool, ToolCall
+from dualtune_mlx.tools.usage import COUNTERS, StageUsage, Usage
+
+CANDIDATES = ((Tool("read", server="fs"), 0.75), (Tool("respond"), 0.25))
+
+
+def test_a_record_has_all_that_is_known_of_a_call():
+    usage = Usage({"selector": StageUsage("selector", forwards=2, seconds=0.5)})
+    record = ToolCall("read", {"path": "a"}, "fs", 0.75, CANDIDATES, usage).to_record()
+    assert json.loads(json.dumps(record)) == {
+        "server": "fs",
+        "name": "read",
+        "arguments": {"path": "a"},
+        "confidence": 0.75,
+        "candidates": [
+            {"server": "fs", "name": "read", "probability": 0.75},
+            {"server": "", "name": "respond", "probability": 0.25},
+        ],
+        "usage": usage.to_dict(),
+    }
+    assert list(record) == ["server", "name", "arguments", "confidence", "candidates", "usage"]
+
+
+def test_where_the_engine_abstained_a_record_names_no_tool():
+    record = ToolCall("", confidence=0.75, candidates=CANDIDATES).to_record()
+    assert (record["server"], record["name"], record["usage"]) == (None, None, None)
+
+
+def test_a_usage_has_every_counter_as_the_sum_over_its_stages():
+    stages = {name: StageUsage(name, *range(start, start + len(COUNTERS))) for name, start in (("a", 1), ("b", 100))}
+    usage = Usage(stages)
+    assert [getattr(usage, name) for name in COUNTERS] == [101 + 2 * place for place in range(len(COUNTERS))]
+    assert {name: usage.to_dict()[name] for name in COUNTERS} == {name: getattr(usage, name) for name in COUNTERS}
+    assert list(usage.to_dict()["stages"]) == ["a", "b"]
+    with pytest.raises(AttributeError):
+        usage.tokens  # noqa: B018
