@@ -51,7 +51,7 @@ Tools = Iterable[Tool | Mapping[str, Any]]
 class DualTune:
     """Calls tools with a base model, a renderer of its prompts, and adapters.
 
-    The adapters are given by their stage and scope, or they are a bundle's (see ``load``)::
+    The adapters are given by their stage and scope, or they are a bundle's (see ``load``):
 
         DualTune(base, renderer, {("selector", ""): adapter, ("arguments", "files/read_file"): other})
 
