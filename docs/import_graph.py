@@ -1,12 +1,13 @@
 """The rooms of the package, from the ground up, and the imports between them.
 
 python docs/import_graph.py              counts rooms, floors, arrows, upward arrows and circles
-python docs/import_graph.py FOLDER       the same for another checkout, by its own CONTRIBUTING.md
+python docs/import_graph.py FOLDER       counts those of another checkout, by the list in its CONTRIBUTING.md
 python docs/import_graph.py --write      writes the list of rooms in CONTRIBUTING.md
 
-A room is a module or a folder of the package, or a folder beside it that imports as a part of it. An arrow is that
-a room imports another one, wherever in a file the import stands. An upward arrow imports a room that the list has
-below the importing one. A circle is a set of rooms that import each other.
+A room is a module or a folder of the package, or a folder beside it that is imported as a part of it. An arrow goes
+from a room to each other room that it imports. An upward arrow goes to a room that stands further down in the list than
+the importing one. A circle is a set of rooms that import each other. Floors are the rooms on the longest way along the
+arrows.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BESIDE = ("conversion", "benchmarks")
-OFFERED = {"DualTune": "engine"}
-"""The rooms of the names that the package itself offers; the others are of ``tools``."""
+EXPORTED = {"DualTune": "engine"}
+"""The rooms of the names that the package itself exports. Names that are not here come from ``tools``."""
 ROOMS = {
-    "errors.py": "the errors; every message says what, where, got, expected, fix",
-    "linux.py": "OpenBLAS before MLX, and memory that is kept",
+    "errors.py": "errors and warnings: what is wrong, where, got, expected, fix",
+    "linux.py": "what makes MLX fast on Linux: OpenBLAS, and memory that is kept",
     "paths.py": "folders of the user's machine",
-    "files.py": "files that are either whole or not there",
-    "concurrency.py": "one user at a time of a model, in order, from any threads",
+    "files.py": "atomic writes: a file is complete or not there",
+    "concurrency.py": "turns at a model: one caller at a time, in order, from any threads",
     "tools/": "tools, calls, messages, trajectories, usage: plain frozen data, no MLX; schemas; the hierarchy of tools",
     "data/": "trajectory files: reading, checking, writing; the decisions in a trajectory",
     "prompts/": "templates, tool cards, encoding; conversations to token streams with spans",
@@ -36,10 +37,10 @@ ROOMS = {
     "decoding/": "the choice among names; arguments under a grammar; grounding",
     "models/": "base models: found by name, loaded, known by their kind",
     "machine.py": "what this machine has and lacks",
-    "bundle/": "what training writes and everything else reads: manifest, assembly, verification, export",
-    "engine/": "a call from request to arguments: `DualTune`, its pipeline and its stages",
+    "bundle/": "what training writes and everything else reads: manifest, assembly, verification, summary, export",
+    "engine/": "a call from request to arguments: `DualTune`, its pipeline and its stages; prefixes computed ahead",
     "synthesis/": "training data from tools: values, requests in many wordings, chains of calls",
-    "training/": "examples, batches, loss, trainer, checkpoints, a stage's run, the report",
+    "training/": "examples, batches, loss, trainer, checkpoints; the run of a stage, the session of all; the report",
     "mcp/": "MCP servers: configuration, processes, calls, results, pinned arguments, rules, approvals; no MLX",
     "agent/": "the loop (pure) and its driver, limits, chat models that plan and answer, transcripts, replay",
     "evaluation/": "right server, right tool, whole call",
@@ -48,25 +49,31 @@ ROOMS = {
     "benchmarks/": "one script a claim: `dualtune bench NAME` (top level; imports as `dualtune_mlx.benchmarks`)",
     "__main__.py": "`python -m dualtune_mlx`",
 }
-"""Every room with what it holds. A room imports only rooms above it in this list."""
+"""Each room with what it holds. A room imports only rooms above it in this list."""
 
 BEGIN, END = "| room | what it holds |\n| --- | --- |\n", "\n\n"
 
 
-def name_of(room: str) -> str:
+def room_name(room: str) -> str:
+    """A room's name in imports."""
     return room.rstrip("/").removesuffix(".py")
 
 
-def modules(root: Path = ROOT) -> list[tuple[str, Path]]:
-    """(room, file) of every module; the package's own ``__init__`` is left out: it only offers names."""
+def list_modules(root: Path = ROOT) -> list[tuple[str, Path]]:
+    """(room, file) of every module. The package's own ``__init__`` is left out, because it only exports names."""
     package = root / "dualtune_mlx"
-    inside = [(name_of(path.relative_to(package).parts[0]), path) for path in package.rglob("*.py")]
+    inside = [(room_name(path.relative_to(package).parts[0]), path) for path in package.rglob("*.py")]
     beside = [(room, path) for room in BESIDE for path in (root / room).rglob("*.py")]
     return sorted((room, path) for room, path in inside + beside if room != "__init__")
 
 
-def imported_rooms(source: str, inside: str = "") -> Iterator[str]:
-    """The rooms a module imports, wherever in it the import stands; ``inside`` is the module's own room."""
+def find_imports(source: str, inside: str = "") -> Iterator[str]:
+    """Yield the rooms that a module imports, wherever in it the import stands.
+
+    Args:
+        source: the module's text.
+        inside: the module's own room.
+    """
     for node in ast.walk(ast.parse(source)):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -81,26 +88,26 @@ def imported_rooms(source: str, inside: str = "") -> Iterator[str]:
             package, _, rest = name.partition(".")
             if package == "dualtune_mlx" and rest:
                 room = rest.partition(".")[0]
-                yield OFFERED.get(room, "tools") if room[0].isupper() else room
+                yield EXPORTED.get(room, "tools") if room[0].isupper() else room
 
 
-def arrows(root: Path = ROOT) -> dict[str, set[str]]:
-    """For each room the other rooms that it imports."""
+def build_graph(root: Path) -> dict[str, set[str]]:
+    """Each room with the other rooms that it imports."""
     graph: dict[str, set[str]] = {}
-    for room, path in modules(root):
-        graph.setdefault(room, set()).update(imported_rooms(path.read_text(encoding="utf-8"), room))
+    for room, path in list_modules(root):
+        graph.setdefault(room, set()).update(find_imports(path.read_text(encoding="utf-8"), room))
     return {room: targets - {room} for room, targets in graph.items()}
 
 
-def listed(root: Path = ROOT) -> list[str]:
-    """The rooms in the order of CONTRIBUTING.md's list; a row may name several."""
+def read_order(root: Path) -> list[str]:
+    """The rooms in the order of the list in CONTRIBUTING.md. A row may name several."""
     text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = text.partition(BEGIN)[2].partition(END)[0].splitlines()
-    return [name_of(room) for row in rows for room in re.findall(r"`([^` ]+)`", row.split("|")[1]) if room[0] != "."]
+    return [room_name(room) for row in rows for room in re.findall(r"`([^` ]+)`", row.split("|")[1]) if room[0] != "."]
 
 
-def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
-    """The sets of rooms that reach each other."""
+def find_circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
+    """The sets of rooms that reach each other along the arrows."""
     reach = {room: set(targets) for room, targets in graph.items()}
     for middle in graph:
         for room in graph:
@@ -110,8 +117,8 @@ def circles(graph: Mapping[str, set[str]]) -> list[set[str]]:
     return [set(rooms) for rooms in found if len(rooms) > 1]
 
 
-def floors(graph: Mapping[str, set[str]]) -> int:
-    """The longest way from a room down to the ground, in rooms; only where there is no circle."""
+def count_floors(graph: Mapping[str, set[str]]) -> int:
+    """The rooms on the longest way along the arrows. The graph must have no circle."""
     heights: dict[str, int] = {}
 
     def height(room: str) -> int:
@@ -122,24 +129,25 @@ def floors(graph: Mapping[str, set[str]]) -> int:
     return max(map(height, graph))
 
 
-def measured(root: Path) -> str:
-    graph, order = arrows(root), listed(root)
+def describe_graph(root: Path) -> str:
+    """The counts of a checkout, one a line, with the upward arrows and the circles by name."""
+    graph, order = build_graph(root), read_order(root)
     place = {room: number for number, room in enumerate(order)}
     pairs = [(room, target) for room, targets in sorted(graph.items()) for target in sorted(targets)]
     upward = [f"{room} -> {target}" for room, target in pairs if place.get(target, -1) > place.get(room, len(place))]
-    rings = circles(graph)
+    circles = find_circles(graph)
     lines = [
         f"rooms {len(graph)}",
-        f"floors {floors(graph) if not rings else 'none: there are circles'}",
+        f"floors {count_floors(graph) if not circles else 'none: there are circles'}",
         f"arrows {len(pairs)}",
         f"upward arrows {len(upward)} {', '.join(upward)}",
-        f"circles {len(rings)} {'; '.join(', '.join(sorted(ring)) for ring in rings)}",
+        f"circles {len(circles)} {'; '.join(', '.join(sorted(circle)) for circle in circles)}",
     ]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def contributing(text: str) -> str:
-    """CONTRIBUTING.md with the list of rooms as it is here."""
+def replace_list(text: str) -> str:
+    """The text of CONTRIBUTING.md with the list of rooms that stands here."""
     before, begin, rest = text.partition(BEGIN)
     rows = "\n".join(f"| `{room}` | {holds} |" for room, holds in ROOMS.items())
     return f"{before}{begin}{rows}{END}{rest.partition(END)[2]}"
@@ -149,11 +157,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT)
     parser.add_argument("--write", action="store_true", help="write the list in CONTRIBUTING.md")
-    given = parser.parse_args()
-    if given.write:
+    options = parser.parse_args()
+    if options.write:
         file = ROOT / "CONTRIBUTING.md"
-        file.write_text(contributing(file.read_text(encoding="utf-8")), encoding="utf-8")
-    print(measured(given.folder))
+        file.write_text(replace_list(file.read_text(encoding="utf-8")), encoding="utf-8")
+    print(describe_graph(options.folder))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 GRAPH = runpy.run_path(str(ROOT / "docs" / "import_graph.py"))
-ORDER = [GRAPH["name_of"](room) for room in GRAPH["ROOMS"]]
+ORDER = [GRAPH["room_name"](room) for room in GRAPH["ROOMS"]]
 NARROWER = {
     "errors": set(),
     "linux": set(),
@@ -22,37 +22,37 @@ NARROWER = {
 """Rooms that may import less than everything above them."""
 
 
-@pytest.mark.parametrize(("room", "path"), GRAPH["modules"](), ids=lambda value: getattr(value, "stem", value))
+@pytest.mark.parametrize(("room", "path"), GRAPH["list_modules"](), ids=lambda value: getattr(value, "stem", value))
 def test_a_module_imports_only_rooms_above_its_own(room, path):
     allowed = NARROWER.get(room, set(ORDER[: ORDER.index(room)])) | {room}
-    assert set(GRAPH["imported_rooms"](path.read_text(encoding="utf-8"), room)) <= allowed
+    assert set(GRAPH["find_imports"](path.read_text(encoding="utf-8"), room)) <= allowed
 
 
 def test_every_room_stands_in_the_list():
-    assert {room for room, _ in GRAPH["modules"]()} == set(ORDER)
+    assert {room for room, _ in GRAPH["list_modules"]()} == set(ORDER)
 
 
 def test_contributing_has_the_list():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert GRAPH["contributing"](text) == text, "python docs/import_graph.py --write"
+    assert GRAPH["replace_list"](text) == text, "python docs/import_graph.py --write"
 
 
 def test_there_is_no_circle_and_no_upward_arrow():
-    lines = GRAPH["measured"](ROOT).splitlines()
+    lines = GRAPH["describe_graph"](ROOT).splitlines()
     assert "circles 0" in lines
     assert "upward arrows 0" in lines
 
 
 @pytest.mark.parametrize(
-    ("graph", "rings"),
+    ("graph", "circles"),
     [
         ({"a": {"b"}, "b": set()}, []),
         ({"a": {"b"}, "b": {"a"}}, [{"a", "b"}]),
         ({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}, [{"a", "b", "c"}]),
     ],
 )
-def test_circles_are_found(graph, rings):
-    assert GRAPH["circles"](graph) == rings
+def test_circles_are_found(graph, circles):
+    assert GRAPH["find_circles"](graph) == circles
 
 
 @pytest.mark.parametrize("room", ["tools", "errors", "files", "mcp"])
@@ -76,4 +76,4 @@ def test_what_holds_no_model_imports_no_model_library(room):
     ],
 )
 def test_an_import_is_seen_wherever_it_stands(source, rooms):
-    assert list(GRAPH["imported_rooms"](source, "here")) == rooms
+    assert list(GRAPH["find_imports"](source, "here")) == rooms

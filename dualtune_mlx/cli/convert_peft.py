@@ -76,7 +76,7 @@ def to_peft_command(source: Path, destination: Path, model: str | None, template
 
 
 def _report_difference(out: Console, verify: bool) -> OnVerified:
-    """Prints the largest difference from PEFT's logits, if these are to be compared."""
+    """A function that prints the largest difference from PEFT's logits; None where these are not compared."""
     return (lambda largest: out.print(f"largest difference of a logit from PEFT's: {largest:.2g}")) if verify else None
 
 

@@ -1,4 +1,4 @@
-"""The command group; errors and warnings of ours become messages here, and only here."""
+"""The command group. The package's errors and warnings become messages here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ COMMANDS = {
 }
 
 
-class _Lazy(click.Group):
-    """Imports a command when it is used: ``--help`` needs no model library."""
+class _LazyGroup(click.Group):
+    """Imports a command when it is used, so that ``--help`` needs no model library."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -66,10 +66,11 @@ class _Lazy(click.Group):
 
 @contextmanager
 def _warnings_as_messages() -> Iterator[None]:
+    """Print the package's warnings as messages; others are shown as Python shows them."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def told(
+        def show_warning(
             message: Warning | str,
             category: type[Warning],
             filename: str,
@@ -82,11 +83,11 @@ def _warnings_as_messages() -> Iterator[None]:
             else:
                 show(message, category, filename, lineno, file, line)
 
-        warnings.showwarning = told
+        warnings.showwarning = show_warning
         yield
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("dualtune-mlx"), prog_name="dualtune")
 def main() -> None:
     """Decoupled fine-tuning for tool calling: one adapter chooses the tool, another writes its arguments."""

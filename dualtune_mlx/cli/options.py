@@ -44,7 +44,11 @@ grounding = _decoding_option("grounding", click.Choice(GROUNDINGS))
 
 
 def only_with(owner: str, *names: str) -> None:
-    """Refuse options of the running command that do nothing without another one."""
+    """Refuse options of the running command that do nothing without the option ``owner``.
+
+    Raises:
+        click.UsageError: when one of them was given.
+    """
     context = click.get_current_context()
     for name in names:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
@@ -52,7 +56,11 @@ def only_with(owner: str, *names: str) -> None:
 
 
 def required_model(model: str | None) -> str:
-    """The model that was given; refuse a command without one."""
+    """The model that was given.
+
+    Raises:
+        click.UsageError: when none was given.
+    """
     if model is None:
         raise click.UsageError("Missing option '--model'.")
     return model

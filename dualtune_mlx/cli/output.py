@@ -1,4 +1,4 @@
-"""What commands print: people's output on the terminal, JSON on stdout or into a file."""
+"""What commands print: text for people, and JSON on stdout or into a file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dualtune_mlx.files import write_json
 
 STDOUT = "-"
 LINES = 10
+"""How many lines a progress bar prints where there is no terminal."""
 
 json_option = click.option(
     "--json",
@@ -28,12 +29,18 @@ json_option = click.option(
 
 
 def console(json_to: str | None, quiet: bool = False) -> Console:
-    """Where people's output goes: stderr when stdout belongs to JSON; nowhere where another process speaks."""
+    """The console for people: stderr when stdout belongs to JSON, and nothing at all when ``quiet``."""
     return Console(stderr=json_to == STDOUT, highlight=False, quiet=quiet)
 
 
 def argument_or_file(argument: str | None, json_to: str | None, name: str) -> tuple[str, str | None]:
-    """A command's last argument and where its JSON goes: click takes what follows a bare ``--json`` for its file."""
+    """A command's last argument, and where its JSON goes.
+
+    Click takes a last argument that follows ``--json`` for the file of the option; here it becomes the argument again.
+
+    Raises:
+        click.UsageError: when there is no argument.
+    """
     if argument is not None:
         return argument, json_to
     if json_to in (None, STDOUT) or json_to.endswith(".json"):
@@ -42,7 +49,7 @@ def argument_or_file(argument: str | None, json_to: str | None, name: str) -> tu
 
 
 def emit_json(json_to: str | None, value: Any) -> None:
-    """Print or write the JSON value, if it was asked for."""
+    """Print a value as JSON, or write it into the file, if ``--json`` was given."""
     if json_to == STDOUT:
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     elif json_to is not None:
@@ -51,12 +58,12 @@ def emit_json(json_to: str | None, value: Any) -> None:
 
 @contextmanager
 def progress(to: Console, title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar with the time left, or now and then a line where there is no terminal.
+    """Show a progress bar with the time left; where there is no terminal, print a line now and then.
 
-    Call it with the number done, their total, and a few words.
+    It gives a function that is called with the number done, the total, and a few words.
     """
     if not to.is_terminal:
-        yield lambda done, total, words: _line(to, title, done, total, words)
+        yield lambda done, total, words: _print_line(to, title, done, total, words)
         return
     bar = Progress(
         TextColumn("{task.description}"),
@@ -71,6 +78,6 @@ def progress(to: Console, title: str) -> Iterator[Callable[[int, int, str], None
         yield lambda done, total, words: bar.update(task, completed=done, total=total, words=words)
 
 
-def _line(to: Console, title: str, done: int, total: int, words: str) -> None:
+def _print_line(to: Console, title: str, done: int, total: int, words: str) -> None:
     if done == total or done % max(1, total // LINES) == 0:
         to.print(f"{title} {done}/{total} {words}", markup=False)
