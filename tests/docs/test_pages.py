@@ -34,6 +34,12 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), f"{link}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_named_sources_exist(page):
+    named = re.findall(r"`(?:python |bash )?([\w/]+/[\w/]*\w\.py)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not any((root / name).is_file() for root in (ROOT, ROOT / "dualtune_mlx"))] == []
+
+
 def test_every_decision_stands_in_the_index():
     index = (DOCS / "decisions" / "index.md").read_text(encoding="utf-8")
     listed = {name: title for title, name in re.findall(r"^\* \[(.+)\]\((.+)\)$", index, flags=re.MULTILINE)}
