@@ -132,7 +132,7 @@ def ours(task: Task, repeats: int, decoded: int) -> Ours:
 
     def first_token(start: int, activate: Callable[[Adapter], None]) -> int:
         activate(arguments)
-        return _extended(base, snapshot.caches(start), task.tokens[start:])
+        return _extended(base, snapshot.to_caches(start), task.tokens[start:])
 
     fusion = FusionCache(bank, NO_LIMIT, "always")
     plainly, fused = bank.activate, fusion.activate
@@ -148,7 +148,7 @@ def ours(task: Task, repeats: int, decoded: int) -> Ours:
     changes["fused"] = _reference_changes(fusion.activate, selector, arguments)
     forms = {"base": {}, "low_rank": arguments.layers, "fused": bank.fused[arguments.content_hash]}
     start = task.starts["turn"]
-    decoding = _decoding(base, forms, lambda: snapshot.caches(start), task.tokens[start:], decoded)
+    decoding = _decoding(base, forms, lambda: snapshot.to_caches(start), task.tokens[start:], decoded)
     return Ours(
         {key: _switches(run, len(task.tokens) - task.starts[key[1]]) for key, run in runs.items()},
         changes,

@@ -157,7 +157,7 @@ class Row:
 
     def extend(self, tokens: Sequence[int] = ()) -> TreeNode:
         """Move the end of the branch behind the tokens that wait, and some more; the node to compute."""
-        self.branch = self.branch.then((*self.waiting, *tokens))
+        self.branch = self.branch.extend((*self.waiting, *tokens))
         self.waiting = ()
         return self.branch
 
@@ -187,10 +187,10 @@ class StageBatch:
         self._tree = TokenTree(runner.prefill(stages[0], common, usages[0]))
         self.rows = []
         for stage, stream, before, usage in zip(stages, streams, befores, usages, strict=True):
-            branch = self._tree.trunk
+            branch = self._tree.root
             if len(before) > len(common):
                 layers = Snapshot.of(before, runner.prefill(stage, before, usage)).layers
-                branch = self._tree.graft(
+                branch = self._tree.add_computed(
                     before[len(common) :], [(k[..., len(common) :, :], v[..., len(common) :, :]) for k, v in layers]
                 )
             elif usage is not usages[0]:
@@ -252,7 +252,7 @@ class StageBatch:
 
     def _forward(self, rows: Sequence[Row], nodes: Sequence[TreeNode]) -> mx.array:
         """One pass over new nodes, one of each of these rows; the logits (nodes, vocabulary) behind them."""
-        batch = self._tree.grow(nodes)
+        batch = self._tree.batch(nodes)
         with self._acting(rows):
             states = self._base.hidden(batch.tokens, batch.caches)
         for row in dict.fromkeys(rows):

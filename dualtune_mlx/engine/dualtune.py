@@ -35,7 +35,7 @@ from dualtune_mlx.engine.registry import Key, StageRegistry
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import BundleError, ModelError, UsageError
 from dualtune_mlx.kv import PrefixCache
-from dualtune_mlx.kv.store import FOLDER as PREFIXES
+from dualtune_mlx.kv.store import PREFIX_FOLDER as PREFIXES
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages, as_tools

@@ -163,8 +163,8 @@ class StageRunner:
 
         What ``prefixes`` know is not computed again; what is computed is kept there. ``usage`` counts both.
         """
-        snapshot, known = self.prefixes.longest(tokens, stage.prefix_adapter)
-        caches = snapshot.caches(known) if snapshot else self.base.new_caches()
+        snapshot, known = self.prefixes.find_longest(tokens, stage.prefix_adapter)
+        caches = snapshot.to_caches(known) if snapshot else self.base.new_caches()
         usage.reused_tokens += known
         if known < len(tokens):
             usage.prefilled_tokens += len(tokens) - known
@@ -216,7 +216,7 @@ class Forward:
 
     def grow(self, tree: TokenTree, nodes: Sequence[TreeNode]) -> mx.array:
         """Compute new nodes of a tree; the logits (nodes, vocabulary) behind them."""
-        batch = tree.grow(nodes)
+        batch = tree.batch(nodes)
         states = self._hidden(batch.tokens, batch.caches, sum(batch.lengths))
         return self.base.head(states[mx.arange(len(nodes)), mx.array(batch.lengths) - 1])
 
@@ -239,7 +239,7 @@ class _Forks:
             (fork,) = forks
             logits = self._forward.extend((*self._before, *fork.path))
             tree = TokenTree(self._forward.caches)
-            self._tree = tree, TreePaths(fork.path, tree.trunk)
+            self._tree = tree, TreePaths(fork.path, tree.root)
         else:
             tree, paths = self._tree
             logits = self._forward.grow(tree, [paths.add(fork.path) for fork in forks])

@@ -12,7 +12,7 @@ from typing import Any
 from dualtune_mlx.engine.dualtune import DualTune
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.kv import PrefixStore, kv_fingerprint
-from dualtune_mlx.kv.store import FOLDER, SUFFIX, Entry
+from dualtune_mlx.kv.store import PREFIX_FOLDER, SUFFIX, PrefixFile
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer
 from dualtune_mlx.tools import PLAN, Message, Tool
@@ -97,7 +97,7 @@ def warm(
     tools = tuple(tools) or bundle.tools
     if not tools:
         raise UsageError("there are no tools to warm", where=bundle.folder, fix="name them: --tools FILE or --mcp FILE")
-    store = open_store(bundle.folder / FOLDER, dualtune.base)
+    store = open_store(bundle.folder / PREFIX_FOLDER, dualtune.base)
     prefixes = []
     for prefix in find_prefixes(dualtune, tools):
         report(prefix)
@@ -161,7 +161,7 @@ def _warm_prefix(store: PrefixStore, prefix: Prefix, base: BaseModel) -> WarmPre
     """A prefix that is on disk and sound: found there, or computed now, written and read back."""
     seconds = None
     with base.lock.turn():
-        entry = store.exact(prefix.tokens, prefix.adapter)
+        entry = store.find(prefix.tokens, prefix.adapter)
         read_seconds = _read(store, entry) if entry else None
         if entry is None or read_seconds is None:
             began = time.perf_counter()
@@ -176,7 +176,7 @@ def _warm_prefix(store: PrefixStore, prefix: Prefix, base: BaseModel) -> WarmPre
     )
 
 
-def _read(store: PrefixStore, entry: Entry) -> float | None:
+def _read(store: PrefixStore, entry: PrefixFile) -> float | None:
     """Read and check a file; the seconds that took, or None where the file is damaged."""
     began = time.perf_counter()
     return time.perf_counter() - began if store.read(entry) is not None else None
@@ -184,7 +184,7 @@ def _read(store: PrefixStore, entry: Entry) -> float | None:
 
 def _remove_unusable(store: PrefixStore) -> list[str]:
     """Remove the files that an earlier warming wrote and that no longer serve; their names."""
-    used = {entry.path for entry in store.entries}
+    used = {entry.path for entry in store.files}
     unusable = sorted(path for path in set(store.ignored) - used if OWN_FILE.fullmatch(path.name))
     for path in unusable:
         path.unlink(missing_ok=True)

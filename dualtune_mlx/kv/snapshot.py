@@ -1,4 +1,4 @@
-"""A model's keys and values of a token sequence."""
+"""A snapshot: the keys and values that a model computed for a token sequence."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from dataclasses import dataclass
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache
 
-from dualtune_mlx.kv.batch import Pair
+from dualtune_mlx.kv.batch import KeysValues
 
-Layers = tuple[Pair, ...]
-"""Keys and values, a pair a layer, each (1, kv heads, tokens, head width)."""
-Form = tuple[tuple[int, int, mx.Dtype], ...]
-"""What a model keeps of a token: kv heads, head width and type of each layer's keys, then of its values."""
+Layers = tuple[KeysValues, ...]
+"""Keys and values of every layer, each (1, kv heads, tokens, head width)."""
+Layout = tuple[tuple[int, int, mx.Dtype], ...]
+"""What a model keeps of a token: kv heads, head width and type, first of a layer's keys, then of its values."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """Keys and values of some tokens, in pieces that follow each other.
 
-    A fresh snapshot is one piece; one found in a ``PrefixCache`` has a piece for each part of its tree. The last
-    piece may hold more tokens than these.
+    A new snapshot is one piece. One that a ``PrefixCache`` found has a piece for each node of its tree.
     """
 
     tokens: tuple[int, ...]
+    """The token ids."""
     pieces: tuple[Layers, ...]
+    """The keys and values. The last piece may hold more tokens than ``tokens``."""
 
     @classmethod
     def of(cls, tokens: tuple[int, ...], caches: list[KVCache]) -> Snapshot:
-        """The state of caches that have just processed these tokens."""
+        """The keys and values in caches that have just processed these tokens."""
         # Slices: a cache that is exactly full gives its own arrays, and would write into them once trimmed.
         pairs = (cache.keys_and_values() for cache in caches)
         layers = tuple((keys[..., : len(tokens), :], values[..., : len(tokens), :]) for keys, values in pairs)
@@ -38,31 +39,36 @@ class Snapshot:
 
     @property
     def layers(self) -> Layers:
-        """A pair a layer, each (1, kv heads, tokens, head width); only several pieces have to be copied for it."""
+        """All keys and values by layer. Nothing is copied where the snapshot is one piece."""
         return tuple(
-            (_joined([keys for keys, _ in pairs], len(self.tokens)), _joined([v for _, v in pairs], len(self.tokens)))
+            (
+                _concatenate([keys for keys, _ in pairs], len(self.tokens)),
+                _concatenate([v for _, v in pairs], len(self.tokens)),
+            )
             for pairs in zip(*self.pieces, strict=True)
         )
 
     @property
-    def form(self) -> Form:
+    def layout(self) -> Layout:
+        """Heads, width and type of the keys and values of every layer."""
         arrays = [array for pair in self.pieces[0] for array in pair]
         return tuple((array.shape[1], array.shape[3], array.dtype) for array in arrays)
 
     @property
     def bytes_per_token(self) -> int:
-        return sum(heads * width * dtype.size for heads, width, dtype in self.form)
+        """Bytes of one token's keys and values in all layers."""
+        return sum(heads * width * dtype.size for heads, width, dtype in self.layout)
 
-    def caches(self, length: int) -> list[KVCache]:
-        """Fresh mlx-lm caches that hold the first ``length`` tokens; the snapshot stays as it is.
+    def to_caches(self, length: int) -> list[KVCache]:
+        """New mlx-lm caches that hold the first ``length`` tokens. The snapshot stays as it is.
 
         The one copy that is made joins the pieces and leaves room for what follows.
         """
-        return [_cache(pairs, length) for pairs in zip(*self.pieces, strict=True)]
+        return [_new_cache(pairs, length) for pairs in zip(*self.pieces, strict=True)]
 
 
-def owned(layers: Layers, start: int, end: int) -> Layers:
-    """Some tokens of layers, row by row in arrays of their own: a slice would keep the whole buffer alive."""
+def copy_tokens(layers: Layers, start: int, end: int) -> Layers:
+    """Copy some tokens into arrays of their own. A slice would keep the whole buffer alive."""
     part = tuple(
         (mx.contiguous(keys[..., start:end, :]), mx.contiguous(values[..., start:end, :])) for keys, values in layers
     )
@@ -70,16 +76,16 @@ def owned(layers: Layers, start: int, end: int) -> Layers:
     return part
 
 
-def _cache(pairs: Sequence[Pair], length: int) -> KVCache:
+def _new_cache(pairs: Sequence[KeysValues], length: int) -> KVCache:
     cache = KVCache()
     if length:
-        keys = _joined([keys for keys, _ in pairs], length, KVCache.step)
-        values = _joined([values for _, values in pairs], length, KVCache.step)
+        keys = _concatenate([keys for keys, _ in pairs], length, KVCache.step)
+        values = _concatenate([values for _, values in pairs], length, KVCache.step)
         cache.state = (keys, values, length)
     return cache
 
 
-def _joined(arrays: Sequence[mx.array], length: int, room: int = 0) -> mx.array:
+def _concatenate(arrays: Sequence[mx.array], length: int, room: int = 0) -> mx.array:
     """The first ``length`` tokens (axis 2) of arrays that follow each other, and zeros for ``room`` more."""
     parts = []
     for array in arrays:

@@ -1,8 +1,7 @@
-"""Branches: continuations of one sequence, computed together, of which each token is computed once.
+"""A token tree: continuations of one sequence that are computed together, each shared token once.
 
-The branches are a tree. A row of the batch is a piece of one that is not known yet; it sees the sequence, the pieces
-that it continues, and itself. Keys and values of all pieces lie in line behind the sequence's own, which stay where
-they are.
+Each row of a batch is a node of the tree that is not computed yet. It sees the sequence, the nodes from the root to it,
+and itself. The keys and values of all nodes lie in one line behind those of the sequence, which stay where they are.
 """
 
 from __future__ import annotations
@@ -14,119 +13,137 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import KVCache
 
-from dualtune_mlx.kv.batch import Pair
+from dualtune_mlx.kv.batch import KeysValues
 
 Tokens = tuple[int, ...]
 
 
 @dataclass(eq=False)
 class TreeNode:
-    """A piece of the tree: what it continues, its own tokens, and the position behind the last of them.
+    """Some tokens, and the node that they continue."""
 
-    ``slots`` are where in the line the keys lie that its last token sees, once the piece is computed.
-    """
-
-    stem: TreeNode | None
+    parent: TreeNode | None
+    """The node before it; None for the root."""
     tokens: Tokens
+    """Its own tokens."""
     end: int
-    slots: np.ndarray = field(default_factory=lambda: np.arange(0))
+    """The position behind its last token."""
+    visible: np.ndarray = field(default_factory=lambda: np.arange(0))
+    """Where the keys lie that its last token sees, once it is computed."""
 
-    def then(self, tokens: Sequence[int]) -> TreeNode:
-        """A new piece behind this one."""
+    def extend(self, tokens: Sequence[int]) -> TreeNode:
+        """A new node behind this one."""
         return TreeNode(self, tuple(tokens), self.end + len(tokens))
 
 
 @dataclass(frozen=True)
-class Batch:
-    """The tokens (rows, length) of some pieces, padded on the right, their caches, and each row's own length."""
+class NodeBatch:
+    """Some nodes as the rows of a forward pass."""
 
     tokens: mx.array
-    caches: list[Layer]
+    """Token ids (rows, length), padded on the right."""
+    caches: list[TreeCache]
+    """The caches of the pass, one per layer."""
     lengths: list[int]
+    """The number of tokens in each row."""
 
 
 class TokenTree:
-    """The tree of branches behind the sequence that a model's caches hold, one a layer: the ``trunk``."""
+    """The tree behind a sequence.
+
+    Args:
+        caches: the model's caches, one per layer, which hold the sequence. They also take the nodes' keys and values.
+    """
 
     def __init__(self, caches: Sequence[KVCache]) -> None:
         self._caches = caches
         self._positions = np.arange(caches[0].offset)
-        self.trunk = TreeNode(None, (), caches[0].offset, self._positions)
+        self.root = TreeNode(None, (), caches[0].offset, self._positions)
+        """The sequence itself."""
 
-    def grow(self, branches: Sequence[TreeNode]) -> Batch:
-        """Pieces that are to be computed now; each comes after the one that it continues."""
-        length = max(len(branch.tokens) for branch in branches)
-        rows = self._rows(branches, length)
-        tokens = mx.array([[*branch.tokens, *[0] * (length - len(branch.tokens))] for branch in branches])
-        return Batch(tokens, [Layer(cache, rows) for cache in self._caches], [len(one.tokens) for one in branches])
+    def batch(self, nodes: Sequence[TreeNode]) -> NodeBatch:
+        """The forward pass that computes these nodes. Each comes after its parent, in this pass or an earlier one."""
+        length = max(len(node.tokens) for node in nodes)
+        rows = self._place(nodes, length)
+        tokens = mx.array([[*node.tokens, *[0] * (length - len(node.tokens))] for node in nodes])
+        return NodeBatch(tokens, [TreeCache(cache, rows) for cache in self._caches], [len(one.tokens) for one in nodes])
 
-    def graft(self, tokens: Sequence[int], layers: Sequence[Pair]) -> TreeNode:
-        """A branch from the trunk whose keys and values, each (1, kv heads, tokens, width), are known already."""
+    def add_computed(self, tokens: Sequence[int], layers: Sequence[KeysValues]) -> TreeNode:
+        """Add a child of the root whose keys and values, each (1, kv heads, tokens, width), are known already."""
         for cache, (keys, values) in zip(self._caches, layers, strict=True):
             cache.update_and_fetch(keys, values)
-        branch = self.trunk.then(tokens)
-        branch.slots = np.append(self.trunk.slots, len(self._positions) + np.arange(len(tokens)))
-        self._positions = np.append(self._positions, self.trunk.end + np.arange(len(tokens)))
-        return branch
+        node = self.root.extend(tokens)
+        node.visible = np.append(self.root.visible, len(self._positions) + np.arange(len(tokens)))
+        self._positions = np.append(self._positions, self.root.end + np.arange(len(tokens)))
+        return node
 
-    def _rows(self, branches: Sequence[TreeNode], length: int) -> Rows:
+    def _place(self, nodes: Sequence[TreeNode], length: int) -> BatchRows:
+        """Give nodes their places in the line."""
         before = len(self._positions)
-        starts = np.array([branch.end - len(branch.tokens) for branch in branches])
+        starts = np.array([node.end - len(node.tokens) for node in nodes])
         positions = starts[:, None] + np.arange(length)
         self._positions = np.append(self._positions, positions)
-        sees = np.zeros((len(branches), length, len(self._positions)), dtype=bool)
-        for row, branch in enumerate(branches):
-            assert branch.stem is not None, "the trunk is computed already"
+        sees = np.zeros((len(nodes), length, len(self._positions)), dtype=bool)
+        for row, node in enumerate(nodes):
+            assert node.parent is not None, "the root is computed already"
             own = before + row * length + np.arange(length)
-            sees[row][:, branch.stem.slots] = True
+            sees[row][:, node.parent.visible] = True
             sees[row][:, own] = np.tri(length, dtype=bool)
-            branch.slots = np.append(branch.stem.slots, own[: len(branch.tokens)])
-        return Rows(mx.array(starts), sees, positions[:, :, None] - self._positions)
+            node.visible = np.append(node.parent.visible, own[: len(node.tokens)])
+        return BatchRows(mx.array(starts), sees, positions[:, :, None] - self._positions)
 
 
 class TreePaths:
-    """Branches by the tokens that lead to them, so that what several paths share is computed once."""
+    """Nodes by the tokens that lead to them, so that what several paths share is computed once.
 
-    def __init__(self, path: Tokens, branch: TreeNode) -> None:
-        self._branches = {path: branch}
+    Args:
+        path: the tokens that lead to ``node``.
+        node: a node that is computed.
+    """
+
+    def __init__(self, path: Tokens, node: TreeNode) -> None:
+        self._nodes = {path: node}
 
     def add(self, path: Tokens) -> TreeNode:
-        """A new branch, which continues the longest one that is a beginning of it."""
-        stem = next(path[:n] for n in reversed(range(len(path))) if path[:n] in self._branches)
-        self._branches[path] = self._branches[stem].then(path[len(stem) :])
-        return self._branches[path]
+        """A new node for a path. It continues the longest known path that this one begins with."""
+        known = next(path[:n] for n in reversed(range(len(path))) if path[:n] in self._nodes)
+        self._nodes[path] = self._nodes[known].extend(path[len(known) :])
+        return self._nodes[path]
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What a batch's layers have in common: (rows,) first positions; (rows, length, slots) who sees whom, how far."""
+class BatchRows:
+    """What the layers of a pass have in common."""
 
     starts: mx.array
+    """The position of each row's first token (rows,)."""
     sees: np.ndarray
+    """Whether a token sees a key (rows, length, keys)."""
     distances: np.ndarray
+    """How many positions a key lies before a token (rows, length, keys)."""
 
 
-class Layer:
-    """One layer's cache while a batch of pieces is computed."""
+class TreeCache:
+    """One layer's cache during a pass over nodes of a tree."""
 
-    def __init__(self, cache: KVCache, rows: Rows) -> None:
+    def __init__(self, cache: KVCache, rows: BatchRows) -> None:
         self._cache = cache
         self._rows = rows
 
     @property
     def offset(self) -> mx.array:
-        """The position of each row's first token."""
+        """The position of each row's first token (rows,)."""
         return self._rows.starts
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Append each (rows, kv heads, length, width) in one line; views of the whole line for every row."""
+        """Append keys and values (rows, kv heads, length, width) to the line, and give every row the whole line."""
         rows = keys.shape[0]
-        lines = self._cache.update_and_fetch(_in_line(keys), _in_line(values))
+        lines = self._cache.update_and_fetch(_concatenate_rows(keys), _concatenate_rows(values))
         keys, values = (mx.broadcast_to(line, (rows, *line.shape[1:])) for line in lines)
         return keys, values
 
     def make_mask(self, length: int, return_array: bool = True, window_size: int | None = None) -> mx.array:
-        """True where a token (axis 2) may look: (rows, 1, length, slots)."""
+        """True where a token (axis 2) may look: (rows, 1, length, keys)."""
         del length, return_array
         sees = self._rows.sees
         if window_size is not None:
@@ -134,7 +151,7 @@ class Layer:
         return mx.array(sees[:, None])
 
 
-def _in_line(array: mx.array) -> mx.array:
+def _concatenate_rows(array: mx.array) -> mx.array:
     """Rows (rows, kv heads, length, width) one behind the other: (1, kv heads, rows x length, width)."""
     _, heads, _, width = array.shape
     return array.transpose(1, 0, 2, 3).reshape(1, heads, -1, width)

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from dualtune_mlx.kv import BatchOverPrefix, Snapshot
-from dualtune_mlx.kv.batch import Pair
+from dualtune_mlx.kv.batch import KeysValues
 from dualtune_mlx.models import BaseModel
 
 
@@ -24,9 +24,9 @@ class ContextCache:
         self.budget = budget
         self.nbytes = 0
         self.hits = self.misses = 0
-        self._kept: dict[bytes, list[Pair]] = {}
+        self._kept: dict[bytes, list[KeysValues]] = {}
 
-    def padded(self, base: BaseModel, prefix: Snapshot | None, contexts: Sequence[Sequence[int]]) -> list[Pair]:
+    def padded(self, base: BaseModel, prefix: Snapshot | None, contexts: Sequence[Sequence[int]]) -> list[KeysValues]:
         """The contexts' keys and values after the prefix, a pair for each layer.
 
         Each array has the shape (contexts, kv heads, longest, head size) and is padded at the right.
@@ -35,7 +35,7 @@ class ContextCache:
         longest = max(map(len, contexts))
         return [(_stack(pairs, 0, longest), _stack(pairs, 1, longest)) for pairs in zip(*found, strict=True)]
 
-    def _of_context(self, base: BaseModel, prefix: Snapshot | None, context: Sequence[int]) -> list[Pair]:
+    def _of_context(self, base: BaseModel, prefix: Snapshot | None, context: Sequence[int]) -> list[KeysValues]:
         key = _key(base, prefix, context)
         if key in self._kept:
             self.hits += 1
@@ -44,7 +44,7 @@ class ContextCache:
         caches = [BatchOverPrefix(layer, keep=True) for layer in prefix_layers(base, prefix)]
         with base.bank.overriding({}):
             base.hidden(mx.array([list(context)]), caches)
-        layers = [cache.new_tokens for cache in caches]
+        layers = [cache.new_keys_values for cache in caches]
         mx.eval(layers)
         size = sum(array.nbytes for pair in layers for array in pair)
         if self.nbytes + size <= self.budget:
@@ -53,7 +53,7 @@ class ContextCache:
         return layers
 
 
-def prefix_layers(base: BaseModel, prefix: Snapshot | None) -> Sequence[Pair | None]:
+def prefix_layers(base: BaseModel, prefix: Snapshot | None) -> Sequence[KeysValues | None]:
     """The prefix's keys and values, a pair for each layer; None for each where there is no prefix."""
     return prefix.layers if prefix else [None] * base.bank.num_layers
 
@@ -65,7 +65,7 @@ def _key(base: BaseModel, prefix: Snapshot | None, context: Sequence[int]) -> by
     return digest.digest()
 
 
-def _stack(pairs: Sequence[Pair], which: int, longest: int) -> mx.array:
+def _stack(pairs: Sequence[KeysValues], which: int, longest: int) -> mx.array:
     """The keys (``which`` 0) or values (1) of several contexts as one array."""
     arrays = [pair[which] for pair in pairs]
     return mx.concatenate([mx.pad(a, [(0, 0), (0, 0), (0, longest - a.shape[2]), (0, 0)]) for a in arrays])

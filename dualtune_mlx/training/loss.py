@@ -9,7 +9,7 @@ import mlx.nn as nn
 
 from dualtune_mlx.adapters import LoRAUpdate
 from dualtune_mlx.kv import BatchOverPrefix, Snapshot
-from dualtune_mlx.kv.batch import Pair
+from dualtune_mlx.kv.batch import KeysValues
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.training.batches import Batch, pad
 from dualtune_mlx.training.contexts import ContextCache, prefix_layers
@@ -76,13 +76,13 @@ def _caches(
     ]
 
 
-def _compute_contexts(base: BaseModel, layers: Sequence[Pair | None], batch: Batch) -> list[Pair]:
+def _compute_contexts(base: BaseModel, layers: Sequence[KeysValues | None], batch: Batch) -> list[KeysValues]:
     caches = [BatchOverPrefix(layer, keep=True) for layer in layers]
     with base.bank.overriding({}):
         base.hidden(mx.array(pad(batch.contexts)), caches)
-    return [cache.new_tokens for cache in caches]
+    return [cache.new_keys_values for cache in caches]
 
 
-def _select_rows(pair: Pair, sources: mx.array) -> Pair:
+def _select_rows(pair: KeysValues, sources: mx.array) -> KeysValues:
     keys, values = pair
     return mx.stop_gradient(keys[sources]), mx.stop_gradient(values[sources])

@@ -38,7 +38,7 @@ def mine(task) -> Ours:
 def expected(task: Task, start: int) -> int:
     """The first argument token by a plain pass: base weights up to a position, the adapter's merged ones behind it."""
     base = load_model(task.model)
-    caches = base.snapshot(task.tokens[:start]).caches(start) if start else base.new_caches()
+    caches = base.snapshot(task.tokens[:start]).to_caches(start) if start else base.new_caches()
     for name, update in Adapter.load(task.arguments).layers.items():
         linear = base.bank.layers[name].linear
         linear.weight = linear.weight + update.scale * (update.a @ update.b).T

@@ -71,10 +71,10 @@ def test_what_it_wrote_is_what_a_call_begins_with(warm_bundle, model, data):
     )["usage"]
     selector = usage["stages"]["selector"]
     assert prefixes[0]["tokens"] == selector["prefilled_tokens"] + selector["reused_tokens"]
-    for entry in store.entries:
+    for entry in store.files:
         cache = PrefixCache(store.fingerprint)
         cache.attach(store.folder, store.probe)
-        assert cache.longest((*entry.tokens, 1))[1] == len(entry.tokens)
+        assert cache.find_longest((*entry.tokens, 1))[1] == len(entry.tokens)
 
 
 def test_tools_may_be_others(warm_bundle, tmp_path):

@@ -43,7 +43,7 @@ def _array(tokens: Sequence[int], whose: str, heads: int, width: int, dtype: mx.
 
 def same(one: Snapshot, other: Snapshot) -> bool:
     """Whether two snapshots hold the same tokens, keys and values, bit for bit."""
-    if (one.tokens, one.form) != (other.tokens, other.form):
+    if (one.tokens, one.layout) != (other.tokens, other.layout):
         return False
     pairs = zip(one.layers, other.layers, strict=True)
     return all(bits(mine) == bits(its) for two in pairs for mine, its in zip(*two, strict=True))

@@ -48,14 +48,14 @@ def store_of(base: BaseModel, folder: Path) -> PrefixStore:
 def logits(base: BaseModel, cache: PrefixCache, tokens: tuple[int, ...], adapter: Adapter | None) -> tuple:
     """The logits after all tokens, computed as a stage does it, and how many tokens were known."""
     content = adapter.content_hash if adapter else ""
-    snapshot, known = cache.longest(tokens[:-1], content)
-    caches = snapshot.caches(known) if snapshot else base.new_caches()
+    snapshot, known = cache.find_longest(tokens[:-1], content)
+    caches = snapshot.to_caches(known) if snapshot else base.new_caches()
     with base.bank.overriding(adapter.layers if adapter else {}):
         if known < len(tokens) - 1:
             base.prefill(tokens[known:-1], caches)
             snapshot = Snapshot.of(tokens[:-1], caches)
             cache.add(snapshot, content)
-            caches = snapshot.caches(len(tokens) - 1)
+            caches = snapshot.to_caches(len(tokens) - 1)
         return base.head(base.hidden(mx.array([tokens[-1:]]), caches))[0, -1], known
 
 
@@ -104,7 +104,7 @@ def test_a_sliding_window_model_s_prefix_may_be_cut_anywhere(tmp_path, where, le
     else:
         store_of(base, tmp_path).save(base.snapshot(tokens))
         cache = cache_of(base, tmp_path)
-        assert cache.longest(tokens)[1] == 80
+        assert cache.find_longest(tokens)[1] == 80
     stream = (*tokens[:length], 249, 11, 12)
     found, known = logits(base, cache, stream, None)
     assert known == length
@@ -117,13 +117,13 @@ def test_disk_is_bit_for_bit(tmp_path, kind, dtype):
     base = made(kind, dtype)
     tokens = tuple((7 * i) % 250 for i in range(70))
     written = base.snapshot(tokens)
-    assert written.form[0][2] == dtype
+    assert written.layout[0][2] == dtype
     store_of(base, tmp_path).save(written)
-    read, length = cache_of(base, tmp_path).longest((*tokens, 3))
+    read, length = cache_of(base, tmp_path).find_longest((*tokens, 3))
     assert length == 70
     assert same(read, written)
     more = mx.array([[3, 1, 4]])
-    one, other = (base.head(base.hidden(more, snapshot.caches(70))) for snapshot in (read, written))
+    one, other = (base.head(base.hidden(more, snapshot.to_caches(70))) for snapshot in (read, written))
     assert mx.array_equal(one, other).item()
 
 
@@ -149,9 +149,9 @@ def test_a_file_of_another_model_never_serves(tmp_path, other):
     """Also where the other model has the very same weights, and only reads them in another way."""
     tokens = tuple(range(30))
     store_of(made(), tmp_path).save(made().snapshot(tokens))
-    assert cache_of(made(), tmp_path).longest(tokens)[1] == 30
+    assert cache_of(made(), tmp_path).find_longest(tokens)[1] == 30
     with pytest.warns(PrefixWarning, match="another fingerprint"):
-        assert cache_of(made(**other), tmp_path).longest(tokens) == (None, 0)
+        assert cache_of(made(**other), tmp_path).find_longest(tokens) == (None, 0)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_nor_does_it_where_the_fingerprints_are_the_same(tmp_path, other):
     cache = PrefixCache("same")
     cache.attach(tmp_path, lambda tokens, _: another.snapshot(tokens))
     with pytest.warns(PrefixWarning, match="the model"):
-        assert cache.longest(tokens) == (None, 0)
+        assert cache.find_longest(tokens) == (None, 0)
 
 
 def test_an_adapter_s_file_serves_that_adapter_alone(tmp_path):
@@ -174,11 +174,15 @@ def test_an_adapter_s_file_serves_that_adapter_alone(tmp_path):
     files = store_of(base, tmp_path)
     files.save(kv_of(base, tokens, one), one.content_hash)
     cache = cache_of(base, tmp_path, (one, two))
-    assert [cache.longest(tokens, content)[1] for content in ("", two.content_hash, one.content_hash)] == [0, 0, 30]
-    assert same(cache.longest(tokens, one.content_hash)[0], kv_of(base, tokens, one))
+    assert [cache.find_longest(tokens, content)[1] for content in ("", two.content_hash, one.content_hash)] == [
+        0,
+        0,
+        30,
+    ]
+    assert same(cache.find_longest(tokens, one.content_hash)[0], kv_of(base, tokens, one))
     files.save(kv_of(base, tokens, one), two.content_hash)  # a lie, with a right checksum
     with pytest.warns(PrefixWarning, match="the model itself computes other"):
-        assert cache_of(base, tmp_path, (one, two)).longest(tokens, two.content_hash) == (None, 0)
+        assert cache_of(base, tmp_path, (one, two)).find_longest(tokens, two.content_hash) == (None, 0)
 
 
 def test_the_fingerprint_of_keys_and_values_stays_while_a_model_is_used():

@@ -22,14 +22,14 @@ def cache_of(*streams: tuple[int, ...], tokens: int = 1000, adapter: str = "") -
 
 
 def known(cache: PrefixCache, *streams: tuple[int, ...]) -> list[int]:
-    return [cache.longest(stream)[1] for stream in streams]
+    return [cache.find_longest(stream)[1] for stream in streams]
 
 
 def kept(cache: PrefixCache, streams: set[tuple[str, tuple[int, ...]]]) -> int:
     """How many tokens a cache holds, as far as it can be asked for these (adapter, tokens): each path once."""
     paths = set()
     for adapter, tokens in streams:
-        length = cache.longest(tokens, adapter)[1]
+        length = cache.find_longest(tokens, adapter)[1]
         paths |= {(adapter, tokens[:end]) for end in range(1, length + 1)}
     return len(paths)
 
@@ -52,7 +52,7 @@ def kept(cache: PrefixCache, streams: set[tuple[str, tuple[int, ...]]]) -> int:
 )
 def test_the_longest_common_beginning_wins(tokens, length):
     cache = cache_of((1, 2, 3), (1, 2, 9, 9, 9, 1), (5, 6, 7))
-    snapshot, found = cache.longest(tokens)
+    snapshot, found = cache.find_longest(tokens)
     assert found == length
     if length:
         assert same(snapshot, fake(tokens[:length]))
@@ -62,7 +62,7 @@ def test_the_longest_common_beginning_wins(tokens, length):
 
 def test_tokens_may_come_as_a_list():
     cache = cache_of((1, 2, 3))
-    assert cache.longest([1, 2, 3, 4])[1] == 3
+    assert cache.find_longest([1, 2, 3, 4])[1] == 3
 
 
 def test_a_beginning_that_is_shared_is_kept_once():
@@ -79,11 +79,11 @@ def test_a_beginning_that_is_shared_is_kept_once():
 
 def test_the_same_tokens_under_another_adapter_are_not_shared():
     cache = cache_of((1, 2, 3))
-    assert cache.longest((1, 2, 3), "adapter") == (None, 0)
+    assert cache.find_longest((1, 2, 3), "adapter") == (None, 0)
     cache.add(fake((1, 2, 3), "adapter"), "adapter")
     assert cache.nbytes == 6 * PER_TOKEN
-    assert same(cache.longest((1, 2, 3), "adapter")[0], fake((1, 2, 3), "adapter"))
-    assert same(cache.longest((1, 2, 3))[0], fake((1, 2, 3)))
+    assert same(cache.find_longest((1, 2, 3), "adapter")[0], fake((1, 2, 3), "adapter"))
+    assert same(cache.find_longest((1, 2, 3))[0], fake((1, 2, 3)))
 
 
 def test_the_end_that_was_used_least_recently_leaves_first():
@@ -99,7 +99,7 @@ def test_the_end_that_was_used_least_recently_leaves_first():
 def test_what_others_continue_stays_as_long_as_they_do():
     stem = tuple(range(10))
     cache = cache_of((*stem, 50, 51), (*stem, 60, 61), (7,), tokens=15)
-    cache.longest((7,))
+    cache.find_longest((7,))
     cache.add(fake((8, 8, 8)))  # three tokens: both ends must go, and not the stem before them
     assert known(cache, stem, (7,), (8, 8, 8)) == [10, 1, 3]
     assert cache.nbytes == 14 * PER_TOKEN
@@ -119,7 +119,7 @@ def test_of_what_exceeds_the_budget_the_beginning_stays(room):
     cache.add(fake(tokens))
     assert known(cache, tokens) == [room]
     assert cache.nbytes == room * PER_TOKEN
-    assert room == 0 or same(cache.longest(tokens)[0], fake(tokens[:room]))
+    assert room == 0 or same(cache.find_longest(tokens)[0], fake(tokens[:room]))
 
 
 def test_a_budget_that_is_no_multiple_of_a_token_is_not_exceeded():
@@ -136,7 +136,7 @@ def test_a_budget_below_nothing_is_refused():
 def test_a_cleared_cache_knows_nothing():
     cache = cache_of((1, 2))
     cache.clear()
-    assert (cache.longest((1, 2)), cache.nbytes) == ((None, 0), 0)
+    assert (cache.find_longest((1, 2)), cache.nbytes) == ((None, 0), 0)
     cache.add(fake((1, 2), layers=5))
     assert known(cache, (1, 2)) == [2]
 
@@ -154,8 +154,8 @@ def test_every_type_is_kept_bit_for_bit(dtype):
     cache = PrefixCache("model")
     for tokens in ((1, 2, 3, 4), (1, 2, 9), (1, 2, 3, 8)):
         cache.add(fake(tokens, dtype=dtype))
-    assert same(cache.longest((1, 2, 3, 4))[0], fake((1, 2, 3, 4), dtype=dtype))
-    assert same(cache.longest((1, 2, 9))[0], fake((1, 2, 9), dtype=dtype))
+    assert same(cache.find_longest((1, 2, 3, 4))[0], fake((1, 2, 3, 4), dtype=dtype))
+    assert same(cache.find_longest((1, 2, 9))[0], fake((1, 2, 9), dtype=dtype))
 
 
 def streams(seed: int, count: int) -> list[tuple[str, tuple[int, ...]]]:
@@ -178,14 +178,14 @@ def test_no_adapter_is_ever_served_by_another_s_and_the_budget_holds(seed, room)
     added: set[tuple[str, tuple[int, ...]]] = set()
     best = 0
     for number, (adapter, tokens) in enumerate(streams(seed, 300)):
-        snapshot, length = cache.longest(tokens, adapter)
+        snapshot, length = cache.find_longest(tokens, adapter)
         assert length <= len(tokens)
         if snapshot is not None:
             assert same(snapshot, fake(tokens[:length], adapter))
         cache.add(fake(tokens, adapter), adapter)
         added.add((adapter, tokens))
         assert cache.nbytes <= cache.budget
-        assert cache.longest(tokens, adapter)[1] == min(len(tokens), room), "the latest is always there"
+        assert cache.find_longest(tokens, adapter)[1] == min(len(tokens), room), "the latest is always there"
         if number % 30 == 29:
             assert cache.nbytes == kept(cache, added) * PER_TOKEN
         best = max(best, cache.nbytes)
@@ -227,7 +227,7 @@ def test_what_leaves_gives_its_memory_back(heads):
 def test_a_lookup_copies_nothing():
     cache = cache_of((1, 2, 3, 4), (1, 2, 9), (1, 2, 3, 8))
     before = mx.get_active_memory()
-    snapshot, length = cache.longest((1, 2, 3, 8))
+    snapshot, length = cache.find_longest((1, 2, 3, 8))
     assert (length, len(snapshot.pieces)) == (4, 3)
     assert mx.get_active_memory() == before
     assert same(snapshot, fake((1, 2, 3, 8)))
@@ -235,7 +235,7 @@ def test_a_lookup_copies_nothing():
 
 def test_what_was_found_stays_whole_when_the_cache_lets_it_go():
     cache = cache_of((1, 2, 3, 4), (1, 2, 9), tokens=5)
-    snapshot, _ = cache.longest((1, 2, 3, 4))
+    snapshot, _ = cache.find_longest((1, 2, 3, 4))
     cache.add(fake((5, 6, 7, 8, 9)))
     assert known(cache, (1, 2, 3, 4)) == [0]
     assert same(snapshot, fake((1, 2, 3, 4)))
@@ -249,7 +249,7 @@ def test_long_chains_are_no_deep_recursion():
     for end in range(1, 3000):
         tokens = snapshot.tokens[:end]
         cache.add(first(snapshot, end))
-    assert cache.longest(tokens)[1] == 2999
+    assert cache.find_longest(tokens)[1] == 2999
     cache.budget = 3000 * snapshot.bytes_per_token
     cache.add(fake((7, 7), layers=1))
-    assert cache.longest((7, 7))[1] == 2
+    assert cache.find_longest((7, 7))[1] == 2

@@ -7,7 +7,7 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 
 from dualtune_mlx.kv import Snapshot
-from dualtune_mlx.kv.snapshot import owned
+from dualtune_mlx.kv.snapshot import copy_tokens
 from dualtune_mlx.models import BaseModel
 from tests import tiny
 from tests.kv.fakes import PER_TOKEN, fake, first, same
@@ -43,7 +43,7 @@ def in_pieces(snapshot: Snapshot, *borders: int) -> Snapshot:
     """The same tokens, cut at these places."""
     ends = [*borders, len(snapshot.tokens)]
     starts = [0, *borders]
-    pieces = tuple(owned(snapshot.layers, start, end) for start, end in zip(starts, ends, strict=True))
+    pieces = tuple(copy_tokens(snapshot.layers, start, end) for start, end in zip(starts, ends, strict=True))
     return Snapshot(snapshot.tokens, pieces)
 
 
@@ -52,7 +52,7 @@ def test_reused_keys_and_values_give_the_same_logits(base, length):
     snapshot = base.snapshot(PREFIX)
     tokens = [*PREFIX[length:], *MORE]
     from_scratch = base.model(mx.array([[*PREFIX, *MORE]]))[:, length:]
-    assert mx.allclose(logits(base, tokens, snapshot.caches(length)), from_scratch, rtol=1e-5, atol=1e-5).item()
+    assert mx.allclose(logits(base, tokens, snapshot.to_caches(length)), from_scratch, rtol=1e-5, atol=1e-5).item()
 
 
 @pytest.mark.parametrize("borders", [(1,), (39,), (7, 8, 30)])
@@ -61,13 +61,13 @@ def test_pieces_are_as_good_as_one(base, borders, length):
     whole = base.snapshot(PREFIX)
     pieces = in_pieces(whole, *borders)
     assert same(pieces, whole)
-    for one, other in zip(pieces.caches(length), whole.caches(length), strict=True):
+    for one, other in zip(pieces.to_caches(length), whole.to_caches(length), strict=True):
         assert one.offset == other.offset == length
         if length:
             assert mx.array_equal(one.keys_and_values()[0], other.keys_and_values()[0]).item()
             assert mx.array_equal(one.keys_and_values()[1], other.keys_and_values()[1]).item()
     tokens = [*PREFIX[length:], *MORE]
-    assert mx.array_equal(logits(base, tokens, pieces.caches(length)), logits(base, tokens, whole.caches(length)))
+    assert mx.array_equal(logits(base, tokens, pieces.to_caches(length)), logits(base, tokens, whole.to_caches(length)))
 
 
 def test_the_last_piece_may_hold_more_than_the_tokens():
@@ -78,7 +78,7 @@ def test_the_last_piece_may_hold_more_than_the_tokens():
 
 def test_what_a_token_takes():
     snapshot = fake(range(20))
-    assert snapshot.form == ((2, 4, mx.float32),) * 4
+    assert snapshot.layout == ((2, 4, mx.float32),) * 4
     assert snapshot.bytes_per_token == PER_TOKEN
     assert sum(array.nbytes for pair in snapshot.layers for array in pair) == 20 * PER_TOKEN
     assert fake(range(20), dtype=mx.bfloat16).bytes_per_token == PER_TOKEN // 2
@@ -87,7 +87,7 @@ def test_what_a_token_takes():
 def test_no_known_tokens_are_empty_caches(base):
     snapshot = base.snapshot(PREFIX)
     alone = logits(base, MORE, make_prompt_cache(base.model))
-    assert mx.array_equal(logits(base, MORE, snapshot.caches(0)), alone).item()
+    assert mx.array_equal(logits(base, MORE, snapshot.to_caches(0)), alone).item()
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, PREFIX * 6 + PREFIX[:16]], ids=["40", "a whole step of 256"])
@@ -97,16 +97,16 @@ def test_a_snapshot_is_never_changed_by_its_caches(base, prefix, length, borders
     snapshot = in_pieces(base.snapshot(prefix), *borders) if borders else base.snapshot(prefix)
     length = len(prefix) if length is None else length
     copies = values_of(snapshot)
-    expected = logits(base, MORE, snapshot.caches(length))
+    expected = logits(base, MORE, snapshot.to_caches(length))
 
-    left, right = snapshot.caches(length), snapshot.caches(length)
+    left, right = snapshot.to_caches(length), snapshot.to_caches(length)
     logits(base, OTHER, left)
     assert mx.array_equal(logits(base, MORE, right), expected).item()
     for cache in left:
         cache.trim(len(OTHER) + 2)  # into the snapshot's own tokens
     logits(base, OTHER, left)
     assert unchanged(snapshot, copies)
-    assert mx.array_equal(logits(base, MORE, snapshot.caches(length)), expected).item()
+    assert mx.array_equal(logits(base, MORE, snapshot.to_caches(length)), expected).item()
 
 
 def test_the_caches_a_snapshot_was_taken_from_may_go_on(base):

@@ -65,16 +65,16 @@ def test_every_type_comes_back_bit_for_bit(folder, dtype, heads):
     written = store(folder, probe=probe).save(probe(TOKENS, ""))
     assert written.path.stat().st_size == written.nbytes
     later = store(folder, probe=probe)
-    assert later.entries == [written]
+    assert later.files == [written]
     assert same(later.read(written), probe(TOKENS, ""))
-    assert same(attached(folder, probe=probe).longest((*TOKENS, 1))[0], probe(TOKENS, ""))
+    assert same(attached(folder, probe=probe).find_longest((*TOKENS, 1))[0], probe(TOKENS, ""))
 
 
 def test_what_lies_in_several_pieces_or_in_larger_buffers_is_written_as_one(folder):
     cache = PrefixCache("model")
     for tokens in (TOKENS[:9], TOKENS, (*TOKENS, 1, 2)):
         cache.add(fake(tokens))
-    found, _ = cache.longest(TOKENS)
+    found, _ = cache.find_longest(TOKENS)
     assert len(found.pieces) == 2
     entry = store(folder).save(found)
     assert entry.path == store(folder).save(fake(TOKENS)).path, "the name is the content's"
@@ -97,61 +97,61 @@ def test_looking_at_a_folder_reads_no_keys_and_values(folder, monkeypatch):
     monkeypatch.setattr(mx, "load", lambda *_, **__: pytest.fail("a file was read"))
     cache = attached(folder, probe=lambda *_: pytest.fail("the model was asked"))
     assert cache.nbytes == 0
-    assert cache.longest(TOKENS[:5]) == (None, 0), "too little of the file is of use"
-    assert cache.longest((9, 9)) == (None, 0)
-    assert cache.longest(TOKENS, "adapter") == (None, 0)
+    assert cache.find_longest(TOKENS[:5]) == (None, 0), "too little of the file is of use"
+    assert cache.find_longest((9, 9)) == (None, 0)
+    assert cache.find_longest(TOKENS, "adapter") == (None, 0)
 
 
 def test_a_file_is_read_once(folder, saved):
     cache = attached(folder)
-    assert cache.longest((*TOKENS, 1))[1] == 40
+    assert cache.find_longest((*TOKENS, 1))[1] == 40
     saved.unlink()
-    assert cache.longest(TOKENS)[1] == 40
+    assert cache.find_longest(TOKENS)[1] == 40
     cache.clear()
     with pytest.warns(PrefixWarning, match="is ignored: it is damaged"):
-        assert cache.longest(TOKENS) == (None, 0)
-    assert cache.longest(TOKENS) == (None, 0), "and it is no longer looked for"
+        assert cache.find_longest(TOKENS) == (None, 0)
+    assert cache.find_longest(TOKENS) == (None, 0), "and it is no longer looked for"
 
 
 @pytest.mark.usefixtures("saved")
 @pytest.mark.parametrize(("length", "found"), [(40, 40), (30, 30), (20, 20), (19, 0)])
 def test_a_file_is_read_where_half_of_it_is_news(folder, length, found):
     cache = attached(folder)
-    assert cache.longest((*TOKENS[:length], 251))[1] == found
+    assert cache.find_longest((*TOKENS[:length], 251))[1] == found
 
 
 @pytest.mark.usefixtures("saved")
 def test_what_is_known_counts_against_a_file(folder):
     cache = attached(folder)
     cache.add(fake(TOKENS[:21]))
-    assert cache.longest(TOKENS)[1] == 21
+    assert cache.find_longest(TOKENS)[1] == 21
     cache.clear()
     cache.add(fake(TOKENS[:20]))
-    assert cache.longest(TOKENS)[1] == 40
+    assert cache.find_longest(TOKENS)[1] == 40
 
 
 def test_the_file_that_knows_most_wins(folder):
     for end in (40, 10, 30):
         store(folder).save(fake(TOKENS[:end]))
-    assert attached(folder).longest(TOKENS[:35])[1] == 35
-    assert attached(folder).longest((*TOKENS[:12], 251))[1] == 10
+    assert attached(folder).find_longest(TOKENS[:35])[1] == 35
+    assert attached(folder).find_longest((*TOKENS[:12], 251))[1] == 10
 
 
 def test_a_file_that_the_budget_cannot_hold_is_not_read(folder, saved):
     cache = attached(folder)
     cache.budget = saved.stat().st_size - 1
-    assert cache.longest(TOKENS) == (None, 0)
+    assert cache.find_longest(TOKENS) == (None, 0)
 
 
 def test_a_folder_that_is_not_there_is_an_empty_one(folder):
-    assert attached(folder).longest(TOKENS) == (None, 0)
+    assert attached(folder).find_longest(TOKENS) == (None, 0)
     assert not folder.exists()
 
 
 def test_half_written_files_and_other_files_are_not_looked_at(folder, saved):
     (folder / ".tmp-1.safetensors").write_bytes(saved.read_bytes()[:100])
     (folder / "notes.txt").write_text("hello")
-    assert len(store(folder).entries) == 1
+    assert len(store(folder).files) == 1
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
@@ -252,13 +252,13 @@ def test_a_damaged_or_foreign_file_is_ignored_with_a_warning(folder, saved, kind
     DAMAGE[kind](saved)
     with pytest.warns(PrefixWarning, match="a prefix file is ignored") as told:
         cache = attached(folder)
-        assert cache.longest(TOKENS) == (None, 0)
-        assert cache.longest((*TOKENS[:-1], TOKENS[-1] ^ 1)) == (None, 0)
+        assert cache.find_longest(TOKENS) == (None, 0)
+        assert cache.find_longest((*TOKENS[:-1], TOKENS[-1] ^ 1)) == (None, 0)
     assert len(told) == 1, [str(one.message) for one in told]
     assert f"where: {saved}" in str(told[0].message)
     assert "fix: compute it again: dualtune warm" in str(told[0].message)
     cache.add(fake(TOKENS))
-    assert same(cache.longest(TOKENS)[0], fake(TOKENS))
+    assert same(cache.find_longest(TOKENS)[0], fake(TOKENS))
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -268,7 +268,7 @@ def test_a_sound_file_beside_it_serves_nevertheless(folder, saved, kind):
     (folder / "~sound.safetensors").write_bytes(whole)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrefixWarning)
-        assert same(attached(folder).longest(TOKENS)[0], fake(TOKENS))
+        assert same(attached(folder).find_longest(TOKENS)[0], fake(TOKENS))
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -277,7 +277,7 @@ def test_a_file_that_changes_after_it_was_looked_at_is_not_trusted(folder, saved
     DAMAGE[kind](saved)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        snapshot, length = cache.longest(TOKENS)
+        snapshot, length = cache.find_longest(TOKENS)
     if snapshot is not None:  # its content is still exactly what was written
         assert same(snapshot, fake(TOKENS))
         assert length == 40
@@ -293,12 +293,12 @@ def test_limits():
 def test_writing_again_replaces_the_damaged_file(folder, saved):
     flipped(saved, "layers.1.keys", 77)
     files = store(folder)
-    (entry,) = files.entries
+    (entry,) = files.files
     with pytest.warns(PrefixWarning):
         assert files.read(entry) is None
-    assert files.entries == []
+    assert files.files == []
     assert files.save(fake(TOKENS)).path == saved
-    assert same(attached(folder).longest(TOKENS)[0], fake(TOKENS))
+    assert same(attached(folder).find_longest(TOKENS)[0], fake(TOKENS))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -317,7 +317,7 @@ def test_no_file_ever_serves_another_adapter_or_another_model(folder, seed):
             warnings.simplefilter("always")
             cache = attached(folder, model, lambda tokens, adapter, model=model: fake(tokens, model + adapter))
             for adapter, tokens in streams(seed + 100, 40) + made:
-                snapshot, length = cache.longest(tokens, adapter)
+                snapshot, length = cache.find_longest(tokens, adapter)
                 if snapshot is not None:
                     served += 1
                     assert same(snapshot, fake(tokens[:length], model + adapter))
@@ -345,7 +345,7 @@ def test_another_process_reads_what_one_wrote(folder):
     base, tokens = tiny.model(), tuple(range(60))
     cache = PrefixCache(kv_fingerprint(base.model, base.fingerprint))
     cache.attach(folder, lambda tokens, _: base.snapshot(tokens))
-    found, length = cache.longest((*tokens, 7))
+    found, length = cache.find_longest((*tokens, 7))
     assert (length, [path.name for path in folder.iterdir()]) == (60, [name])
     mine = base.snapshot(tokens)
     for one, other in zip(found.layers, mine.layers, strict=True):
@@ -356,8 +356,8 @@ def test_another_process_reads_what_one_wrote(folder):
 @pytest.mark.usefixtures("saved")
 def test_an_entry_of_another_file_is_refused(folder):
     files = store(folder)
-    (entry,) = files.entries
+    (entry,) = files.files
     changed = replace(entry, tokens=(*TOKENS[:-1], 3))
-    files.entries = [changed]
+    files.files = [changed]
     with pytest.warns(PrefixWarning, match="not what was written"):
         assert files.read(changed) is None

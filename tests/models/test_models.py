@@ -116,7 +116,7 @@ def test_a_snapshot_may_be_cut_and_caches_taken_back(variant, monkeypatch):
     expected = base.model(mx.array([TOKENS]))
     snapshot = base.snapshot(TOKENS)
     for known in (5, 3 * tiny.WINDOW + 1, len(TOKENS) - 1):
-        caches = snapshot.caches(known)
+        caches = snapshot.to_caches(known)
         head_of_hidden(base, [3, 1, 4], caches)
         for cache in caches:
             assert cache.trim(3) == 3

@@ -227,7 +227,7 @@ def test_a_call_through_the_hierarchy_never_reads_all_tools():
     assert len(call.candidates) == 3
     assert "router" in call.usage.stages
     everything = dualtune.renderer.render_conversation(as_messages("-"), SERVERS).span_tokens("prefix")
-    _, known = dualtune.prefixes.longest(everything)
+    _, known = dualtune.prefixes.find_longest(everything)
     assert known < len(everything) / 2, "no prefix of all tools was computed"
 
 
@@ -276,7 +276,7 @@ def test_a_call_goes_through_a_group_that_was_given():
     assert "router" in call.usage.stages
     assert sum(p for _, p in dualtune.select("show a.txt", GROUPED, top_k=4)) == pytest.approx(1.0, rel=1e-4)
     everything = dualtune.renderer.render_conversation(as_messages("-"), GROUPED).span_tokens("prefix")
-    _, known = dualtune.prefixes.longest(everything)
+    _, known = dualtune.prefixes.find_longest(everything)
     assert known < len(everything), "no prefix of all tools was computed"
 
 
