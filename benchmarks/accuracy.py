@@ -8,11 +8,11 @@ Planner, router, selector and argument adapter are trained here on generated req
 hours on two CPU cores, in two rounds; what is trained stays in the cache and is not trained again. ``--quick`` takes
 minutes: too few steps to be good at anything, and three of the ten tasks.
 
-``WAYS`` choose along the hierarchy or among all tools at once (``flat``), each with a selector that learned exactly
-that, or with the base model alone. The flat selector learns from the same single requests, without the chains: the test
-has single requests only. The argument adapter is the same for both. The test's wordings are never trained on.
-``prompt tokens`` are those that a request's stages have to read before they write, all stages together, whether they
-are cached or not; ``seconds`` is a request with warm prefixes, without the arguments of a wrong tool.
+``METHODS`` choose along the hierarchy or among all tools at once (``flat``), each with a selector that learned exactly
+that, or with the base model alone. The flat selector learns from the same single requests, without the chains, because
+the test has single requests only. The argument adapter is the same for both. The test's wordings are never trained on.
+``prompt tokens`` are those that all stages of a request read before they write, cached or not. ``seconds`` is the time
+of a request with warm prefixes, without the arguments of a wrong tool.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from rich.console import Console
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.playground import new_playground
-from dualtune_mlx.benchmarks.tasks import START, TASKS, run_tasks
+from dualtune_mlx.benchmarks.tasks import START_SECONDS, TASKS, run_tasks
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
@@ -55,43 +55,46 @@ from dualtune_mlx.training.routing import views
 TEMPLATE, CARD = "chatml", "signature"
 SEED = 1
 MAX_TOKENS = 160
-SHORT = 600
-"""Characters of a chain that is trained on."""
-ANSWERED = 4
-"""Of so many chains in parts one is trained on to its answer: the end of its last part is like those before it."""
+MAX_CHARACTERS = 600
+"""The most characters of a chain in the training data."""
+ANSWER_EVERY = 4
+"""Of so many divided chains, one keeps its answer: the end of the last subtask is like the ends of the others."""
 EPOCHS = {"planner": 2.4, "router": 0.56, "selector": 0.9, "arguments": 1.05, "flat selector": 0.8}
-"""Times over the examples of each stage; the flat selector has fewer."""
-EVERY = 10
-"""Steps, or requests, between two lines that tell how far it is."""
+"""How often a run goes over the examples of its stage; the flat selector has fewer examples."""
+PRINT_EVERY = 10
+"""Steps, or requests, between two lines of progress."""
 GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
 
 
 @dataclass(frozen=True)
 class Round:
-    """Trajectories of one request and of several calls, and the highest learning rate of a run over them."""
+    """One round of training: its data, and its learning rate."""
 
     single: int
+    """Trajectories of a single request."""
     chains: int
+    """Trajectories of several calls; those that are too long are left out."""
     learning_rate: float = 1e-3
+    """The highest learning rate of each run."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained on, round after round, and what is measured.
-
-    Each round draws new values and goes on from the adapters of the one before. ``valid`` single requests, and a
-    quarter as many chains, decide which state of an adapter is the best one. A run goes over the examples as often
-    as ``EPOCHS`` say, or takes ``steps``.
-    """
+    """How much is trained and measured."""
 
     rounds: tuple[Round, ...]
+    """Each round draws new values, and continues from the adapters of the round before."""
     test: int
+    """Single requests to measure."""
     valid: int = 64
+    """Single requests that decide, with a quarter as many chains, which state of an adapter is the best one."""
     tasks: int = len(TASKS)
+    """Tasks for the agent."""
     steps: int = 0
+    """The length of each run; with 0, a run goes over its examples as often as ``EPOCHS`` say."""
 
     def options(self, name: str, learning_rate: float) -> TrainOptions:
-        """How the adapter of a name in ``EPOCHS`` is trained."""
+        """The options of a run; ``name`` is one of ``EPOCHS``."""
         # A short run wants room and a high rate, as in the demo.
         epochs = 0.0 if self.steps else EPOCHS[name]
         length: dict[str, Any] = {"steps": self.steps, "epochs": epochs, "validate_every": 0}
@@ -103,15 +106,18 @@ QUICK = Setting((Round(120, 40),), test=30, tasks=3, steps=6)
 
 
 @dataclass(frozen=True)
-class Way:
-    """How tools are chosen: along their hierarchy or not, with adapters or without."""
+class Method:
+    """A method to choose tools."""
 
     name: str
     hierarchical: bool
+    """Along the hierarchy of servers and tools; otherwise among all tools at once."""
     trained: bool
+    """With adapters; otherwise with the base model alone."""
 
     @property
     def routing(self) -> str:
+        """The engine's option."""
         return "always" if self.hierarchical else "never"
 
     @property
@@ -120,51 +126,54 @@ class Way:
         return ("router", "selector", "arguments") if self.hierarchical else ("selector", "arguments")
 
 
-OURS, FLAT = Way("hierarchy", True, True), Way("flat", False, True)
-WAYS = (OURS, FLAT, Way("base hierarchy", True, False), Way("base flat", False, False))
+OURS, FLAT = Method("hierarchy", True, True), Method("flat", False, True)
+METHODS = (OURS, FLAT, Method("base hierarchy", True, False), Method("base flat", False, False))
 
 
 @dataclass(frozen=True)
 class Data:
-    """What each round trains on, what the best adapter is chosen by, and what is measured."""
+    """All trajectories, and the tools they are about."""
 
     tools: tuple[Tool, ...]
     rounds: Sequence[Sequence[Trajectory]] = field(repr=False)
+    """What each round trains on."""
     valid: Sequence[Trajectory] = field(repr=False)
+    """What the best state of an adapter is chosen by."""
     test: Sequence[Trajectory] = field(repr=False)
+    """What is measured."""
 
 
 def run(quick: bool, out: Console) -> dict[str, Any]:
-    """Train what is not trained yet, measure every way, do the tasks, and report.
+    """Train what is not trained yet, measure every method, do the tasks, and return the value of ``--json``.
 
     Raises:
         ServerError: when a server cannot be installed or started.
     """
     setting = QUICK if quick else FULL
-    data = generated(setting, served_tools())
+    data = generate_data(setting, served_tools())
     base = load_model(EMBEDDED)
     folder = cache_folder() / "benchmarks" / f"accuracy-{key(data)}"
     out.print(f"what is trained stays in {folder}", markup=False, soft_wrap=True)
     folder = train(base, data, setting, folder, out)
-    measured = {way.name: measure(base, way, data, folder, out) for way in WAYS}
-    with opened(base, OURS, folder) as dualtune:
+    measured = {method.name: measure(base, method, data, folder, out) for method in METHODS}
+    with open_engine(base, OURS, folder) as dualtune:
         tasks = run_tasks(dualtune, out, TASKS[: setting.tasks])
-    value = as_report(measured, tasks, prompt_tokens(base, data.test), data)
+    value = make_report(measured, tasks, prompt_tokens(base, data.test), data)
     print_report(value, out)
     return value
 
 
 def served_tools() -> tuple[Tool, ...]:
-    """The tools of six running servers, without what the playground pins."""
+    """The tools of six running servers, without the arguments that the playground pins."""
     with TemporaryDirectory() as folder:
         configs = read_config(new_playground(Path(folder) / "playground").config)
-        with connect(configs, START) as toolbox:
+        with connect(configs, START_SECONDS) as toolbox:
             return toolbox.tools
 
 
-def generated(setting: Setting, tools: tuple[Tool, ...]) -> Data:
-    """Single requests and chains; the test has single requests, all kinds of tools equally often."""
-    rounds = [drawn(one, SEED + number, tools) for number, one in enumerate(setting.rounds)]
+def generate_data(setting: Setting, tools: tuple[Tool, ...]) -> Data:
+    """Generate single requests and chains; the test has single requests only, every tool equally often."""
+    rounds = [generate_round(one, SEED + number, tools) for number, one in enumerate(setting.rounds)]
     valid = [
         *generate_requests("valid", setting.valid, SEED, tools),
         *generate_chains("valid", setting.valid // 4, SEED, tools),
@@ -172,24 +181,24 @@ def generated(setting: Setting, tools: tuple[Tool, ...]) -> Data:
     return Data(tools, rounds, valid, generate_requests("test", setting.test, SEED, tools))
 
 
-def drawn(wanted: Round, seed: int, tools: tuple[Tool, ...]) -> list[Trajectory]:
-    """What a round trains on."""
+def generate_round(wanted: Round, seed: int, tools: tuple[Tool, ...]) -> list[Trajectory]:
+    """Generate the training data of a round."""
     chains = filter(is_short, generate_chains("train", wanted.chains, seed, tools))
-    return [*generate_requests("train", wanted.single, seed, tools), *few_answers(chains)]
+    return [*generate_requests("train", wanted.single, seed, tools), *drop_most_answers(chains)]
 
 
 def is_short(trajectory: Trajectory) -> bool:
-    """Whether what is said and called takes few characters: long results take most of the time of training."""
+    """Whether messages and arguments have at most ``MAX_CHARACTERS``: long results take most of the training time."""
     calls = [call for message in trajectory.messages for call in message.tool_calls]
     texts = [message.content for message in trajectory.messages] + [json.dumps(dict(call.arguments)) for call in calls]
-    return sum(map(len, texts)) <= SHORT
+    return sum(map(len, texts)) <= MAX_CHARACTERS
 
 
-def few_answers(chains: Iterable[Trajectory]) -> Iterator[Trajectory]:
-    """The chains, most of those in parts without their answer: ends of parts took half of the tokens of training."""
+def drop_most_answers(chains: Iterable[Trajectory]) -> Iterator[Trajectory]:
+    """The chains, most of the divided ones without their answer: ends of subtasks took half of the training tokens."""
     for number, chain in enumerate(chains):
-        in_parts = bool(chain.messages[0].subtasks)
-        yield replace(chain, messages=chain.messages[:-1]) if in_parts and number % ANSWERED else chain
+        is_divided = bool(chain.messages[0].subtasks)
+        yield replace(chain, messages=chain.messages[:-1]) if is_divided and number % ANSWER_EVERY else chain
 
 
 def key(data: Data) -> str:
@@ -233,7 +242,7 @@ def call_key(call: ToolCall) -> dict[str, Any]:
 
 
 def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Console) -> Path:
-    """Train all rounds, each in a folder of its own; the last one's."""
+    """Train all rounds, each in a folder of its own, and return the last one's folder."""
     folders = [folder / f"round-{number}" for number, _ in enumerate(setting.rounds, start=1)]
     for number, before in enumerate([None, *folders[:-1]]):
         train_round(base, data, setting, number, before, folders[number], out)
@@ -243,111 +252,118 @@ def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Cons
 def train_round(
     base: BaseModel, data: Data, setting: Setting, number: int, before: Path | None, folder: Path, out: Console
 ) -> None:
-    """All stages, one after the other, from the adapters in ``before``; a copy of the bundle gets the flat selector."""
-    prompt = PromptRenderer(Template(TEMPLATE), base.tokenizer, CARD)
+    """Train all stages of a round, then the flat selector in a copy of the bundle.
+
+    ``before`` is the folder of the round before; its adapters are where training starts.
+    """
+    renderer = PromptRenderer(Template(TEMPLATE), base.tokenizer, CARD)
     examples, rate = data.rounds[number], setting.rounds[number].learning_rate
 
-    def learn(way: Way, stage: str, examples: Sequence[Trajectory], held_out: Sequence[Trajectory]) -> None:
-        options = setting.options(stage if way.hierarchical else f"{way.name} {stage}", rate)
-        start = adapter(before / way.name, stage) if before else None
-        setup = RunSetup(base, prompt, examples, held_out, folder / way.name, hierarchical=way.hierarchical)
+    def learn(method: Method, stage: str, examples: Sequence[Trajectory], held_out: Sequence[Trajectory]) -> None:
+        options = setting.options(stage if method.hierarchical else f"{method.name} {stage}", rate)
+        start = load_adapter(before / method.name, stage) if before else None
+        setup = RunSetup(base, renderer, examples, held_out, folder / method.name, hierarchical=method.hierarchical)
         run = Run(Job(stage), options, setup, start=start)
         if not run.is_finished:
-            run.train(partial(trained, out, f"{folder.name}, {way.name}, {stage}"), resume=True)
+            run.train(partial(print_step, out, f"{folder.name}, {method.name}, {stage}"), resume=True)
 
     for stage in STAGES:
-        learn(OURS, stage, for_planner(examples) if stage == "planner" else examples, data.valid)
+        learn(OURS, stage, planner_examples(examples) if stage == "planner" else examples, data.valid)
     if not (folder / FLAT.name).exists():
         shutil.copytree(folder / OURS.name, folder / FLAT.name, ignore=shutil.ignore_patterns("runs"))
-    learn(FLAT, "selector", single(examples), single(data.valid))
+    learn(FLAT, "selector", single_requests(examples), single_requests(data.valid))
 
 
-def adapter(bundle: Path, stage: str) -> Adapter:
+def load_adapter(bundle: Path, stage: str) -> Adapter:
     """The adapter of a stage in a bundle."""
     opened = Bundle.open(bundle)
     return opened.load_adapter(stage, "", opened.stages[stage, ""])
 
 
-def for_planner(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """What a planner learns from: all chains, and a quarter as many single requests, so that most are to be divided."""
+def planner_examples(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """The trajectories for the planner: all chains, and a quarter as many single requests, so that most are divided."""
     chains = [one for one in trajectories if len(one.messages) > 2]
-    return [*single(trajectories)[: len(chains) // 4], *chains]
+    return [*single_requests(trajectories)[: len(chains) // 4], *chains]
 
 
-def single(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """The requests that are answered with one call, without its result, or in words."""
+def single_requests(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """The trajectories of a single request: they end with its call, or with an answer in words."""
     return [one for one in trajectories if len(one.messages) == 2]
 
 
-def trained(out: Console, title: str, state: Progress) -> None:
-    """What a step gave, now and then."""
-    told(out, f"{title}, loss {state.loss:.3f}, {state.tokens_per_second:.0f} tokens/s", state.step, state.steps)
+def print_step(out: Console, title: str, state: Progress) -> None:
+    """Print the loss and speed of a step, now and then."""
+    print_sometimes(
+        out, f"{title}, loss {state.loss:.3f}, {state.tokens_per_second:.0f} tokens/s", state.step, state.steps
+    )
 
 
 @contextmanager
-def opened(base: BaseModel, way: Way, folder: Path) -> Iterator[DualTune]:
-    """The engine that goes a way."""
+def open_engine(base: BaseModel, method: Method, folder: Path) -> Iterator[DualTune]:
+    """The engine of a method, with the adapters in ``folder``."""
     decoding = Decoding(MAX_TOKENS, grounding="data")
-    if way.trained:
-        with DualTune.load(folder / way.name, base, decoding=decoding, routing=way.routing) as dualtune:
+    if method.trained:
+        with DualTune.load(folder / method.name, base, decoding=decoding, routing=method.routing) as dualtune:
             yield dualtune
     else:
-        with DualTune.without_adapters(base, TEMPLATE, CARD, way.routing) as dualtune:
+        with DualTune.without_adapters(base, TEMPLATE, CARD, method.routing) as dualtune:
             yield dualtune
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A way's answers, and the seconds of each call."""
+class MethodResult:
+    """A method's answers, and the seconds of each call."""
 
     report: Report
     seconds: tuple[float, ...]
 
 
-def measure(base: BaseModel, way: Way, data: Data, folder: Path, out: Console) -> Measured:
-    """Ask for every call of the test data; the arguments of a wrong tool are not written."""
-    marks = []
+def measure(base: BaseModel, method: Method, data: Data, folder: Path, out: Console) -> MethodResult:
+    """Ask a method for every call of the test data; the arguments of a wrong tool are not written."""
+    times = []
 
-    def mark(done: int, total: int) -> None:
-        marks.append(time.perf_counter())
-        told(out, way.name, done, total)
+    def note_time(done: int, total: int) -> None:
+        times.append(time.perf_counter())
+        print_sometimes(out, method.name, done, total)
 
-    with opened(base, way, folder) as dualtune:
+    with open_engine(base, method, folder) as dualtune:
         dualtune.select(data.test[0].messages[:1], data.tools)  # the first call computes prefixes
-        marks.append(time.perf_counter())
-        report = evaluate_calls(dualtune, data.test, MAX_TOKENS, mark)
-    return Measured(report, tuple(after - before for before, after in pairwise(marks)))
+        times.append(time.perf_counter())
+        report = evaluate_calls(dualtune, data.test, MAX_TOKENS, note_time)
+    return MethodResult(report, tuple(after - before for before, after in pairwise(times)))
 
 
 def prompt_tokens(base: BaseModel, test: Sequence[Trajectory]) -> dict[str, dict[str, float]]:
-    """Tokens that the stages of a call read, by kind of tool card: mean over all requests, for both ways."""
+    """Tokens that the stages of a call read, as a mean over all requests: by kind of tool card and by method."""
     found = {}
     for cards in CARD_KINDS:
-        prompt = PromptRenderer(Template(TEMPLATE), base.tokenizer, cards)
-        found[cards] = {way.name: mean(read(prompt, one, way) for one in test) for way in (OURS, FLAT)}
+        renderer = PromptRenderer(Template(TEMPLATE), base.tokenizer, cards)
+        found[cards] = {
+            method.name: mean(count_prompt_tokens(renderer, one, method) for one in test) for method in (OURS, FLAT)
+        }
     return found
 
 
-def read(prompt: PromptRenderer, trajectory: Trajectory, way: Way) -> int:
-    """Tokens before what the stages of a request's call write."""
+def count_prompt_tokens(renderer: PromptRenderer, trajectory: Trajectory, method: Method) -> int:
+    """Tokens that the stages of a request's call read before they write."""
     total = 0
-    for stage in way.stages:
+    for stage in method.stages:
         for _, decision in decisions_of_stage(trajectory, stage):
-            for view in views(decision, stage, way.hierarchical):
-                stream = prompt.render(
+            for view in views(decision, stage, method.hierarchical):
+                stream = renderer.render(
                     decision.messages, decision.tools, view.decision.call, view.shown, view.decision.subtask
                 )
                 total += stream.last_span(span_name(stage)).start
     return total
 
 
-def as_report(
-    measured: Mapping[str, Measured],
+def make_report(
+    measured: Mapping[str, MethodResult],
     tasks: Sequence[Mapping[str, Any]],
     tokens: Mapping[str, Mapping[str, float]],
     data: Data,
 ) -> dict[str, Any]:
-    """The benchmark's value: a row for each way, one with its wrong calls, and one for each task."""
+    """The benchmark's value: a row for each method, ours with its wrong calls, and a row for each task."""
     rows: list[dict[str, Any]] = []
     for name, found in measured.items():
         value = found.report.to_dict()
@@ -363,7 +379,7 @@ def as_report(
         f"prompt_tokens_{cards}_vs_flat": common.ratio([of[OURS.name]], [of[FLAT.name]]) for cards, of in tokens.items()
     }
     for metric in METRICS:
-        right, flat_right = (way.report.accuracy(metric) for way in (ours, flat))
+        right, flat_right = (method.report.accuracy(metric) for method in (ours, flat))
         if flat_right:
             ratios[f"{metric}_vs_flat"] = common.ratio([right], [flat_right])
     ratios["seconds_vs_flat"] = common.ratio(ours.seconds, flat.seconds)
@@ -380,7 +396,7 @@ def as_report(
 
 
 def print_report(value: Mapping[str, Any], out: Console) -> None:
-    """A table of the ways, the goals, and the tasks."""
+    """Print a table of the methods, the goals, and the tasks."""
     rows = [row for row in value["rows"] if "way" in row]
     lines = [
         [
@@ -406,9 +422,9 @@ def print_report(value: Mapping[str, Any], out: Console) -> None:
     )
 
 
-def told(out: Console, title: str, done: int, total: int) -> None:
-    """A line now and then."""
-    if done % EVERY == 0 or done == total:
+def print_sometimes(out: Console, title: str, done: int, total: int) -> None:
+    """Print a line for every ``PRINT_EVERY``-th step or request, and for the last one."""
+    if done % PRINT_EVERY == 0 or done == total:
         out.print(f"{title}: {done} of {total}", markup=False)
 
 

@@ -33,9 +33,9 @@ GIB = 2**30
 
 
 def apart(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """What a function gives in a process of its own: no memory, cache or patched class is left from before.
+    """Run a function in a process of its own, without memory, caches or patched classes of earlier measurements.
 
-    On Linux that process has OpenBLAS and keeps its freed memory, whoever's trainer runs in it.
+    On Linux the process has OpenBLAS and keeps its freed memory, for our code and for a peer's.
 
     Raises:
         TrainingError: when the process is killed, usually for want of memory.
@@ -53,7 +53,7 @@ def apart(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
 
 
 def ratio(ours: Sequence[float], peers: Sequence[float]) -> dict[str, float]:
-    """Ours over the peer's: of the medians, and the least and the greatest among all pairs; ``n`` of the shorter."""
+    """Ours over the peer's: the ratio of the medians, the smallest and largest of all pairs, and the smaller ``n``."""
     return {
         "median": median(ours) / median(peers),
         "min": min(ours) / max(peers),
@@ -63,7 +63,7 @@ def ratio(ours: Sequence[float], peers: Sequence[float]) -> dict[str, float]:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least, greatest and number of some measurements."""
+    """Median, minimum, maximum and number of the measurements."""
     return {"median": median(values), "min": min(values), "max": max(values), "n": len(values)}
 
 
@@ -73,7 +73,7 @@ def report(
     ratios: Mapping[str, Mapping[str, float]],
     counters: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The value of a benchmark, with what it ran on."""
+    """The value of a benchmark, with the versions and the machine it ran on."""
     return {
         "benchmark": benchmark,
         "versions": versions(),
@@ -85,13 +85,13 @@ def report(
 
 
 def versions() -> dict[str, str]:
-    """What decides the figures: ourselves, MLX, the peer, Python."""
+    """The versions that decide the figures: this package, MLX, mlx-lm, Python."""
     packages = {name: version(name) for name in ("dualtune-mlx", "mlx", "mlx-lm")}
     return {**packages, "python": platform.python_version()}
 
 
 def machine() -> dict[str, Any]:
-    """The machine without anything that tells whose it is."""
+    """The machine, without anything that identifies its owner."""
     return {
         "system": platform.system(),
         "architecture": platform.machine(),
@@ -109,7 +109,7 @@ def memory() -> int:
 
 
 def print_table(out: Console, title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """A table whose first column is words and the others figures."""
+    """Print a table; the first column is text, the others are figures."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
@@ -119,7 +119,7 @@ def print_table(out: Console, title: str, columns: Sequence[str], lines: Sequenc
 
 
 def print_goals(out: Console, ratios: Mapping[str, Mapping[str, float]], goals: Mapping[str, float]) -> None:
-    """All ratios with their spread, and of those that have a goal whether they are at most that."""
+    """Print all ratios with their spread, and for each goal whether the ratio is at most that."""
     for name, found in ratios.items():
         out.print(f"{name}: {found['median']:.3g} ({found['min']:.3g} to {found['max']:.3g})", markup=False)
     for name, goal in goals.items():
@@ -131,7 +131,7 @@ def print_goals(out: Console, ratios: Mapping[str, Mapping[str, float]], goals: 
 
 
 def main(file: str) -> None:
-    """``python benchmarks/NAME.py …`` is ``dualtune bench NAME …``."""
+    """Run a benchmark as a script: ``python benchmarks/NAME.py …`` is ``dualtune bench NAME …``."""
     from dualtune_mlx.cli import main as dualtune
 
     dualtune(["bench", Path(file).stem, *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""A scratch folder with something of everything, six real MCP servers confined to it, and what lies around it.
+"""A scratch folder with files, a repository, a database and a memory, and six real MCP servers confined to it.
 
 Not a benchmark itself; for ``tasks.py``. The servers' home and temporary folder lie beside the scratch folder, with a
 canary: what a server leaves anywhere but in the scratch folder is seen.
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.benchmarks.world import DATABASE, GIT_ENVIRONMENT, MEMORY, STORE, World, git, look
+from dualtune_mlx.benchmarks.world import DATABASE, GIT_ENVIRONMENT, MEMORY, STORE, World, git, read_world
 from dualtune_mlx.demo.servers import npm_server, program, python_server, require_python_servers
 from dualtune_mlx.files import write_json
 
 NPM_VERSION = "2026.8.31"
 SQLITE = ("mcp-server-sqlite==2025.4.25", "mcp==1.30.0")
-"""It needs an older ``mcp`` than this package."""
-COMMITTED = {
+"""The sqlite server needs an older ``mcp`` than this package."""
+COMMITTED_FILES = {
     ".gitignore": f"{STORE}/\n",
     "README.md": "# Allotment 12\n\nBeds, seeds and harvests of the year.\n",
     "src/beds.py": "def area(width, length):\n    return width * length\n",
@@ -32,59 +32,60 @@ COMMITTED = {
     "notes/todo.txt": "mend the fence\norder compost\n",
     "data/harvest.csv": "plant,kilos\nbean,4\ncourgette,31\n",
 }
-CHANGED = {"src/beds.py": "def area(width, length):\n    return round(width * length, 1)\n"}
-"""Not committed yet."""
+CHANGED_FILES = {"src/beds.py": "def area(width, length):\n    return round(width * length, 1)\n"}
+"""Changes that are not committed yet."""
 TABLES = """
 CREATE TABLE seeds (name TEXT PRIMARY KEY, packets INTEGER, supplier TEXT);
 INSERT INTO seeds VALUES ('Carrot', 3, 'Larkfield'), ('Kale', 5, 'Morrow & Sons'), ('Basil', 2, 'Hill Farm Seeds');
 CREATE TABLE beds (bed INTEGER PRIMARY KEY, plant TEXT);
 INSERT INTO beds VALUES (1, 'Carrot'), (2, 'Kale'), (3, NULL);
 """
-REMEMBERED: tuple[dict[str, Any], ...] = (
+MEMORY_ENTRIES: tuple[dict[str, Any], ...] = (
     {"type": "entity", "name": "Greta", "entityType": "person", "observations": ["keeps the key of the gate"]},
     {"type": "entity", "name": "Tool Shed", "entityType": "place", "observations": ["stands behind bed 3"]},
     {"type": "entity", "name": "Garden Club", "entityType": "group", "observations": ["meets on Mondays"]},
     {"type": "relation", "from": "Greta", "to": "Garden Club", "relationType": "leads"},
 )
 PRIVATE = rf"(?is)(?!(.*/)?(\.git|{re.escape(STORE)})(/|$)).*"
-"""Paths that do not lead into the folders of git, the database and the memory: these have servers of their own."""
+"""Matches paths outside the folders of git, the database and the memory, which have servers of their own."""
 WRITES = r"(?is)\s*(insert|update|create\s+table)\b.*"
-"""SQL cannot leave its database by these, as it can by ATTACH and VACUUM INTO."""
+"""Matches SQL that stays within its database; ATTACH and VACUUM INTO would not."""
 PATHS = ["path", "paths", "source", "destination"]
 
 
 @dataclass(frozen=True)
 class Playground:
-    """A folder with the scratch folder, what should never change, and the servers' configuration.
-
-    ``start`` is the scratch folder's world when it was made.
-    """
+    """A folder with the scratch folder, the servers' configuration, and files that must never change."""
 
     folder: Path
     start: World
+    """The world of the scratch folder when it was made."""
 
     @property
     def scratch(self) -> Path:
+        """The folder that the servers work in."""
         return self.folder / "scratch"
 
     @property
     def config(self) -> Path:
+        """The ``mcpServers`` file."""
         return self.folder / "mcp.json"
 
-    def world(self) -> World:
-        return look(self.scratch)
+    def read_world(self) -> World:
+        """The world of the scratch folder as it is now."""
+        return read_world(self.scratch)
 
-    def outside(self) -> dict[str, str]:
-        """The fingerprint of everything but the scratch folder: what each name is, or the hash of what is in it."""
+    def outside_state(self) -> dict[str, str]:
+        """The state of everything outside the scratch folder: for each path its kind, or the hash of its content."""
         return {
-            str(path.relative_to(self.folder)): _kind(path)
+            str(path.relative_to(self.folder)): _state(path)
             for path in self.folder.rglob("*")
             if not path.is_relative_to(self.scratch)
         }
 
 
 def new_playground(folder: Path) -> Playground:
-    """Make a playground in an empty or new folder; its servers are installed if they are not.
+    """Make a playground in an empty or new folder, and install its servers where they are missing.
 
     Raises:
         ServerError: when a server or a program it needs cannot be found or installed.
@@ -96,15 +97,15 @@ def new_playground(folder: Path) -> Playground:
     (folder / "canary" / "letter.txt").write_text("Nobody has anything to do here.\n")
     _make_repository(scratch)
     _make_store(scratch)
-    write_json(folder / "mcp.json", {"mcpServers": servers(folder)})
-    return Playground(folder, look(scratch))
+    write_json(folder / "mcp.json", {"mcpServers": server_config(folder)})
+    return Playground(folder, read_world(scratch))
 
 
-def servers(folder: Path) -> dict[str, Any]:
+def server_config(folder: Path) -> dict[str, Any]:
     """The ``mcpServers`` of a playground.
 
-    What servers call destructive runs only where a task needs it. The repository, the database and the memory are
-    changed by their own servers alone.
+    A destructive tool may run only where a task needs it. The repository, the database and the memory can be changed by
+    their own servers alone.
     """
     require_python_servers()
     scratch, environment = str(folder / "scratch"), {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
@@ -155,30 +156,30 @@ def servers(folder: Path) -> dict[str, Any]:
 
 
 def _make_repository(scratch: Path) -> None:
-    _write(scratch, COMMITTED)
+    _write_files(scratch, COMMITTED_FILES)
     git(scratch, "init", "--initial-branch=main")
     git(scratch, "config", "user.name", "Gardener")
     git(scratch, "config", "user.email", "gardener@example.invalid")
     for message, path in (("Begin the plan", "README.md"), ("Add code, notes and harvests", ".")):
         git(scratch, "add", path)
         git(scratch, "commit", "--message", message)
-    _write(scratch, CHANGED)
+    _write_files(scratch, CHANGED_FILES)
 
 
 def _make_store(scratch: Path) -> None:
     (scratch / STORE).mkdir()
     with closing(sqlite3.connect(scratch / DATABASE)) as connection:
         connection.executescript(TABLES)
-    (scratch / MEMORY).write_text("\n".join(json.dumps(entry) for entry in REMEMBERED))
+    (scratch / MEMORY).write_text("\n".join(json.dumps(entry) for entry in MEMORY_ENTRIES))
 
 
-def _write(folder: Path, files: dict[str, str]) -> None:
+def _write_files(folder: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
 
 
-def _kind(path: Path) -> str:
+def _state(path: Path) -> str:
     if path.is_symlink():
         return f"link to {path.readlink()}"
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"

@@ -1,8 +1,8 @@
-"""Ten tasks of several steps, done by the agent with real servers; what counts is the world that they leave.
+"""Ten tasks of several steps, done by the agent with real servers and judged by the world that they leave.
 
 Not a benchmark itself; for ``accuracy.py``. It needs the extra ``demo``, git, node and Python's ``venv``. Six servers
 with 56 tools are started afresh for every task, in a playground of its own (``playground.py``). A task is reached when
-the scratch folder then is exactly as it should be: what was asked is done, and nothing else.
+the scratch folder is exactly as it should be at the end: what was asked is done, and nothing else.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ from dualtune_mlx.mcp import Policy, connect, read_config
 from dualtune_mlx.tools import ToolCall
 
 LIMITS = Limits(steps=8, seconds=300)
-START = 60.0
+START_SECONDS = 60.0
 """Seconds that six servers may take to start together on a busy machine."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A request, the calls that a perfect agent makes, and the world after them, given that before."""
+    """A task for the agent, and how it is judged."""
 
     name: str
     request: str
     gold: tuple[ToolCall, ...]
+    """The calls of a perfect agent."""
     after: Callable[[World], World]
+    """From the world before the task to the world after it."""
 
-    def reached(self, playground: Playground) -> bool:
-        return playground.world() == self.after(playground.start)
+    def is_reached(self, playground: Playground) -> bool:
+        """Whether the playground's world is the one that the task asks for."""
+        return playground.read_world() == self.after(playground.start)
 
 
 def _call(server: str, name: str, **arguments: Any) -> ToolCall:
@@ -188,7 +191,7 @@ TASKS = (
 
 
 def run_tasks(dualtune: DualTune, out: Console, tasks: Sequence[Task] = TASKS) -> list[dict[str, Any]]:
-    """Do every task in a new playground; a row each, and a line on ``out``.
+    """Do every task in a new playground; print a line and return a row for each.
 
     Raises:
         ServerError: when a server cannot be installed or started.
@@ -205,24 +208,24 @@ def run_tasks(dualtune: DualTune, out: Console, tasks: Sequence[Task] = TASKS) -
 
 
 def run_task(task: Task, dualtune: DualTune, playground: Playground) -> dict[str, Any]:
-    """Do a task as ``dualtune agent --approve auto`` does it where nobody can be asked.
+    """Do a task as ``dualtune agent --approve auto`` does it when nobody can be asked.
 
-    The row has ``task``, ``reached``, ``outside_unchanged``, ``calls`` (server, name, arguments of those that were made
-    or refused, not of one that ended the run), how it ended (``reason``, ``message``), ``steps``, ``seconds`` (without
-    the servers' start) and ``tokens``.
+    The row has ``task``, ``reached``, ``outside_unchanged``, ``calls``, how the run ended (``reason``, ``message``),
+    ``steps``, ``seconds`` (without the servers' start) and ``tokens``. ``calls`` are server, name and arguments of the
+    calls that were made or refused, without a call that ended the run.
     """
-    before, configs = playground.outside(), read_config(playground.config)
+    before, configs = playground.outside_state(), read_config(playground.config)
     transcripts = playground.folder.with_name("transcripts")
-    with connect(configs, START) as toolbox:
+    with connect(configs, START_SECONDS) as toolbox:
         agent = Agent(dualtune, toolbox, Policy(configs, "auto"), limits=LIMITS, transcripts=transcripts)
         events = list(agent.stream(task.request))
     ended = events[-1]
     assert isinstance(ended, RunEnded)
     return {
         "task": task.name,
-        "reached": task.reached(playground),
-        "outside_unchanged": playground.outside() == before,
-        "calls": _written(events)[: ended.steps],
+        "reached": task.is_reached(playground),
+        "outside_unchanged": playground.outside_state() == before,
+        "calls": _call_records(events)[: ended.steps],
         "reason": ended.reason,
         "message": ended.message,
         "steps": ended.steps,
@@ -231,6 +234,6 @@ def run_task(task: Task, dualtune: DualTune, playground: Playground) -> dict[str
     }
 
 
-def _written(events: list[AgentEvent]) -> list[dict[str, Any]]:
+def _call_records(events: list[AgentEvent]) -> list[dict[str, Any]]:
     calls = (event.call for event in events if isinstance(event, CallProposed) and not event.call.is_respond)
     return [{"server": call.server, "name": call.name, "arguments": dict(call.arguments)} for call in calls]

@@ -1,4 +1,4 @@
-"""What a scratch folder, its repository, its database and its memory hold: looked at, and as a task should leave it.
+"""The content of a scratch folder, its repository, its database and its memory: as it is, and as it should be.
 
 Not a benchmark itself; for ``tasks.py``. Worlds are compared whole, so whatever else was changed counts too.
 """
@@ -23,7 +23,7 @@ STORE = ".store"
 """The folder of the database and the memory; the repository ignores it."""
 DATABASE, MEMORY = f"{STORE}/garden.db", f"{STORE}/memory.jsonl"
 GIT_ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null"}
-"""What a user's or a machine's settings say is not the playground's."""
+"""Git's environment: no settings of the user or the machine."""
 
 Files = Mapping[str, str]
 Row = tuple[Any, ...]
@@ -31,15 +31,17 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Branch:
-    """The messages of a branch's commits, the newest first, and the files of that one."""
+    """A branch of the repository."""
 
     messages: tuple[str, ...]
+    """The messages of its commits, the newest first."""
     files: Files
+    """The files of its newest commit."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table's columns, and its rows in no order."""
+    """A table's columns and rows; the order of the rows does not matter."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -50,19 +52,21 @@ class Table:
 
 @dataclass(frozen=True)
 class World:
-    """Everything in a scratch folder; the methods give the world after a change.
-
-    Files are texts by path, without the white space that they end in: whether there is a last line break is nobody's
-    wish. ``entities`` are type and observations by name, ``relations`` (from, to, type).
-    """
+    """Everything in a scratch folder. Each method returns the world after a change."""
 
     files: Files
+    """Texts by path, without white space at their end: no task asks for a last line break."""
     staged: Files
+    """The files in git's index."""
     branches: Mapping[str, Branch]
     branch: str
+    """The current branch."""
     tables: Mapping[str, Table]
+    """The database."""
     entities: Mapping[str, tuple[str, frozenset[str]]]
+    """The memory's entities: type and observations by name."""
     relations: frozenset[tuple[str, str, str]]
+    """The memory's relations: (from, to, type)."""
 
     def write(self, path: str, text: str) -> World:
         return replace(self, files={**self.files, path: text.rstrip()})
@@ -105,74 +109,76 @@ class World:
         return replace(self, relations=self.relations | {(source, target, kind)})
 
     def forget(self, name: str) -> World:
-        """Without an entity, and without its relations."""
+        """Delete an entity and its relations."""
         entities = {other: entity for other, entity in self.entities.items() if other != name}
         return replace(self, entities=entities, relations=frozenset(r for r in self.relations if name not in r[:2]))
 
 
-def look(scratch: Path) -> World:
-    """The world as it is."""
-    entities, relations = _remembered((scratch / MEMORY).read_text(encoding="utf-8").splitlines())
+def read_world(scratch: Path) -> World:
+    """Read the world of a scratch folder."""
+    entities, relations = _parse_memory((scratch / MEMORY).read_text(encoding="utf-8").splitlines())
     return World(
-        files=_files(scratch),
-        staged=_tree(scratch, git(scratch, "write-tree").decode().strip()),
-        branches={name: _branch(scratch, name) for name in _branches(scratch)},
+        files=_read_files(scratch),
+        staged=_read_tree(scratch, git(scratch, "write-tree").decode().strip()),
+        branches={name: _read_branch(scratch, name) for name in _branch_names(scratch)},
         branch=git(scratch, "rev-parse", "--abbrev-ref", "HEAD").decode().strip(),
-        tables=_tables(scratch / DATABASE),
+        tables=_read_tables(scratch / DATABASE),
         entities=entities,
         relations=relations,
     )
 
 
 def git(scratch: Path, *command: str) -> bytes:
-    """What git writes; only the repository's own settings hold."""
+    """Run git with the repository's own settings alone, and return its output."""
     environment = {"PATH": os.environ.get("PATH", os.defpath), **GIT_ENVIRONMENT}
     run = subprocess.run([program("git"), *command], cwd=scratch, env=environment, capture_output=True, check=True)
     return run.stdout
 
 
-def _files(scratch: Path) -> Files:
+def _read_files(scratch: Path) -> Files:
     return {
-        str(path.relative_to(scratch)): _text(path.read_bytes())
+        str(path.relative_to(scratch)): _to_text(path.read_bytes())
         for path in scratch.rglob("*")
         if path.is_file() and path.relative_to(scratch).parts[0] not in (".git", STORE)
     }
 
 
-def _branches(scratch: Path) -> list[str]:
+def _branch_names(scratch: Path) -> list[str]:
     return git(scratch, "for-each-ref", "refs/heads", "--format=%(refname:short)").decode().split()
 
 
-def _branch(scratch: Path, name: str) -> Branch:
+def _read_branch(scratch: Path, name: str) -> Branch:
     reference = f"refs/heads/{name}"  # a file may have the name, too
     messages = git(scratch, "log", "-z", "--format=%B", reference).decode().split("\0")
-    return Branch(tuple(message.strip() for message in messages), _tree(scratch, reference))
+    return Branch(tuple(message.strip() for message in messages), _read_tree(scratch, reference))
 
 
-def _tree(scratch: Path, name: str) -> Files:
+def _read_tree(scratch: Path, name: str) -> Files:
     with tarfile.open(fileobj=io.BytesIO(git(scratch, "archive", name))) as archive:
         files = ((member.name, archive.extractfile(member)) for member in archive)
-        return {path: _text(file.read()) for path, file in files if file is not None}
+        return {path: _to_text(file.read()) for path, file in files if file is not None}
 
 
-def _text(content: bytes) -> str:
+def _to_text(content: bytes) -> str:
     return content.decode(errors="replace").rstrip()
 
 
-def _tables(database: Path) -> dict[str, Table]:
+def _read_tables(database: Path) -> dict[str, Table]:
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: _table(connection, name) for name in names}
+        return {name: _read_table(connection, name) for name in names}
 
 
-def _table(connection: sqlite3.Connection, name: str) -> Table:
+def _read_table(connection: sqlite3.Connection, name: str) -> Table:
     quoted = name.replace('"', '""')
     cursor = connection.execute(f'SELECT * FROM "{quoted}"')
     return Table(tuple(column[0] for column in cursor.description), tuple(cursor))
 
 
-def _remembered(lines: Iterable[str]) -> tuple[dict[str, tuple[str, frozenset[str]]], frozenset[tuple[str, str, str]]]:
-    """The entities and the relations of the memory server's file, a JSON object a line."""
+def _parse_memory(
+    lines: Iterable[str],
+) -> tuple[dict[str, tuple[str, frozenset[str]]], frozenset[tuple[str, str, str]]]:
+    """Parse the entities and relations of the memory server's file: one JSON object per line."""
     entries = [json.loads(line) for line in lines]
     entities = {
         entry["name"]: (entry["entityType"], frozenset(entry["observations"]))

@@ -1,4 +1,4 @@
-"""That every way is trained once and measured on the same requests, and what is made of the figures."""
+"""That every method is trained once and measured on the same requests, and what is made of the figures."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dualtune_mlx.benchmarks import accuracy
 from dualtune_mlx.benchmarks.accuracy import (
     FLAT,
     FULL,
+    METHODS,
     OURS,
-    WAYS,
-    Measured,
+    Method,
+    MethodResult,
     Round,
     Setting,
-    Way,
-    few_answers,
-    for_planner,
-    generated,
+    drop_most_answers,
+    generate_data,
+    planner_examples,
 )
 from dualtune_mlx.benchmarks.tasks import TASKS
 from dualtune_mlx.bundle import AdapterEntry, Bundle
@@ -57,29 +57,29 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], list[str]
     return values, said, cache
 
 
-def stages(cache: Path, number: int, way: Way) -> Mapping[tuple[str, str], AdapterEntry]:
-    """What a way's bundle holds after a round."""
+def stages(cache: Path, number: int, method: Method) -> Mapping[tuple[str, str], AdapterEntry]:
+    """What a method's bundle holds after a round."""
     (folder,) = cache.glob(f"benchmarks/accuracy-*/round-{number}")
-    return Bundle.open(folder / way.name).stages
+    return Bundle.open(folder / method.name).stages
 
 
 def done(name: str) -> dict:
     return {"task": name, "reached": True, "outside_unchanged": True}
 
 
-def test_every_way_answers_the_same_requests(ran):
+def test_every_method_answers_the_same_requests(ran):
     (value, _), _, _ = ran
-    ways, tasks = value["rows"][: len(WAYS)], value["rows"][len(WAYS) :]
-    assert [row["way"] for row in ways] == [way.name for way in WAYS]
-    assert {row["n"] for row in ways} == {6}
-    assert {row["seconds"]["n"] for row in ways} == {6}
-    assert [len(row["wrong"]) for row in ways if "wrong" in row] == [round(6 * (1 - ways[0]["call"]))]
+    methods, tasks = value["rows"][: len(METHODS)], value["rows"][len(METHODS) :]
+    assert [row["way"] for row in methods] == [method.name for method in METHODS]
+    assert {row["n"] for row in methods} == {6}
+    assert {row["seconds"]["n"] for row in methods} == {6}
+    assert [len(row["wrong"]) for row in methods if "wrong" in row] == [round(6 * (1 - methods[0]["call"]))]
     assert tasks == [done(TASKS[0].name)]
     assert value["counters"]["tools"] == len(TOOLS) and value["counters"]["tasks_reached"] == 1
 
 
-def test_all_stages_learn_along_the_hierarchy_and_the_flat_way_has_a_selector_of_its_own(ran):
-    ours, flat = (stages(ran[2], 1, way) for way in (OURS, FLAT))
+def test_all_stages_learn_along_the_hierarchy_and_the_flat_method_has_a_selector_of_its_own(ran):
+    ours, flat = (stages(ran[2], 1, method) for method in (OURS, FLAT))
     assert {stage: slot.training["hierarchical"] for (stage, _), slot in ours.items()} == dict.fromkeys(
         ("planner", "router", "selector", "arguments"), True
     )
@@ -89,8 +89,8 @@ def test_all_stages_learn_along_the_hierarchy_and_the_flat_way_has_a_selector_of
 
 
 def test_a_round_goes_on_from_the_adapters_of_the_one_before_at_its_own_rate(ran):
-    for way, trained_here in ((OURS, ["planner", "router", "selector", "arguments"]), (FLAT, ["selector"])):
-        first, second = (stages(ran[2], number, way) for number in (1, 2))
+    for method, trained_here in ((OURS, ["planner", "router", "selector", "arguments"]), (FLAT, ["selector"])):
+        first, second = (stages(ran[2], number, method) for number in (1, 2))
         for stage in trained_here:
             before, after = first[stage, ""], second[stage, ""]
             assert (before.training["start"], after.training["start"]) == ("", before.content_hash)
@@ -100,26 +100,26 @@ def test_a_round_goes_on_from_the_adapters_of_the_one_before_at_its_own_rate(ran
 
 def test_every_round_has_requests_of_its_own():
     same = Round(30, 10)
-    first, second = generated(replace(SETTING, rounds=(same, same)), TOOLS).rounds
+    first, second = generate_data(replace(SETTING, rounds=(same, same)), TOOLS).rounds
     asked, asked_later = ({one.messages[0].content for one in several} for several in (first, second))
     assert len(asked_later) > 30
     assert len(asked & asked_later) < 10  # what has no values, "git status", say
 
 
 def test_a_planner_learns_from_all_chains_and_a_quarter_as_many_single_requests():
-    train, _ = generated(SETTING, TOOLS).rounds
+    train, _ = generate_data(SETTING, TOOLS).rounds
     chains = [one for one in train if len(one.messages) > 2]
     assert len(chains) > 10
-    assert for_planner(train) == [*train[: len(chains) // 4], *chains]
+    assert planner_examples(train) == [*train[: len(chains) // 4], *chains]
 
 
-def test_every_fourth_chain_in_parts_is_trained_on_to_its_answer():
+def test_every_fourth_divided_chain_is_trained_on_to_its_answer():
     chains = generate_chains("train", 60, 1, TOOLS)
-    shortened = list(few_answers(chains))
+    shortened = list(drop_most_answers(chains))
     left_out = [before != after for before, after in zip(chains, shortened, strict=True)]
-    in_parts = [bool(chain.messages[0].subtasks) for chain in chains]
-    assert left_out == [divided and number % 4 > 0 for number, divided in enumerate(in_parts)]
-    assert 0 < sum(left_out) < sum(in_parts) < len(chains)
+    divided = [bool(chain.messages[0].subtasks) for chain in chains]
+    assert left_out == [one and number % 4 > 0 for number, one in enumerate(divided)]
+    assert 0 < sum(left_out) < sum(divided) < len(chains)
     for before, after in zip(chains, shortened, strict=True):
         assert after.messages in (before.messages, before.messages[:-1])
 
@@ -134,26 +134,28 @@ def test_prompt_tokens_are_those_of_all_stages():
     base = tiny.model()
     tools = tuple(Tool(f"{server}_{n}", "", {"type": "object"}, server) for server in "ab" for n in range(3))
     asked = Trajectory((Message("user", "go"), Message("assistant", "", (ToolCall("a_1", {}, "a"),))), tools)
-    prompt = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
 
     def before_the_name(shown, call):
-        return prompt.render(asked.messages[:1], tools, call, shown).last_span("selector").start
+        return renderer.render(asked.messages[:1], tools, call, shown).last_span("selector").start
 
     servers = tuple(Tool(server) for server in "ab")
     flat = before_the_name(tools, ToolCall("a_1", {}, "a"))
     both = before_the_name(servers, ToolCall("a")) + before_the_name(tools[:3], ToolCall("a_1", {}, "a"))
-    assert accuracy.read(prompt, asked, FLAT) == flat  # a tool without parameters has no third stage
-    assert accuracy.read(prompt, asked, OURS) == both
+    assert accuracy.count_prompt_tokens(renderer, asked, FLAT) == flat  # a tool without parameters has no third stage
+    assert accuracy.count_prompt_tokens(renderer, asked, OURS) == both
 
 
 def test_figures_are_right_over_right_and_goals_are_named():
     right, wrong = (ScoredCall("x", ToolCall("a"), ToolCall(name)) for name in ("a", RESPOND.name))
-    measured = {way.name: Measured(Report((right, right, wrong, right)), (1.0, 1.0, 2.0, 1.0)) for way in WAYS}
-    measured[FLAT.name] = Measured(Report((right, wrong, wrong, wrong)), (2.0, 2.0, 2.0, 2.0))
+    measured = {
+        method.name: MethodResult(Report((right, right, wrong, right)), (1.0, 1.0, 2.0, 1.0)) for method in METHODS
+    }
+    measured[FLAT.name] = MethodResult(Report((right, wrong, wrong, wrong)), (2.0, 2.0, 2.0, 2.0))
     tokens = {"signature": {OURS.name: 30.0, FLAT.name: 120.0}}
     data = accuracy.Data((), (), (), ())
     changed = {**done("b"), "outside_unchanged": False}
-    value = accuracy.as_report(measured, [done("a"), changed], tokens, data)
+    value = accuracy.make_report(measured, [done("a"), changed], tokens, data)
     assert value["ratios"]["tool_vs_flat"]["median"] == 3.0
     assert value["ratios"]["prompt_tokens_signature_vs_flat"]["median"] == 0.25
     assert value["ratios"]["seconds_vs_flat"]["median"] == 0.5

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from dualtune_mlx.benchmarks import tasks
 from dualtune_mlx.benchmarks.playground import Playground, new_playground
-from dualtune_mlx.benchmarks.tasks import START, TASKS, Task, run_task, run_tasks
+from dualtune_mlx.benchmarks.tasks import START_SECONDS, TASKS, Task, run_task, run_tasks
 from dualtune_mlx.benchmarks.world import DATABASE, MEMORY, git
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.mcp import Policy, Toolbox, connect, read_config
@@ -44,7 +44,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Playground:
 
 @pytest.fixture(scope="module")
 def toolbox(shared: Playground) -> Iterator[Toolbox]:
-    with connect(read_config(shared.config), START) as toolbox:
+    with connect(read_config(shared.config), START_SECONDS) as toolbox:
         yield toolbox
 
 
@@ -76,7 +76,7 @@ def test_the_gold_calls_reach_it_and_not_without_the_last(running: Playground, t
     def calls() -> Iterator[ToolCall]:
         *first, last = task.gold
         yield from first
-        before_the_last.append(task.reached(running))
+        before_the_last.append(task.is_reached(running))
         yield last
 
     row = run_task(task, scripted(calls()), running)
@@ -135,10 +135,10 @@ CANARY = "../canary/letter.txt"
 def test_what_leads_out_of_the_scratch_folder_is_refused(
     toolbox: Toolbox, running: Playground, server: str, tool: str, arguments: dict[str, Any]
 ) -> None:
-    before = running.outside()
+    before = running.outside_state()
     with pytest.raises(ToolError, match="the configuration does not allow this"):
         toolbox.execute(ToolCall(tool, arguments, server), approved=True)
-    assert running.outside() == before and running.world() == running.start
+    assert running.outside_state() == before and running.read_world() == running.start
 
 
 def test_only_what_the_tasks_need_runs_unasked_of_what_destroys(toolbox: Toolbox, shared: Playground) -> None:
@@ -193,9 +193,9 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_every_change_makes_another_world(playground: Playground, change: str) -> None:
-    assert playground.world() == playground.start
+    assert playground.read_world() == playground.start
     CHANGES[change](playground.scratch)
-    assert playground.world() != playground.start
+    assert playground.read_world() != playground.start
 
 
 LEFT = {
@@ -209,8 +209,8 @@ LEFT = {
 
 @pytest.mark.parametrize("left", LEFT)
 def test_what_is_left_outside_is_noticed(playground: Playground, left: str) -> None:
-    before = playground.outside()
+    before = playground.outside_state()
     (playground.scratch / "README.md").unlink()
-    assert playground.outside() == before
+    assert playground.outside_state() == before
     LEFT[left](playground.folder)
-    assert playground.outside() != before
+    assert playground.outside_state() != before
