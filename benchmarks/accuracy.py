@@ -276,8 +276,7 @@ def train_round(
 
 def load_adapter(bundle: Path, stage: str) -> Adapter:
     """The adapter of a stage in a bundle."""
-    opened = Bundle.open(bundle)
-    return opened.load_adapter(stage, "", opened.stages[stage, ""])
+    return Bundle.open(bundle).load_adapter(stage)
 
 
 def planner_examples(trajectories: Sequence[Trajectory]) -> list[Trajectory]:

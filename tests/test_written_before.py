@@ -98,7 +98,7 @@ def manifest():
                 "scope": scope,
                 "path": slot.path,
                 "content": slot.content_hash,
-                "read": bundle.load_adapter(stage, scope, slot).content_hash,
+                "read": bundle.load_adapter(stage, scope).content_hash,
                 "grounding": json.loads(json.dumps(slot.grounding)),
                 "template": [slot.template.name, slot.template.hash] if slot.template else None,
                 "own": bundle.load_template(slot.template).source if slot.template else None,

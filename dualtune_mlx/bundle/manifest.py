@@ -197,7 +197,7 @@ class Bundle:
         for wider in (scope, scope.partition("/")[0], ""):
             entry = self.stages.get((stage, wider))
             if entry is not None:
-                return entry, self.load_adapter(stage, wider, entry)
+                return entry, self.load_adapter(stage, wider)
         return None
 
     def load_adapters(self) -> Iterator[tuple[AdapterEntry, Adapter]]:
@@ -207,15 +207,17 @@ class Bundle:
             AdapterError, BundleError: as ``load_adapter`` does.
         """
         for (stage, scope), entry in self.stages.items():
-            yield entry, self.load_adapter(stage, scope, entry)
+            yield entry, self.load_adapter(stage, scope)
 
-    def load_adapter(self, stage: str, scope: str, entry: AdapterEntry) -> Adapter:
-        """Load the adapter of an entry.
+    def load_adapter(self, stage: str, scope: str = "") -> Adapter:
+        """Load the adapter of a stage and a scope, which the bundle must have.
 
         Raises:
+            KeyError: when the bundle has none for these.
             AdapterError: when it cannot be read.
             BundleError: when it is not the adapter that the manifest describes.
         """
+        entry = self.stages[stage, scope]
         if entry.path != adapter_path(stage, scope):
             raise BundleError("a bundle names an unexpected path", where=self.folder / MANIFEST, got=entry.path)
         adapter = Adapter.load(self.folder / entry.path)

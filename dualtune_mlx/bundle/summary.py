@@ -17,7 +17,7 @@ def summarize_adapters(bundle: Bundle) -> list[dict[str, Any]]:
     """
     rows = []
     for (stage, scope), entry in bundle.stages.items():
-        adapter = bundle.load_adapter(stage, scope, entry)
+        adapter = bundle.load_adapter(stage, scope)
         row = {
             "stage": stage,
             "scope": scope,

@@ -96,7 +96,7 @@ def _check_model(bundle: Bundle, base: Base) -> None:
 
 def _check_adapter(bundle: Bundle, key: StageKey, base: Base | None) -> None:
     entry = bundle.stages[key]
-    adapter = bundle.load_adapter(*key, entry)
+    adapter = bundle.load_adapter(*key)
     check_activation(adapter, bundle.folder / entry.path)
     if base is not None:
         base.check(adapter)

@@ -99,7 +99,7 @@ class StageRegistry:
 def _read_stages(bundle: Bundle, base: BaseModel) -> Iterator[tuple[str, Stage]]:
     renderers: dict[str, PromptRenderer] = {}
     for (name, scope), entry in bundle.stages.items():
-        adapter, own = bundle.load_adapter(name, scope, entry), entry.template
+        adapter, own = bundle.load_adapter(name, scope), entry.template
         if own and own.hash not in renderers:
             renderers[own.hash] = PromptRenderer(bundle.load_template(own), base.tokenizer, bundle.cards)
         renderer = renderers[own.hash] if own else None

@@ -112,7 +112,7 @@ class Template:
         self.source = _read_source(name)
         self.hash = hashlib.sha256(self.source.encode()).hexdigest()
         self._marks = _Marks(name)
-        environment = _environment(self._marks)
+        environment = _make_environment(self._marks)
         try:
             code, self._variables = _compile(self.source)
         except TemplateError as error:
@@ -151,7 +151,7 @@ class Template:
         return self._marks.split(rendered)
 
 
-def _environment(marks: _Marks) -> ImmutableSandboxedEnvironment:
+def _make_environment(marks: _Marks) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         extensions=[_SpanTag],
         # With the context, so that Jinja does not fold constants, marks and all, when it compiles.
@@ -166,7 +166,7 @@ def _environment(marks: _Marks) -> ImmutableSandboxedEnvironment:
 @lru_cache
 def _compile(source: str) -> tuple[CodeType, set[str]]:
     """A template's code and the names of its variables. The code serves any environment."""
-    environment = _environment(_Marks(""))
+    environment = _make_environment(_Marks(""))
     return environment.compile(source), meta.find_undeclared_variables(environment.parse(source))
 
 

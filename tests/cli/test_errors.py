@@ -15,7 +15,7 @@ from dualtune_mlx.errors import DualTuneWarning
 from tests.cli.conftest import SMALL, dualtune
 
 
-def failed(code: int, words: list[str], *arguments: object) -> None:
+def check_failure(code: int, words: list[str], *arguments: object) -> None:
     result = dualtune(*arguments)
     assert result.exit_code == code, result.output
     for word in words:
@@ -58,7 +58,7 @@ def test_the_version_is_the_package_s():
 
 
 def test_an_unknown_command_is_a_wrong_call_with_the_known_ones():
-    failed(2, ["no such command", "got: trian", "train, call"], "trian", "selector")
+    check_failure(2, ["no such command", "got: trian", "train, call"], "trian", "selector")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_an_unknown_command_is_a_wrong_call_with_the_known_ones():
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(arguments, words):
-    failed(2, words, *arguments)
+    check_failure(2, words, *arguments)
 
 
 def test_missing_files_are_named(model, data, bundle, tmp_path):
@@ -98,15 +98,15 @@ def test_missing_files_are_named(model, data, bundle, tmp_path):
     tools = data / "tools.json"
     new = tmp_path / "new"
     train = ["train", "selector", "--bundle", new]
-    failed(2, ["cannot be read", "nowhere/train.jsonl"], *train, "--model", model, "--data", nowhere)
-    failed(2, ["cannot be read", "nowhere"], "eval", "--bundle", bundle, "--data", nowhere)
-    failed(1, ["no bundle", "nowhere"], "eval", "--bundle", nowhere, "--data", data / "test.jsonl")
-    failed(1, ["no bundle", "nowhere"], "call", "--bundle", nowhere, "--tools", tools, "hi")
-    failed(2, ["cannot be read", "nowhere"], "call", "--bundle", bundle, "--tools", nowhere, "hi")
-    failed(2, ["cannot be read", "nowhere"], "inspect", "--model", model, "--data", nowhere)
-    failed(1, ["cannot be opened", "nowhere"], "convert", "from-gguf", nowhere, tmp_path / "out")
-    failed(1, ["not found", "nowhere"], *train, "--model", nowhere, "--data", data)
-    failed(1, ["template", "nowhere", "chatml"], *train, "--model", model, "--data", data, "--template", nowhere)
+    check_failure(2, ["cannot be read", "nowhere/train.jsonl"], *train, "--model", model, "--data", nowhere)
+    check_failure(2, ["cannot be read", "nowhere"], "eval", "--bundle", bundle, "--data", nowhere)
+    check_failure(1, ["no bundle", "nowhere"], "eval", "--bundle", nowhere, "--data", data / "test.jsonl")
+    check_failure(1, ["no bundle", "nowhere"], "call", "--bundle", nowhere, "--tools", tools, "hi")
+    check_failure(2, ["cannot be read", "nowhere"], "call", "--bundle", bundle, "--tools", nowhere, "hi")
+    check_failure(2, ["cannot be read", "nowhere"], "inspect", "--model", model, "--data", nowhere)
+    check_failure(1, ["cannot be opened", "nowhere"], "convert", "from-gguf", nowhere, tmp_path / "out")
+    check_failure(1, ["not found", "nowhere"], *train, "--model", nowhere, "--data", data)
+    check_failure(1, ["template", "nowhere", "chatml"], *train, "--model", model, "--data", data, "--template", nowhere)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -122,10 +122,12 @@ def test_bad_data_is_named_with_its_line(model, data, bundle, tmp_path, text, wo
     shutil.copy(data / "tools.json", tmp_path / "tools.json")
     (tmp_path / "data.jsonl").write_text(text)
     (tmp_path / "train.jsonl").write_text(text)
-    failed(1, words, "inspect", "--model", model, "--data", tmp_path / "data.jsonl")
-    failed(1, words, "eval", "--bundle", bundle, "--data", tmp_path / "data.jsonl")
+    check_failure(1, words, "inspect", "--model", model, "--data", tmp_path / "data.jsonl")
+    check_failure(1, words, "eval", "--bundle", bundle, "--data", tmp_path / "data.jsonl")
     words = [word.replace("data.jsonl", "train.jsonl") for word in words]
-    failed(1, words, "train", "selector", "--model", model, "--data", tmp_path, "--bundle", tmp_path / "new", *SMALL)
+    check_failure(
+        1, words, "train", "selector", "--model", model, "--data", tmp_path, "--bundle", tmp_path / "new", *SMALL
+    )
     assert not (tmp_path / "new").exists()
 
 
@@ -141,7 +143,7 @@ def test_bad_data_is_named_with_its_line(model, data, bundle, tmp_path, text, wo
 )
 def test_bad_tools_are_named(bundle, tmp_path, tools, words):
     (tmp_path / "tools.json").write_text(json.dumps(tools))
-    failed(1, words, "call", "--bundle", bundle, "--tools", tmp_path / "tools.json", "hi")
+    check_failure(1, words, "call", "--bundle", bundle, "--tools", tmp_path / "tools.json", "hi")
 
 
 def test_a_schema_that_cannot_be_enforced_is_named(bundle, tmp_path):
@@ -150,15 +152,15 @@ def test_a_schema_that_cannot_be_enforced_is_named(bundle, tmp_path):
     tools = [{"name": f"respond{letter}", "inputSchema": schema} for letter in letters]
     (tmp_path / "tools.json").write_text(json.dumps(tools))
     words = ["cannot be enforced", "tool 'respond"]
-    failed(1, words, "call", "--bundle", bundle, "--tools", tmp_path / "tools.json", "hi")
+    check_failure(1, words, "call", "--bundle", bundle, "--tools", tmp_path / "tools.json", "hi")
 
 
 def test_a_folder_that_is_no_model_is_named(data, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     arguments = ["--data", data, "--bundle", tmp_path / "b"]
-    failed(1, ["cannot be loaded", str(tmp_path)], "train", "selector", "--model", tmp_path, *arguments)
+    check_failure(1, ["cannot be loaded", str(tmp_path)], "train", "selector", "--model", tmp_path, *arguments)
     (tmp_path / "config.json").unlink()
-    failed(1, ["holds no model", "config.json"], "train", "selector", "--model", tmp_path, *arguments)
+    check_failure(1, ["holds no model", "config.json"], "train", "selector", "--model", tmp_path, *arguments)
 
 
 def test_a_bundle_of_another_model_is_not_trained_further(data, bundle, tmp_path):
@@ -167,5 +169,5 @@ def test_a_bundle_of_another_model_is_not_trained_further(data, bundle, tmp_path
     other = tiny.save(tmp_path / "other", seed=7)
     before = (bundle / "dualtune.json").read_bytes()
     where = ["--model", other, "--data", data, "--bundle", bundle]
-    failed(1, ["another fingerprint", "fix: "], "train", "selector", *where, *SMALL)
+    check_failure(1, ["another fingerprint", "fix: "], "train", "selector", *where, *SMALL)
     assert (bundle / "dualtune.json").read_bytes() == before

@@ -66,7 +66,7 @@ def tokenizer() -> GrammarTokenizer:
     return GrammarTokenizer(tiny.tokenizer())
 
 
-def drawn(grammar: ArgumentGrammar, generator: random.Random, free: int = 25, limit: int = 600) -> str:
+def draw_text(grammar: ArgumentGrammar, generator: random.Random, free: int = 25, limit: int = 600) -> str:
     """Text of random allowed tokens; after ``free`` of them those that close something come first."""
     tokens: list[int] = []
     closing = [token for token in range(VOCABULARY) if text_of(grammar, [token]) in ("}", "]", '"')]
@@ -94,7 +94,7 @@ def test_random_allowed_tokens_fit_the_schema(tokenizer, name):
     Draft202012Validator.check_schema(parameters)
     texts = set()
     for seed in range(8):
-        text = drawn(ArgumentGrammar(Tool("t", "", parameters), tokenizer), random.Random(seed))
+        text = draw_text(ArgumentGrammar(Tool("t", "", parameters), tokenizer), random.Random(seed))
         value = json.loads(text)
         Draft202012Validator(parameters).validate(value)
         if "additionalProperties" not in parameters:
@@ -115,7 +115,7 @@ def test_a_plan_that_repeats_itself_ends(tokenizer):
 
 def test_the_spelling_is_that_of_the_training_data(tokenizer):
     for name, parameters in SCHEMAS.items():
-        text = drawn(ArgumentGrammar(Tool("t", "", parameters), tokenizer), random.Random(1))
+        text = draw_text(ArgumentGrammar(Tool("t", "", parameters), tokenizer), random.Random(1))
         if "\\" not in text and "number" not in name:
             assert text == json.dumps(json.loads(text), ensure_ascii=False)
 
@@ -123,7 +123,7 @@ def test_the_spelling_is_that_of_the_training_data(tokenizer):
 def test_nested_objects_are_closed_too(tokenizer):
     parameters = schema(edit=POINT, either={"anyOf": [POINT, {"type": "null"}]})
     for seed in range(10):
-        value = json.loads(drawn(ArgumentGrammar(Tool("t", "", parameters), tokenizer), random.Random(seed)))
+        value = json.loads(draw_text(ArgumentGrammar(Tool("t", "", parameters), tokenizer), random.Random(seed)))
         assert set(value["edit"]) == {"x", "y"}
         assert value["either"] is None or set(value["either"]) == {"x", "y"}
 

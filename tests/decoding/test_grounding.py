@@ -27,21 +27,23 @@ def tool_with(**properties: Any) -> Tool:
 
 
 READ = tool_with(path=STRING)
-HELD = {"s/t": {"path": (".",)}}
+GROUNDING = {"s/t": {"path": (".",)}}
 
 
-def step(request: str, arguments: dict[str, Any], tool: Tool = READ, *more: Message) -> Decision:
+def make_decision(request: str, arguments: dict[str, Any], tool: Tool = READ, *more: Message) -> Decision:
     return Decision((Message("user", request), *more), (tool,), ToolCall(tool.name, arguments))
 
 
 def copies(count: int, **constants: int) -> list[Decision]:
-    """Steps whose path is a word of the request, and some whose path is a constant (``dot=2``)."""
-    found = [step(f"show file{i}.txt", {"path": f"file{i}.txt"}) for i in range(count)]
-    return found + [step("show it", {"path": f"<{name}>"}) for name, times in constants.items() for _ in range(times)]
+    """Decisions whose path is a word of the request, and some whose path is a constant (``dot=2``)."""
+    found = [make_decision(f"show file{i}.txt", {"path": f"file{i}.txt"}) for i in range(count)]
+    return found + [
+        make_decision("show it", {"path": f"<{name}>"}) for name, times in constants.items() for _ in range(times)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("steps", "learned"),
+    ("decisions", "learned"),
     [
         (copies(MIN_EXAMPLES), ()),
         (copies(MIN_EXAMPLES - 1), None),
@@ -59,27 +61,27 @@ def copies(count: int, **constants: int) -> list[Decision]:
         ([Decision((Message("user", "hi"),), (READ,), ToolCall("respond"))] * 20, None),
     ],
 )
-def test_a_parameter_is_grounded_when_it_is_copied_or_one_of_few_constants(steps, learned):
-    assert learn_grounding(steps) == ({} if learned is None else {"s/t": {"path": learned}})
+def test_a_parameter_is_grounded_when_it_is_copied_or_one_of_few_constants(decisions, learned):
+    assert learn_grounding(decisions) == ({} if learned is None else {"s/t": {"path": learned}})
 
 
 def test_values_inside_lists_and_objects_have_paths_of_their_own():
-    steps = [
-        step(
+    decisions = [
+        make_decision(
             f"put a{i} and b{i} for c{i} into d{i}",
             {"paths": [f"a{i}", f"b{i}"], "edits": [{"old": f"c{i}", "new": f"x{i}"}], "to": {"name": f"d{i}"}, "n": 3},
         )
         for i in range(MIN_EXAMPLES)
     ]
-    assert learn_grounding(steps) == {"s/t": {"paths[]": (), "edits[].old": (), "to.name": ()}}
+    assert learn_grounding(decisions) == {"s/t": {"paths[]": (), "edits[].old": (), "to.name": ()}}
 
 
 def test_each_server_s_tool_learns_for_itself():
     tools = (Tool("t", server="a"), Tool("t", server="b"))
     message = (Message("user", "show it"),)
-    steps = [Decision(message, tools, ToolCall("t", {"x": "it"}, "a"))] * MIN_EXAMPLES
-    steps += [Decision(message, tools, ToolCall("t", {"x": str(i)}, "b")) for i in range(MIN_EXAMPLES)]
-    assert learn_grounding(steps) == {"a/t": {"x": ()}}
+    decisions = [Decision(message, tools, ToolCall("t", {"x": "it"}, "a"))] * MIN_EXAMPLES
+    decisions += [Decision(message, tools, ToolCall("t", {"x": str(i)}, "b")) for i in range(MIN_EXAMPLES)]
+    assert learn_grounding(decisions) == {"a/t": {"x": ()}}
     with pytest.raises(DataError, match="several"):
         learn_grounding([Decision(message, tools, ToolCall("t", {"x": "it"}))])
 
@@ -189,7 +191,7 @@ FREE = {"type": "string", "title": "Path", "description": "where", "default": "x
 )
 def test_a_free_string_is_held_to_spans_and_constants(schema, keys, extra):
     tool = tool_with(path=schema, other=STRING)
-    held = ground_schema(tool, as_messages("show a.txt"), HELD)
+    held = ground_schema(tool, as_messages("show a.txt"), GROUNDING)
     assert enum_at(held, "properties", "path", *keys) == ["show", "show a.txt", "a.txt", ".", *extra]
     assert enum_at(held, "properties", "other") is None
     if "anyOf" in schema:
@@ -218,7 +220,7 @@ def test_a_free_string_is_held_to_spans_and_constants(schema, keys, extra):
 )
 def test_anything_but_a_free_string_stays_as_it_is(schema):
     tool = tool_with(path=schema)
-    assert ground_schema(tool, as_messages("show a.txt"), HELD) == tool.parameters
+    assert ground_schema(tool, as_messages("show a.txt"), GROUNDING) == tool.parameters
 
 
 def test_strings_inside_lists_and_objects_are_held():
@@ -238,8 +240,8 @@ def test_strings_inside_lists_and_objects_are_held():
         (as_messages("show a.txt"), {"other/t": {"path": ()}}),
         (as_messages("show a.txt"), {"s/t": {}}),
         (as_messages("show a.txt"), {"s/t": {"elsewhere": ()}}),
-        (as_messages(""), HELD),
-        ((), HELD),
+        (as_messages(""), GROUNDING),
+        ((), GROUNDING),
     ],
 )
 def test_without_grounding_or_anything_to_copy_the_schema_stays_as_it_is(messages, held):
@@ -247,13 +249,13 @@ def test_without_grounding_or_anything_to_copy_the_schema_stays_as_it_is(message
 
 
 def test_a_conversation_of_too_many_spans_holds_nothing():
-    assert ground_schema(READ, as_messages("word " * 80), HELD) != READ.parameters
-    assert ground_schema(READ, as_messages("word " * 100_000), HELD) is READ.parameters
+    assert ground_schema(READ, as_messages("word " * 80), GROUNDING) != READ.parameters
+    assert ground_schema(READ, as_messages("word " * 100_000), GROUNDING) is READ.parameters
 
 
 def test_the_limit_is_shared_by_a_tool_s_parameters(monkeypatch):
     monkeypatch.setattr(grounding, "MAX_CHARACTERS", 20)
-    assert ground_schema(READ, as_messages("show a.txt"), HELD) != READ.parameters  # 4 + 10 + 5 characters
+    assert ground_schema(READ, as_messages("show a.txt"), GROUNDING) != READ.parameters  # 4 + 10 + 5 characters
     assert ground_schema(READ, as_messages("show a.txt"), {"s/t": {"path": (), "more": ()}}) is READ.parameters
 
 
@@ -284,7 +286,7 @@ def test_whatever_is_within_the_limit_can_be_enforced(tokenizer, letters, length
     "value", ['a "q" b', "C:\\x", "one\ntwo\tthree", "größe/日本.txt", "🎉", "a/b", "\x01 \x02", "</s>"]
 )
 def test_a_span_is_spelled_as_training_data_is(tokenizer, value):
-    schema = ground_schema(READ, as_messages(value), HELD)
+    schema = ground_schema(READ, as_messages(value), GROUNDING)
     assert value in schema["properties"]["path"]["enum"]
     grammar = ArgumentGrammar(Tool("t", "", schema), tokenizer)
     text = json.dumps({"path": value}, ensure_ascii=False)

@@ -10,12 +10,12 @@ PATH = {"type": "object", "properties": {"path": {"type": "string"}}, "required"
 READ, LIST = Tool("read_file", "Read a file.", PATH), Tool("list_dir", "List a folder.", PATH)
 TOOLS = (READ, LIST)
 
-SLOTS = ("system", "user", "assistant", "result", "description", "name", "server", "schema", "key", "value", "past")
+PLACES = ("system", "user", "assistant", "result", "description", "name", "server", "schema", "key", "value", "past")
 
 
-def with_text(slot: str, text: str) -> dict[str, Any]:
-    """Messages, tools and call of a step in which ``text`` stands in one place that others can write."""
-    texts = {name: f"{name} here" for name in SLOTS} | {slot: text}
+def with_text(place: str, text: str) -> dict[str, Any]:
+    """Messages, tools and call of a decision in which ``text`` stands in one place that others can write."""
+    texts = {name: f"{name} here" for name in PLACES} | {place: text}
     schema = {"type": "object", "properties": {"path": {"type": "string", "description": texts["schema"]}}}
     tool = Tool(texts["name"], texts["description"], schema, texts["server"])
     twin = Tool(texts["name"], "", schema, "other")  # so that the server is part of the name in the prompt

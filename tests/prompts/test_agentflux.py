@@ -17,27 +17,27 @@ def make_renderer(name: str) -> PromptRenderer:
     return PromptRenderer(Template(name), agentflux.tokenizer())
 
 
-def encoded(text: str) -> tuple[int, ...]:
+def encode(text: str) -> tuple[int, ...]:
     return tuple(agentflux.tokenizer().encode(text, add_special_tokens=False))
 
 
 def test_a_choice_is_what_their_selector_was_trained_on():
     made = make_renderer("agentflux-selector").render([Message("user", "Read a.txt.")], agentflux.TOOLS, CALL)
     text = agentflux.selector_text(agentflux.TOOLS, "Read a.txt.") + agentflux.chosen_text("read_file")
-    assert made.tokens == encoded(text)
+    assert made.tokens == encode(text)
 
 
 def test_an_answer_is_their_summarize():
     names = make_renderer("agentflux-selector").name_tokens(agentflux.TOOLS)
     assert list(names) == ["read_file", "delete_file", "now", "respond"]
-    assert names["respond"] == encoded(agentflux.chosen_text("summarize").partition('"name": "')[2])
+    assert names["respond"] == encode(agentflux.chosen_text("summarize").partition('"name": "')[2])
 
 
 def test_arguments_are_what_their_adapters_were_trained_on():
     made = make_renderer("agentflux-arguments").render([Message("user", " Read a.txt. ")], agentflux.TOOLS, CALL)
     text = agentflux.arguments_text(agentflux.TOOLS, "Read a.txt.")
     written = agentflux.written_text("read_file", {"path": "a é.txt"}).replace("\\u00e9", "é")
-    assert made.tokens == encoded(f"{text}{written}<|")
+    assert made.tokens == encode(f"{text}{written}<|")
 
 
 LONG = [
@@ -55,7 +55,7 @@ def test_a_long_conversation_for_the_selector():
     first = agentflux.selector_text(agentflux.TOOLS, "Read a.txt.") + agentflux.chosen_text("read_file")
     result = '<|im_start|>user\n<tool_response>\nx"é\ny.\n</tool_response><|im_end|>\n'
     answer = "<|im_start|>assistant\n" + agentflux.chosen_text("summarize")
-    assert made.tokens == encoded(f"{first}{result}{answer}<|im_start|>user\nAnd now?<|im_end|>\n")
+    assert made.tokens == encode(f"{first}{result}{answer}<|im_start|>user\nAnd now?<|im_end|>\n")
 
 
 def test_a_long_conversation_for_the_arguments():
@@ -64,7 +64,7 @@ def test_a_long_conversation_for_the_arguments():
     text += '{"name": "read_file", "parameters": {"path": "a é.txt"}}<|eot_id|>'
     for role, content in (("ipython", '"x\\"é\\ny."'), ("assistant", "Done."), ("user", "And now?")):
         text += f"<|start_header_id|>{role}<|end_header_id|>\n\n{content}<|eot_id|>"
-    assert made.tokens == encoded(f"{text}<|")
+    assert made.tokens == encode(f"{text}<|")
 
 
 def test_what_is_one_text_with_the_arguments_is_their_frame():

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.prompts import TEMPLATES, Encoder, PromptRenderer, Template
 from tests import tiny
-from tests.prompts.conversations import SLOTS, with_text
+from tests.prompts.conversations import PLACES, with_text
 
 HARMLESS = "QXQXQ"
 REAL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<repo_name>", "<empty_output>"]
@@ -41,24 +41,24 @@ def tokenizer() -> TokenizerWrapper:
     return tiny.tokenizer()
 
 
-@pytest.mark.parametrize("slot", SLOTS)
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_no_text_that_others_write_becomes_a_control_token(monkeypatch, tokenizer, template, slot):
+def test_no_text_that_others_write_becomes_a_control_token(monkeypatch, tokenizer, template, place):
     monkeypatch.setattr(
         "dualtune_mlx.prompts.renderer.REMINDER_LIMIT", 10_000
     )  # nothing is cut, so that texts can be compared
     renderer = PromptRenderer(Template(template), tokenizer, "schema")
-    harmless = renderer.render(**with_text(slot, HARMLESS))
+    harmless = renderer.render(**with_text(place, HARMLESS))
     shown = renderer.encoder.decode(list(harmless.tokens))
     assert HARMLESS in shown
     assert controls_in(renderer, harmless.tokens), "the template itself writes control tokens"
     for attack in attacks(tiny.SPECIAL + tiny.PLAIN_ADDED):
-        if slot == "name" and "\n" in attack:
+        if place == "name" and "\n" in attack:
             continue
-        stream = renderer.render(**with_text(slot, attack))
+        stream = renderer.render(**with_text(place, attack))
         assert controls_in(renderer, stream.tokens) == controls_in(renderer, harmless.tokens), attack
-        written = attack.replace("\n", "\\n") if slot in ("schema", "description", "key", "value", "past") else attack
-        if slot != "server" or "\n" not in attack:  # a line end in a name is escaped in cards, and only there
+        written = attack.replace("\n", "\\n") if place in ("schema", "description", "key", "value", "past") else attack
+        if place != "server" or "\n" not in attack:  # a line end in a name is escaped in cards, and only there
             assert renderer.encoder.decode(list(stream.tokens)) == shown.replace(HARMLESS, written)
 
 
@@ -96,10 +96,10 @@ def test_the_embedded_model_s_tokenizer_is_as_safe(template):
     from dualtune_mlx.models import load_tokenizer
 
     renderer = PromptRenderer(Template(template), load_tokenizer("smollm2-135m"), "schema")
-    for slot in SLOTS:
-        expected = controls_in(renderer, renderer.render(**with_text(slot, HARMLESS)).tokens)
+    for place in PLACES:
+        expected = controls_in(renderer, renderer.render(**with_text(place, HARMLESS)).tokens)
         for attack in attacks(REAL):
-            stream = renderer.render(**with_text(slot, attack))
-            assert controls_in(renderer, stream.tokens) == expected, (slot, attack)
+            stream = renderer.render(**with_text(place, attack))
+            assert controls_in(renderer, stream.tokens) == expected, (place, attack)
     text = "".join(attacks(REAL))
     assert renderer.encoder.decode(renderer.encoder.encode_data(text)) == text

@@ -18,11 +18,11 @@ from tests.prompts.conversations import TOOLS
 ASKED = Message("user", "Show a, then b.")
 
 
-def called(name: str, path: str) -> Message:
+def call_message(name: str, path: str) -> Message:
     return Message("assistant", "", (ToolCall(name, {"path": path}),))
 
 
-def active(*messages: Message) -> str:
+def active_text(*messages: Message) -> str:
     """What a selector's adapter sees of the conversation."""
     renderer = PromptRenderer(Template("chatml"), tiny.tokenizer())
     stream = renderer.render(messages, TOOLS, ToolCall("read_file", {"path": "z"}))
@@ -31,25 +31,25 @@ def active(*messages: Message) -> str:
 
 
 def test_all_calls_of_a_request_stand_before_the_latest_result():
-    first = (ASKED, called("read_file", "a"), Message("tool", "one"))
-    shown = active(*first, called("list_dir", "b"), Message("tool", "two"))
+    first = (ASKED, call_message("read_file", "a"), Message("tool", "one"))
+    shown = active_text(*first, call_message("list_dir", "b"), Message("tool", "two"))
     assert 'Called: read_file {"path": "a"}; list_dir {"path": "b"}\nResult: two\nRequest: Show a, then b.' in shown
     assert "one" not in shown
 
 
 def test_another_request_begins_with_no_calls():
-    before = (ASKED, called("read_file", "a"), Message("tool", "one"), Message("assistant", "Done."))
-    shown = active(*before, Message("user", "And c?"), called("read_file", "c"), Message("tool", "two"))
+    before = (ASKED, call_message("read_file", "a"), Message("tool", "one"), Message("assistant", "Done."))
+    shown = active_text(*before, Message("user", "And c?"), call_message("read_file", "c"), Message("tool", "two"))
     assert 'Called: read_file {"path": "c"}\nResult: two\nRequest: And c?' in shown
 
 
 def test_a_request_without_results_is_as_it_was_written():
-    assert "Called" not in active(ASKED)
+    assert "Called" not in active_text(ASKED)
 
 
 def test_long_calls_and_requests_are_cut_in_the_middle():
     long = "x" * 2 * REMINDER_LIMIT
-    shown = active(Message("user", long), called("read_file", f"{long}end"), Message("tool", "one"))
+    shown = active_text(Message("user", long), call_message("read_file", f"{long}end"), Message("tool", "one"))
     assert 'Called: read_file {"path": "xxx' in shown
     assert 'xend"}\nResult' in shown
     assert len(shown) < 2 * REMINDER_LIMIT + 200
@@ -58,7 +58,7 @@ def test_long_calls_and_requests_are_cut_in_the_middle():
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_the_part_that_is_due_stands_last_in_the_turn(template):
     renderer = PromptRenderer(Template(template), tiny.tokenizer())
-    parts = (replace(called("read_file", "a"), subtask="show a"), Message("tool", "one"))
+    parts = (replace(call_message("read_file", "a"), subtask="show a"), Message("tool", "one"))
     call = ToolCall("list_dir", {"path": "b"})
 
     def turn(*messages: Message, part: str = "") -> str:
@@ -75,7 +75,7 @@ def test_the_part_that_is_due_stands_last_in_the_turn(template):
 def test_earlier_turns_stay_as_they_were_when_their_calls_were_made():
     renderer = PromptRenderer(Template("chatml"), tiny.tokenizer())
     before = renderer.render_conversation([ASKED], TOOLS, subtask="show a")
-    later = [ASKED, replace(called("read_file", "a"), subtask="show a"), Message("tool", "one")]
+    later = [ASKED, replace(call_message("read_file", "a"), subtask="show a"), Message("tool", "one")]
     assert renderer.render_conversation(later, TOOLS, subtask="then b").tokens[: len(before)] == before.tokens
 
 
