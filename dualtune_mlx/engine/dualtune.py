@@ -106,6 +106,7 @@ class DualTune:
         memory_budget: int | None = None,
         decoding: Decoding | None = None,
         routing: str = "auto",
+        fuse_to: str | None = None,
     ) -> DualTune:
         """Load a bundle and its base model.
 
@@ -118,14 +119,18 @@ class DualTune:
             decoding: how arguments are written, where a call does not say otherwise.
             routing: whether servers, and groups of a server's tools, are chosen before tools: ``auto``, where the
                 bundle has a router; ``always``, if need be with the base model; ``never``.
+            fuse_to: "bfloat16", "float16" or "float32", so that adapters of a quantised model are fused too, where
+                that is faster. Fused weights of that type are several times larger than the quantised ones.
 
         Raises:
-            UsageError: when ``routing`` is unknown.
+            UsageError: when ``routing`` or ``fuse_to`` is unknown, or ``fuse_to`` is given beside a loaded model.
             BundleError: when the bundle is damaged, or the model is not the one it was trained on.
             ModelError: when the model cannot be loaded, or exceeds the budget.
         """
         opened = Bundle.open(bundle)
-        base = model if isinstance(model, BaseModel) else load_model(model or opened.model)
+        if isinstance(model, BaseModel) and fuse_to is not None:
+            raise UsageError("fuse_to is given beside a loaded model", fix="give it to load_model")
+        base = model if isinstance(model, BaseModel) else load_model(model or opened.model, fuse_to)
         if base.fingerprint != opened.fingerprint:
             raise BundleError(
                 "the bundle was trained on another base model",

