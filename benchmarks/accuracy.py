@@ -40,6 +40,7 @@ from dualtune_mlx.benchmarks.tasks import START_SECONDS, TASKS, run_tasks
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
+from dualtune_mlx.engine.stage import STAGES
 from dualtune_mlx.evaluation.calls import METRICS, Report, evaluate_calls
 from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
@@ -49,7 +50,7 @@ from dualtune_mlx.synthesis.chains import generate_chains
 from dualtune_mlx.synthesis.requests import generate_requests
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training import Job, Progress, Run, RunSetup, TrainOptions
-from dualtune_mlx.training.examples import STAGES, decisions_of_stage
+from dualtune_mlx.training.examples import decisions_of_stage
 from dualtune_mlx.training.routing import views
 
 TEMPLATE, CARD = "chatml", "signature"

@@ -1,4 +1,4 @@
-"""An answer in words: the base model's, with no adapter, from the requests and the results."""
+"""Answers in words: the base model's, without an adapter, from the requests and the results."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.tools import Message
 
-LONGEST = 512
+MAX_ANSWER_TOKENS = 512
 """Tokens of an answer, where a call does not say otherwise."""
-RESULTS = "Results:"
-WANTED = "Answer in one sentence, from these results."
-"""What stands before a request's results, and behind the last ones."""
-PERIOD, REPEATED = 32, 24
-"""Of a text that only repeats itself: its longest period, and the least that is repeated, in tokens."""
+RESULTS_HEADING = "Results:"
+"""Stands between a request and its results."""
+ANSWER_REQUEST = "Answer in one sentence, from these results."
+"""Stands behind the last results."""
+MAX_PERIOD = 32
+"""The longest period, in tokens, of a text that counts as repeating itself."""
+MIN_REPEATED = 24
+"""The least number of tokens that repeat."""
 
 
 def write_answer(
     pipeline: CallPipeline, messages: tuple[Message, ...], max_tokens: int
 ) -> Generator[AnswerText, None, None]:
-    """The most probable answer, token by token, until the turn ends, it only repeats itself, or ``max_tokens`` are
-    written.
+    """The most probable answer, piece by piece.
 
-    An answer is text: of the control tokens only those that end the turn can be chosen.
+    It ends with the turn, where it only repeats itself, or with ``max_tokens`` tokens. An answer is text: of the
+    control tokens only those that end the turn can be chosen.
 
     Raises:
         UsageError: when ``max_tokens`` is below 1.
@@ -36,7 +39,7 @@ def write_answer(
     if max_tokens < 1:
         raise UsageError("the length of an answer is out of range", got=max_tokens, expected="at least 1 token")
     opener, closer = pipeline.renderer.answer_frame()
-    stream = pipeline.renderer.render_conversation(without_calls(messages), ()) + opener
+    stream = pipeline.renderer.render_conversation(fold_results(messages), ()) + opener
     control, tokenizer = pipeline.renderer.encoder.control_ids, pipeline.base.tokenizer
     ends = {*tokenizer.eos_token_ids, *[token for token in closer[:1] if token in control]}
     never = mx.array(sorted(control - ends), dtype=mx.int32)
@@ -63,25 +66,25 @@ def write_answer(
         yield AnswerText(piece)
 
 
-def without_calls(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The conversation as one without tools: results stand behind the request that they are for.
+def fold_results(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The conversation without calls; results stand in the request that they are for.
 
-    A small model that is shown tools and calls goes on with a call in place of an answer.
+    A small model that is shown calls goes on with a call in place of an answer.
     """
     turns: list[Message] = []
     for message in messages:
         if message.role == "tool":
             before = turns.pop().content if turns[-1].role == "user" else ""
-            heading = "" if RESULTS in before.splitlines() else f"\n\n{RESULTS}"
+            heading = "" if RESULTS_HEADING in before.splitlines() else f"\n\n{RESULTS_HEADING}"
             turns.append(Message("user", f"{before}{heading}\n{message.content}".strip()))
         elif message.content:
             turns.append(replace(message, tool_calls=(), subtask=""))
     if messages[-1].role == "tool":
-        turns.append(Message("user", f"{turns.pop().content}\n\n{WANTED}"))
+        turns.append(Message("user", f"{turns.pop().content}\n\n{ANSWER_REQUEST}"))
     return tuple(turns)
 
 
 def repeats_itself(tokens: Sequence[int]) -> bool:
-    """Whether the last tokens are the same few again and again: three times, and ``REPEATED`` tokens, at least."""
-    lengths = ((period, max(3 * period, REPEATED)) for period in range(1, PERIOD + 1))
+    """Whether a text ends in the same few tokens again and again: three times and ``MIN_REPEATED`` tokens at least."""
+    lengths = ((period, max(3 * period, MIN_REPEATED)) for period in range(1, MAX_PERIOD + 1))
     return any(len(tokens) >= n and tokens[-n:-period] == tokens[period - n :] for period, n in lengths)

@@ -4,9 +4,9 @@ with DualTune.load("bundle/") as dt:
     call = dt.call("What time is it in Tokyo?", tools)          # or: await dt.acall(...)
     for event in dt.stream("What time is it in Tokyo?", tools): ...
 
-It may be used from several threads, and several engines may share a ``BaseModel``: calls get their turns at it in the
-order in which they come. MLX wants ``mx.clear_streams()`` at the end of every thread that used it; the engine's own
-thread, which ``acall`` and ``astream`` work on, does so when the engine is closed.
+An engine may be used from several threads, and several engines may share a ``BaseModel``. Calls get their turns at the
+model in the order in which they come. ``acall`` and ``astream`` work on a thread of the engine. MLX wants
+``mx.clear_streams()`` at the end of every thread that used it; the engine's thread does so when the engine is closed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from types import TracebackType
 from typing import Any, Unpack
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.concurrency import EngineThread, Ticket
 from dualtune_mlx.decoding import Decoding, DecodingOptions, Grounding
-from dualtune_mlx.engine.answer import LONGEST, write_answer
+from dualtune_mlx.engine.answer import MAX_ANSWER_TOKENS, write_answer
 from dualtune_mlx.engine.batch import call_batch
 from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
+from dualtune_mlx.engine.memory import divide_budget
 from dualtune_mlx.engine.pipeline import CHOICE_OPTIONS, CallOptions, CallPipeline, CallRequest
 from dualtune_mlx.engine.registry import Key, StageRegistry
 from dualtune_mlx.engine.stage import Stage
-from dualtune_mlx.errors import BundleError, ModelError, UsageError
+from dualtune_mlx.errors import BundleError, UsageError
 from dualtune_mlx.kv import PrefixCache
 from dualtune_mlx.kv.store import PREFIX_FOLDER as PREFIXES
 from dualtune_mlx.models import BaseModel, load_model
@@ -42,6 +42,7 @@ from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages, as_tools
 from dualtune_mlx.tools.hierarchy import ROUTINGS, Node
 
 MAX_TOKENS = Decoding.max_tokens
+"""Tokens of a call's arguments, where a call does not say otherwise."""
 BATCH_SIZE = 16
 """How many requests of ``call_many`` share a forward pass."""
 Messages = str | Iterable[Message | Mapping[str, Any]]
@@ -144,7 +145,8 @@ class DualTune:
         try:
             with base.lock.turn():
                 if memory_budget is not None:
-                    dualtune._keep_within(memory_budget)
+                    dualtune._fused_limit = divide_budget(memory_budget, base, dualtune.prefixes)
+                    base.limit_fused(dualtune._fused_limit)
                 dualtune.prefixes.attach(opened.folder / PREFIXES, base.snapshot)
         except BaseException:  # an interrupt too: what was added to a shared base has to leave it
             dualtune.close()
@@ -168,11 +170,11 @@ class DualTune:
         self.close()
 
     def tree(self, tools: Tools) -> Node:
-        """How these tools are chosen among: in a hierarchy, or all at once."""
+        """The hierarchy in which these tools are chosen; one node, where they are chosen among all at once."""
         return self._pipeline.tree(as_tools(tools))
 
     def stage(self, name: str, tool: Tool | None = None) -> Stage:
-        """The stage that serves a tool, with its adapter; without one the base model serves."""
+        """The stage that serves a tool: with the adapter of the narrowest scope, or as the base model alone."""
         return self._pipeline.registry.find(name, tool)
 
     @property
@@ -182,24 +184,28 @@ class DualTune:
 
     @property
     def prefixes(self) -> PrefixCache:
-        """The keys and values that the engine keeps of the beginnings of its prompts."""
+        """The keys and values that the engine keeps of the prefixes of its prompts."""
         return self._pipeline.runner.prefixes
 
     @property
     def routing(self) -> str:
-        """As in ``load``."""
+        """``auto``, ``always`` or ``never``, as in ``load``."""
         return self._pipeline.routing
 
     @property
     def base(self) -> BaseModel:
-        """The base model; after ``close`` there is none."""
+        """The base model.
+
+        Raises:
+            UsageError: when the engine is closed.
+        """
         return self._pipeline.base
 
     def close(self) -> None:
-        """Wait for one's turn, then give back all memory that this engine added; closing twice is fine.
+        """Wait for the engine's turn, then free the memory that it added. Closing twice is fine.
 
-        The engine's adapters leave the base model, unless another engine uses them. A base model that only the
-        engine knows goes too. Calls that still wait are refused.
+        The engine's adapters leave the base model, unless another engine uses them. A base model that nobody else
+        refers to is freed too. Calls that still wait are refused.
 
         Raises:
             UsageError: when a stream of this same thread is neither at its end nor closed.
@@ -221,13 +227,13 @@ class DualTune:
         """Choose a tool (or ``respond``) and write its arguments.
 
         Args:
-            messages: the conversation, OpenAI-style, or one request as text.
+            messages: the conversation in OpenAI's form, or one request as text.
             tools: the visible tools, as objects or dictionaries.
             top_k: how many candidates to rank (1).
-            abstain: below this probability of the best candidate (0) no call is made: ``call.abstained`` is true,
-                and ``call.candidates`` is all that there is.
-            subtask: the words of the last request that the call is to be for, as ``plan`` gives them; "": all of it.
-            options: fields of ``Decoding`` that are to be others than the engine's.
+            abstain: below this probability of the best candidate (0) no call is made. Then ``call.abstained`` is true,
+                and the call has its candidates alone.
+            subtask: the words of the last request that the call is to be for, as ``plan`` gives them; "" is all of it.
+            options: fields of ``Decoding``, for this call in place of the engine's.
 
         Raises:
             DecodingError: when the arguments are not complete within ``max_tokens``.
@@ -239,16 +245,16 @@ class DualTune:
         return done.call
 
     def stream(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> Generator[Event, None, None]:
-        """``call``, event by event; the last one is ``Done``.
+        """``call``, event by event. The last event is ``Done``.
 
-        The first event waits for the engine's turn, which then lasts until the last event; so one thread takes them
-        all, and makes no other call meanwhile. To stop before the next token, close the generator (as the end of a
-        ``for`` loop does).
+        The first event waits for the engine's turn, which lasts until the last event. So one thread takes all events,
+        and makes no other call meanwhile. Closing the generator, as leaving a ``for`` loop does, stops before the next
+        token.
         """
-        return self._events(self._asked(messages, tools, options))
+        return self._stream(self._request(messages, tools, options))
 
     async def acall(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> ToolCall:
-        """``call`` on a thread of the engine; cancelling the task stops before the next forward pass."""
+        """``call`` on a thread of the engine. Cancelling the task stops before the next forward pass."""
         events = self.astream(messages, tools, **options)
         async with aclosing(events):
             done = [event async for event in events][-1]
@@ -258,39 +264,43 @@ class DualTune:
     async def astream(
         self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]
     ) -> AsyncGenerator[Event, None]:
-        """``stream`` on a thread of the engine, which does not wait for whoever takes the events.
+        """``stream`` on a thread of the engine, which works on without waiting for whoever takes the events.
 
         Cancelling the task, or closing the generator, stops before the next forward pass.
         """
-        asked = self._asked(messages, tools, options)
-        async with aclosing(self._thread.iterate(self.base.lock, partial(self._events, asked))) as events:
+        work = partial(self._stream, self._request(messages, tools, options))
+        async with aclosing(self._thread.iterate(self.base.lock, work)) as events:
             async for event in events:
                 yield event
 
     def call_many(self, requests: Iterable[Messages], tools: Tools, **options: Unpack[CallOptions]) -> list[ToolCall]:
-        """``call`` for many requests over the same tools: up to 16 at a time in the same forward passes.
+        """``call`` for many requests over the same tools, up to 16 of them in the same forward passes.
 
-        One by one through a hierarchy, where the choices depend on the request, and with adapters that change more than
-        linear layers.
+        Requests are called one by one through a hierarchy of tools, where the choices depend on the request, and with
+        adapters that change more than linear layers.
 
-        The calls are those that ``call`` gives one by one. What several share is counted in each one's usage. All of
-        them have one turn, so other calls wait until the last is done.
+        The calls are those that ``call`` gives one by one. A pass that several share is counted in the usage of each.
+        All of them have one turn, so other calls wait until the last one is done.
 
         Raises:
             DualTuneError: as ``call``, for the first request that cannot be answered; then there are no calls.
         """
         tools = as_tools(tools)
-        asked = [self._asked(messages, tools, options) for messages in requests]
+        listed = [self._request(messages, tools, options) for messages in requests]
         with self._turn():
             if not self._pipeline.can_batch:
-                return [done.call for one in asked for done in self._pipeline.call(one) if isinstance(done, Done)]
-            groups = [asked[start : start + BATCH_SIZE] for start in range(0, len(asked), BATCH_SIZE)]
+                return [done.call for one in listed for done in self._pipeline.call(one) if isinstance(done, Done)]
+            groups = [listed[start : start + BATCH_SIZE] for start in range(0, len(listed), BATCH_SIZE)]
             return [call for group in groups for call in call_batch(self._pipeline, group)]
 
     def select(
         self, messages: Messages, tools: Tools, *, top_k: int = 5, subtask: str = ""
     ) -> list[tuple[Tool, float]]:
-        """The ``top_k`` most probable tools, ``respond`` among them, with exact probabilities."""
+        """The ``top_k`` most probable tools with their exact probabilities, best first; ``respond`` is one of them.
+
+        Raises:
+            PromptError, ToolError, UsageError: as ``call``.
+        """
         messages, tools = as_messages(messages), as_tools(tools)
         with self._turn():
             return list(run_to_end(self._pipeline.choose(messages, tools, top_k, subtask)).candidates)
@@ -304,11 +314,17 @@ class DualTune:
         subtask: str = "",
         **options: Unpack[DecodingOptions],
     ) -> dict[str, Any]:
-        """The arguments of one tool; ``tools`` are the visible ones (the tool alone, when left out).
+        """The arguments of one tool.
+
+        Args:
+            messages: the conversation, as in ``call``.
+            tool: the tool.
+            tools: the visible tools; the tool alone, where left out.
+            subtask: as in ``call``.
+            options: as in ``call``.
 
         Raises:
-            DecodingError: when they are not complete within ``max_tokens``.
-            UsageError: when an option is out of range.
+            DecodingError, PromptError, ToolError, UsageError: as ``call``.
         """
         (tool,) = as_tools([tool])
         decoding = replace(self.decoding, **options)
@@ -320,14 +336,18 @@ class DualTune:
 
     @property
     def divides(self) -> bool:
-        """Whether the bundle has a planner, which divides requests into parts."""
+        """Whether there is a planner, which divides requests into subtasks."""
         return self._pipeline.divides
 
     def plan(self, messages: Messages, tools: Tools = (), **options: Unpack[DecodingOptions]) -> tuple[str, ...]:
-        """The parts of the last request, in the order in which they are to be done: words of it, one after the other.
+        """The subtasks of the last request, in the order in which they are to be done. Each of them is words of it.
 
-        None where the request is one as a whole, or the bundle has no planner. ``tools`` are those that earlier calls
-        of the conversation were made to.
+        The plan is empty where the request is one as a whole, or where there is no planner.
+
+        Args:
+            messages: the conversation, as in ``call``.
+            tools: the tools that earlier calls of the conversation were made to.
+            options: as in ``call``.
 
         Raises:
             DecodingError: when the plan is not complete within ``max_tokens``.
@@ -342,25 +362,26 @@ class DualTune:
     def planning(
         self, messages: Messages, tools: Tools = (), **options: Unpack[DecodingOptions]
     ) -> Generator[Event, None, None]:
-        """``plan``, event by event; the last one is ``Planned``. It takes its turn as ``stream`` does.
+        """``plan``, event by event. The last event is ``Planned``. It takes its turn as ``stream`` does.
 
-        Without a planner in the bundle, the base model divides the request.
+        Without a planner the base model divides the request.
         """
         return self._planning(as_messages(messages), as_tools(tools), replace(self.decoding, **options))
 
     async def aplanning(
         self, messages: Messages, tools: Tools = (), **options: Unpack[DecodingOptions]
     ) -> AsyncGenerator[Event, None]:
-        """``planning`` on a thread of the engine; cancelling the task stops before the next forward pass."""
+        """``planning`` on a thread of the engine. Cancelling the task stops before the next forward pass."""
         work = partial(self._planning, as_messages(messages), as_tools(tools), replace(self.decoding, **options))
         async with aclosing(self._thread.iterate(self.base.lock, work)) as events:
             async for event in events:
                 yield event
 
-    def answer(self, messages: Messages, *, max_tokens: int = LONGEST) -> Generator[AnswerText, None, None]:
-        """The base model's own answer in words, without adapters, piece by piece; greedy, ``max_tokens`` at most.
+    def answer(self, messages: Messages, *, max_tokens: int = MAX_ANSWER_TOKENS) -> Generator[AnswerText, None, None]:
+        """An answer in words, piece by piece: the base model's most probable one, of ``max_tokens`` at most.
 
-        It is shown the requests and the results, neither tools nor calls. It takes its turn as ``stream`` does.
+        The model has no adapter. It is shown the requests and the results, but neither tools nor calls. The answer
+        takes its turn as ``stream`` does.
 
         Raises:
             PromptError: when the conversation cannot be used.
@@ -368,8 +389,10 @@ class DualTune:
         """
         return self._answer(as_messages(messages), max_tokens)
 
-    async def aanswer(self, messages: Messages, *, max_tokens: int = LONGEST) -> AsyncGenerator[AnswerText, None]:
-        """``answer`` on a thread of the engine; cancelling the task stops before the next forward pass."""
+    async def aanswer(
+        self, messages: Messages, *, max_tokens: int = MAX_ANSWER_TOKENS
+    ) -> AsyncGenerator[AnswerText, None]:
+        """``answer`` on a thread of the engine. Cancelling the task stops before the next forward pass."""
         work = partial(self._answer, as_messages(messages), max_tokens)
         async with aclosing(self._thread.iterate(self.base.lock, work)) as pieces:
             async for piece in pieces:
@@ -383,7 +406,7 @@ class DualTune:
 
     @contextmanager
     def _turn(self, ticket: Ticket | None = None) -> Iterator[None]:
-        """The turn at the base model; before and after it the base acts bare."""
+        """The turn at the base model. Before and after it no adapter is active."""
         with self.base.lock.turn(ticket):
             bank = self.base.bank  # once more: the engine may have been closed meanwhile
             try:
@@ -391,14 +414,14 @@ class DualTune:
             finally:
                 bank.activate(None)
 
-    def _asked(self, messages: Messages, tools: Tools, options: CallOptions) -> CallRequest:
-        written: dict[str, Any] = {**options}
-        of_call = {name: written.pop(name) for name in CHOICE_OPTIONS if name in written}
-        return CallRequest(as_messages(messages), as_tools(tools), replace(self.decoding, **written), **of_call)
+    def _request(self, messages: Messages, tools: Tools, options: CallOptions) -> CallRequest:
+        of_decoding: dict[str, Any] = {**options}
+        of_choice = {name: of_decoding.pop(name) for name in CHOICE_OPTIONS if name in of_decoding}
+        return CallRequest(as_messages(messages), as_tools(tools), replace(self.decoding, **of_decoding), **of_choice)
 
-    def _events(self, asked: CallRequest, ticket: Ticket | None = None) -> Generator[Event, None, None]:
+    def _stream(self, request: CallRequest, ticket: Ticket | None = None) -> Generator[Event, None, None]:
         with self._turn(ticket):
-            yield from self._pipeline.call(asked)
+            yield from self._pipeline.call(request)
 
     def _planning(
         self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding, ticket: Ticket | None = None
@@ -411,23 +434,6 @@ class DualTune:
     ) -> Generator[AnswerText, None, None]:
         with self._turn(ticket):
             yield from write_answer(self._pipeline, messages, max_tokens)
-
-    def _keep_within(self, budget: int) -> None:
-        weights: dict[str, mx.array] = tree_flatten(self.base.model.parameters(), destination={})  # type: ignore[assignment]
-        needed = sum(array.nbytes for array in weights.values())
-        needed += sum(adapter.nbytes for adapter in self.base.bank.resident)
-        if needed > budget:
-            raise ModelError(
-                "the model and its adapters exceed the memory budget",
-                where=self.base.name,
-                got=f"{needed / 2**20:.0f} MiB",
-                expected=f"at most {budget / 2**20:.0f} MiB",
-                fix="raise the budget, or use a smaller or quantised model",
-            )
-        prefixes = self.prefixes
-        prefixes.budget = min(prefixes.budget, (budget - needed) // 2)
-        self._fused_limit = budget - needed - prefixes.budget
-        self.base.limit_fused(self._fused_limit)
 
 
 def _open_registry(

@@ -1,8 +1,8 @@
 """Training: from trajectories to adapters in a bundle."""
 
+from dualtune_mlx.engine.stage import STAGES
 from dualtune_mlx.training.config import ConfigFile, TrainConfig, merge_config
 from dualtune_mlx.training.estimate import StageEstimate, estimate_training
-from dualtune_mlx.training.examples import STAGES
 from dualtune_mlx.training.group import Group
 from dualtune_mlx.training.jobs import Job, all_jobs, needs_router
 from dualtune_mlx.training.options import PRESETS, TrainOptions

@@ -20,10 +20,10 @@ from typing import Any
 
 import yaml
 
+from dualtune_mlx.engine.stage import STAGES
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.prompts import CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
-from dualtune_mlx.training.examples import STAGES
 from dualtune_mlx.training.options import PRESETS, TrainOptions
 
 SHARDS = ("examples", "adapters")

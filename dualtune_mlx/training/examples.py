@@ -13,7 +13,6 @@ from dualtune_mlx.tools import Trajectory, find_called_tool
 from dualtune_mlx.training.routing import View, views
 from dualtune_mlx.training.window import cut_to_window
 
-STAGES = ("planner", "router", "selector", "arguments")
 EXPECTED = {
     "planner": 'requests with "parts"',
     "router": "tools of at least two servers, or of one that is large enough for groups",

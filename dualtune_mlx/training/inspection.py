@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dualtune_mlx.engine.stage import STAGES
 from dualtune_mlx.prompts import PromptRenderer
 from dualtune_mlx.tools import Trajectory
-from dualtune_mlx.training.examples import STAGES, is_divided, stage_examples
+from dualtune_mlx.training.examples import is_divided, stage_examples
 from dualtune_mlx.training.jobs import needs_router
 from dualtune_mlx.training.prefixes import Prefixes
 from dualtune_mlx.training.report import token_kinds

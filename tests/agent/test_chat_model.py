@@ -13,7 +13,7 @@ import pytest
 from dualtune_mlx.agent import chat_model as module
 from dualtune_mlx.agent.chat_model import encode_chat, open_chat_model, speak_on_thread, strip_thoughts, to_chat
 from dualtune_mlx.agent.events import Speak
-from dualtune_mlx.engine.answer import REPEATED
+from dualtune_mlx.engine.answer import MIN_REPEATED
 from dualtune_mlx.errors import ModelError, ServerError, UsageError
 from dualtune_mlx.tools import Message
 from tests import tiny
@@ -77,7 +77,7 @@ def test_a_local_chat_model_that_only_repeats_itself_ends(tmp_path, monkeypatch)
     chat_model = open_chat_model(str(folder))
     again = (SimpleNamespace(token=number % 2, text="ab"[number % 2]) for number in range(1000))
     monkeypatch.setattr(module.mlx_lm, "stream_generate", lambda *asked: again)
-    assert len("".join(chat_model.speak(ANSWER))) == REPEATED - 1
+    assert len("".join(chat_model.speak(ANSWER))) == MIN_REPEATED - 1
 
 
 class Handler(BaseHTTPRequestHandler):

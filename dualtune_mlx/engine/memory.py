@@ -1,0 +1,33 @@
+"""A memory budget, divided among all that stays in memory."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from dualtune_mlx.errors import ModelError
+from dualtune_mlx.kv import PrefixCache
+from dualtune_mlx.models import BaseModel
+
+
+def divide_budget(budget: int, base: BaseModel, prefixes: PrefixCache) -> int:
+    """The bytes that are left for fused weights.
+
+    Weights and adapters take what they need. Kept prefixes get at most half of the rest: their budget is lowered.
+
+    Raises:
+        ModelError: when weights and adapters alone exceed the budget.
+    """
+    weights: dict[str, mx.array] = tree_flatten(base.model.parameters(), destination={})  # type: ignore[assignment]
+    needed = sum(array.nbytes for array in weights.values())
+    needed += sum(adapter.nbytes for adapter in base.bank.resident)
+    if needed > budget:
+        raise ModelError(
+            "the model and its adapters exceed the memory budget",
+            where=base.name,
+            got=f"{needed / 2**20:.0f} MiB",
+            expected=f"at most {budget / 2**20:.0f} MiB",
+            fix="raise the budget, or use a smaller or quantised model",
+        )
+    prefixes.budget = min(prefixes.budget, (budget - needed) // 2)
+    return budget - needed - prefixes.budget
