@@ -14,8 +14,8 @@ import mlx.core as mx
 from dualtune_mlx.adapters import LoRAUpdate
 from dualtune_mlx.conversion.peft.base import Base
 from dualtune_mlx.conversion.peft.config import PeftConfig
+from dualtune_mlx.conversion.peft.module_tensors import Parts
 from dualtune_mlx.conversion.peft.names import EXPERT, MIXTRAL, STACK, mlx_path
-from dualtune_mlx.conversion.peft.parts import Parts
 from dualtune_mlx.errors import ConversionError
 
 KINDS = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")

@@ -20,8 +20,8 @@ from dualtune_mlx.conversion.peft.config import CONFIG, PeftConfig
 from dualtune_mlx.conversion.peft.experts import expert_updates, is_expert
 from dualtune_mlx.conversion.peft.files import folder_of, read_tensors
 from dualtune_mlx.conversion.peft.layout import coverage
+from dualtune_mlx.conversion.peft.module_tensors import Parts, parts_of
 from dualtune_mlx.conversion.peft.names import mlx_path
-from dualtune_mlx.conversion.peft.parts import Parts, parts_of
 from dualtune_mlx.conversion.peft.verify import check_logits
 from dualtune_mlx.errors import ConversionError, UsageError
 
