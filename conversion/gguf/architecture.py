@@ -1,4 +1,4 @@
-"""The kinds of models: what llama.cpp and mlx-lm call their parts, and what llama.cpp stores in another way.
+"""The supported architectures: the names of their modules, and what llama.cpp stores differently.
 
 Conventions: https://github.com/ggml-org/llama.cpp/tree/master/conversion (writing), src/models (reading).
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from dualtune_mlx.conversion.gguf.fields import Fields
 from dualtune_mlx.conversion.gguf.file import GGUFFile
-from dualtune_mlx.conversion.gguf.rope import rope_scaling
+from dualtune_mlx.conversion.gguf.rope import read_rope_scaling
 from dualtune_mlx.errors import ConversionError
 
 TOP_LEVEL = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
@@ -36,7 +36,7 @@ GEMMA3_BLOCK = {
 GEMMA3_27B_BLOCKS = 62
 
 
-def _qwen2(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
+def _qwen2_config(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     if config["head_dim"] * heads != hidden:  # mlx-lm's Qwen2 would not look at it
         raise fields.refusal(
@@ -45,7 +45,7 @@ def _qwen2(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _gemma3(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
+def _gemma3_config(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
     layers, head_dim = config["num_hidden_layers"], config["head_dim"]
     period = fields.integer("attention.sliding_window_pattern", 6)
     if period > layers:
@@ -69,22 +69,23 @@ def _gemma3(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A kind of model.
-
-    ``model_type`` and ``class_name`` are mlx-lm's and transformers' names for it; ``block`` gives a layer's modules
-    by llama.cpp's names; ``own`` are its entries of ``config.json``. ``interleaved``: llama.cpp interleaves the two
-    rotary halves of a head in the rows of q and k. ``norm_offset`` is what it adds to the weights of norms.
-    """
+    """A kind of model."""
 
     model_type: str
+    """mlx-lm's name for it."""
     class_name: str
+    """The name of its class in transformers."""
     block: Mapping[str, str] = field(default_factory=lambda: LLAMA_BLOCK)
-    own: Callable[[Fields, Mapping[str, Any]], dict[str, Any]] = lambda fields, config: {}
-    interleaved: bool = False
+    """The modules of a decoder layer: llama.cpp's name to mlx-lm's."""
+    extra_config: Callable[[Fields, Mapping[str, Any]], dict[str, Any]] = lambda fields, config: {}
+    """Reads the entries of ``config.json`` that only this kind has; it is given the common ones."""
+    interleaves_rotary: bool = False
+    """Whether llama.cpp interleaves the two rotary halves of a head in the rows of q and k."""
     norm_offset: float = 0.0
+    """What llama.cpp adds to the weights of norms."""
 
-    def names(self, blocks: int) -> dict[str, str]:
-        """Every tensor that such a model may have: llama.cpp's name to mlx-lm's."""
+    def tensor_names(self, blocks: int) -> dict[str, str]:
+        """Every tensor that a model of ``blocks`` decoder layers may have: llama.cpp's name to mlx-lm's."""
         modules = dict(TOP_LEVEL)
         for block in range(blocks):
             modules |= {f"blk.{block}.{ours}": f"model.layers.{block}.{mlx}" for ours, mlx in self.block.items()}
@@ -92,20 +93,20 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    "llama": Architecture("llama", "LlamaForCausalLM", interleaved=True),
-    "qwen2": Architecture("qwen2", "Qwen2ForCausalLM", own=_qwen2),
+    "llama": Architecture("llama", "LlamaForCausalLM", interleaves_rotary=True),
+    "qwen2": Architecture("qwen2", "Qwen2ForCausalLM", extra_config=_qwen2_config),
     "qwen3": Architecture(
         "qwen3", "Qwen3ForCausalLM", QWEN3_BLOCK, lambda fields, config: {"head_dim": config["head_dim"]}
     ),
-    "gemma3": Architecture("gemma3_text", "Gemma3ForCausalLM", GEMMA3_BLOCK, _gemma3, norm_offset=1.0),
+    "gemma3": Architecture("gemma3_text", "Gemma3ForCausalLM", GEMMA3_BLOCK, _gemma3_config, norm_offset=1.0),
 }
 
 
-def architecture_of(gguf: GGUFFile) -> Architecture:
-    """The file's architecture.
+def read_architecture(gguf: GGUFFile) -> Architecture:
+    """Read a file's architecture.
 
     Raises:
-        ConversionError: when it is another one, or the file is not a whole model.
+        ConversionError: when it is not supported, or the file is not a complete model.
     """
     meta = gguf.metadata
     name = meta.get("general.architecture")
@@ -127,11 +128,16 @@ def architecture_of(gguf: GGUFFile) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def model_config(gguf: GGUFFile, architecture: Architecture, tokens: int) -> dict[str, Any]:
-    """The model's part of ``config.json``, for a vocabulary of this many tokens.
+def read_model_config(gguf: GGUFFile, architecture: Architecture, tokens: int) -> dict[str, Any]:
+    """Read the model's part of ``config.json``.
+
+    Args:
+        gguf: the file.
+        architecture: its architecture.
+        tokens: the size of its tokenizer's vocabulary.
 
     Raises:
-        ConversionError: for a field that is missing, impossible, or not known.
+        ConversionError: for a field that is missing, impossible, or unknown.
     """
     fields = Fields(gguf, f"{gguf.metadata['general.architecture']}.")
     hidden, heads = fields.integer("embedding_length"), fields.integer("attention.head_count")
@@ -150,24 +156,24 @@ def model_config(gguf: GGUFFile, architecture: Architecture, tokens: int) -> dic
         "tie_word_embeddings": "output.weight" not in gguf.tensors,
         "attention_bias": "blk.0.attn_q.bias" in gguf.tensors,
     }
-    width = _head_width(fields, hidden, heads, config["num_key_value_heads"])
+    width = _read_head_width(fields, hidden, heads, config["num_key_value_heads"])
     if config["vocab_size"] != tokens:
         raise fields.refusal("the GGUF tokenizer is not the model's", "vocab_size", f"{tokens}, its tokens")
     if config["num_hidden_layers"] > len(gguf.tensors):
         raise fields.refusal(
             "the GGUF file lacks tensors", "block_count", f"at most {len(gguf.tensors)}, which is all there are"
         )
-    scaling = rope_scaling(gguf, fields, config["rope_theta"], width)
-    own = architecture.own(fields, {**config, "head_dim": width, "rope_scaling": scaling})
+    scaling = read_rope_scaling(gguf, fields, config["rope_theta"], width)
+    extra = architecture.extra_config(fields, {**config, "head_dim": width, "rope_scaling": scaling})
     fields.refuse_others()
     if width * heads != hidden:
         config["head_dim"] = width
     if scaling:
         config["rope_scaling"] = scaling
-    return config | own
+    return config | extra
 
 
-def _head_width(fields: Fields, hidden: int, heads: int, kv_heads: int) -> int:
+def _read_head_width(fields: Fields, hidden: int, heads: int, kv_heads: int) -> int:
     width: int = fields.integer("attention.key_length", hidden // heads)
     for name in ("attention.value_length", "rope.dimension_count"):
         if fields.integer(name, width) != width:

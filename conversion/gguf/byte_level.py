@@ -23,29 +23,29 @@ TEKKEN_WORDS = (
 
 @dataclass(frozen=True)
 class PreTokenizer:
-    """How a text is cut into words before they are merged.
-
-    ``whole_words``: a word that is a token is that token, whatever its merges. ``composed``: texts are brought into
-    Unicode's form NFC first. ``begins``: a text begins with the token BOS where the file does not say.
-    """
+    """How a text is split into words, in which tokens are merged."""
 
     split: pre_tokenizers.PreTokenizer
-    whole_words: bool = False
-    composed: bool = False
-    begins: bool = False
+    """Splits a text into words."""
+    ignore_merges: bool = False
+    """Whether a word that is a token becomes that token, whatever the merges say."""
+    nfc: bool = False
+    """Whether texts are normalised to Unicode's form NFC first."""
+    adds_bos: bool = False
+    """Whether a text begins with the token BOS, where the file does not say."""
 
 
 def _byte_level(use_regex: bool) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
 
 
-def _words(pattern: str) -> pre_tokenizers.PreTokenizer:
+def _split_words(pattern: str) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), _byte_level(False)])
 
 
 GPT2 = PreTokenizer(_byte_level(True))
-LLAMA3 = PreTokenizer(_words(LLAMA3_WORDS), whole_words=True, begins=True)
-QWEN2 = PreTokenizer(_words(QWEN2_WORDS), composed=True)
+LLAMA3 = PreTokenizer(_split_words(LLAMA3_WORDS), ignore_merges=True, adds_bos=True)
+QWEN2 = PreTokenizer(_split_words(QWEN2_WORDS), nfc=True)
 PRE_TOKENIZERS = {
     "gpt-2": GPT2,
     "smollm": PreTokenizer(pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _byte_level(True)])),
@@ -54,16 +54,16 @@ PRE_TOKENIZERS = {
     "llama-v3": LLAMA3,
     "qwen2": QWEN2,
     "deepseek-r1-qwen": QWEN2,
-    "tekken": PreTokenizer(_words(TEKKEN_WORDS), whole_words=True, begins=True),
+    "tekken": PreTokenizer(_split_words(TEKKEN_WORDS), ignore_merges=True, adds_bos=True),
 }
-"""By ``tokenizer.ggml.pre``; names in a row are llama.cpp's for the same."""
+"""By ``tokenizer.ggml.pre``. llama.cpp has several names for some of them."""
 
 
-def byte_level(fields: Fields, vocabulary: Mapping[str, int]) -> tuple[Tokenizer, bool]:
-    """The tokenizer without its added tokens, and whether a text begins with BOS where the file does not say.
+def make_byte_level(fields: Fields, vocabulary: Mapping[str, int]) -> tuple[Tokenizer, bool]:
+    """Make the tokenizer, without its added tokens; and say whether a text begins with BOS by default.
 
     Raises:
-        ConversionError: for another pre-tokenizer, or merges of tokens that are not there.
+        ConversionError: when the pre-tokenizer is not supported, or merges name tokens that do not exist.
     """
     name = fields.text("ggml.pre")
     if name not in PRE_TOKENIZERS:
@@ -80,9 +80,9 @@ def byte_level(fields: Fields, vocabulary: Mapping[str, int]) -> tuple[Tokenizer
     if odd:
         raise fields.refusal("the GGUF tokenizer merges tokens that it lacks", "ggml.merges", f"no {' '.join(odd)!r}")
     pre = PRE_TOKENIZERS[name]
-    tokenizer = Tokenizer(models.BPE(vocab=dict(vocabulary), merges=pairs, ignore_merges=pre.whole_words))
-    if pre.composed:
+    tokenizer = Tokenizer(models.BPE(vocab=dict(vocabulary), merges=pairs, ignore_merges=pre.ignore_merges))
+    if pre.nfc:
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre.split
     tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer, pre.begins
+    return tokenizer, pre.adds_bos

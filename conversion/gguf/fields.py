@@ -1,4 +1,4 @@
-"""Metadata fields of a GGUF file: each of its type, and none left that nobody has looked at."""
+"""The metadata fields of a GGUF file: each is checked for its type, and a field that was never read is refused."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from dualtune_mlx.conversion.gguf.file import GGUFFile
 from dualtune_mlx.errors import ConversionError
 
 REQUIRED: Any = object()
+"""Marks a field without a default."""
 LARGEST = 2**31 - 1
+"""The largest whole number that a field may have."""
 
 
 class Fields:
-    """The fields under a prefix (``llama.``), by the rest of their names.
+    """Reads the fields under a prefix (``llama.``) by the rest of their names.
 
-    A field without a default is required. All raise a ``ConversionError`` that names the field.
+    Each method reads one type of field. A field without a default is required. All methods raise a ``ConversionError``
+    that names the field.
     """
 
     def __init__(self, gguf: GGUFFile, prefix: str) -> None:
@@ -26,44 +29,44 @@ class Fields:
         self._read: set[str] = set()
 
     def integer(self, name: str, default: Any = REQUIRED, least: int = 1) -> Any:
-        value = self._value(name, default)
+        value = self._get(name, default)
         if value is not default and (type(value) is not int or not least <= value <= LARGEST):
             raise self.refusal("a GGUF field has a value that it cannot have", name, f"a whole number from {least} on")
         return value
 
     def number(self, name: str, default: Any = REQUIRED) -> Any:
-        value = self._value(name, default)
+        value = self._get(name, default)
         if value is not default and (type(value) not in (int, float) or not 0 < value < math.inf):
             raise self.refusal("a GGUF field has a value that it cannot have", name, "a positive number")
         return value
 
     def flag(self, name: str, default: Any = REQUIRED) -> Any:
-        return self._typed(name, default, bool, "true or false")
+        return self._get_typed(name, default, bool, "true or false")
 
     def text(self, name: str, default: Any = REQUIRED) -> Any:
-        return self._typed(name, default, str, "a text")
+        return self._get_typed(name, default, str, "a text")
 
     def texts(self, name: str, default: Any = REQUIRED) -> Any:
-        return self._list(name, default, str, "a list of texts")
+        return self._get_list(name, default, str, "a list of texts")
 
     def integers(self, name: str, default: Any = REQUIRED) -> Any:
-        return self._list(name, default, int, "a list of whole numbers")
+        return self._get_list(name, default, int, "a list of whole numbers")
 
     def numbers(self, name: str, default: Any = REQUIRED) -> Any:
-        values = self._list(name, default, float, "a list of numbers")
+        values = self._get_list(name, default, float, "a list of numbers")
         if values is not default and not all(map(math.isfinite, values)):
             raise self.refusal("a GGUF field has a value that it cannot have", name, "finite numbers")
         return values
 
     def names(self, pattern: str) -> list[str]:
-        """The fields whose names match, in the file's order."""
+        """The names that match a regular expression, in the file's order."""
         return [name for name in self._values if re.fullmatch(pattern, name)]
 
     def refuse_others(self) -> None:
-        """Refuse what was never asked for: it may change the model, and nothing here would know.
+        """Refuse fields that were never read: they may change the model, and the conversion would not know.
 
         Raises:
-            ConversionError: with the fields' names and, where they are short, their values.
+            ConversionError: with the names and values of such fields.
         """
         others = sorted(self._values.keys() - self._read)
         if others:
@@ -75,25 +78,25 @@ class Fields:
             )
 
     def refusal(self, what: str, name: str, expected: str) -> ConversionError:
-        """An error about a field's value."""
+        """Make an error about a field's value."""
         value = _short(self._values[name]) if name in self._values else "nothing"
         return ConversionError(what, where=self._path, got=f"{self.prefix}{name} = {value}", expected=expected)
 
-    def _value(self, name: str, default: Any) -> Any:
+    def _get(self, name: str, default: Any) -> Any:
         self._read.add(name)
         value = self._values.get(name, default)
         if value is REQUIRED:
             raise ConversionError("the GGUF file lacks a field", where=self._path, expected=f"{self.prefix}{name}")
         return value
 
-    def _typed(self, name: str, default: Any, kind: type, words: str) -> Any:
-        value = self._value(name, default)
+    def _get_typed(self, name: str, default: Any, kind: type, words: str) -> Any:
+        value = self._get(name, default)
         if value is not default and type(value) is not kind:
             raise self.refusal("a GGUF field has a value that it cannot have", name, words)
         return value
 
-    def _list(self, name: str, default: Any, kind: type, words: str) -> Any:
-        value = self._typed(name, default, list, words)
+    def _get_list(self, name: str, default: Any, kind: type, words: str) -> Any:
+        value = self._get_typed(name, default, list, words)
         if value is not default and not all(type(item) is kind for item in value):
             raise self.refusal("a GGUF field has a value that it cannot have", name, words)
         return value

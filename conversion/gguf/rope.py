@@ -1,4 +1,4 @@
-"""Rotary positions: GGUF's fields and its tensor of frequency factors, as entries of mlx-lm's ``config.json``."""
+"""Rotary positions: the scaling that GGUF's fields and frequency factors describe, as mlx-lm's ``rope_scaling``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from dualtune_mlx.errors import ConversionError
 
 FACTORS = "rope_freqs.weight"
 LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-"""What llama.cpp's factors do not say: these are the same in all of Llama 3.1, 3.2 and 3.3."""
+"""What llama.cpp's factors do not say. It is the same in Llama 3.1, 3.2 and 3.3."""
 TOLERANCE = 1e-5
+"""The relative difference between the factors in a file and those that are computed."""
 
 
-def rope_scaling(gguf: GGUFFile, fields: Fields, base: float, width: int) -> dict[str, Any] | None:
-    """The entry ``rope_scaling`` for heads of this width, or None where positions are not scaled.
+def read_rope_scaling(gguf: GGUFFile, fields: Fields, base: float, width: int) -> dict[str, Any] | None:
+    """Read the entry ``rope_scaling`` for heads of this width; None where positions are not scaled.
 
     Raises:
-        ConversionError: where mlx-lm has no entry that gives the same positions.
+        ConversionError: when mlx-lm has no scaling that gives the same positions.
     """
     kind = fields.text("rope.scaling.type", "linear")  # llama.cpp's default, with a factor of 1
     factor = fields.number("rope.scaling.factor", 1.0)
@@ -31,7 +32,7 @@ def rope_scaling(gguf: GGUFFile, fields: Fields, base: float, width: int) -> dic
     if FACTORS in gguf.tensors:
         if kind == "yarn" or (kind == "linear" and factor != 1):
             raise fields.refusal("the GGUF model scales its positions twice", "rope.scaling.type", f"no {FACTORS}")
-        return _llama3(gguf, base, width)
+        return _llama3_scaling(gguf, base, width)
     if kind == "none" or (kind == "linear" and factor == 1):
         return None
     if kind == "linear":
@@ -45,8 +46,8 @@ def rope_scaling(gguf: GGUFFile, fields: Fields, base: float, width: int) -> dic
     )
 
 
-def _llama3(gguf: GGUFFile, base: float, width: int) -> dict[str, Any] | None:
-    """Llama 3's scaling, if it gives exactly the factors in the file (one for each pair of a head's dimensions)."""
+def _llama3_scaling(gguf: GGUFFile, base: float, width: int) -> dict[str, Any] | None:
+    """Llama 3's scaling, if it gives the factors in the file, one for each pair of a head's dimensions."""
     factors = gguf.tensor(FACTORS).reshape(-1)
     if np.all(factors == 1):
         return None

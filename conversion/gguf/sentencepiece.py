@@ -1,7 +1,7 @@
-"""SentencePiece tokenizers (``tokenizer.ggml.model = llama``), those of Llama 2, Mistral and Gemma.
+"""SentencePiece tokenizers (``tokenizer.ggml.model = llama``): those of Llama 2, Mistral and Gemma.
 
-llama.cpp joins the two neighbours whose piece has the highest score, the leftmost first. That is BPE whose merges stand
-in the order of their pieces' scores, with bytes for the characters that are no pieces.
+llama.cpp joins the two neighbours whose piece has the highest score, the leftmost first. This is BPE with the merges in
+the order of their pieces' scores, and with bytes for the characters that are not pieces.
 """
 
 from __future__ import annotations
@@ -17,17 +17,23 @@ SPACE = "▁"
 NORMAL = 1
 NO_PRE_TOKENIZER = "default"
 LONGEST = 1000
-"""Characters of a piece: finding its merges takes the square of them."""
+"""The most characters of a piece. Finding its merges takes their square."""
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
-def sentencepiece(
+def make_sentencepiece(
     fields: Fields, vocabulary: Mapping[str, int], kinds: Mapping[str, int], unknown: str | None
 ) -> Tokenizer:
-    """The tokenizer without its added tokens; ``kinds`` are the tokens' types.
+    """Make the tokenizer, without its added tokens.
+
+    Args:
+        fields: the fields under ``tokenizer.``.
+        vocabulary: the id of each token.
+        kinds: the type of each token.
+        unknown: the token for unknown characters.
 
     Raises:
-        ConversionError: when bytes are missing, or the scores do not say the order of the merges.
+        ConversionError: when tokens for bytes are missing, or the scores leave the order of merges open.
     """
     if fields.text("ggml.pre", NO_PRE_TOKENIZER) != NO_PRE_TOKENIZER:
         raise fields.refusal("this GGUF pre-tokenizer is not supported", "ggml.pre", NO_PRE_TOKENIZER)
@@ -50,7 +56,7 @@ def sentencepiece(
     tokenizer = Tokenizer(
         models.BPE(
             vocab=dict(vocabulary),
-            merges=merges(fields, pieces),
+            derive_merges=derive_merges(fields, pieces),
             unk_token=unknown,
             fuse_unk=True,
             byte_fallback=True,
@@ -66,13 +72,13 @@ def sentencepiece(
     return tokenizer
 
 
-def merges(fields: Fields, pieces: Mapping[str, float]) -> list[tuple[str, str]]:
-    """All pairs of pieces that make a piece, the best score first; for one piece, the longest left part first.
+def derive_merges(fields: Fields, pieces: Mapping[str, float]) -> list[tuple[str, str]]:
+    """All pairs of pieces that make a piece, the best score first. For one piece, the longest left part comes first.
 
     Raises:
         ConversionError: when two pieces that are made of others have the same score.
     """
-    pairs = {piece: list(_halves(piece, pieces)) for piece in pieces}
+    pairs = {piece: list(_split_piece(piece, pieces)) for piece in pieces}
     again = Counter(pieces[piece] for piece in pieces if pairs[piece])
     if again and max(again.values()) > 1:
         raise fields.refusal(
@@ -83,7 +89,7 @@ def merges(fields: Fields, pieces: Mapping[str, float]) -> list[tuple[str, str]]
     return [pair for piece in sorted(pieces, key=lambda piece: -pieces[piece]) for pair in pairs[piece]]
 
 
-def _halves(piece: str, pieces: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+def _split_piece(piece: str, pieces: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     for cut in range(len(piece) - 1, 0, -1):
         if piece[:cut] in pieces and piece[cut:] in pieces:
             yield piece[:cut], piece[cut:]

@@ -9,67 +9,78 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, processors
 
-from dualtune_mlx.conversion.gguf.byte_level import byte_level
+from dualtune_mlx.conversion.gguf.byte_level import make_byte_level
 from dualtune_mlx.conversion.gguf.fields import Fields
 from dualtune_mlx.conversion.gguf.file import GGUFFile
-from dualtune_mlx.conversion.gguf.sentencepiece import SPACE, sentencepiece
+from dualtune_mlx.conversion.gguf.sentencepiece import SPACE, make_sentencepiece
 
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
-ENDS = ("ggml.eos_token_id", "ggml.eot_token_id", "ggml.eom_token_id")
-"""What ends an answer: a text's end, a turn's, a message's."""
+EOS_FIELDS = ("ggml.eos_token_id", "ggml.eot_token_id", "ggml.eom_token_id")
+"""The fields of tokens that end an answer: the end of a text, of a turn, of a message."""
 
 
 @dataclass(frozen=True)
 class ConvertedTokenizer:
-    """A tokenizer, its ``tokenizer_config.json``, and the tokens that end an answer."""
+    """A Hugging Face tokenizer, made of a GGUF file's."""
 
     kind: str
+    """GGUF's name of its kind: "gpt2" or "llama"."""
     tokenizer: Tokenizer
+    """``tokenizer.json``."""
     config: dict[str, Any]
-    ends: list[int]
+    """``tokenizer_config.json``."""
+    eos_token_ids: list[int]
+    """The tokens that end an answer."""
     size: int
+    """The number of tokens."""
 
     def write(self, folder: Path) -> None:
+        """Write the tokenizer's files into a folder."""
         self.tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "tokenizer_config.json").write_text(json.dumps(self.config, indent=2) + "\n")
 
 
 def read_tokenizer(gguf: GGUFFile) -> ConvertedTokenizer:
-    """The file's tokenizer, byte-level BPE or SentencePiece.
+    """Read a file's tokenizer: byte-level BPE or SentencePiece.
 
     Raises:
-        ConversionError: when it is of another kind, inconsistent, or has fields that are not known.
+        ConversionError: when it is of another kind, inconsistent, or has unknown fields.
     """
     fields = Fields(gguf, "tokenizer.")
     kind = fields.text("ggml.model")
-    tokens, types = _tokens(fields, kind)
+    tokens, types = _read_tokens(fields, kind)
     vocabulary = {token: index for index, token in enumerate(tokens)}
     kinds = dict(zip(tokens, types, strict=True))
     if len(vocabulary) != len(tokens):
         twice = next(token for index, token in enumerate(tokens) if vocabulary[token] != index)
         raise fields.refusal("the GGUF tokenizer has a token twice", "ggml.tokens", f"{twice!r} once")
     if kind == "gpt2":
-        tokenizer, begins = byte_level(fields, vocabulary)
+        tokenizer, adds_bos = make_byte_level(fields, vocabulary)
     elif kind == "llama":
-        tokenizer, begins = sentencepiece(fields, vocabulary, kinds, _token(fields, tokens, "unknown")), True
+        tokenizer, adds_bos = (
+            make_sentencepiece(fields, vocabulary, kinds, _read_token(fields, tokens, "unknown")),
+            True,
+        )
     else:
         raise fields.refusal("this GGUF tokenizer is not supported", "ggml.model", "gpt2 or llama")
     special = [AddedToken(t, special=True, normalized=False) for t in tokens if kinds[t] in (CONTROL, UNKNOWN)]
     tokenizer.add_special_tokens(special)
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in tokens if kinds[t] == USER_DEFINED])
-    config = _config(fields, tokens, begins)
-    _enclose(tokenizer, config)
-    ends = list(dict.fromkeys(_index(fields, name, len(tokens)) for name in ENDS if fields.names(name)))
+    config = _make_config(fields, tokens, adds_bos)
+    _set_post_processor(tokenizer, config)
+    eos_token_ids = list(
+        dict.fromkeys(_read_token_id(fields, name, len(tokens)) for name in EOS_FIELDS if fields.names(name))
+    )
     for name in fields.names(r"ggml\.\w+_token_id"):
-        _index(fields, name, len(tokens))
+        _read_token_id(fields, name, len(tokens))
     for name in ("ggml.add_sep_token", "ggml.remove_extra_whitespaces"):
         if fields.flag(name, False):
             raise fields.refusal("this GGUF tokenizer is not supported", name, "False")
     fields.refuse_others()
-    return ConvertedTokenizer(kind, tokenizer, config, ends, len(tokens))
+    return ConvertedTokenizer(kind, tokenizer, config, eos_token_ids, len(tokens))
 
 
-def _tokens(fields: Fields, kind: str) -> tuple[list[str], list[int]]:
+def _read_tokens(fields: Fields, kind: str) -> tuple[list[str], list[int]]:
     tokens = fields.texts("ggml.tokens")
     types = fields.integers("ggml.token_type")
     if len(types) != len(tokens):
@@ -77,34 +88,34 @@ def _tokens(fields: Fields, kind: str) -> tuple[list[str], list[int]]:
             "the GGUF tokenizer's lists are not equally long", "ggml.token_type", f"{len(tokens)} types"
         )
     if kind == "llama":
-        # They are looked for in the text itself, where spaces are spaces.
+        # These are looked up in the text itself, where spaces are spaces.
         tokens = [t.replace(SPACE, " ") if k == USER_DEFINED else t for t, k in zip(tokens, types, strict=True)]
     return tokens, types
 
 
-def _index(fields: Fields, name: str, size: int) -> int:
+def _read_token_id(fields: Fields, name: str, size: int) -> int:
     index: int = fields.integer(name, least=0)
     if index >= size:
         raise fields.refusal("the GGUF tokenizer lacks a token", name, f"< {size}")
     return index
 
 
-def _token(fields: Fields, tokens: list[str], role: str) -> str | None:
+def _read_token(fields: Fields, tokens: list[str], role: str) -> str | None:
     name = f"ggml.{role}_token_id"
-    return tokens[_index(fields, name, len(tokens))] if fields.names(name) else None
+    return tokens[_read_token_id(fields, name, len(tokens))] if fields.names(name) else None
 
 
-def _config(fields: Fields, tokens: list[str], begins: bool) -> dict[str, Any]:
-    """``tokenizer_config.json``; ``begins``: a text begins with BOS where the file does not say."""
+def _make_config(fields: Fields, tokens: list[str], adds_bos: bool) -> dict[str, Any]:
+    """Make ``tokenizer_config.json``; ``adds_bos``: whether a text begins with BOS, where the file does not say."""
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": _token(fields, tokens, "bos"),
-        "eos_token": _token(fields, tokens, "eos"),
-        "unk_token": _token(fields, tokens, "unknown"),
-        "pad_token": _token(fields, tokens, "padding"),
-        "add_bos_token": fields.flag("ggml.add_bos_token", begins),
+        "bos_token": _read_token(fields, tokens, "bos"),
+        "eos_token": _read_token(fields, tokens, "eos"),
+        "unk_token": _read_token(fields, tokens, "unknown"),
+        "pad_token": _read_token(fields, tokens, "padding"),
+        "add_bos_token": fields.flag("ggml.add_bos_token", adds_bos),
         "clean_up_tokenization_spaces": False,
-        "chat_template": _chat_template(fields),
+        "chat_template": _read_chat_template(fields),
     }
     if fields.flag("ggml.add_eos_token", False):
         config["add_eos_token"] = True
@@ -113,8 +124,8 @@ def _config(fields: Fields, tokens: list[str], begins: bool) -> dict[str, Any]:
     return config
 
 
-def _chat_template(fields: Fields) -> str | list[dict[str, str]] | None:
-    """The template, or where there are others beside it all of them by name, as transformers writes them."""
+def _read_chat_template(fields: Fields) -> str | list[dict[str, str]] | None:
+    """The template. Where there are several, all of them with their names, as transformers writes them."""
     default: str | None = fields.text("chat_template", None)
     templates = {name: fields.text(f"chat_template.{name}") for name in fields.texts("chat_templates", [])}
     if not templates:
@@ -124,8 +135,8 @@ def _chat_template(fields: Fields) -> str | list[dict[str, str]] | None:
     return [{"name": name, "template": template} for name, template in templates.items()]
 
 
-def _enclose(tokenizer: Tokenizer, config: dict[str, Any]) -> None:
-    """Put BOS before and EOS behind texts, as the configuration says; transformers looks for it here alone."""
+def _set_post_processor(tokenizer: Tokenizer, config: dict[str, Any]) -> None:
+    """Put BOS before and EOS behind texts, as the configuration says. transformers reads it only here."""
     before = ["BOS"] if config["add_bos_token"] else []
     behind = ["EOS"] if config.get("add_eos_token") else []
     names = {name: config[f"{name.lower()}_token"] for name in before + behind}

@@ -1,6 +1,6 @@
-"""GGUF's tensor types: how their blocks are stored, and which values they stand for.
+"""GGUF's tensor types: how their blocks are stored and decoded.
 
-The plain types are decoded here; all others by the package ``gguf``, llama.cpp's own, which is an extra.
+The plain types are decoded here. All others need llama.cpp's package ``gguf``, which is an extra.
 Layouts: https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h
 """
 
@@ -14,6 +14,7 @@ from importlib.util import find_spec
 import numpy as np
 
 EXTRA = "gguf"
+"""The extra, and the package in it."""
 NAMES = dict(
     enumerate(
         """F32 F16 Q4_0 Q4_1 Q4_2 Q4_3 Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ2_XXS IQ2_XS IQ3_XXS
@@ -24,22 +25,26 @@ NAMES = dict(
 
 @dataclass(frozen=True)
 class TensorType:
-    """A tensor type: values and bytes a block, and the decoding of rows of bytes to rows of float32."""
+    """A tensor type."""
 
     name: str
+    """llama.cpp's name for it."""
     values: int
+    """Values per block."""
     size: int
+    """Bytes per block."""
     decode: Callable[[np.ndarray], np.ndarray]
+    """Decodes rows of bytes to rows of float32."""
 
 
 @cache
 def tensor_type(type_id: int) -> TensorType | None:
-    """The type with this id, or None where it cannot be decoded here."""
-    return PLAIN.get(type_id) or _of_package(type_id)
+    """The type with this id; None where it cannot be decoded."""
+    return PLAIN.get(type_id) or _package_type(type_id)
 
 
 def type_name(type_id: int) -> str:
-    """What llama.cpp calls the type."""
+    """llama.cpp's name for a type."""
     known = tensor_type(type_id)
     return known.name if known else NAMES.get(type_id, f"type {type_id}")
 
@@ -49,7 +54,7 @@ def has_package() -> bool:
     return find_spec(EXTRA) is not None
 
 
-def _of_package(type_id: int) -> TensorType | None:
+def _package_type(type_id: int) -> TensorType | None:
     if not has_package():
         return None
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
@@ -65,11 +70,11 @@ def _of_package(type_id: int) -> TensorType | None:
 
 
 def _blockwise(decode: Callable[[np.ndarray], np.ndarray], size: int) -> Callable[[np.ndarray], np.ndarray]:
-    """The decoding of rows, from that of blocks (blocks, bytes)."""
+    """Make a function that decodes rows of one that decodes blocks (blocks, bytes)."""
     return lambda rows: decode(rows.reshape(-1, size)).reshape(len(rows), -1)
 
 
-def _halves(blocks: np.ndarray, start: int) -> np.ndarray:
+def _float16_column(blocks: np.ndarray, start: int) -> np.ndarray:
     return np.ascontiguousarray(blocks[:, start : start + 2]).view("<f2").astype(np.float32)
 
 
@@ -79,15 +84,15 @@ def _nibbles(blocks: np.ndarray, start: int) -> np.ndarray:
 
 
 def _q4_0(blocks: np.ndarray) -> np.ndarray:
-    return _halves(blocks, 0) * (_nibbles(blocks, 2) - 8.0)
+    return _float16_column(blocks, 0) * (_nibbles(blocks, 2) - 8.0)
 
 
 def _q4_1(blocks: np.ndarray) -> np.ndarray:
-    return _halves(blocks, 0) * _nibbles(blocks, 4) + _halves(blocks, 2)
+    return _float16_column(blocks, 0) * _nibbles(blocks, 4) + _float16_column(blocks, 2)
 
 
 def _q8_0(blocks: np.ndarray) -> np.ndarray:
-    return _halves(blocks, 0) * blocks[:, 2:34].view(np.int8).astype(np.float32)
+    return _float16_column(blocks, 0) * blocks[:, 2:34].view(np.int8).astype(np.float32)
 
 
 PLAIN = {

@@ -1,4 +1,4 @@
-"""A GGUF file's tensors as the weights of mlx-lm's model: which becomes which, and their writing."""
+"""The weights: which tensor of a GGUF file becomes which weight of mlx-lm's model, and how they are written."""
 
 from __future__ import annotations
 
@@ -20,17 +20,23 @@ from dualtune_mlx.conversion.gguf.rope import FACTORS
 from dualtune_mlx.conversion.gguf.types import type_name
 from dualtune_mlx.errors import ConversionError, UsageError
 
-SHARD = 5 * 2**30
-"""Bytes of a weight file at most, as mlx-lm writes them; it is also what is in memory at a time."""
+SHARD_BYTES = 5 * 2**30
+"""The most bytes of a weight file, as mlx-lm writes them; also what is in memory at a time."""
 BITS, GROUP_SIZES = (4, 8), (32, 64, 128)
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """MLX's affine quantisation: bits a weight, and weights that share a scale and a bias."""
+    """MLX's affine quantisation.
+
+    Raises:
+        UsageError: when MLX has no such quantisation.
+    """
 
     bits: int
+    """Bits per weight."""
     group_size: int = 64
+    """How many weights share a scale and a bias."""
 
     def __post_init__(self) -> None:
         if self.bits not in BITS or self.group_size not in GROUP_SIZES:
@@ -40,38 +46,44 @@ class Quantization:
                 expected=f"{' or '.join(map(str, BITS))} bits in groups of {', '.join(map(str, GROUP_SIZES))}",
             )
 
-    def entry(self) -> dict[str, Any]:
-        """What mlx-lm writes into ``config.json``."""
+    def to_config(self) -> dict[str, Any]:
+        """The entries of ``config.json``, as mlx-lm writes them."""
         entry = {"group_size": self.group_size, "bits": self.bits, "mode": "affine"}
         return {"quantization": entry, "quantization_config": entry}
 
 
 @dataclass(frozen=True)
-class Weight:
-    """A tensor of the file and what becomes of it: mlx-lm's name, its shape, its type in the file and then."""
+class WeightPlan:
+    """What becomes of a tensor."""
 
     source: str
+    """Its name in the GGUF file."""
     target: str
+    """mlx-lm's name for it."""
     shape: tuple[int, ...]
+    """Its shape, row-major."""
     stored: str
+    """Its type in the GGUF file."""
     dtype: mx.Dtype
-    quantized: Quantization | None
+    """Its type in the model; of a quantised weight, the type of its scales."""
+    quantization: Quantization | None
+    """How it is quantised, if it is."""
 
     @property
     def becomes(self) -> str:
-        """Its type then; of a quantised one, the bits and the groups' size."""
-        if self.quantized:
-            return f"{self.quantized.bits} bits : {self.quantized.group_size}"
+        """The type that it is written in, as a text: ``float32``, or bits and group size (``4 bits : 64``)."""
+        if self.quantization:
+            return f"{self.quantization.bits} bits : {self.quantization.group_size}"
         return str(self.dtype).rpartition(".")[2]
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it will take."""
+        """The bytes that it will take."""
         values = int(np.prod(self.shape, dtype=object))
-        if self.quantized is None:
+        if self.quantization is None:
             return values * self.dtype.size
-        groups = values // self.quantized.group_size
-        return values * self.quantized.bits // 8 + 2 * groups * self.dtype.size
+        groups = values // self.quantization.group_size
+        return values * self.quantization.bits // 8 + 2 * groups * self.dtype.size
 
 
 def plan_weights(
@@ -80,19 +92,20 @@ def plan_weights(
     config: dict[str, Any],
     dtype: mx.Dtype,
     quantization: Quantization | None,
-) -> list[Weight]:
-    """What becomes of each tensor, in the file's order; the weights are exactly those of mlx-lm's model.
+) -> list[WeightPlan]:
+    """Plan what becomes of each tensor, in the file's order. The weights must be exactly those of mlx-lm's model.
 
     Raises:
-        ConversionError: for a tensor too many, one that is missing, or one of another shape.
+        ConversionError: when a tensor is missing, has no place in the model, or has another shape.
+        UsageError: when no weight can be quantised like this.
     """
-    names = architecture.names(config["num_hidden_layers"])
+    names = architecture.tensor_names(config["num_hidden_layers"])
     model = _empty_model(gguf, config, [names[name] for name in gguf.tensors if name in names])
     parameters: dict[str, mx.array] = tree_flatten(model.parameters(), destination={})  # type: ignore[assignment]
     shapes = {name: array.shape for name, array in parameters.items()}
-    stranger = next((n for n in gguf.tensors if n != FACTORS and names.get(n) not in shapes), None)
-    if stranger is not None:
-        where = f"{gguf.path}: {stranger}"
+    unknown = next((n for n in gguf.tensors if n != FACTORS and names.get(n) not in shapes), None)
+    if unknown is not None:
+        where = f"{gguf.path}: {unknown}"
         raise ConversionError("the GGUF file holds a tensor that has no place in the model", where=where)
     missing = next((n for n, target in names.items() if target in shapes and n not in gguf.tensors), None)
     if missing is not None:
@@ -118,13 +131,14 @@ def plan_weights(
                 expected=shapes[target],
             )
         module, _, part = target.rpartition(".")
-        how = quantization if part == "weight" and module in quantized else None
-        weights.append(Weight(name, target, info.shape, type_name(info.type_id), dtype, how))
+        quantize = part == "weight" and module in quantized
+        stored = type_name(info.type_id)
+        weights.append(WeightPlan(name, target, info.shape, stored, dtype, quantization if quantize else None))
     return weights
 
 
 def _empty_model(gguf: GGUFFile, config: dict[str, Any], names: Sequence[str]) -> nn.Module:
-    """mlx-lm's model of this configuration, with the names of the weights there will be; nothing is computed."""
+    """mlx-lm's model of this configuration. Nothing is computed; ``names`` are the weights that it will be given."""
     module = importlib.import_module(f"mlx_lm.models.{config['model_type']}")
     try:
         model: nn.Module = module.Model(module.ModelArgs.from_dict(config))
@@ -147,35 +161,35 @@ def _quantized_modules(model: nn.Module, quantization: Quantization | None) -> s
     }
 
 
-def shards(weights: Sequence[Weight], most: int) -> list[list[Weight]]:
-    """The weights in their order, in as few files as bytes allow."""
-    files: list[list[Weight]] = [[]]
-    room = most
+def split_into_shards(weights: Sequence[WeightPlan], limit: int) -> list[list[WeightPlan]]:
+    """Split the weights, in their order, into files of at most ``limit`` bytes. A larger weight has a file alone."""
+    files: list[list[WeightPlan]] = [[]]
+    room = limit
     for weight in weights:
         if files[-1] and weight.nbytes > room:
             files.append([])
-            room = most
+            room = limit
         files[-1].append(weight)
         room -= weight.nbytes
     return files
 
 
 def write_weights(
-    gguf: GGUFFile, architecture: Architecture, config: Mapping[str, Any], weights: Sequence[Weight], folder: Path
-) -> Iterator[Weight]:
-    """Write the weight files, and give each weight when it is converted.
+    gguf: GGUFFile, architecture: Architecture, config: Mapping[str, Any], weights: Sequence[WeightPlan], folder: Path
+) -> Iterator[WeightPlan]:
+    """Write the weight files; yields each weight when it is converted.
 
     Raises:
-        ConversionError: when a value is not a finite number in the type that was asked for.
+        ConversionError: when a value is not a finite number in its new type.
     """
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
-    files = shards(weights, SHARD)
+    files = split_into_shards(weights, SHARD_BYTES)
     index: dict[str, str] = {}
     for number, part in enumerate(files, 1):
         name = f"model-{number:05d}-of-{len(files):05d}.safetensors" if len(files) > 1 else "model.safetensors"
         arrays: dict[str, mx.array] = {}
         for weight in part:
-            arrays |= _converted(gguf, architecture, heads, weight)
+            arrays |= _convert(gguf, architecture, heads, weight)
             yield weight
         mx.save_safetensors(str(folder / name), arrays, metadata={"format": "mlx"})
         index |= dict.fromkeys(arrays, name)
@@ -185,14 +199,14 @@ def write_weights(
         (folder / "model.safetensors.index.json").write_text(text)
 
 
-def _converted(
-    gguf: GGUFFile, architecture: Architecture, heads: Mapping[str, int], weight: Weight
+def _convert(
+    gguf: GGUFFile, architecture: Architecture, heads: Mapping[str, int], weight: WeightPlan
 ) -> dict[str, mx.array]:
     tensor = gguf.tensor(weight.source)
     module = weight.target.rpartition(".")[0]
     name = module.rpartition(".")[2]
-    if architecture.interleaved and name in heads:
-        tensor = _half_split_rows(tensor, heads[name])
+    if architecture.interleaves_rotary and name in heads:
+        tensor = _split_rotary_halves(tensor, heads[name])
     if name.endswith("norm"):
         tensor = tensor - np.float32(architecture.norm_offset)
     array = mx.array(tensor).astype(weight.dtype)
@@ -203,14 +217,14 @@ def _converted(
             got=f"{weight.stored}, as {str(weight.dtype).rpartition('.')[2]}",
             fix="download the file again, or choose another --dtype",
         )
-    if weight.quantized is None:
+    if weight.quantization is None:
         return {weight.target: array}
-    parts = mx.quantize(array, weight.quantized.group_size, weight.quantized.bits)
-    mx.eval(parts)  # the values before it need not stay
+    parts = mx.quantize(array, weight.quantization.group_size, weight.quantization.bits)
+    mx.eval(parts)  # frees the unquantised values
     return {f"{module}.{part}": value for part, value in zip(("weight", "scales", "biases"), parts, strict=True)}
 
 
-def _half_split_rows(tensor: np.ndarray, heads: int) -> np.ndarray:
+def _split_rotary_halves(tensor: np.ndarray, heads: int) -> np.ndarray:
     """Undo llama.cpp's interleaving of a head's two rotary halves in the rows of q and k."""
     interleaved = tensor.reshape(heads, -1, 2, *tensor.shape[1:])
     return interleaved.swapaxes(1, 2).reshape(tensor.shape)

@@ -17,7 +17,7 @@ from dualtune_mlx.adapters.layers import unwrap
 from dualtune_mlx.conversion.peft.config import PeftConfig, read_json
 from dualtune_mlx.errors import ConversionError
 
-DEFINING = (
+DEFINING_KEYS = (
     "model_type",
     "hidden_size",
     "intermediate_size",
@@ -31,7 +31,7 @@ DEFINING = (
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseCheckpoint:
     """A model as mlx-lm has it (its weights may be unread), its ``config.json``, and its weights' fingerprint.
 
     ``name`` is its folder or hub id.
@@ -64,24 +64,24 @@ class Base:
         return str((text if isinstance(text, Mapping) else self.config).get("model_type"))
 
 
-def check_base(base: Base, config: PeftConfig, fingerprint: object) -> None:
+def check_base(base: BaseCheckpoint, config: PeftConfig, fingerprint: object) -> None:
     """Refuse a model that cannot be the one an adapter was made for: by class, configuration or weights.
 
     ``fingerprint`` is that of the adapter's own base, where its file has it.
     """
     classes = base.config.get("architectures") or []
     if config.base_class and classes and config.base_class not in classes:
-        raise _another(base, config, ", ".join(classes), f"{config.base_class}, as auto_mapping says")
-    differing = _differences(base.config, config.base)
+        raise _wrong_base(base, config, ", ".join(classes), f"{config.base_class}, as auto_mapping says")
+    differing = _find_differences(base.config, config.base)
     if differing:
-        raise _another(base, config, "; ".join(differing), f"the configuration of {config.base}")
+        raise _wrong_base(base, config, "; ".join(differing), f"the configuration of {config.base}")
     if fingerprint is not None and fingerprint != (own := base.fingerprint()):
-        raise _another(base, config, f"weights {own[:12]}", f"weights {str(fingerprint)[:12]}")
+        raise _wrong_base(base, config, f"weights {own[:12]}", f"weights {str(fingerprint)[:12]}")
 
 
-def _differences(config: Mapping[str, Any], named: str | None) -> list[str]:
+def _find_differences(config: Mapping[str, Any], named: str | None) -> list[str]:
     """Where a configuration is not that of the base that an adapter names, if that one is on this machine."""
-    path = _configuration_of(named)
+    path = _find_config(named)
     if path is None:
         return []
     try:
@@ -90,12 +90,12 @@ def _differences(config: Mapping[str, Any], named: str | None) -> list[str]:
         raise ConversionError("the configuration of an adapter's base cannot be read", where=path, got=error) from error
     return [
         f"{key} {config[key]}, not {theirs[key]}"
-        for key in DEFINING
+        for key in DEFINING_KEYS
         if isinstance(theirs, dict) and key in config and key in theirs and config[key] != theirs[key]
     ]
 
 
-def _configuration_of(named: str | None) -> Path | None:
+def _find_config(named: str | None) -> Path | None:
     """The ``config.json`` of a model's folder, or of a hub id that was downloaded before; nothing is fetched."""
     if not named:
         return None
@@ -106,7 +106,7 @@ def _configuration_of(named: str | None) -> Path | None:
     return Path(path) if isinstance(path, str | Path) and Path(path).is_file() else None
 
 
-def _another(base: Base, config: PeftConfig, got: str, expected: str) -> ConversionError:
+def _wrong_base(base: BaseCheckpoint, config: PeftConfig, got: str, expected: str) -> ConversionError:
     return ConversionError(
         "the model is not the one that the adapter was made for",
         where=f"{config.where}, with {base.name}",

@@ -16,7 +16,7 @@ from dualtune_mlx.errors import ConversionError
 CONFIG = "adapter_config.json"
 LARGEST = 2**24
 PATTERN_SECONDS = 1.0
-NOTHING: tuple[Any, ...] = (None, False, [], {}, "")
+EMPTY_VALUES: tuple[Any, ...] = (None, False, [], {}, "")
 """What PEFT's defaults of fields look like that are off; a field that is not in the table may have no other value."""
 CARRIED, IRRELEVANT, REFUSED = "carried over", "irrelevant", "refused"
 
@@ -124,23 +124,23 @@ class PeftConfig:
         if not isinstance(value, dict):
             raise ConversionError("a PEFT adapter's configuration is not a JSON object", where=path)
         check_fields(value, path)
-        get = _Fields(value, path)
+        get = _FieldReader(value, path)
         auto = get("auto_mapping", lambda v: dict(v or {}), "an object")
         return cls(
             path,
-            get("r", _positive, "a positive integer"),
-            get("lora_alpha", _number, "a number"),
-            get("rank_pattern", lambda v: _table(v, _positive), "an object of positive integers"),
-            get("alpha_pattern", lambda v: _table(v, _number), "an object of numbers"),
-            get("use_rslora", _flag, "true or false"),
-            get("use_dora", _flag, "true or false"),
-            get("lora_dropout", _number, "a number"),
-            get("alora_invocation_tokens", _ids, "a list of token ids"),
-            get("trainable_token_indices", _rows, "a list of token ids, or an object of such lists"),
-            get("modules_to_save", _names, "a list of names"),
-            get("target_parameters", _names, "a list of names"),
-            get("base_model_name_or_path", _text, "a name"),
-            _text(auto.get("base_model_class")),
+            get("r", _parse_positive, "a positive integer"),
+            get("lora_alpha", _parse_number, "a number"),
+            get("rank_pattern", lambda v: _parse_table(v, _parse_positive), "an object of positive integers"),
+            get("alpha_pattern", lambda v: _parse_table(v, _parse_number), "an object of numbers"),
+            get("use_rslora", _parse_flag, "true or false"),
+            get("use_dora", _parse_flag, "true or false"),
+            get("lora_dropout", _parse_number, "a number"),
+            get("alora_invocation_tokens", _parse_ids, "a list of token ids"),
+            get("trainable_token_indices", _parse_rows, "a list of token ids, or an object of such lists"),
+            get("modules_to_save", _parse_names, "a list of names"),
+            get("target_parameters", _parse_names, "a list of names"),
+            get("base_model_name_or_path", _parse_text, "a name"),
+            _parse_text(auto.get("base_model_class")),
         )
 
     def rank_of(self, name: str) -> int:
@@ -196,7 +196,7 @@ def check_fields(value: Mapping[str, Any], where: Path) -> None:
         )
     for key, got in value.items():
         field = FIELDS.get(key)
-        if field is None and got not in NOTHING:
+        if field is None and got not in EMPTY_VALUES:
             raise ConversionError(
                 "the configuration has a field that is not known",
                 where=f"{where}: {key}",
@@ -204,7 +204,7 @@ def check_fields(value: Mapping[str, Any], where: Path) -> None:
                 expected="a field of PEFT's LoraConfig, or nothing in it",
                 fix="remove it, if it does not matter at inference",
             )
-        if field is not None and field.verdict == REFUSED and got != field.default and got not in NOTHING:
+        if field is not None and field.verdict == REFUSED and got != field.default and got not in EMPTY_VALUES:
             raise ConversionError(
                 f"{key} cannot be converted exactly: {field.reason}",
                 where=where,
@@ -223,7 +223,7 @@ def check_fields(value: Mapping[str, Any], where: Path) -> None:
         )
 
 
-class _Fields:
+class _FieldReader:
     """Reads fields of the configuration, each with its default and a check."""
 
     def __init__(self, value: Mapping[str, Any], where: Path) -> None:
@@ -243,38 +243,38 @@ class _Fields:
             ) from error
 
 
-def _positive(value: Any) -> int:
+def _parse_positive(value: Any) -> int:
     if type(value) is not int or not 0 < value < 2**20:
         raise ValueError
     return value
 
 
-def _number(value: Any) -> float:
+def _parse_number(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
         raise ValueError
     number: float = value
     return number
 
 
-def _flag(value: Any) -> bool:
+def _parse_flag(value: Any) -> bool:
     if type(value) is not bool:
         raise ValueError
     return value
 
 
-def _text(value: Any) -> str | None:
+def _parse_text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ValueError
     return value or None
 
 
-def _names(value: Any) -> tuple[str, ...]:
+def _parse_names(value: Any) -> tuple[str, ...]:
     if value is not None and not (isinstance(value, list) and all(isinstance(name, str) and name for name in value)):
         raise ValueError
     return tuple(value or ())
 
 
-def _ids(value: Any) -> tuple[int, ...]:
+def _parse_ids(value: Any) -> tuple[int, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not value or not all(type(one) is int and 0 <= one < 2**31 for one in value):
@@ -282,11 +282,11 @@ def _ids(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _rows(value: Any) -> dict[str, tuple[int, ...]]:
+def _parse_rows(value: Any) -> dict[str, tuple[int, ...]]:
     if isinstance(value, dict):
-        return {str(name): _ids(ids) for name, ids in value.items()}
-    return {"": _ids(value)} if value is not None else {}
+        return {str(name): _parse_ids(ids) for name, ids in value.items()}
+    return {"": _parse_ids(value)} if value is not None else {}
 
 
-def _table(value: Any, parse: Callable[[Any], Any]) -> dict[str, Any]:
+def _parse_table(value: Any, parse: Callable[[Any], Any]) -> dict[str, Any]:
     return {str(key): parse(number) for key, number in (value or {}).items()}

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import mlx.core as mx
 
 from dualtune_mlx.adapters import LoRAUpdate
-from dualtune_mlx.conversion.peft.base import Base
+from dualtune_mlx.conversion.peft.base import BaseCheckpoint
 from dualtune_mlx.conversion.peft.config import PeftConfig
-from dualtune_mlx.conversion.peft.module_tensors import Parts
+from dualtune_mlx.conversion.peft.module_tensors import ModuleTensors
 from dualtune_mlx.conversion.peft.names import EXPERT, MIXTRAL, STACK, mlx_path
 from dualtune_mlx.errors import ConversionError
 
@@ -30,7 +30,9 @@ def is_expert(module: str) -> bool:
     return bool(EXPERT.fullmatch(module) or STACK.fullmatch(module))
 
 
-def expert_updates(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, LoRAUpdate]:
+def read_expert_updates(
+    modules: Mapping[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint | None
+) -> dict[str, LoRAUpdate]:
     """The updates of all experts by mlx-lm's path.
 
     Raises:
@@ -51,20 +53,22 @@ def expert_updates(modules: Mapping[str, Parts], config: PeftConfig, base: Base 
         raise ConversionError("experts have no A and B alone", where=config.where, got=", ".join(sorted(odd)))
     single = {module: parts for module, parts in modules.items() if EXPERT.fullmatch(module)}
     stacks = {module: parts for module, parts in modules.items() if module not in single}
-    return _from_single(single, config, base) | _from_stacks(stacks, config, base)
+    return _read_single(single, config, base) | _read_stacks(stacks, config, base)
 
 
-def _from_single(modules: Mapping[str, Parts], config: PeftConfig, base: Base) -> dict[str, LoRAUpdate]:
+def _read_single(
+    modules: Mapping[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint
+) -> dict[str, LoRAUpdate]:
     """From a linear layer an expert."""
     stacks: dict[str, dict[int, str]] = {}
     for module in modules:
         match = EXPERT.fullmatch(module)
         assert match
         name = MIXTRAL.get(match["name"], match["name"])
-        stacks.setdefault(_here(match["experts"], name, base), {})[int(match["number"])] = module
+        stacks.setdefault(_expert_path(match["experts"], name, base), {})[int(match["number"])] = module
     updates = {}
     for path, experts in stacks.items():
-        scales = {number: _scale(config, module, modules[module].rank) for number, module in experts.items()}
+        scales = {number: _checked_scale(config, module, modules[module].rank) for number, module in experts.items()}
         shapes = {(modules[module].rank, scales[number]) for number, module in experts.items()}
         if sorted(experts) != list(range(len(experts))) or len(shapes) != 1:
             raise ConversionError(
@@ -74,17 +78,19 @@ def _from_single(modules: Mapping[str, Parts], config: PeftConfig, base: Base) -
                 expected="an update of the same rank and scale for each expert",
             )
         a, b = ([modules[experts[number]].tensors[part] for number in sorted(experts)] for part in "ab")
-        updates[path] = LoRAUpdate(_stacked(a, path, config), _stacked(b, path, config), scales[0])
+        updates[path] = LoRAUpdate(_stack(a, path, config), _stack(b, path, config), scales[0])
     return updates
 
 
-def _from_stacks(modules: Mapping[str, Parts], config: PeftConfig, base: Base) -> dict[str, LoRAUpdate]:
+def _read_stacks(
+    modules: Mapping[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint
+) -> dict[str, LoRAUpdate]:
     """From stacked parameters: each half of a gate_up_proj has the same A, and its own rows of B."""
     updates = {}
     for module, parts in modules.items():
         match = STACK.fullmatch(module)
         assert match
-        parameter = _parameter(match["experts"], match["inner"].count(".base_layer"), modules, config)
+        parameter = _find_parameter(match["experts"], match["inner"].count(".base_layer"), modules, config)
         rank = config.rank_of(parameter)
         a, b = parts.tensors["a"], parts.tensors["b"]
         if a.shape[0] % rank:
@@ -95,11 +101,11 @@ def _from_stacks(modules: Mapping[str, Parts], config: PeftConfig, base: Base) -
         b = b.reshape(b.shape[0], rank, experts).transpose(2, 0, 1)
         names = NAMES[:2] if parameter.endswith(PARAMETERS[0]) else NAMES[2:]
         for name, own in zip(names, mx.split(b, len(names), axis=1), strict=True):
-            updates[_here(match["experts"], name, base)] = LoRAUpdate(a, mx.contiguous(own), scale)
+            updates[_expert_path(match["experts"], name, base)] = LoRAUpdate(a, mx.contiguous(own), scale)
     return updates
 
 
-def _parameter(experts: str, depth: int, modules: Mapping[str, Parts], config: PeftConfig) -> str:
+def _find_parameter(experts: str, depth: int, modules: Mapping[str, ModuleTensors], config: PeftConfig) -> str:
     """The path of the parameter whose update lies at a depth: with both, gate_up_proj's lies inside down_proj's."""
     paths = [f"{experts}.{name}" for name in PARAMETERS]
     targeted = [path for path in paths if any(f".{path}".endswith(f".{wanted}") for wanted in config.parameters)]
@@ -114,7 +120,7 @@ def _parameter(experts: str, depth: int, modules: Mapping[str, Parts], config: P
     return targeted[len(targeted) - 1 - depth]
 
 
-def _scale(config: PeftConfig, module: str, rank: int) -> float:
+def _checked_scale(config: PeftConfig, module: str, rank: int) -> float:
     if rank != config.rank_of(module):
         raise _wrong_rank(config, module, rank, str(config.rank_of(module)))
     return config.scale_of(module, rank)
@@ -129,17 +135,17 @@ def _wrong_rank(config: PeftConfig, module: str, got: int, expected: str) -> Con
     )
 
 
-def _here(experts: str, name: str, base: Base) -> str:
+def _expert_path(experts: str, name: str, base: BaseCheckpoint) -> str:
     return mlx_path(f"{experts.removesuffix('experts')}switch_mlp.{name}", base.modules)
 
 
-def _stacked(arrays: list[mx.array], path: str, config: PeftConfig) -> mx.array:
+def _stack(arrays: list[mx.array], path: str, config: PeftConfig) -> mx.array:
     if len({array.shape for array in arrays}) != 1:
         raise ConversionError("the experts of a layer have other shapes", where=f"{config.where}: {path}")
     return mx.stack(arrays)
 
 
-def stacked_experts(updates: Mapping[str, LoRAUpdate], where: object) -> dict[str, dict[str, LoRAUpdate]]:
+def to_peft_stacks(updates: Mapping[str, LoRAUpdate], where: object) -> dict[str, dict[str, LoRAUpdate]]:
     """By the path of each stack of experts, the updates of its parameters as PEFT has them, A and B as its matrices.
 
     A gate and an up projection with an A of their own become one update of twice the rank, whose B is zero where one's
@@ -152,10 +158,10 @@ def stacked_experts(updates: Mapping[str, LoRAUpdate], where: object) -> dict[st
     for path, update in updates.items():
         block, _, name = path.rpartition(".switch_mlp.")
         stacks.setdefault(block, {})[name] = update
-    return {f"{block}.experts": _parameters(block, own, where) for block, own in stacks.items()}
+    return {f"{block}.experts": _to_parameters(block, own, where) for block, own in stacks.items()}
 
 
-def _parameters(block: str, updates: dict[str, LoRAUpdate], where: object) -> dict[str, LoRAUpdate]:
+def _to_parameters(block: str, updates: dict[str, LoRAUpdate], where: object) -> dict[str, LoRAUpdate]:
     gate, up = updates.get("gate_proj"), updates.get("up_proj")
     if (gate is None) != (up is None) or (gate and up and gate.scale != up.scale):
         raise ConversionError(
@@ -164,12 +170,12 @@ def _parameters(block: str, updates: dict[str, LoRAUpdate], where: object) -> di
             got=", ".join(f"{name} (scale {update.scale})" for name, update in updates.items()),
             expected="an update of both, with the same scale, or of neither",
         )
-    found = {PARAMETERS[0]: _joined(gate, up)} if gate and up else {}
+    found = {PARAMETERS[0]: _join_gate_and_up(gate, up)} if gate and up else {}
     found |= {PARAMETERS[1]: updates["down_proj"]} if "down_proj" in updates else {}
-    return {name: _flat(update) for name, update in found.items()}
+    return {name: _flatten(update) for name, update in found.items()}
 
 
-def _joined(gate: LoRAUpdate, up: LoRAUpdate) -> LoRAUpdate:
+def _join_gate_and_up(gate: LoRAUpdate, up: LoRAUpdate) -> LoRAUpdate:
     """One update of the gate's rows and the up projection's, A (experts, rank, inputs), B (experts, outputs, rank)."""
     if gate.a.shape == up.a.shape and mx.array_equal(gate.a, up.a).item():
         return LoRAUpdate(gate.a, mx.concatenate([gate.b, up.b], axis=1), gate.scale)
@@ -179,7 +185,7 @@ def _joined(gate: LoRAUpdate, up: LoRAUpdate) -> LoRAUpdate:
     return LoRAUpdate(mx.concatenate([gate.a, up.a], axis=1), mx.concatenate(rows, axis=1), gate.scale)
 
 
-def _flat(update: LoRAUpdate) -> LoRAUpdate:
+def _flatten(update: LoRAUpdate) -> LoRAUpdate:
     """The matrices that PEFT stores, as ours are: a (inputs, experts x rank), b (rank x experts, outputs)."""
     experts, rank, _ = update.a.shape
     a = update.a.reshape(experts * rank, -1).T

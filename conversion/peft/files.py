@@ -16,12 +16,12 @@ from dualtune_mlx.errors import ConversionError
 
 WEIGHTS, INDEX = "adapter_model.safetensors", "adapter_model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-TYPES = ("F32", "F16", "BF16")
+DTYPES = ("F32", "F16", "BF16")
 METADATA = "dualtune"
 """The entry of a file's metadata that holds what PEFT's configuration has no field for."""
 
 
-def folder_of(source: str) -> Path:
+def find_folder(source: str) -> Path:
     """The folder of an adapter: a local one, or the download of a hub id.
 
     Raises:
@@ -51,7 +51,7 @@ def read_tensors(folder: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
     """
     tensors: dict[str, mx.array] = {}
     own: dict[str, Any] = {}
-    for path in _shards(folder):
+    for path in _find_shards(folder):
         try:
             with safe_open(path, framework="numpy") as file:
                 types = {name: file.get_slice(name).get_dtype() for name in file.offset_keys()}
@@ -65,13 +65,13 @@ def read_tensors(folder: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
             TypeError,
         ) as error:  # RecursionError is a RuntimeError
             raise ConversionError("an adapter's weights cannot be read", where=path, got=error) from error
-        odd = [f"{name}: {kind}" for name, kind in types.items() if kind not in TYPES]
+        odd = [f"{name}: {kind}" for name, kind in types.items() if kind not in DTYPES]
         if odd:
             raise ConversionError(
                 "an adapter has tensors of a type that is not supported",
                 where=path,
                 got="; ".join(odd),
-                expected=", ".join(TYPES),
+                expected=", ".join(DTYPES),
             )
         twice = tensors.keys() & found.keys()
         if twice:
@@ -82,11 +82,11 @@ def read_tensors(folder: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
     return tensors, own
 
 
-def _shards(folder: Path) -> list[Path]:
+def _find_shards(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
-        return [folder / name for name in _listed(folder / INDEX)]
+        return [folder / name for name in _read_index(folder / INDEX)]
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     if pickles:
         raise ConversionError(
@@ -105,7 +105,7 @@ def _shards(folder: Path) -> list[Path]:
     )
 
 
-def _listed(index: Path) -> Iterable[str]:
+def _read_index(index: Path) -> Iterable[str]:
     """The files that an index names: plain names of files beside it, each of which is there."""
     try:
         names = sorted(set(read_json(index)["weight_map"].values()))

@@ -15,14 +15,14 @@ import mlx.core as mx
 from dualtune_mlx.adapters import Adapter, AdapterConfig, LoRAUpdate, SavedModule, TrainedTokenRows
 from dualtune_mlx.adapters.config import AT_TOKENS, POINTS
 from dualtune_mlx.adapters.module_weights import ModuleWeights
-from dualtune_mlx.conversion.peft.base import Base, check_base
+from dualtune_mlx.conversion.peft.base import BaseCheckpoint, check_base
 from dualtune_mlx.conversion.peft.config import CONFIG, PeftConfig
-from dualtune_mlx.conversion.peft.experts import expert_updates, is_expert
-from dualtune_mlx.conversion.peft.files import folder_of, read_tensors
-from dualtune_mlx.conversion.peft.layout import coverage
-from dualtune_mlx.conversion.peft.module_tensors import Parts, parts_of
+from dualtune_mlx.conversion.peft.experts import is_expert, read_expert_updates
+from dualtune_mlx.conversion.peft.files import find_folder, read_tensors
+from dualtune_mlx.conversion.peft.layout import find_uniform_layout
+from dualtune_mlx.conversion.peft.module_tensors import ModuleTensors, group_by_module
 from dualtune_mlx.conversion.peft.names import mlx_path
-from dualtune_mlx.conversion.peft.verify import check_logits
+from dualtune_mlx.conversion.peft.verify import compare_logits
 from dualtune_mlx.errors import ConversionError, UsageError
 
 HEAD, COPY = "lm_head", ".base_layer"
@@ -32,7 +32,7 @@ Progress = Callable[[int, int, str], None]
 def from_peft(
     source: str,
     destination: str | Path,
-    base: Base | None = None,
+    base: BaseCheckpoint | None = None,
     progress: Progress = lambda *_: None,
     verify: Callable[[float], object] | None = None,
     dry_run: bool = False,
@@ -55,35 +55,37 @@ def from_peft(
         raise UsageError("the destination exists already", where=destination, fix="choose another name or remove it")
     adapter = read_peft(source, base, progress)
     if verify is not None:
-        verify(check_logits(adapter, folder_of(source), base))
+        verify(compare_logits(adapter, find_folder(source), base))
     if not dry_run:
         adapter.save(destination)
     return adapter
 
 
-def read_peft(source: str, base: Base | None = None, progress: Progress = lambda *_: None) -> Adapter:
+def read_peft(source: str, base: BaseCheckpoint | None = None, progress: Progress = lambda *_: None) -> Adapter:
     """The adapter that ``from_peft`` would write."""
-    folder = folder_of(source)
+    folder = find_folder(source)
     config = PeftConfig.read(folder / CONFIG)
     tensors, own = read_tensors(folder)
     if base is not None:
         check_base(base, config, own.get("fingerprint"))
-    modules = parts_of(tensors, folder)
+    modules = group_by_module(tensors, folder)
     experts = {module: parts for module, parts in modules.items() if is_expert(module)}
     others = {module: parts for module, parts in modules.items() if module not in experts}
-    others = _without_copies(others, config, base)
-    low_rank, whole = _low_rank(others, config, base), _whole(others, config, base)
+    others = _drop_copies(others, config, base)
+    low_rank, whole = _read_low_rank(others, config, base), _read_module_weights(others, config, base)
     _check_together(low_rank, whole, config, others, experts)
-    layers = {**low_rank, **expert_updates(experts, config, base)}
+    layers = {**low_rank, **read_expert_updates(experts, config, base)}
     _check_finite({**layers, **whole}, config, progress)
-    adapter = Adapter.from_layers(_configuration(layers, whole, config, base, own), layers, whole)
+    adapter = Adapter.from_layers(_make_config(layers, whole, config, base, own), layers, whole)
     if base is not None:
         _check_head(adapter, config, base)
         base.check(adapter)
     return adapter
 
 
-def _low_rank(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, LoRAUpdate]:
+def _read_low_rank(
+    modules: Mapping[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint | None
+) -> dict[str, LoRAUpdate]:
     """The updates of linear layers and embeddings by mlx-lm's path."""
     updates = {}
     for module, parts in modules.items():
@@ -120,13 +122,17 @@ def _low_rank(modules: Mapping[str, Parts], config: PeftConfig, base: Base | Non
     return updates
 
 
-def _whole(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, ModuleWeights]:
+def _read_module_weights(
+    modules: Mapping[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint | None
+) -> dict[str, ModuleWeights]:
     """The modules that bring rows or weights of their own, by mlx-lm's path."""
     whole: dict[str, ModuleWeights] = {}
     for module, parts in modules.items():
         path = mlx_path(module, base.modules if base else None)
         if "rows" in parts.tensors:
-            whole[path] = TrainedTokenRows(mx.array(_row_ids(module, parts, config), mx.int32), parts.tensors["rows"])
+            whole[path] = TrainedTokenRows(
+                mx.array(_find_row_ids(module, parts, config), mx.int32), parts.tensors["rows"]
+            )
         elif not parts.low_rank:
             whole[path] = SavedModule(parts.tensors)
     rows = [module for module, parts in modules.items() if "rows" in parts.tensors]
@@ -143,7 +149,7 @@ def _whole(modules: Mapping[str, Parts], config: PeftConfig, base: Base | None) 
     return whole
 
 
-def _row_ids(module: str, parts: Parts, config: PeftConfig) -> list[int]:
+def _find_row_ids(module: str, parts: ModuleTensors, config: PeftConfig) -> list[int]:
     ids = next((list(ids) for name, ids in config.rows.items() if module.endswith(name)), [])
     rows = parts.tensors["rows"].shape[0]
     if len(set(ids)) != len(ids) or len(ids) != rows:
@@ -156,7 +162,9 @@ def _row_ids(module: str, parts: Parts, config: PeftConfig) -> list[int]:
     return ids
 
 
-def _without_copies(modules: dict[str, Parts], config: PeftConfig, base: Base | None) -> dict[str, Parts]:
+def _drop_copies(
+    modules: dict[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint | None
+) -> dict[str, ModuleTensors]:
     """The modules but for those that are only copies of the base's weights, which PEFT saves with embeddings."""
     kept = {}
     for module, parts in modules.items():
@@ -176,7 +184,7 @@ def _without_copies(modules: dict[str, Parts], config: PeftConfig, base: Base | 
     return kept
 
 
-def _is_copy(module: str, parts: Parts, base: Base | None) -> bool:
+def _is_copy(module: str, parts: ModuleTensors, base: BaseCheckpoint | None) -> bool:
     if base is None:
         return False
     path = mlx_path(module, base.modules)
@@ -190,8 +198,8 @@ def _check_together(
     layers: Mapping[str, LoRAUpdate],
     whole: Mapping[str, ModuleWeights],
     config: PeftConfig,
-    others: Mapping[str, Parts],
-    experts: Mapping[str, Parts],
+    others: Mapping[str, ModuleTensors],
+    experts: Mapping[str, ModuleTensors],
 ) -> None:
     """Refuse what no one runtime does as PEFT does: a module changed twice, or changed where it should not act yet."""
     both = layers.keys() & whole.keys()
@@ -228,7 +236,7 @@ def _check_finite(updates: Mapping[str, LoRAUpdate | ModuleWeights], config: Pef
         )
 
 
-def _check_head(adapter: Adapter, config: PeftConfig, base: Base) -> None:
+def _check_head(adapter: Adapter, config: PeftConfig, base: BaseCheckpoint) -> None:
     heads = [path for path in adapter.updates if path.endswith(HEAD) and path not in base.modules]
     if heads:
         raise ConversionError(
@@ -239,11 +247,11 @@ def _check_head(adapter: Adapter, config: PeftConfig, base: Base) -> None:
         )
 
 
-def _configuration(
+def _make_config(
     layers: Mapping[str, LoRAUpdate],
     whole: Mapping[str, ModuleWeights],
     config: PeftConfig,
-    base: Base | None,
+    base: BaseCheckpoint | None,
     own: Mapping[str, object],
 ) -> AdapterConfig:
     """Our configuration; ``own`` is what ``to_peft`` noted of an adapter that was ours before."""
@@ -252,7 +260,7 @@ def _configuration(
     if config.tokens and own.get("activation") in POINTS:
         activation = str(own["activation"])
     tokens = config.tokens if activation == AT_TOKENS else ()
-    common = None if whole else coverage(layers, len(base.model.layers) if base else None)
+    common = None if whole else find_uniform_layout(layers, len(base.model.layers) if base else None)
     if common is not None:
         where, keys, rank, scale = common
         return AdapterConfig(rank, scale, activation, where, keys, kind, config.dropout, tokens=tokens)

@@ -12,7 +12,7 @@ from dualtune_mlx.adapters.config import layer_slice
 DECODER = re.compile(r"(?:language_model\.)?model\.layers\.\d+\..+")
 
 
-def coverage(
+def find_uniform_layout(
     layers: Mapping[str, LoRAUpdate], num_layers: int | None
 ) -> tuple[tuple[int, int | None], tuple[str, ...], int, float] | None:
     """(layers, keys, rank, scale) as an adapter's configuration has them, or None where that does not say it all.

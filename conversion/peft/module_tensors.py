@@ -16,7 +16,7 @@ DIMENSIONS = {"a": 2, "b": 2, "m": 1, "rows": 2}
 
 
 @dataclass(frozen=True)
-class Parts:
+class ModuleTensors:
     """A module's tensors by part; ``embedding`` where PEFT's names say that it is one."""
 
     tensors: Mapping[str, mx.array]
@@ -32,7 +32,7 @@ class Parts:
         return self.tensors["a"].shape[0]
 
 
-def parts_of(tensors: Mapping[str, mx.array], where: object) -> dict[str, Parts]:
+def group_by_module(tensors: Mapping[str, mx.array], where: object) -> dict[str, ModuleTensors]:
     """The parts of every module by PEFT's path.
 
     Raises:
@@ -67,12 +67,12 @@ def parts_of(tensors: Mapping[str, mx.array], where: object) -> dict[str, Parts]
             expected="lora_A and lora_B of each module, with lora_magnitude_vector for DoRA, rows, or whole weights",
             fix="save it again with PEFT; update PEFT, if it is newer than 0.21",
         )
-    modules = {module: Parts(parts, embedding) for (module, embedding), parts in found.items()}
+    modules = {module: ModuleTensors(parts, embedding) for (module, embedding), parts in found.items()}
     _check_shapes(modules, where)
     return modules
 
 
-def _check_shapes(modules: Mapping[str, Parts], where: object) -> None:
+def _check_shapes(modules: Mapping[str, ModuleTensors], where: object) -> None:
     bad = []
     for module, parts in modules.items():
         shapes = {part: tensor.shape for part, tensor in parts.tensors.items()}

@@ -8,7 +8,7 @@ from typing import Any
 from dualtune_mlx.adapters import Adapter, LoRAUpdate, TrainedTokenRows
 
 
-def plan(adapter: Adapter) -> list[dict[str, Any]]:
+def summarize_updates(adapter: Adapter) -> list[dict[str, Any]]:
     """A row for all layers' modules of a name, kind, rank and scale: how many they are, and their parameters."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for path, update in sorted(adapter.updates.items()):

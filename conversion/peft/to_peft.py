@@ -18,12 +18,12 @@ import mlx.core as mx
 
 from dualtune_mlx.adapters import Adapter, LoRAUpdate, TrainedTokenRows
 from dualtune_mlx.adapters.config import AT_TOKENS
-from dualtune_mlx.conversion.peft.base import Base
+from dualtune_mlx.conversion.peft.base import BaseCheckpoint
 from dualtune_mlx.conversion.peft.config import CONFIG, FIELDS
-from dualtune_mlx.conversion.peft.experts import PARAMETERS, stacked_experts
+from dualtune_mlx.conversion.peft.experts import PARAMETERS, to_peft_stacks
 from dualtune_mlx.conversion.peft.files import METADATA, WEIGHTS
 from dualtune_mlx.conversion.peft.names import PREFIX, peft_path
-from dualtune_mlx.conversion.peft.verify import check_logits
+from dualtune_mlx.conversion.peft.verify import compare_logits
 from dualtune_mlx.errors import ConversionError
 from dualtune_mlx.files import atomic_folder
 
@@ -35,7 +35,7 @@ LOADED_ONLY = ("runtime_config",)
 
 
 @dataclass(frozen=True)
-class Update:
+class PeftUpdate:
     """A low-rank update under PEFT's name, with its rank; ``inner`` is what stands between a stack of experts' name
     and the tensors', ``parameter`` the name of its parameter."""
 
@@ -68,7 +68,7 @@ def to_peft(
     invocation: Sequence[int] = (),
     fingerprint: str | None = None,
     where: object = None,
-    base: Base | None = None,
+    base: BaseCheckpoint | None = None,
     verify: Callable[[float], object] | None = None,
 ) -> None:
     """Write an adapter as PEFT's; nothing is written unless everything converts.
@@ -86,31 +86,31 @@ def to_peft(
         ConversionError: for what PEFT cannot express, by name.
         UsageError: when the destination exists.
     """
-    tokens = _invocation(adapter, tuple(invocation), where)
-    updates = list(_updates(adapter, where))
+    tokens = _invocation_tokens(adapter, tuple(invocation), where)
+    updates = list(_to_peft_updates(adapter, where))
     if not updates:
         raise ConversionError("PEFT knows no LoRA adapter without a low-rank update", where=where)
     _check_kinds(adapter, updates, tokens, where)
-    fields = _fields(adapter, updates, tokens, model, where)
+    fields = _config_fields(adapter, updates, tokens, model, where)
     own = {"activation": adapter.config.activation, "fingerprint": fingerprint}
-    tensors = dict(tensor for update in updates for tensor in update.tensors()) | dict(_whole_tensors(adapter))
+    tensors = dict(tensor for update in updates for tensor in update.tensors()) | dict(_module_tensors(adapter))
     with atomic_folder(Path(destination)) as folder:
         metadata = {"format": "pt", METADATA: json.dumps(own)}
         mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata=metadata)
         (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
         if verify is not None:
             config = replace(adapter.config, activation=AT_TOKENS, tokens=tokens) if tokens else adapter.config
-            verify(check_logits(replace(adapter, config=config), folder, base))
+            verify(compare_logits(replace(adapter, config=config), folder, base))
 
 
-def _fields(
-    adapter: Adapter, updates: list[Update], tokens: tuple[int, ...], model: str | None, where: object
+def _config_fields(
+    adapter: Adapter, updates: list[PeftUpdate], tokens: tuple[int, ...], model: str | None, where: object
 ) -> dict[str, Any]:
     """PEFT's ``adapter_config.json``."""
     return {
         **{key: field.default for key, field in FIELDS.items() if key not in LOADED_ONLY},
-        **_ranks_and_alphas(updates, where),
-        **_whole_fields(adapter),
+        **_rank_fields(updates, where),
+        **_module_fields(adapter),
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model,
         "inference_mode": True,
@@ -123,21 +123,21 @@ def _fields(
     }
 
 
-def _updates(adapter: Adapter, where: object) -> Iterator[Update]:
+def _to_peft_updates(adapter: Adapter, where: object) -> Iterator[PeftUpdate]:
     experts = {path: update for path, update in adapter.layers.items() if EXPERTS.fullmatch(path)}
     for path, update in adapter.layers.items():
         if path not in experts:
             parameter = "weight" if ROUTER.fullmatch(path) else ""
-            yield Update(peft_path(path), update, update.a.shape[1], parameter)
-    for path, parameters in stacked_experts(experts, where).items():
+            yield PeftUpdate(peft_path(path), update, update.a.shape[1], parameter)
+    for path, parameters in to_peft_stacks(experts, where).items():
         for name, update in parameters.items():
             # PEFT wraps the parameters one around the other, and the last one has the outermost place.
             inner = ".base_layer" if name == PARAMETERS[0] and len(parameters) == 2 else ""
             count = next(one.a.shape[0] for one in experts.values())
-            yield Update(peft_path(path), update, update.a.shape[1] // count, name, inner)
+            yield PeftUpdate(peft_path(path), update, update.a.shape[1] // count, name, inner)
 
 
-def _invocation(adapter: Adapter, given: tuple[int, ...], where: object) -> tuple[int, ...]:
+def _invocation_tokens(adapter: Adapter, given: tuple[int, ...], where: object) -> tuple[int, ...]:
     """PEFT's invocation tokens of an adapter; none where it acts everywhere."""
     if adapter.config.activation == "all":
         return ()
@@ -153,7 +153,7 @@ def _invocation(adapter: Adapter, given: tuple[int, ...], where: object) -> tupl
     return tokens
 
 
-def _check_kinds(adapter: Adapter, updates: list[Update], tokens: tuple[int, ...], where: object) -> None:
+def _check_kinds(adapter: Adapter, updates: list[PeftUpdate], tokens: tuple[int, ...], where: object) -> None:
     """Refuse kinds of updates that PEFT has, but not together."""
     wrapped = [update.name for update in updates if update.embedding or update.parameter]
     if adapter.config.kind == "dora" and wrapped:
@@ -173,9 +173,9 @@ def _check_kinds(adapter: Adapter, updates: list[Update], tokens: tuple[int, ...
         )
 
 
-def _ranks_and_alphas(updates: list[Update], where: object) -> dict[str, Any]:
+def _rank_fields(updates: list[PeftUpdate], where: object) -> dict[str, Any]:
     """Fields from which PEFT computes each update's very scale: the commonest rank and alpha, others by name."""
-    choices = [(rslora, _alphas(updates, rslora)) for rslora in (False, True)]
+    choices = [(rslora, _find_alphas(updates, rslora)) for rslora in (False, True)]
     # Whole alphas tell which of the two formulas the scales were made with.
     rslora, exact = max(choices, key=lambda choice: (len(choice[1]), all(map(float.is_integer, choice[1].values()))))
     missing = [f"{update.name}: {update.update.scale}" for update in updates if update.name not in exact]
@@ -187,20 +187,20 @@ def _ranks_and_alphas(updates: list[Update], where: object) -> dict[str, Any]:
     alpha = Counter(exact[update.name] for update in common).most_common(1)[0][0]
     return {
         "r": rank,
-        "lora_alpha": _whole_number(alpha),
+        "lora_alpha": _as_integer(alpha),
         "use_rslora": rslora,
         "rank_pattern": {re.escape(one.name): one.rank for one in updates if one.rank != rank},
-        "alpha_pattern": {re.escape(name): _whole_number(own) for name, own in exact.items() if own != alpha},
+        "alpha_pattern": {re.escape(name): _as_integer(own) for name, own in exact.items() if own != alpha},
     }
 
 
-def _alphas(updates: list[Update], rslora: bool) -> dict[str, float]:
+def _find_alphas(updates: list[PeftUpdate], rslora: bool) -> dict[str, float]:
     """The alphas by name, of those updates that have one."""
-    alphas = {update.name: _alpha(update.update.scale, update.rank, rslora) for update in updates}
+    alphas = {update.name: _find_alpha(update.update.scale, update.rank, rslora) for update in updates}
     return {name: alpha for name, alpha in alphas.items() if alpha is not None}
 
 
-def _alpha(scale: float, rank: int, rslora: bool) -> float | None:
+def _find_alpha(scale: float, rank: int, rslora: bool) -> float | None:
     """The alpha that PEFT divides by the rank, or its root, to get a scale, bit for bit; whole numbers first."""
     divisor = math.sqrt(rank) if rslora else rank
     product = scale * divisor
@@ -210,11 +210,11 @@ def _alpha(scale: float, rank: int, rslora: bool) -> float | None:
     return next((float(alpha) for alpha in near if alpha / divisor == scale), None)
 
 
-def _whole_number(value: float) -> float:
+def _as_integer(value: float) -> float:
     return int(value) if value.is_integer() else value
 
 
-def _whole_fields(adapter: Adapter) -> dict[str, Any]:
+def _module_fields(adapter: Adapter) -> dict[str, Any]:
     rows = {
         peft_path(path): own.ids.tolist() for path, own in adapter.modules.items() if isinstance(own, TrainedTokenRows)
     }
@@ -222,7 +222,7 @@ def _whole_fields(adapter: Adapter) -> dict[str, Any]:
     return {"trainable_token_indices": rows or None, "modules_to_save": saved or None}
 
 
-def _whole_tensors(adapter: Adapter) -> Iterator[tuple[str, mx.array]]:
+def _module_tensors(adapter: Adapter) -> Iterator[tuple[str, mx.array]]:
     for path, own in adapter.modules.items():
         if isinstance(own, TrainedTokenRows):
             yield f"{PREFIX}{peft_path(path)}.token_adapter.trainable_tokens_delta", own.rows

@@ -13,7 +13,7 @@ import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 
 from dualtune_mlx.adapters import Adapter, AdapterBank, invocation_start
-from dualtune_mlx.conversion.peft.base import Base
+from dualtune_mlx.conversion.peft.base import BaseCheckpoint
 from dualtune_mlx.errors import ConversionError
 
 LENGTH = 24
@@ -21,16 +21,16 @@ TOLERANCE = 1e-4
 """Of the largest logit: two libraries' float32 differ by a hundredth of this, a wrong conversion by a thousandfold."""
 
 
-def check_logits(adapter: Adapter, peft_folder: Path, base: Base | None) -> float:
+def compare_logits(adapter: Adapter, peft_folder: Path, base: BaseCheckpoint | None) -> float:
     """Run a random prompt through PEFT's adapter and ours; the largest difference of a logit.
 
     Raises:
         ConversionError: when torch or peft is missing, the model cannot be loaded in both, or the logits differ.
     """
-    folder = _folder(base, peft_folder)
+    folder = _to_float32(base, peft_folder)
     assert base is not None
-    tokens = _prompt(base, adapter.config.tokens)
-    theirs, ours = _peft_logits(folder, peft_folder, tokens), our_logits(base.model, adapter, tokens)
+    tokens = _random_prompt(base, adapter.config.tokens)
+    theirs, ours = _peft_logits(folder, peft_folder, tokens), mlx_logits(base.model, adapter, tokens)
     difference, largest = float(np.abs(theirs - ours).max()), float(np.abs(theirs).max())
     if not difference <= TOLERANCE * largest:
         raise ConversionError(
@@ -43,7 +43,7 @@ def check_logits(adapter: Adapter, peft_folder: Path, base: Base | None) -> floa
     return difference
 
 
-def our_logits(model: nn.Module, adapter: Adapter, tokens: Sequence[int]) -> np.ndarray:
+def mlx_logits(model: nn.Module, adapter: Adapter, tokens: Sequence[int]) -> np.ndarray:
     """Logits (length, vocabulary), float32; before the invocation of an activated adapter they are the base's."""
     bank = AdapterBank(model)
     held = bank.load(adapter)
@@ -58,7 +58,7 @@ def our_logits(model: nn.Module, adapter: Adapter, tokens: Sequence[int]) -> np.
     return logits
 
 
-def _folder(base: Base | None, where: Path) -> str:
+def _to_float32(base: BaseCheckpoint | None, where: Path) -> str:
     """The model's folder or hub id, once it is in float32."""
     quantized = base is not None and any(hasattr(module, "bits") for module in base.model.modules())
     if base is None or quantized:
@@ -73,7 +73,7 @@ def _folder(base: Base | None, where: Path) -> str:
     return base.name
 
 
-def _prompt(base: Base, invocation: tuple[int, ...]) -> tuple[int, ...]:
+def _random_prompt(base: BaseCheckpoint, invocation: tuple[int, ...]) -> tuple[int, ...]:
     """Random tokens, with an invocation in the middle."""
     text = base.config.get("text_config") or base.config
     draw = random.Random(0)

@@ -11,7 +11,7 @@ from dualtune_mlx.adapters.adapter import WEIGHTS
 from dualtune_mlx.adapters.config import POINTS
 from dualtune_mlx.bundle import AdapterEntry, Bundle, TemplateRef, adapter_path
 from dualtune_mlx.bundle.export import load_base
-from dualtune_mlx.conversion.peft.base import Base
+from dualtune_mlx.conversion.peft.base import BaseCheckpoint
 from dualtune_mlx.conversion.peft.from_peft import read_peft
 from dualtune_mlx.errors import AdapterError, UsageError
 from dualtune_mlx.files import atomic_folder
@@ -108,7 +108,7 @@ def tools_in_scope(scope: str, tools: Iterable[Tool]) -> tuple[Tool, ...]:
     return tuple(tool for tool in tools if tool.takes_arguments and scope in _scopes_of(tool))
 
 
-def read_adapter(source: str, base: Base) -> Adapter:
+def read_adapter(source: str, base: BaseCheckpoint) -> Adapter:
     """Read an adapter of ours, or convert one of PEFT's, that fits the model.
 
     Raises:
@@ -152,7 +152,7 @@ def _scope_names(tools: Iterable[Tool]) -> list[str]:
     return [scope or "* (all)" for scope in scopes]
 
 
-def _load_own(source: str, base: Base) -> Adapter:
+def _load_own(source: str, base: BaseCheckpoint) -> Adapter:
     adapter = Adapter.load(source)
     base.check(adapter)
     return adapter

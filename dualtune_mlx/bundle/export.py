@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.conversion.peft.base import Base
+from dualtune_mlx.conversion.peft.base import BaseCheckpoint
 from dualtune_mlx.conversion.peft.to_peft import to_peft
 from dualtune_mlx.files import atomic_folder
 from dualtune_mlx.models import fingerprint, load_network, load_tokenizer, resolve
@@ -18,14 +18,14 @@ OnVerified = Callable[[float], object] | None
 """Called with the largest difference of a logit from PEFT's. Without it, no logits are compared."""
 
 
-def load_base(name: str) -> Base:
+def load_base(name: str) -> BaseCheckpoint:
     """Load the model that conversions are checked against. Its weights are read when they are needed.
 
     Raises:
         ModelError: when the model is missing or damaged.
     """
     network, _, config = load_network(name, lazy=True)
-    return Base(str(resolve(name)), network, config, lambda: fingerprint(network))
+    return BaseCheckpoint(str(resolve(name)), network, config, lambda: fingerprint(network))
 
 
 def adapter_to_peft(

@@ -11,7 +11,7 @@ from typing import Any
 from dualtune_mlx.bundle import MANIFEST, Bundle, read_manifest, schema_hash
 from dualtune_mlx.bundle.assemble import check_activation, tools_in_scope
 from dualtune_mlx.bundle.export import load_base
-from dualtune_mlx.conversion.peft.base import Base
+from dualtune_mlx.conversion.peft.base import BaseCheckpoint
 from dualtune_mlx.errors import BundleError, DualTuneError
 from dualtune_mlx.models import check_supported, load_tokenizer
 from dualtune_mlx.prompts import PromptRenderer, span_name
@@ -82,7 +82,7 @@ def _check_tools(bundle: Bundle) -> None:
         )
 
 
-def _check_model(bundle: Bundle, base: Base) -> None:
+def _check_model(bundle: Bundle, base: BaseCheckpoint) -> None:
     check_supported(base.name, base.model)
     if base.fingerprint() != bundle.fingerprint:
         raise BundleError(
@@ -94,7 +94,7 @@ def _check_model(bundle: Bundle, base: Base) -> None:
         )
 
 
-def _check_adapter(bundle: Bundle, key: StageKey, base: Base | None) -> None:
+def _check_adapter(bundle: Bundle, key: StageKey, base: BaseCheckpoint | None) -> None:
     entry = bundle.stages[key]
     adapter = bundle.load_adapter(*key)
     check_activation(adapter, bundle.folder / entry.path)

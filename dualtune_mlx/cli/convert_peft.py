@@ -15,7 +15,7 @@ from dualtune_mlx.bundle.export import OnVerified, adapter_to_peft, bundle_to_pe
 from dualtune_mlx.cli.options import TEMPLATE_HELP
 from dualtune_mlx.cli.output import console, emit_json, json_option, progress
 from dualtune_mlx.conversion.peft.from_peft import from_peft
-from dualtune_mlx.conversion.peft.summary import plan
+from dualtune_mlx.conversion.peft.summary import summarize_updates
 
 destination = click.argument("destination", type=click.Path(path_type=Path))
 model = click.option("--model", metavar="M", help="The adapter's base model, which it must fit: a folder or a hub id.")
@@ -46,7 +46,7 @@ def from_peft_command(
             verify=_report_difference(out, verify),
             dry_run=dry_run,
         )
-    rows = plan(adapter)
+    rows = summarize_updates(adapter)
     out.print(_make_table(rows))
     out.print(f"acts: {_activation_text(adapter)}")
     out.print("nothing written" if dry_run else f"written to {destination}", markup=False)

@@ -13,7 +13,7 @@ from mlx_lm.utils import quantize_model
 
 from dualtune_mlx.conversion.gguf import weights as gguf_weights
 from dualtune_mlx.conversion.gguf.convert import from_gguf, plan_conversion
-from dualtune_mlx.conversion.gguf.weights import Quantization, shards
+from dualtune_mlx.conversion.gguf.weights import Quantization, split_into_shards
 from dualtune_mlx.errors import UsageError
 from tests.conversion.gguf import writer as gguf
 from tests.conversion.gguf.test_convert import TOKENS
@@ -60,7 +60,7 @@ def test_there_are_few_quantisations(bits, group_size):
 def test_large_models_take_several_files(tmp_path, monkeypatch):
     path = gguf.tiny_gguf(tmp_path / "m.gguf")
     whole = from_gguf(path, tmp_path / "whole")
-    monkeypatch.setattr(gguf_weights, "SHARD", 30_000)
+    monkeypatch.setattr(gguf_weights, "SHARD_BYTES", 30_000)
     parts = from_gguf(path, tmp_path / "parts")
     files = sorted(file.name for file in parts.glob("*.safetensors"))
     assert len(files) > 2
@@ -76,7 +76,7 @@ def test_large_models_take_several_files(tmp_path, monkeypatch):
 
 def test_files_hold_what_fits_and_at_least_one_weight(tmp_path):
     weights = plan_conversion(gguf.tiny_gguf(tmp_path / "m.gguf")).weights
-    files = shards(weights, 20_000)
+    files = split_into_shards(weights, 20_000)
     assert [weight for file in files for weight in file] == weights
     assert all(sum(w.nbytes for w in file) <= 20_000 or len(file) == 1 for file in files)
     assert all(sum(w.nbytes for w in file) + then[0].nbytes > 20_000 for file, then in pairwise(files))

@@ -19,7 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dualtune_mlx.adapters import AdapterBank, invocation_start
-from dualtune_mlx.conversion.peft.base import Base
+from dualtune_mlx.conversion.peft.base import BaseCheckpoint
 
 COMMON = {
     "hidden_size": 32,
@@ -91,9 +91,9 @@ def torch_model(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def mlx_base(folder: Path) -> Base:
+def mlx_base(folder: Path) -> BaseCheckpoint:
     model, config = load_model(folder)
-    return Base(str(folder), model, config, lambda: "weights")
+    return BaseCheckpoint(str(folder), model, config, lambda: "weights")
 
 
 def save_adapter(model: Any, config: LoraConfig, folder: Path, seed: int = 1) -> Any:
@@ -125,7 +125,7 @@ def loaded(folder: Path, adapter: Path) -> tuple[Any, list[str]]:
     return model, [str(one.message) for one in caught if Path(one.filename).is_relative_to(PEFT)]
 
 
-def mlx_logits(base: Base, adapter: Path | None, tokens: Sequence[int] = PROMPT) -> np.ndarray:
+def mlx_logits(base: BaseCheckpoint, adapter: Path | None, tokens: Sequence[int] = PROMPT) -> np.ndarray:
     """The logits of every position; under an activated adapter, those before its invocation are the base's."""
     bank = AdapterBank(base.model)
     held = None if adapter is None else bank.load(adapter)

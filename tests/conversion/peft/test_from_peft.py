@@ -17,7 +17,7 @@ from dualtune_mlx.adapters import Adapter, AdapterBank, SavedModule, TrainedToke
 from dualtune_mlx.conversion.peft import base as peft_base
 from dualtune_mlx.conversion.peft import config as peft_config
 from dualtune_mlx.conversion.peft import files
-from dualtune_mlx.conversion.peft.base import Base
+from dualtune_mlx.conversion.peft.base import BaseCheckpoint
 from dualtune_mlx.conversion.peft.from_peft import from_peft
 from dualtune_mlx.conversion.peft.names import mlx_path, parse_key, peft_path
 from dualtune_mlx.errors import AdapterError, ConversionError, DualTuneError, UsageError
@@ -37,13 +37,13 @@ def folder(tmp_path_factory) -> Path:
     return tiny.save(tmp_path_factory.mktemp("model") / "tiny", tie_word_embeddings=False)
 
 
-def base_for(folder, fingerprint="weights") -> Base:
+def base_for(folder, fingerprint="weights") -> BaseCheckpoint:
     network, config = load_model(folder)
-    return Base(str(folder), network, {**config, "architectures": ["LlamaForCausalLM"]}, lambda: fingerprint)
+    return BaseCheckpoint(str(folder), network, {**config, "architectures": ["LlamaForCausalLM"]}, lambda: fingerprint)
 
 
 @pytest.fixture
-def base(folder) -> Base:
+def base(folder) -> BaseCheckpoint:
     return base_for(folder)
 
 

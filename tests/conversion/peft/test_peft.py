@@ -245,8 +245,8 @@ def test_logits_are_compared_before_anything_is_written(root, tmp_path, monkeypa
     adapter = from_peft(str(tmp_path / "peft"), tmp_path / "ours", base, verify=found.append)
     to_peft(adapter, tmp_path / "back", base=base, verify=found.append)
     assert len(found) == 2 and max(found) <= LARGEST
-    ours = verify.our_logits
-    monkeypatch.setattr(verify, "our_logits", lambda *arguments: ours(*arguments) * 1.01)
+    ours = verify.mlx_logits
+    monkeypatch.setattr(verify, "mlx_logits", lambda *arguments: ours(*arguments) * 1.01)
     with pytest.raises(ConversionError, match="not PEFT's(?s:.*)a difference of 0.0"):
         from_peft(str(tmp_path / "peft"), tmp_path / "wrong", base, verify=found.append)
     with pytest.raises(ConversionError, match="not PEFT's"):

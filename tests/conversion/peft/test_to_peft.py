@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from dualtune_mlx.adapters import Adapter, AdapterBank, AdapterConfig, LoRAUpdate, SavedModule, TrainedTokenRows
-from dualtune_mlx.conversion.peft.config import FIELDS, NOTHING
+from dualtune_mlx.conversion.peft.config import EMPTY_VALUES, FIELDS
 from dualtune_mlx.conversion.peft.from_peft import from_peft
 from dualtune_mlx.conversion.peft.to_peft import to_peft
 from dualtune_mlx.errors import ConversionError, UsageError
@@ -162,7 +162,7 @@ def test_fields_of_no_importance_have_their_defaults(bank, tmp_path):
     config, _ = written(adapter_for(bank, 1), tmp_path)
     for key, field in FIELDS.items():
         if field.verdict != "carried over" and key not in ("runtime_config", "inference_mode"):
-            assert config[key] == field.default or (config[key] in NOTHING and field.default in NOTHING), key
+            assert config[key] == field.default or (config[key] in EMPTY_VALUES and field.default in EMPTY_VALUES), key
 
 
 @pytest.mark.parametrize(
