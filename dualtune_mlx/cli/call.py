@@ -99,13 +99,7 @@ def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) 
 def to_json(call: ToolCall, result: ToolResult | None) -> dict[str, Any]:
     value = call.to_record()
     if result is not None:
-        value["result"] = {
-            "text": result.text,
-            "content": [dict(block) for block in result.content],
-            "structured": result.structured,
-            "is_error": result.is_error,
-            "seconds": result.seconds,
-        }
+        value["result"] = result.to_record()
     return value
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
@@ -61,9 +63,14 @@ def command(
     with loaded as dualtune, progress(out, f"eval {suite}") as bar:
         report = evaluate_calls(dualtune, trajectories, max_tokens, lambda done, total: bar(done, total, ""))
     value = report.to_dict()
+    out.print(accuracy_table(value))
+    emit_json(json_to, value)
+
+
+def accuracy_table(value: Mapping[str, Any]) -> Table:
+    """A row for each metric of a report's value."""
     table = Table("right", "accuracy", "95% interval", title=f"{value['n']} decisions")
     for metric in METRICS:
         low, high = value["intervals"][metric]
         table.add_row(metric, f"{value[metric]:.1%}", f"{low:.1%} to {high:.1%}")
-    out.print(table)
-    emit_json(json_to, value)
+    return table

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -32,6 +33,7 @@ from dualtune_mlx.training.session import (
 ALL = "all"
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 NOTES = 10
+STOPPED = "Stopped. The last whole step is kept; to go on: dualtune train {stage} … --resume"
 ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 
 
@@ -80,23 +82,22 @@ def command(
             raise click.UsageError(f"--{name.replace('_', '-')} is for: dualtune train {needed}.")
     session = TrainingSession(merge_config(ConfigFile.read(file) if file else None, flags))
     try:
-        with Printer(session) as show:
+        with Printer(session.config.bundle, console(None, quiet=not session.group.is_main)) as show:
             if stage == ALL:
                 session.train_all(show, resume=resume)
             else:
                 session.train_one(Job(stage, scope or ""), show, skip=resume, resume=resume)
     except KeyboardInterrupt:
-        show.warn(f"Stopped. The last whole step is kept; to go on: dualtune train {stage} … --resume")
+        show.warn(STOPPED.format(stage=stage))
         context.exit(INTERRUPTED)
 
 
 class Printer:
-    """Prints a session's events, in the main process only. As a context it ends the bar of an interrupted run."""
+    """Prints a session's events, unless the console is quiet. As a context it ends the bar of an interrupted run."""
 
-    def __init__(self, session: TrainingSession) -> None:
-        self.bundle = session.config.bundle
-        self.is_main = session.group.is_main
-        self.out = console(None, quiet=not self.is_main)
+    def __init__(self, bundle: str, out: Console) -> None:
+        self.bundle = bundle
+        self.out = out
         self._open = ExitStack()
         self._bar: Callable[[int, int, str], None] = lambda done, total, words: None
 
@@ -121,7 +122,7 @@ class Printer:
                 self._open.close()
                 self.warn(f"{job.title} is left out: {error}")
             case AllFinished(jobs):
-                if self.is_main:
+                if not self.out.quiet:
                     self.out.print(summary(Bundle.open(self.bundle), jobs))
 
     def _finished(self, result: RunResult, report: Path) -> None:
@@ -133,7 +134,7 @@ class Printer:
 
     def warn(self, text: str) -> None:
         """Print a line on stderr."""
-        if self.is_main:
+        if not self.out.quiet:
             click.echo(text, err=True)
 
 

@@ -1,6 +1,7 @@
-"""The embedded example: its wordings, its data, and the workspace its servers work in."""
+"""The embedded example: its recipe, its workspace and pinned servers, and the run of it all."""
 
 from dualtune_mlx.demo.recipe import Recipe
+from dualtune_mlx.demo.run import run_demo
 from dualtune_mlx.demo.workspace import Workspace
 
-__all__ = ["Recipe", "Workspace"]
+__all__ = ["Recipe", "Workspace", "run_demo"]

@@ -69,6 +69,16 @@ class ToolResult:
     def resources(self) -> tuple[Resource, ...]:
         return tuple(_read_resource(block) for block in self.content if block["type"] in ("resource", "resource_link"))
 
+    def to_record(self) -> dict[str, Any]:
+        """The result as JSON, whole: ``text``, ``content``, ``structured``, ``is_error`` and ``seconds``."""
+        return {
+            "text": self.text,
+            "content": [dict(block) for block in self.content],
+            "structured": self.structured,
+            "is_error": self.is_error,
+            "seconds": self.seconds,
+        }
+
     def for_model(self, limit: int) -> str:
         """The result as text of at most ``limit`` characters, cut by ``head_and_tail``.
 

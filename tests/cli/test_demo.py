@@ -1,45 +1,103 @@
-"""The demo's parts, with the real model and the real servers, on a recipe of a few steps."""
+"""What ``dualtune demo`` prints, and how it ends."""
 
-import io
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
-from rich.console import Console
 
-from dualtune_mlx.cli import train
-from dualtune_mlx.cli.demo import Demo
+from dualtune_mlx.cli import demo
 from dualtune_mlx.demo import Recipe
-
-SMALL = Recipe(
-    train=29,
-    valid=4,
-    test=4,
-    selector=("--steps", "2"),
-    arguments=("--steps", "2"),
-    requests=("What have I written down in notes/todo.txt?", "Which files are modified?"),
+from dualtune_mlx.demo.run import (
+    CallFailed,
+    CallFinished,
+    CommandStarted,
+    DecisionEvaluated,
+    DemoCallback,
+    EvaluationFinished,
 )
+from dualtune_mlx.errors import ToolError
+from dualtune_mlx.mcp import ToolResult
+from dualtune_mlx.tools import ToolCall
+from dualtune_mlx.training import Job
+from dualtune_mlx.training.session import RunSkipped, RunStarted
+from tests.cli.conftest import dualtune
 
-pytestmark = [pytest.mark.model, pytest.mark.servers]
+SCORES = {"tool": 0.5, "call": 0.25}
+REPORT = {"n": 4, "server": 1.0, **SCORES, "intervals": {name: [0.1, 0.9] for name in ("server", "tool", "call")}}
+VALUE = {"accuracy": {"base": SCORES, "trained": SCORES}, "bundle": "b", "seconds": 1.0, "calls": []}
 
 
-def test_the_demo_measures_trains_calls_and_reuses_what_is_there(tmp_path, monkeypatch):
-    out = io.StringIO()
-    value = Demo(tmp_path / "demo", SMALL, Console(file=out)).run()
-    assert set(value) == {"accuracy", "bundle", "seconds", "calls"}
-    assert {name: set(scores) for name, scores in value["accuracy"].items()} == {
-        "base": {"tool", "call"},
-        "trained": {"tool", "call"},
-    }
-    assert [call["request"] for call in value["calls"]] == list(SMALL.requests)
-    for call in value["calls"]:
-        if "error" in call:  # two steps of training do not always write arguments that fit
-            continue
-        assert call["usage"]["stages"]["selector"]["adapter"] == "selector"
-        assert call["name"] == "respond" or "text" in call["result"]
-    manifest = json.loads((tmp_path / "demo" / "bundle" / "dualtune.json").read_text())
-    assert len(manifest["tools"]) == 28
-    assert "$ dualtune train selector" in out.getvalue()
+def play(*events: Any) -> Callable[..., dict[str, Any]]:
+    """Stands in for ``run_demo``: reports these events; an exception among them is raised."""
 
-    monkeypatch.setattr(train, "Run", lambda *_: pytest.fail("trained again"))
-    again = Demo(tmp_path / "demo", SMALL, Console(file=io.StringIO())).run()
-    assert again["accuracy"] == value["accuracy"]
+    def run(folder: Path, recipe: Recipe, *, report: DemoCallback) -> dict[str, Any]:
+        del folder, recipe
+        for event in events:
+            if isinstance(event, BaseException):
+                raise event
+            report(event)
+        return VALUE
+
+    return run
+
+
+def test_every_part_is_shown_as_the_command_that_does_the_same(tmp_path, monkeypatch):
+    result = ToolResult("fs", "list", ({"type": "text", "text": "a.txt"},), "a.txt", None, False, 0.5)
+    events = (
+        CommandStarted(("eval", "--base")),
+        *(DecisionEvaluated(done, 4) for done in range(1, 5)),
+        EvaluationFinished(REPORT),
+        CommandStarted(("train", "selector")),
+        RunSkipped(Job("selector")),
+        CommandStarted(("call", "List it")),
+        CallFinished("List it", ToolCall("list", {}, "fs"), result),
+        CommandStarted(("call", "Read it")),
+        CallFailed("Read it", ToolError("no such file")),
+    )
+    monkeypatch.setattr(demo, "run_demo", play(*events))
+    said = dualtune("demo", "--dir", tmp_path, "--json", tmp_path / "demo.json")
+    assert said.exit_code == 0
+    shown = [line for line in said.stdout.splitlines() if line.startswith("$")]
+    assert shown == [
+        "$ dualtune eval --base",
+        "$ dualtune train selector",
+        *(f'$ dualtune call "{verb} it"' for verb in ("List", "Read")),
+    ]
+    for text in (
+        "eval calls 4/4",
+        "4 decisions",
+        "finished before",
+        "result: a.txt",
+        "Error: no such file",
+        "Go on with",
+    ):
+        assert text in said.stdout
+    assert json.loads((tmp_path / "demo.json").read_text()) == VALUE
+
+
+def test_json_alone_prints_nothing_else_on_stdout(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        demo, "run_demo", play(CommandStarted(("eval",)), EvaluationFinished(REPORT), RunSkipped(Job("x")))
+    )
+    said = dualtune("demo", "--dir", tmp_path, "--json")
+    assert json.loads(said.stdout) == VALUE
+    assert "finished before" in said.stderr
+
+
+def test_ctrl_c_in_training_says_how_to_go_on(tmp_path, monkeypatch):
+    events = CommandStarted(("train", "selector")), RunStarted(Job("selector")), KeyboardInterrupt()
+    monkeypatch.setattr(demo, "run_demo", play(*events))
+    said = dualtune("demo", "--dir", tmp_path)
+    assert said.exit_code == 130
+    assert "dualtune train selector … --resume" in said.stderr
+    assert "Traceback" not in said.output
+
+
+@pytest.mark.parametrize("command", ["eval", "call"])
+def test_ctrl_c_elsewhere_aborts(tmp_path, monkeypatch, command):
+    monkeypatch.setattr(demo, "run_demo", play(CommandStarted((command, "x")), KeyboardInterrupt()))
+    assert dualtune("demo", "--dir", tmp_path).exit_code == 1

@@ -9,16 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import click
 import mlx.core as mx
 import pytest
 import yaml
 from click.testing import Result
-from rich.console import Console
 
 from dualtune_mlx.cli import train
-from dualtune_mlx.cli.demo import Demo
-from dualtune_mlx.demo import Recipe
 from dualtune_mlx.training import STAGES
 from dualtune_mlx.training.config import OPTIONS, SHARDS
 from tests.cli.conftest import SMALL, dualtune, line
@@ -205,16 +201,6 @@ def test_a_checkpoint_of_other_options_is_not_gone_on_from(where, monkeypatch):
     result = dualtune("train", "selector", *where, *STEPS, "--resume", "--rank", "3")
     assert result.exit_code == 1
     assert "belongs to another run" in result.stderr
-
-
-def test_ctrl_c_in_one_of_its_commands_ends_the_demo(tmp_path):
-    @click.command("stopped")
-    def stopped() -> None:
-        raise click.exceptions.Exit(train.INTERRUPTED)
-
-    with pytest.raises(click.exceptions.Exit) as caught:
-        Demo(tmp_path, Recipe(), Console(quiet=True))._dualtune(stopped, [])
-    assert caught.value.exit_code == 130
 
 
 def test_training_goes_on_from_another_bundle(where, tmp_path):
