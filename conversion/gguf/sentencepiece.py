@@ -56,7 +56,7 @@ def make_sentencepiece(
     tokenizer = Tokenizer(
         models.BPE(
             vocab=dict(vocabulary),
-            derive_merges=derive_merges(fields, pieces),
+            merges=derive_merges(fields, pieces),
             unk_token=unknown,
             fuse_unk=True,
             byte_fallback=True,

@@ -57,10 +57,8 @@ def read_tokenizer(gguf: GGUFFile) -> ConvertedTokenizer:
     if kind == "gpt2":
         tokenizer, adds_bos = make_byte_level(fields, vocabulary)
     elif kind == "llama":
-        tokenizer, adds_bos = (
-            make_sentencepiece(fields, vocabulary, kinds, _read_token(fields, tokens, "unknown")),
-            True,
-        )
+        unknown = _read_token(fields, tokens, "unknown")
+        tokenizer, adds_bos = make_sentencepiece(fields, vocabulary, kinds, unknown), True
     else:
         raise fields.refusal("this GGUF tokenizer is not supported", "ggml.model", "gpt2 or llama")
     special = [AddedToken(t, special=True, normalized=False) for t in tokens if kinds[t] in (CONTROL, UNKNOWN)]

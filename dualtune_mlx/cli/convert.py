@@ -10,9 +10,7 @@ from rich.table import Column, Table
 
 from dualtune_mlx.cli.convert_peft import from_peft_command, to_peft_command
 from dualtune_mlx.cli.output import console, progress
-from dualtune_mlx.conversion.gguf.convert import DTYPES, ConversionPlan, plan_conversion
-from dualtune_mlx.conversion.gguf.summary import summarize_weights
-from dualtune_mlx.conversion.gguf.weights import Quantization
+from dualtune_mlx.conversion.gguf import DTYPES, ConversionPlan, Quantization, plan_conversion, summarize_weights
 
 
 @click.group("convert")

@@ -12,7 +12,7 @@ import mlx.nn as nn
 import mlx_lm
 from transformers import AutoTokenizer
 
-from dualtune_mlx.conversion.gguf.convert import from_gguf
+from dualtune_mlx.conversion.gguf import from_gguf
 from dualtune_mlx.errors import ModelError
 from dualtune_mlx.models.base_model import BaseModel
 from dualtune_mlx.paths import cache_folder

@@ -10,8 +10,8 @@ import mlx_lm
 import numpy as np
 import pytest
 
+from dualtune_mlx.conversion.gguf import from_gguf, plan_conversion
 from dualtune_mlx.conversion.gguf.architecture import ARCHITECTURES
-from dualtune_mlx.conversion.gguf.convert import from_gguf, plan_conversion
 from tests.conversion.gguf import writer as gguf
 from tests.conversion.gguf.test_convert import TOKENS, refused
 
@@ -22,7 +22,7 @@ LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "origi
 def test_the_names_are_those_of_llama_cpp_s_table(kind):
     package = pytest.importorskip("gguf", reason="needs the extra gguf")
     table = package.get_tensor_name_map(package.MODEL_ARCH[kind.upper()], 3)
-    for ours, mlx in ARCHITECTURES[kind].names(3).items():
+    for ours, mlx in ARCHITECTURES[kind].tensor_names(3).items():
         assert table.get_name(mlx, try_suffixes=(".weight", ".bias")) == ours
 
 

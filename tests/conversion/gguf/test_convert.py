@@ -14,7 +14,7 @@ import mlx_lm
 import numpy as np
 import pytest
 
-from dualtune_mlx.conversion.gguf.convert import from_gguf, plan_conversion
+from dualtune_mlx.conversion.gguf import from_gguf, plan_conversion
 from dualtune_mlx.errors import ConversionError, UsageError
 from tests.conversion.gguf import writer as gguf
 

@@ -11,7 +11,7 @@ import mlx_lm
 import numpy as np
 import pytest
 
-from dualtune_mlx.conversion.gguf.convert import from_gguf
+from dualtune_mlx.conversion.gguf import from_gguf
 from tests.conversion.gguf import writer as gguf
 from tests.conversion.gguf.test_convert import refused
 from tests.conversion.gguf.test_tokenizer import TEXTS

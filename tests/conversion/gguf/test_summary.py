@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dualtune_mlx.conversion.gguf.convert import plan_conversion
+from dualtune_mlx.conversion.gguf import plan_conversion
 from dualtune_mlx.conversion.gguf.summary import summarize_weights
 from tests.conversion.gguf import writer
 

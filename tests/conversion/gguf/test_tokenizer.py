@@ -7,7 +7,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
-from dualtune_mlx.conversion.gguf.convert import from_gguf
+from dualtune_mlx.conversion.gguf import from_gguf
 from tests import tiny
 from tests.conversion.gguf import writer as gguf
 from tests.conversion.gguf.test_convert import refused

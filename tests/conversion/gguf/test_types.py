@@ -9,8 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from dualtune_mlx.conversion.gguf import types
-from dualtune_mlx.conversion.gguf.convert import from_gguf
+from dualtune_mlx.conversion.gguf import from_gguf, types
 from dualtune_mlx.conversion.gguf.file import GGUFFile
 from tests.conversion.gguf import writer as gguf
 from tests.conversion.gguf.test_convert import refused

@@ -11,8 +11,8 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.utils import quantize_model
 
+from dualtune_mlx.conversion.gguf import from_gguf, plan_conversion
 from dualtune_mlx.conversion.gguf import weights as gguf_weights
-from dualtune_mlx.conversion.gguf.convert import from_gguf, plan_conversion
 from dualtune_mlx.conversion.gguf.weights import Quantization, split_into_shards
 from dualtune_mlx.errors import UsageError
 from tests.conversion.gguf import writer as gguf
@@ -39,7 +39,7 @@ def test_quantising_on_the_way_is_mlx_lm_s_quantising_afterwards(tmp_path, kind,
 def test_a_plan_says_which_weights_will_be_quantised_and_how_large_they_are(tmp_path):
     plan = plan_conversion(gguf.tiny_gguf(tmp_path / "m.gguf"), "float32", Quantization(4, 64))
     # All rows but those of ffn_down are of 32 values, which is no group of 64.
-    chosen = {weight.source for weight in plan.weights if weight.quantized}
+    chosen = {weight.source for weight in plan.weights if weight.quantization}
     assert chosen == {"blk.0.ffn_down.weight", "blk.1.ffn_down.weight"}
     plan.write(tmp_path / "out")
     written = mx.load(str(tmp_path / "out" / "model.safetensors"))
