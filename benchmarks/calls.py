@@ -31,7 +31,7 @@ from rich.console import Console
 
 from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.call_methods import Cost, TimedCalls, Workload, time_one_stage, time_ours, time_ten_samples
-from dualtune_mlx.benchmarks.common import apart, ratio, spread
+from dualtune_mlx.benchmarks.common import ratio, run_isolated, spread
 from dualtune_mlx.benchmarks.memorized import KnownCall, memorize
 from dualtune_mlx.benchmarks.switch_methods import save_adapters
 from dualtune_mlx.benchmarks.training import demo_tools
@@ -94,19 +94,21 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
 def measure(setting: Setting, work: Workload, folder: Path, out: Console) -> dict[Method, TimedCalls]:
     """Time the calls of every method."""
     selector, arguments = folder / "selector", folder / "arguments"
-    apart(save_adapters, work.model, selector, arguments)
+    run_isolated(save_adapters, work.model, selector, arguments)
     found = {}
     for activation in ACTIVATIONS:
         out.print(f"ours, {activation}: learning the calls, then {setting.ours} of each", markup=False)
         bundle = folder / activation
-        apart(memorize, work.model, work.cards, work.calls, work.tools, activation, bundle)
-        found["ours", activation] = apart(time_ours, work, bundle, activation, setting.ours)
+        run_isolated(memorize, work.model, work.cards, work.calls, work.tools, activation, bundle)
+        found["ours", activation] = run_isolated(time_ours, work, bundle, activation, setting.ours)
     out.print(f"one stage: {setting.theirs} of each call, in two forms", markup=False)
-    found[ONE_STAGE] = apart(time_one_stage, work, selector, False, setting.theirs)
-    found[AT_BEST] = apart(time_one_stage, work, None, True, setting.theirs)
+    found[ONE_STAGE] = run_isolated(time_one_stage, work, selector, False, setting.theirs)
+    found[AT_BEST] = run_isolated(time_one_stage, work, None, True, setting.theirs)
     out.print(f"ten samples: {setting.theirs} of each call, in two forms", markup=False)
     for method in SAMPLES:
-        found[method] = apart(time_ten_samples, work, selector, arguments, method[1] == "batched", setting.theirs)
+        found[method] = run_isolated(
+            time_ten_samples, work, selector, arguments, method[1] == "batched", setting.theirs
+        )
     return found
 
 

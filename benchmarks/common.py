@@ -32,7 +32,7 @@ T = TypeVar("T")
 GIB = 2**30
 
 
-def apart(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+def run_isolated(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Run a function in a process of its own, without memory, caches or patched classes of earlier measurements.
 
     On Linux the process has OpenBLAS and keeps its freed memory, for our code and for a peer's.

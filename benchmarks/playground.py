@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.benchmarks.world import DATABASE, GIT_ENVIRONMENT, MEMORY, STORE, World, git, read_world
-from dualtune_mlx.demo.servers import npm_server, program, python_server, require_python_servers
+from dualtune_mlx.demo.servers import find_program, npm_server, python_server, require_python_servers
 from dualtune_mlx.files import write_json
 
 NPM_VERSION = "2026.8.31"
@@ -110,7 +110,7 @@ def server_config(folder: Path) -> dict[str, Any]:
     require_python_servers()
     scratch, environment = str(folder / "scratch"), {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
     below = {"below": scratch}
-    node, python = program("node"), {"command": sys.executable, "cwd": scratch}
+    node, python = find_program("node"), {"command": sys.executable, "cwd": scratch}
     sqlite = ["-c", "from mcp_server_sqlite import main; main()", "--db-path", str(folder / "scratch" / DATABASE)]
     # Its tool get-env tells what it finds in its environment, and gzip-file-as-resource fetches from anywhere.
     bare = ["-i", *(f"{name}={value}" for name, value in environment.items()), "GZIP_ALLOWED_DOMAINS=none.invalid"]
@@ -147,7 +147,7 @@ def server_config(folder: Path) -> dict[str, Any]:
             "dualtune": {"rules": [{"arguments": ["query"], "tools": ["write_query"], "pattern": WRITES}]},
         },
         "everything": {
-            "command": program("env"),
+            "command": find_program("env"),
             "args": [*bare, node, str(npm_server("server-everything", NPM_VERSION))],
             "cwd": scratch,
             "dualtune": {"approve": "ask", "trust_hints": True},

@@ -30,7 +30,7 @@ from rich.console import Console
 from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.calls import CALLS
 from dualtune_mlx.benchmarks.catalogue import exchanges, make_tools
-from dualtune_mlx.benchmarks.common import apart, ratio, spread
+from dualtune_mlx.benchmarks.common import ratio, run_isolated, spread
 from dualtune_mlx.benchmarks.memorized import TEMPLATE, KnownCall, add_untrained_adapters, check_call, memorize
 from dualtune_mlx.benchmarks.training import demo_tools
 from dualtune_mlx.engine import DualTune
@@ -118,18 +118,18 @@ def measure_all(setting: Setting, model: str, tools: tuple[Tool, ...], folder: P
     tokenizer = load_tokenizer(model)
     out.print("learning the call", markup=False)
     calls = [CALLS[0], with_history(CALLS[0], tokenizer, Size().history)]
-    apart(memorize, model, CARDS, calls, least, ACTIVATION, bundle)
-    apart(memorize, model, CARDS, calls, tools, ACTIVATION, bundle, ("router",))
+    run_isolated(memorize, model, CARDS, calls, least, ACTIVATION, bundle)
+    run_isolated(memorize, model, CARDS, calls, tools, ACTIVATION, bundle, ("router",))
     found, adapters = Results(), 1
     for size in sizes(setting):
         if size.adapters > adapters:
-            apart(add_untrained_adapters, model, bundle, tools[-size.adapters : -adapters])
+            run_isolated(add_untrained_adapters, model, bundle, tools[-size.adapters : -adapters])
             adapters = size.adapters
         known = with_history(CALLS[0], tokenizer, size.history)
         for method in methods_at(size):
             out.print(f"{method}: {size.tools} tools, {size.adapters} adapters, history {size.history}", markup=False)
             try:
-                found[method, size] = apart(measure, bundle, method, known, tools[: size.tools], setting.rounds)
+                found[method, size] = run_isolated(measure, bundle, method, known, tools[: size.tools], setting.rounds)
             except PromptError as error:
                 found[method, size] = f"{error.what}: {error.got}; {error.expected}"
     return found

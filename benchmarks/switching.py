@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import common
-from dualtune_mlx.benchmarks.common import apart, ratio, spread
+from dualtune_mlx.benchmarks.common import ratio, run_isolated, spread
 from dualtune_mlx.benchmarks.switch_methods import (
     FORMS,
     RANK,
@@ -102,18 +102,18 @@ def prepared(setting: Setting, tools: tuple[Tool, ...], model: str, folder: Path
         folder / "selector",
         folder / "arguments",
     )
-    apart(save_adapters, model, task.selector, task.arguments)
+    run_isolated(save_adapters, model, task.selector, task.arguments)
     return task
 
 
 def measured(setting: Setting, task: Task, out: Console) -> tuple[dict[tuple[str, str], Switches], Ours]:
     """Every way's switches, by way and activation (none where it makes no difference), and what else ours gave."""
     out.print(f"reload: {setting.theirs} switches over {len(task.tokens)} tokens", markup=False)
-    reloaded = apart(reload, task, setting.theirs)
+    reloaded = run_isolated(reload, task, setting.theirs)
     out.print(f"load_adapters: {setting.theirs} switches", markup=False)
-    in_place, kept = apart(load_in_place, task, setting.theirs)
+    in_place, kept = run_isolated(load_in_place, task, setting.theirs)
     out.print(f"ours: {setting.ours} switches in each form and activation", markup=False)
-    mine = apart(ours, task, setting.ours, setting.decoded)
+    mine = run_isolated(ours, task, setting.ours, setting.decoded)
     return {("reload", ""): reloaded, ("load_adapters", ""): in_place, (KEPT, "turn"): kept, **mine.switches}, mine
 
 

@@ -29,7 +29,7 @@ from typing import Any
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import common
-from dualtune_mlx.benchmarks.common import GIB, apart, ratio, spread
+from dualtune_mlx.benchmarks.common import GIB, ratio, run_isolated, spread
 from dualtune_mlx.benchmarks.engines import (
     OURS,
     PEER,
@@ -127,7 +127,7 @@ def prepared(settings: Sequence[Setting], folder: Path) -> dict[Setting, Work]:
         works[setting] = replace(
             nearest, train=nearest.train[: setting.requests], held_out=nearest.held_out[: setting.held_out]
         )
-    apart(save_first_weights, works[settings[0]], folder / "start")
+    run_isolated(save_first_weights, works[settings[0]], folder / "start")
     return works
 
 
@@ -176,9 +176,9 @@ def measured(setting: Setting, work: Work, folder: Path, out: Console) -> list[M
         steps, place = setting.steps_of(engine), folder / f"{engine}-{setting.prefix}"
         out.print(f"{engine}, prefix of {setting.prefix} tokens: {steps} steps of {setting.batch_size}", markup=False)
         if engine == PEER:
-            runs.append(apart(train_peer, work, folder / "start", place, steps))
+            runs.append(run_isolated(train_peer, work, folder / "start", place, steps))
         else:
-            runs.append(apart(train_ours, work, engine, place, steps))
+            runs.append(run_isolated(train_ours, work, engine, place, steps))
     return runs
 
 
@@ -204,12 +204,12 @@ def judged(runs: Sequence[Measured], work: Work, folder: Path, out: Console) -> 
     found: dict[str, dict[str, Any]] = {}
     for one in runs:
         out.print(f"{one.engine}: {len(work.held_out)} held-out requests", markup=False)
-        same = knowledge(one, apart(judge, work, one.folder))
+        same = knowledge(one, run_isolated(judge, work, one.folder))
         longer = same
         if one.engine != PEER:
             out.print(f"{one.engine}: {budget:.0f} s of training, then the requests again", markup=False)
-            run = apart(train_ours, work, one.engine, folder / f"{one.engine}-longer", seconds=budget)
-            longer = knowledge(run, apart(judge, work, run.folder))
+            run = run_isolated(train_ours, work, one.engine, folder / f"{one.engine}-longer", seconds=budget)
+            longer = knowledge(run, run_isolated(judge, work, run.folder))
         found[one.engine] = {"equal_examples": same, "equal_time": longer}
     return found
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.demo.servers import program
+from dualtune_mlx.demo.servers import find_program
 
 STORE = ".store"
 """The folder of the database and the memory; the repository ignores it."""
@@ -131,7 +131,7 @@ def read_world(scratch: Path) -> World:
 def git(scratch: Path, *command: str) -> bytes:
     """Run git with the repository's own settings alone, and return its output."""
     environment = {"PATH": os.environ.get("PATH", os.defpath), **GIT_ENVIRONMENT}
-    run = subprocess.run([program("git"), *command], cwd=scratch, env=environment, capture_output=True, check=True)
+    run = subprocess.run([find_program("git"), *command], cwd=scratch, env=environment, capture_output=True, check=True)
     return run.stdout
 
 

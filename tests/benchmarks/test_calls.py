@@ -178,7 +178,7 @@ def test_a_row_has_the_mean_and_every_call():
 
 
 def test_a_whole_run_on_a_tiny_model_prints_and_reports(work, folder, monkeypatch):
-    monkeypatch.setattr(calls, "apart", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(calls, "run_isolated", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(calls, "demo_tools", lambda folder: TOOLS)
     monkeypatch.setattr(calls, "EMBEDDED", work.model)
     monkeypatch.setattr(calls, "CALLS", CALLS)

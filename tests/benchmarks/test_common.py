@@ -50,19 +50,19 @@ def test_a_report_is_json_and_tells_nothing_about_the_owner():
 
 @pytest.mark.processes
 def test_a_function_runs_in_a_process_of_its_own():
-    assert common.apart(os.getpid) != os.getpid()
+    assert common.run_isolated(os.getpid) != os.getpid()
 
 
 @pytest.mark.processes
 def test_an_error_in_that_process_is_the_caller_s():
     with pytest.raises(ZeroDivisionError):
-        common.apart(divmod, 1, 0)
+        common.run_isolated(divmod, 1, 0)
 
 
 @pytest.mark.processes
 def test_a_killed_process_is_said_to_be_one():
     with pytest.raises(TrainingError, match="memory") as caught:
-        common.apart(kill_myself)
+        common.run_isolated(kill_myself)
     assert caught.value.where == "kill_myself"
 
 

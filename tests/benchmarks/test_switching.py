@@ -26,7 +26,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     folder = tmp_path_factory.mktemp("switching")
     model = tiny.save(folder / "model")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(switching, "apart", lambda function, *arguments: function(*arguments))
+        patch.setattr(switching, "run_isolated", lambda function, *arguments: function(*arguments))
         return switching.prepared(SETTING, TOOLS, str(model), folder)
 
 
@@ -113,7 +113,7 @@ def test_decoding_is_compared_by_speed():
 
 
 def test_a_whole_run_on_a_tiny_model_prints_and_reports(task, monkeypatch):
-    monkeypatch.setattr(switching, "apart", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(switching, "run_isolated", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(switching, "demo_tools", lambda folder: TOOLS)
     monkeypatch.setattr(switching, "prepared", lambda *_: task)
     monkeypatch.setattr(switching, "QUICK", replace(SETTING, theirs=1))

@@ -149,7 +149,7 @@ def test_ratios_are_named_by_prefix_and_activation():
 
 def test_a_whole_run_on_a_tiny_model_prints_and_reports(work, start, monkeypatch):
     settings = [Setting(prefix, "name", 2, steps=2, more=3, held_out=held) for prefix, held in ((3600, 0), (345, 1))]
-    monkeypatch.setattr(training, "apart", lambda function, *arguments, **named: function(*arguments, **named))
+    monkeypatch.setattr(training, "run_isolated", lambda function, *arguments, **named: function(*arguments, **named))
 
     def prepared(_, folder):
         Adapter.load(start).save(folder / "start")

@@ -29,7 +29,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             (folder / entry).touch()
 
     monkeypatch.setattr(servers, "run_program", run)
-    monkeypatch.setattr(servers, "program", lambda name: name)
+    monkeypatch.setattr(servers, "find_program", lambda name: name)
     return ran
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dualtune_mlx.demo.servers import npm_server, program
+from dualtune_mlx.demo.servers import find_program, npm_server
 from dualtune_mlx.mcp import ServerConfig, connect, read_config
 from dualtune_mlx.tools import ToolCall
 from tests.mcp.conftest import until_listening
@@ -46,7 +46,7 @@ def test_time_and_git(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", ["stdio", "streamableHttp"])
 def test_everything(way: str, free_port: int) -> None:
-    command = (program("node"), str(npm_server("server-everything", "2026.8.31")), way)
+    command = (find_program("node"), str(npm_server("server-everything", "2026.8.31")), way)
     with ExitStack() as stack:
         if way == "stdio":
             config = ServerConfig("everything", command[0], command[1:])
