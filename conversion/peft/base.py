@@ -1,4 +1,4 @@
-"""The model that a PEFT adapter goes with, and whether it is the one that the adapter was made for."""
+"""The base model of a PEFT adapter, and the check that it is the one that the adapter was made for."""
 
 from __future__ import annotations
 
@@ -27,47 +27,55 @@ DEFINING_KEYS = (
     "vocab_size",
     "tie_word_embeddings",
 )
-"""What of a model's configuration two copies of one model cannot differ in."""
+"""The entries of a configuration in which two copies of one model cannot differ."""
 
 
 @dataclass(frozen=True)
 class BaseCheckpoint:
-    """A model as mlx-lm has it (its weights may be unread), its ``config.json``, and its weights' fingerprint.
-
-    ``name`` is its folder or hub id.
-    """
+    """A base model that adapters are checked against."""
 
     name: str
+    """Its folder or hub id."""
     model: nn.Module
+    """mlx-lm's network. Its weights may be unread."""
     config: Mapping[str, Any]
+    """Its ``config.json``."""
     fingerprint: Callable[[], str]
+    """Computes the fingerprint of its weights."""
 
     @cached_property
     def modules(self) -> dict[str, nn.Module]:
-        """The model's modules by path, without the adapter layers around them."""
+        """Its modules by path, without adapter layers around them."""
         named = {
             path.replace(".linear.", ".").replace(".layer.", "."): module for path, module in self.model.named_modules()
         }
         return {path: unwrap(module) for path, module in named.items()}
 
     def check(self, adapter: Adapter) -> None:
-        """Say whether an adapter fits the model.
+        """Refuse an adapter that does not fit the model.
 
         Raises:
-            AdapterError: when it does not, naming every bad tensor.
+            AdapterError: when it does not fit, naming every bad tensor.
         """
         AdapterBank(self.model).check(adapter)
 
     @property
-    def kind(self) -> str:
+    def model_type(self) -> str:
+        """transformers' name of its kind; of a multimodal model, that of its language model."""
         text = self.config.get("text_config")
         return str((text if isinstance(text, Mapping) else self.config).get("model_type"))
 
 
 def check_base(base: BaseCheckpoint, config: PeftConfig, fingerprint: object) -> None:
-    """Refuse a model that cannot be the one an adapter was made for: by class, configuration or weights.
+    """Refuse a model that cannot be the one that an adapter was made for: by class, configuration or weights.
 
-    ``fingerprint`` is that of the adapter's own base, where its file has it.
+    Args:
+        base: the model.
+        config: the adapter's configuration.
+        fingerprint: that of the adapter's own base, where its file has it.
+
+    Raises:
+        ConversionError: when it is another model.
     """
     classes = base.config.get("architectures") or []
     if config.base_class and classes and config.base_class not in classes:
@@ -80,7 +88,7 @@ def check_base(base: BaseCheckpoint, config: PeftConfig, fingerprint: object) ->
 
 
 def _find_differences(config: Mapping[str, Any], named: str | None) -> list[str]:
-    """Where a configuration is not that of the base that an adapter names, if that one is on this machine."""
+    """The differences from the configuration of the base that an adapter names, if that is on this machine."""
     path = _find_config(named)
     if path is None:
         return []
@@ -96,7 +104,7 @@ def _find_differences(config: Mapping[str, Any], named: str | None) -> list[str]
 
 
 def _find_config(named: str | None) -> Path | None:
-    """The ``config.json`` of a model's folder, or of a hub id that was downloaded before; nothing is fetched."""
+    """The ``config.json`` of a model's folder, or of a hub id that was downloaded before. Nothing is downloaded."""
     if not named:
         return None
     try:

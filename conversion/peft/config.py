@@ -1,4 +1,4 @@
-"""PEFT's ``LoraConfig``, field by field: what is carried over, what does not matter at inference, what is refused."""
+"""PEFT's ``LoraConfig``, field by field: which fields are carried over, are irrelevant at inference, or are refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,19 +16,25 @@ from dualtune_mlx.errors import ConversionError
 
 CONFIG = "adapter_config.json"
 LARGEST = 2**24
+"""The most bytes of a JSON file."""
 PATTERN_SECONDS = 1.0
+"""The most seconds that matching a pattern may take."""
 EMPTY_VALUES: tuple[Any, ...] = (None, False, [], {}, "")
-"""What PEFT's defaults of fields look like that are off; a field that is not in the table may have no other value."""
+"""The values of a field that is off. A field that is not in the table may have no other value."""
 CARRIED, IRRELEVANT, REFUSED = "carried over", "irrelevant", "refused"
 
 
 class Field(NamedTuple):
-    """What becomes of a field, its default, and why; where it is refused, also the way out."""
+    """What becomes of a field of PEFT's configuration."""
 
     verdict: str
+    """``CARRIED``, ``IRRELEVANT`` or ``REFUSED``."""
     default: Any
+    """PEFT's default."""
     reason: str
+    """Why."""
     fix: str | None = None
+    """What the user can do, where it is refused."""
 
 
 BY_TENSORS = "which modules have an update is said by the tensors' names"
@@ -85,7 +92,7 @@ FIELDS: Mapping[str, Field] = {
         REFUSED, False, "the head shares what is trained of the embedding", "save it with ensure_weight_tying=False"
     ),
 }
-"""Every field of ``LoraConfig`` in PEFT 0.21.2, and what its files also have (``runtime_config`` in older ones)."""
+"""Every field of ``LoraConfig`` in PEFT 0.21.2, and ``runtime_config``, which older files have."""
 
 KEEPING_THE_BASE = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 CHANGING_THE_BASE = "save it with save_pretrained(…, path_initial_model_for_weight_conversion=…), as plain LoRA"
@@ -93,22 +100,36 @@ CHANGING_THE_BASE = "save it with save_pretrained(…, path_initial_model_for_we
 
 @dataclass(frozen=True)
 class PeftConfig:
-    """A LoRA configuration, checked; ``where`` is its file."""
+    """A checked LoRA configuration of PEFT."""
 
     where: Path
+    """Its file."""
     r: int
+    """The rank of the layers that ``rank_pattern`` does not name."""
     alpha: float
+    """The alpha of the layers that ``alpha_pattern`` does not name."""
     rank_pattern: Mapping[str, int]
+    """Ranks by a pattern of layer names."""
     alpha_pattern: Mapping[str, float]
+    """Alphas by a pattern of layer names."""
     rslora: bool
+    """Whether the scale is alpha / sqrt(r)."""
     dora: bool
+    """Whether it is DoRA."""
     dropout: float
+    """What training used."""
     tokens: tuple[int, ...]
-    rows: Mapping[str, tuple[int, ...]]
-    saved: tuple[str, ...]
+    """The invocation of an activated adapter."""
+    token_rows: Mapping[str, tuple[int, ...]]
+    """``trainable_token_indices``: token ids by module name; "" where no module is named."""
+    saved_modules: tuple[str, ...]
+    """``modules_to_save``."""
     parameters: tuple[str, ...]
+    """``target_parameters``."""
     base: str | None
+    """The name of the base model."""
     base_class: str | None
+    """The class of the base model."""
 
     @classmethod
     def read(cls, path: Path) -> PeftConfig:
@@ -127,28 +148,28 @@ class PeftConfig:
         get = _FieldReader(value, path)
         auto = get("auto_mapping", lambda v: dict(v or {}), "an object")
         return cls(
-            path,
-            get("r", _parse_positive, "a positive integer"),
-            get("lora_alpha", _parse_number, "a number"),
-            get("rank_pattern", lambda v: _parse_table(v, _parse_positive), "an object of positive integers"),
-            get("alpha_pattern", lambda v: _parse_table(v, _parse_number), "an object of numbers"),
-            get("use_rslora", _parse_flag, "true or false"),
-            get("use_dora", _parse_flag, "true or false"),
-            get("lora_dropout", _parse_number, "a number"),
-            get("alora_invocation_tokens", _parse_ids, "a list of token ids"),
-            get("trainable_token_indices", _parse_rows, "a list of token ids, or an object of such lists"),
-            get("modules_to_save", _parse_names, "a list of names"),
-            get("target_parameters", _parse_names, "a list of names"),
-            get("base_model_name_or_path", _parse_text, "a name"),
-            _parse_text(auto.get("base_model_class")),
+            where=path,
+            r=get("r", _parse_positive, "a positive integer"),
+            alpha=get("lora_alpha", _parse_number, "a number"),
+            rank_pattern=get("rank_pattern", partial(_parse_table, _parse_positive), "an object of positive integers"),
+            alpha_pattern=get("alpha_pattern", partial(_parse_table, _parse_number), "an object of numbers"),
+            rslora=get("use_rslora", _parse_flag, "true or false"),
+            dora=get("use_dora", _parse_flag, "true or false"),
+            dropout=get("lora_dropout", _parse_number, "a number"),
+            tokens=get("alora_invocation_tokens", _parse_ids, "a list of token ids"),
+            token_rows=get("trainable_token_indices", _parse_rows, "a list of token ids, or an object of such lists"),
+            saved_modules=get("modules_to_save", _parse_names, "a list of names"),
+            parameters=get("target_parameters", _parse_names, "a list of names"),
+            base=get("base_model_name_or_path", _parse_text, "a name"),
+            base_class=_parse_text(auto.get("base_model_class")),
         )
 
     def rank_of(self, name: str) -> int:
-        """The rank of the module or parameter at a path (PEFT's own, without ``base_model.model.``)."""
+        """The rank of the module or parameter at a path of PEFT's, without ``base_model.model.``."""
         return self.rank_pattern[key] if (key := self._key(self.rank_pattern, name)) else self.r
 
     def scale_of(self, name: str, rank: int) -> float:
-        """alpha / r, or alpha / sqrt(r) with rsLoRA (arXiv 2312.03732), computed as PEFT does."""
+        """The scale alpha / r, or alpha / sqrt(r) with rsLoRA (arXiv 2312.03732), computed as PEFT does."""
         alpha = self.alpha_pattern[key] if (key := self._key(self.alpha_pattern, name)) else self.alpha
         return alpha / math.sqrt(rank) if self.rslora else alpha / rank
 
@@ -170,10 +191,10 @@ class PeftConfig:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's value.
+    """Read a JSON file.
 
     Raises:
-        OSError, ValueError, RecursionError: when it is missing, too large, too deep, or none.
+        OSError, ValueError, RecursionError: when it is missing, too large, too deep, or not JSON.
     """
     if path.stat().st_size > LARGEST:
         raise ValueError(f"more than {LARGEST} bytes")
@@ -181,7 +202,11 @@ def read_json(path: Path) -> Any:
 
 
 def check_fields(value: Mapping[str, Any], where: Path) -> None:
-    """Refuse, by name, every field that cannot be converted exactly."""
+    """Refuse a configuration with a field that cannot be converted exactly.
+
+    Raises:
+        ConversionError: with the field's name.
+    """
     if value.get("peft_type") != "LORA":
         raise ConversionError(
             "this kind of PEFT adapter is not supported",
@@ -224,7 +249,7 @@ def check_fields(value: Mapping[str, Any], where: Path) -> None:
 
 
 class _FieldReader:
-    """Reads fields of the configuration, each with its default and a check."""
+    """Reads fields of a configuration: each has a default, and is checked."""
 
     def __init__(self, value: Mapping[str, Any], where: Path) -> None:
         self.value = value
@@ -288,5 +313,5 @@ def _parse_rows(value: Any) -> dict[str, tuple[int, ...]]:
     return {"": _parse_ids(value)} if value is not None else {}
 
 
-def _parse_table(value: Any, parse: Callable[[Any], Any]) -> dict[str, Any]:
+def _parse_table(parse: Callable[[Any], Any], value: Any) -> dict[str, Any]:
     return {str(key): parse(number) for key, number in (value or {}).items()}

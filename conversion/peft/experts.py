@@ -1,8 +1,8 @@
-"""Experts: PEFT's two layouts of their updates, and mlx-lm's one.
+"""Experts: the two layouts of their updates in PEFT, and the one in mlx-lm.
 
 mlx-lm stacks the experts of each projection: A (experts, rank, inputs), B (experts, outputs, rank).
-Transformers before version 5 had a linear layer an expert. Since then it stacks parameters too, gate and up in one, and
-PEFT's A (experts x rank, inputs) is expert-major, its B (outputs, rank x experts) rank-major.
+transformers before version 5 has a linear layer for each expert. Since then it stacks parameters too, gate and up
+projection in one. PEFT's A (experts x rank, inputs) is expert-major, its B (outputs, rank x experts) rank-major.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from dualtune_mlx.conversion.peft.names import EXPERT, MIXTRAL, STACK, mlx_path
 from dualtune_mlx.errors import ConversionError
 
 KINDS = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
-"""The models whose gate_up_proj is known to be the gate's rows and then the up projection's."""
+"""The models whose gate_up_proj is known to hold the rows of the gate first, then those of the up projection."""
 PARAMETERS = ("gate_up_proj", "down_proj")
-"""The stacked parameters, in the order in which PEFT wraps them: the first lies innermost."""
+"""The stacked parameters, in the order in which PEFT wraps them: the first is innermost."""
 NAMES = ("gate_proj", "up_proj", "down_proj")
 
 
 def is_expert(module: str) -> bool:
-    """Whether a module is one of experts, or a stack of them."""
+    """Whether a module is an expert or a stack of experts."""
     return bool(EXPERT.fullmatch(module) or STACK.fullmatch(module))
 
 
 def read_expert_updates(
     modules: Mapping[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint | None
 ) -> dict[str, LoRAUpdate]:
-    """The updates of all experts by mlx-lm's path.
+    """Read the updates of all experts, by mlx-lm's path.
 
     Raises:
-        ConversionError: when the model is not given, its experts are of another kind, or their ranks or scales differ.
+        ConversionError: when no model is given, its experts are of an unknown kind, or their ranks or scales differ.
     """
     if not modules:
         return {}
-    if base is None or base.kind not in KINDS:
+    if base is None or base.model_type not in KINDS:
         raise ConversionError(
             "the adapter changes experts, and how they are laid out is not known",
             where=config.where,
-            got=base.kind if base else "no model",
+            got=base.model_type if base else "no model",
             expected=f"one of {', '.join(KINDS)}",
             fix=None if base else "give the base model: --model",
         )
-    odd = [module for module, parts in modules.items() if parts.tensors.keys() != {"a", "b"} or parts.embedding]
+    odd = [module for module, parts in modules.items() if parts.tensors.keys() != {"a", "b"} or parts.is_embedding]
     if odd:
         raise ConversionError("experts have no A and B alone", where=config.where, got=", ".join(sorted(odd)))
     single = {module: parts for module, parts in modules.items() if EXPERT.fullmatch(module)}
@@ -59,7 +59,7 @@ def read_expert_updates(
 def _read_single(
     modules: Mapping[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint
 ) -> dict[str, LoRAUpdate]:
-    """From a linear layer an expert."""
+    """Read updates of which each expert has its own."""
     stacks: dict[str, dict[int, str]] = {}
     for module in modules:
         match = EXPERT.fullmatch(module)
@@ -85,7 +85,7 @@ def _read_single(
 def _read_stacks(
     modules: Mapping[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint
 ) -> dict[str, LoRAUpdate]:
-    """From stacked parameters: each half of a gate_up_proj has the same A, and its own rows of B."""
+    """Read updates of stacked parameters. The two halves of a gate_up_proj share A; each has its own rows of B."""
     updates = {}
     for module, parts in modules.items():
         match = STACK.fullmatch(module)
@@ -106,7 +106,7 @@ def _read_stacks(
 
 
 def _find_parameter(experts: str, depth: int, modules: Mapping[str, ModuleTensors], config: PeftConfig) -> str:
-    """The path of the parameter whose update lies at a depth: with both, gate_up_proj's lies inside down_proj's."""
+    """The parameter whose update is wrapped ``depth`` times. With both, gate_up_proj's is inside down_proj's."""
     paths = [f"{experts}.{name}" for name in PARAMETERS]
     targeted = [path for path in paths if any(f".{path}".endswith(f".{wanted}") for wanted in config.parameters)]
     depths = [".base_layer" * level for level in range(len(targeted))]
@@ -146,13 +146,17 @@ def _stack(arrays: list[mx.array], path: str, config: PeftConfig) -> mx.array:
 
 
 def to_peft_stacks(updates: Mapping[str, LoRAUpdate], where: object) -> dict[str, dict[str, LoRAUpdate]]:
-    """By the path of each stack of experts, the updates of its parameters as PEFT has them, A and B as its matrices.
+    """Convert updates of experts to PEFT's stacked parameters, by the path of the stack and the parameter's name.
 
-    A gate and an up projection with an A of their own become one update of twice the rank, whose B is zero where one's
-    rows meet the other's A: as PEFT itself reads adapters from before version 5 of transformers.
+    If gate and up projection have an A of their own each, they become one update of twice the rank. Its B is zero where
+    the rows of one meet the A of the other. PEFT itself reads older adapters like this.
+
+    Args:
+        updates: by mlx-lm's path.
+        where: the adapter, for errors.
 
     Raises:
-        ConversionError: when a gate has an update without the up projection, or with another scale.
+        ConversionError: when a gate has an update without the up projection, or one of another scale.
     """
     stacks: dict[str, dict[str, LoRAUpdate]] = {}
     for path, update in updates.items():
@@ -176,7 +180,7 @@ def _to_parameters(block: str, updates: dict[str, LoRAUpdate], where: object) ->
 
 
 def _join_gate_and_up(gate: LoRAUpdate, up: LoRAUpdate) -> LoRAUpdate:
-    """One update of the gate's rows and the up projection's, A (experts, rank, inputs), B (experts, outputs, rank)."""
+    """One update for gate and up projection: A (experts, rank, inputs), B (experts, outputs, rank)."""
     if gate.a.shape == up.a.shape and mx.array_equal(gate.a, up.a).item():
         return LoRAUpdate(gate.a, mx.concatenate([gate.b, up.b], axis=1), gate.scale)
     above = mx.zeros((*gate.b.shape[:2], up.b.shape[2]), gate.b.dtype)
@@ -186,7 +190,7 @@ def _join_gate_and_up(gate: LoRAUpdate, up: LoRAUpdate) -> LoRAUpdate:
 
 
 def _flatten(update: LoRAUpdate) -> LoRAUpdate:
-    """The matrices that PEFT stores, as ours are: a (inputs, experts x rank), b (rank x experts, outputs)."""
+    """PEFT's two matrices, transposed as ours are: a (inputs, experts x rank), b (rank x experts, outputs)."""
     experts, rank, _ = update.a.shape
     a = update.a.reshape(experts * rank, -1).T
     b = update.b.transpose(2, 0, 1).reshape(rank * experts, -1)

@@ -1,4 +1,4 @@
-"""The files of a PEFT adapter: where they lie, and their tensors, none of them read before it is needed."""
+"""The files of a PEFT adapter. A tensor is not read before it is needed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ WEIGHTS, INDEX = "adapter_model.safetensors", "adapter_model.safetensors.index.j
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 DTYPES = ("F32", "F16", "BF16")
 METADATA = "dualtune"
-"""The entry of a file's metadata that holds what PEFT's configuration has no field for."""
+"""The entry of a file's metadata for what PEFT's configuration has no field for."""
 
 
 def find_folder(source: str) -> Path:
-    """The folder of an adapter: a local one, or the download of a hub id.
+    """Find the folder of an adapter: a local one, or the download of a hub id.
 
     Raises:
-        ConversionError: when there is none.
+        ConversionError: when it is not found.
     """
     path = Path(source).expanduser()
     if path.is_dir():
@@ -44,10 +44,10 @@ def find_folder(source: str) -> Path:
 
 
 def read_tensors(folder: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
-    """All tensors of an adapter, lazily, and our own entry of the files' metadata.
+    """Open all tensors of an adapter, lazily, and read our own entry of the metadata.
 
     Raises:
-        ConversionError: when a file is missing or damaged, a name stands in two files, or a type is not a float's.
+        ConversionError: when a file is missing or damaged, a tensor is in two files, or its type is not supported.
     """
     tensors: dict[str, mx.array] = {}
     own: dict[str, Any] = {}
@@ -106,7 +106,7 @@ def _find_shards(folder: Path) -> list[Path]:
 
 
 def _read_index(index: Path) -> Iterable[str]:
-    """The files that an index names: plain names of files beside it, each of which is there."""
+    """The names of the files in an index: plain names of files that exist beside it."""
     try:
         names = sorted(set(read_json(index)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -1,8 +1,8 @@
-"""A Hugging Face PEFT LoRA adapter to one of ours, exactly or not at all.
+"""Convert a Hugging Face PEFT LoRA adapter to one of ours, exactly or not at all.
 
     dualtune convert from-peft ADAPTER FOLDER --model MODEL
 
-What has one rank and scale, acts everywhere and changes linear layers of the decoder only also loads in mlx-lm.
+The result also loads in mlx-lm, if it has one rank and scale, acts everywhere, and changes only linear layers.
 """
 
 from __future__ import annotations
@@ -26,28 +26,33 @@ from dualtune_mlx.conversion.peft.verify import compare_logits
 from dualtune_mlx.errors import ConversionError, UsageError
 
 HEAD, COPY = "lm_head", ".base_layer"
+"""The suffix of the base's own weights beside an update."""
 Progress = Callable[[int, int, str], None]
+"""Called with the modules done, their number, and the path of the last one."""
 
 
 def from_peft(
     source: str,
     destination: str | Path,
+    *,
     base: BaseCheckpoint | None = None,
     progress: Progress = lambda *_: None,
     verify: Callable[[float], object] | None = None,
     dry_run: bool = False,
 ) -> Adapter:
-    """Convert a PEFT adapter, a folder or a hub id, into a new folder; nothing is written unless everything converts.
+    """Convert a PEFT adapter into a new folder. Nothing is written unless everything converts.
 
     Args:
-        base: the model that the adapter is checked against.
-        progress: called with the modules done, their number, and a path.
-        verify: if given, logits are compared with PEFT's before anything is written, and it is told the largest
+        source: the adapter's folder, or its hub id.
+        destination: the new folder.
+        base: the model to check the adapter against.
+        progress: called after each module.
+        verify: if given, logits are compared with PEFT's before anything is written. It is called with the largest
             difference.
         dry_run: whether to do everything but write.
 
     Raises:
-        ConversionError: when something cannot be converted exactly, by name.
+        ConversionError: when something cannot be converted exactly; the error names it.
         AdapterError: when the adapter does not fit the model, naming every bad tensor.
         UsageError: when the destination exists.
     """
@@ -62,7 +67,7 @@ def from_peft(
 
 
 def read_peft(source: str, base: BaseCheckpoint | None = None, progress: Progress = lambda *_: None) -> Adapter:
-    """The adapter that ``from_peft`` would write."""
+    """Read a PEFT adapter as one of ours. Arguments and errors are those of ``from_peft``."""
     folder = find_folder(source)
     config = PeftConfig.read(folder / CONFIG)
     tensors, own = read_tensors(folder)
@@ -72,11 +77,11 @@ def read_peft(source: str, base: BaseCheckpoint | None = None, progress: Progres
     experts = {module: parts for module, parts in modules.items() if is_expert(module)}
     others = {module: parts for module, parts in modules.items() if module not in experts}
     others = _drop_copies(others, config, base)
-    low_rank, whole = _read_low_rank(others, config, base), _read_module_weights(others, config, base)
-    _check_together(low_rank, whole, config, others, experts)
+    low_rank, module_weights = _read_low_rank(others, config, base), _read_module_weights(others, config, base)
+    _check_together(low_rank, module_weights, config, others, experts)
     layers = {**low_rank, **read_expert_updates(experts, config, base)}
-    _check_finite({**layers, **whole}, config, progress)
-    adapter = Adapter.from_layers(_make_config(layers, whole, config, base, own), layers, whole)
+    _check_finite({**layers, **module_weights}, config, progress)
+    adapter = Adapter.from_layers(_make_config(layers, module_weights, config, base, own), layers, module_weights)
     if base is not None:
         _check_head(adapter, config, base)
         base.check(adapter)
@@ -86,10 +91,10 @@ def read_peft(source: str, base: BaseCheckpoint | None = None, progress: Progres
 def _read_low_rank(
     modules: Mapping[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint | None
 ) -> dict[str, LoRAUpdate]:
-    """The updates of linear layers and embeddings by mlx-lm's path."""
+    """Read the updates of linear layers and embeddings, by mlx-lm's path."""
     updates = {}
     for module, parts in modules.items():
-        if not parts.low_rank:
+        if not parts.is_low_rank:
             continue
         # An update of a parameter that is a matrix (a router's weight) is known by the parameter's name.
         parameter = f"{module}.weight"
@@ -104,13 +109,13 @@ def _read_low_rank(
                 expected=rank,
                 fix="restore rank_pattern, or the tensors",
             )
-        if parts.embedding and config.dora:
+        if parts.is_embedding and config.dora:
             raise ConversionError(
                 "DoRA of an embedding is not supported",
                 where=f"{config.where}: {module}",
                 fix="train without use_dora, or without the embedding",
             )
-        if not parts.embedding and config.dora != ("m" in parts.tensors):
+        if not parts.is_embedding and config.dora != ("m" in parts.tensors):
             raise ConversionError(
                 "use_dora and the tensors contradict each other",
                 where=f"{config.where}: {module}",
@@ -125,20 +130,20 @@ def _read_low_rank(
 def _read_module_weights(
     modules: Mapping[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint | None
 ) -> dict[str, ModuleWeights]:
-    """The modules that bring rows or weights of their own, by mlx-lm's path."""
-    whole: dict[str, ModuleWeights] = {}
+    """Read the weights and token rows that modules have of their own, by mlx-lm's path."""
+    module_weights: dict[str, ModuleWeights] = {}
     for module, parts in modules.items():
         path = mlx_path(module, base.modules if base else None)
         if "rows" in parts.tensors:
-            whole[path] = TrainedTokenRows(
+            module_weights[path] = TrainedTokenRows(
                 mx.array(_find_row_ids(module, parts, config), mx.int32), parts.tensors["rows"]
             )
-        elif not parts.low_rank:
-            whole[path] = SavedModule(parts.tensors)
+        elif not parts.is_low_rank:
+            module_weights[path] = SavedModule(parts.tensors)
     rows = [module for module, parts in modules.items() if "rows" in parts.tensors]
     saved = [module for module, parts in modules.items() if "weight" in parts.tensors]
-    missing = [name for name in config.saved if not any(module.endswith(name) for module in saved)]
-    missing += [name for name in config.rows if not any(module.endswith(name) for module in rows)]
+    missing = [name for name in config.saved_modules if not any(module.endswith(name) for module in saved)]
+    missing += [name for name in config.token_rows if not any(module.endswith(name) for module in rows)]
     if missing:
         raise ConversionError(
             "modules that the configuration names have no weights",
@@ -146,11 +151,11 @@ def _read_module_weights(
             got="none for " + ", ".join(name or "trainable_token_indices" for name in missing),
             expected="weights of all modules_to_save, rows of all trainable_token_indices",
         )
-    return whole
+    return module_weights
 
 
 def _find_row_ids(module: str, parts: ModuleTensors, config: PeftConfig) -> list[int]:
-    ids = next((list(ids) for name, ids in config.rows.items() if module.endswith(name)), [])
+    ids = next((list(ids) for name, ids in config.token_rows.items() if module.endswith(name)), [])
     rows = parts.tensors["rows"].shape[0]
     if len(set(ids)) != len(ids) or len(ids) != rows:
         raise ConversionError(
@@ -165,10 +170,10 @@ def _find_row_ids(module: str, parts: ModuleTensors, config: PeftConfig) -> list
 def _drop_copies(
     modules: dict[str, ModuleTensors], config: PeftConfig, base: BaseCheckpoint | None
 ) -> dict[str, ModuleTensors]:
-    """The modules but for those that are only copies of the base's weights, which PEFT saves with embeddings."""
+    """Leave out the modules that are only copies of the base's weights, which PEFT saves with embeddings."""
     kept = {}
     for module, parts in modules.items():
-        copied = module.endswith(COPY) or not any(module.endswith(name) for name in config.saved)
+        copied = module.endswith(COPY) or not any(module.endswith(name) for name in config.saved_modules)
         if "weight" not in parts.tensors or not copied:
             kept[module] = parts
         elif not _is_copy(module.removesuffix(COPY), parts, base):
@@ -196,21 +201,21 @@ def _is_copy(module: str, parts: ModuleTensors, base: BaseCheckpoint | None) -> 
 
 def _check_together(
     layers: Mapping[str, LoRAUpdate],
-    whole: Mapping[str, ModuleWeights],
+    module_weights: Mapping[str, ModuleWeights],
     config: PeftConfig,
     others: Mapping[str, ModuleTensors],
     experts: Mapping[str, ModuleTensors],
 ) -> None:
-    """Refuse what no one runtime does as PEFT does: a module changed twice, or changed where it should not act yet."""
-    both = layers.keys() & whole.keys()
-    if both or len(layers) + len(whole) < len(others):
+    """Refuse a module that is changed twice, and an activated adapter that changes more than linear layers."""
+    both = layers.keys() & module_weights.keys()
+    if both or len(layers) + len(module_weights) < len(others):
         raise ConversionError(
             "a module is changed in two ways",
             where=config.where,
             got=", ".join(sorted(both)) or "two of the adapter's modules are one in the model",
             expected="an update, or rows, or weights of its own",
         )
-    always = [*whole, *experts, *(module for module, parts in others.items() if parts.embedding)]
+    always = [*module_weights, *experts, *(module for module, parts in others.items() if parts.is_embedding)]
     if config.tokens and (always or config.dora):
         raise ConversionError(
             "an activated adapter changes more than linear layers by low-rank updates",
@@ -249,21 +254,30 @@ def _check_head(adapter: Adapter, config: PeftConfig, base: BaseCheckpoint) -> N
 
 def _make_config(
     layers: Mapping[str, LoRAUpdate],
-    whole: Mapping[str, ModuleWeights],
+    module_weights: Mapping[str, ModuleWeights],
     config: PeftConfig,
     base: BaseCheckpoint | None,
     own: Mapping[str, object],
 ) -> AdapterConfig:
-    """Our configuration; ``own`` is what ``to_peft`` noted of an adapter that was ours before."""
+    """Make our configuration; ``own`` is what ``to_peft`` wrote into the metadata, if the adapter was ours before."""
     kind = "dora" if config.dora else "lora"
     activation = AT_TOKENS if config.tokens else "all"
     if config.tokens and own.get("activation") in POINTS:
         activation = str(own["activation"])
     tokens = config.tokens if activation == AT_TOKENS else ()
-    common = None if whole else find_uniform_layout(layers, len(base.model.layers) if base else None)
-    if common is not None:
-        where, keys, rank, scale = common
-        return AdapterConfig(rank, scale, activation, where, keys, kind, config.dropout, tokens=tokens)
+    uniform = None if module_weights else find_uniform_layout(layers, len(base.model.layers) if base else None)
+    if uniform is not None:
+        where, keys, rank, scale = uniform
+        return AdapterConfig(
+            rank=rank,
+            scale=scale,
+            activation=activation,
+            layers=where,
+            keys=keys,
+            kind=kind,
+            dropout=config.dropout,
+            tokens=tokens,
+        )
     return AdapterConfig(
         rank=0,
         scale=0.0,
@@ -273,6 +287,6 @@ def _make_config(
         kind=kind,
         dropout=config.dropout,
         scales={path: layers[path].scale for path in sorted(layers)},
-        modules=tuple(sorted(whole)),
+        modules=tuple(sorted(module_weights)),
         tokens=tokens,
     )

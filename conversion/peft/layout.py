@@ -1,4 +1,4 @@
-"""Whether one range of decoder layers, names inside a layer, a rank and a scale say all about an adapter's layers."""
+"""The layout of most adapters: the same linear layers, rank and scale in a range of decoder layers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ DECODER = re.compile(r"(?:language_model\.)?model\.layers\.\d+\..+")
 def find_uniform_layout(
     layers: Mapping[str, LoRAUpdate], num_layers: int | None
 ) -> tuple[tuple[int, int | None], tuple[str, ...], int, float] | None:
-    """(layers, keys, rank, scale) as an adapter's configuration has them, or None where that does not say it all.
+    """The (layers, keys, rank, scale) of an ``AdapterConfig`` that describe these updates; None where they cannot.
 
-    Without the model's number of layers, one that reaches its last layer names it by its number.
+    Args:
+        layers: the updates by path.
+        num_layers: the model's number of decoder layers. Without it, layers up to the last one are given by number.
     """
     kinds = {(update.rank, update.scale, update.a.ndim) for update in layers.values()}
     if len(kinds) != 1 or not all(DECODER.fullmatch(path) for path in layers):

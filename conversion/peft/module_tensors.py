@@ -1,4 +1,4 @@
-"""The tensors of a PEFT adapter, module by module, each module complete."""
+"""The tensors of a PEFT adapter, grouped by module. Each module must be complete."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ DIMENSIONS = {"a": 2, "b": 2, "m": 1, "rows": 2}
 
 @dataclass(frozen=True)
 class ModuleTensors:
-    """A module's tensors by part; ``embedding`` where PEFT's names say that it is one."""
+    """The tensors of one module."""
 
     tensors: Mapping[str, mx.array]
-    embedding: bool
+    """By part: "a", "b", "m", "rows", "weight" or "bias"."""
+    is_embedding: bool
+    """Whether PEFT's names say that the module is an embedding."""
 
     @property
-    def low_rank(self) -> bool:
+    def is_low_rank(self) -> bool:
+        """Whether they are a low-rank update."""
         return "a" in self.tensors
 
     @property
     def rank(self) -> int:
-        """A's rows: the rank, for a stack of experts the rank times their number."""
+        """The rank; of a stack of experts, the rank times their number."""
         return self.tensors["a"].shape[0]
 
 
 def group_by_module(tensors: Mapping[str, mx.array], where: object) -> dict[str, ModuleTensors]:
-    """The parts of every module by PEFT's path.
+    """Group tensors by their module's path, which is PEFT's.
 
     Raises:
-        ConversionError: for a key that is not known, a part that stands twice or lacks its counterpart, or matrices
-            that do not go together.
+        ConversionError: when a key is unknown, a part is there twice or without its counterpart, or matrices do not go
+            together.
     """
     found: dict[tuple[str, bool], dict[str, mx.array]] = {}
     unknown = []
@@ -46,7 +49,7 @@ def group_by_module(tensors: Mapping[str, mx.array], where: object) -> dict[str,
         if key is None:
             unknown.append(name)
             continue
-        place = found.setdefault((key.module, key.embedding), {})
+        place = found.setdefault((key.module, key.is_embedding), {})
         if key.part in place:
             raise ConversionError(
                 "a module has a tensor twice",
@@ -77,7 +80,7 @@ def _check_shapes(modules: Mapping[str, ModuleTensors], where: object) -> None:
     for module, parts in modules.items():
         shapes = {part: tensor.shape for part, tensor in parts.tensors.items()}
         wrong = [part for part, shape in shapes.items() if len(shape) != DIMENSIONS.get(part, len(shape)) or 0 in shape]
-        if not wrong and parts.low_rank:
+        if not wrong and parts.is_low_rank:
             fits = shapes["b"][1] == parts.rank and shapes.get("m", shapes["b"][:1]) == shapes["b"][:1]
             wrong = [] if fits else list(shapes)
         bad += [f"{module}: " + ", ".join(f"{part} {shapes[part]}" for part in wrong)] if wrong else []

@@ -1,4 +1,4 @@
-"""PEFT's names: what a tensor's key says, and where the module it names lies in mlx-lm's model."""
+"""PEFT's names: what the key of a tensor says, and the path of its module in mlx-lm's model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY = re.compile(
     r"|(?:modules_to_save\.[^.]+\.)?(?P<own>weight|bias)"
     r")"
 )
-"""A module's path, and its part; the adapter's own name may stand behind a part, or be left out."""
+"""A module's path and a part. The adapter's own name may stand behind the part."""
 PARTS = {
     "lora_A": "a",
     "lora_B": "b",
@@ -24,9 +24,9 @@ PARTS = {
     "trainable_tokens_delta": "rows",
 }
 EXPERT = re.compile(r"(?P<experts>.+\.experts)\.(?P<number>\d{1,5})\.(?P<name>\w+)")
-"""A linear layer of one expert, as transformers had them before version 5."""
+"""A linear layer of one expert, as in transformers before version 5."""
 STACK = re.compile(r"(?P<experts>.+\.experts)(?P<inner>(?:\.base_layer)*)")
-"""A stack of parameters of all experts; the later one that has an update lies around the earlier one's."""
+"""A stack of parameters of all experts. PEFT wraps the update of a second parameter around that of the first."""
 MIXTRAL = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 RENAMED = (
     (re.compile(r"^model\.language_model\."), "language_model.model."),
@@ -36,19 +36,22 @@ RENAMED = (
 )
 """Where transformers and mlx-lm put the language model of a multimodal checkpoint."""
 BLOCKS = ((re.compile(r"\.mlp\."), ".block_sparse_moe."), (re.compile(r"\.block_sparse_moe\."), ".mlp."))
-"""What Mixtral's block of experts is called."""
+"""The two names of Mixtral's block of experts."""
 
 
 class Key(NamedTuple):
-    """A tensor's place: the module's path without PEFT's prefix, the part, and whether the part is an embedding's."""
+    """What the key of a tensor says."""
 
     module: str
+    """The module's path without PEFT's prefix."""
     part: str
-    embedding: bool = False
+    """One of ``PARTS``' values, "weight" or "bias"."""
+    is_embedding: bool = False
+    """Whether the module is an embedding."""
 
 
 def parse_key(key: str) -> Key | None:
-    """What a tensor's key says, with PEFT's prefix or without; None where it says nothing that is known."""
+    """Read the key of a tensor, with PEFT's prefix or without it. An unknown key gives None."""
     while key.startswith(PREFIX):
         key = key.removeprefix(PREFIX)
     match = KEY.fullmatch(key)
@@ -59,14 +62,17 @@ def parse_key(key: str) -> Key | None:
 
 
 def mlx_path(path: str, modules: Collection[str] | None) -> str:
-    """A module's path in mlx-lm's model, whose modules are these; without them where it usually is.
+    """The path of a module in mlx-lm's model.
 
-    A path that none of the modules has comes back as it was.
+    Args:
+        path: its path in transformers' model.
+        modules: the paths of mlx-lm's modules. A path that fits none of them comes back as it is. Without them, the
+            result is where the module usually lies.
     """
     if modules is None:
         return RENAMED[0][0].sub(RENAMED[0][1], path)
-    for pattern, here in ((re.compile("^"), ""), *RENAMED):
-        moved = pattern.sub(here, path)
+    for pattern, replacement in ((re.compile("^"), ""), *RENAMED):
+        moved = pattern.sub(replacement, path)
         for candidate in (moved, *(block.sub(name, moved) for block, name in BLOCKS)):
             if candidate in modules:
                 return candidate
@@ -74,7 +80,7 @@ def mlx_path(path: str, modules: Collection[str] | None) -> str:
 
 
 def peft_path(path: str) -> str:
-    """A module's path in transformers' model, version 5."""
+    """The path of a module in transformers' model, version 5."""
     if path == "language_model.lm_head":
         return "lm_head"
     path = path.replace(".block_sparse_moe.", ".mlp.")

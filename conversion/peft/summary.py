@@ -1,4 +1,4 @@
-"""What an adapter changes, in a few rows: what a conversion is going to write."""
+"""What an adapter changes, in a few rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dualtune_mlx.adapters import Adapter, LoRAUpdate, TrainedTokenRows
 
 
 def summarize_updates(adapter: Adapter) -> list[dict[str, Any]]:
-    """A row for all layers' modules of a name, kind, rank and scale: how many they are, and their parameters."""
+    """One row for all modules that differ in their layer alone: how many they are, and their parameters."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for path, update in sorted(adapter.updates.items()):
         name = re.sub(r"\.layers\.\d+\.", ".layers.*.", path)

@@ -1,4 +1,4 @@
-"""One of our adapters to a folder that ``PeftModel.from_pretrained`` loads, exactly or not at all.
+"""Convert one of our adapters to a folder that ``PeftModel.from_pretrained`` loads, exactly or not at all.
 
 dualtune convert to-peft ADAPTER FOLDER --model MODEL
 """
@@ -29,33 +29,38 @@ from dualtune_mlx.files import atomic_folder
 
 EXPERTS = re.compile(r".+\.switch_mlp\.\w+")
 ROUTER = re.compile(r".+\.(mlp|block_sparse_moe)\.gate")
-"""In transformers 5 no linear layer, but a parameter of a module of its own."""
+"""A router. In transformers 5 it is not a linear layer but a parameter."""
 LOADED_ONLY = ("runtime_config",)
 """Fields that PEFT does not write."""
 
 
 @dataclass(frozen=True)
 class PeftUpdate:
-    """A low-rank update under PEFT's name, with its rank; ``inner`` is what stands between a stack of experts' name
-    and the tensors', ``parameter`` the name of its parameter."""
+    """A low-rank update under PEFT's names."""
 
     module: str
+    """The path of its module."""
     update: LoRAUpdate
+    """The update itself."""
     rank: int
+    """Its rank; of a stack of experts, that of each expert."""
     parameter: str = ""
+    """The name of the parameter that it changes, where that is not the weight of a linear layer."""
     inner: str = ""
+    """What stands between the module's path and the names of the tensors."""
 
     @property
     def name(self) -> str:
-        """What PEFT's patterns are matched with."""
+        """The name that PEFT's patterns are matched with."""
         return f"{self.module}.{self.parameter}" if self.parameter else self.module
 
     @property
-    def embedding(self) -> bool:
+    def is_embedding(self) -> bool:
         return self.module.endswith("embed_tokens")
 
     def tensors(self) -> Iterator[tuple[str, mx.array]]:
-        a, b = ("lora_embedding_A", "lora_embedding_B") if self.embedding else ("lora_A.weight", "lora_B.weight")
+        """Its tensors under PEFT's keys."""
+        a, b = ("lora_embedding_A", "lora_embedding_B") if self.is_embedding else ("lora_A.weight", "lora_B.weight")
         names = {"a": a, "b": b, "m": "lora_magnitude_vector"}
         for part, array in self.update.parts.items():
             yield f"{PREFIX}{self.module}{self.inner}.{names[part]}", mx.contiguous(array.T)
@@ -64,6 +69,7 @@ class PeftUpdate:
 def to_peft(
     adapter: Adapter,
     destination: str | Path,
+    *,
     model: str | None = None,
     invocation: Sequence[int] = (),
     fingerprint: str | None = None,
@@ -71,19 +77,21 @@ def to_peft(
     base: BaseCheckpoint | None = None,
     verify: Callable[[float], object] | None = None,
 ) -> None:
-    """Write an adapter as PEFT's; nothing is written unless everything converts.
+    """Write an adapter as PEFT's. Nothing is written unless everything converts.
 
     Args:
-        model: what PEFT is told the base model is: a hub id or a folder.
+        adapter: one of ours.
+        destination: the new folder.
+        model: the base model's hub id or folder, as PEFT is told.
         invocation: the token ids at which an adapter of the activation "invocation" or "turn" begins to act.
-        fingerprint: of the base's weights, noted beside the tensors.
-        where: what errors call the adapter.
-        base: the model, to compare logits over.
-        verify: if given, PEFT's logits are compared with ours before the folder takes its name, and it is told the
+        fingerprint: of the base's weights; written beside the tensors.
+        where: the adapter's name in errors.
+        base: the model to compare logits over.
+        verify: if given, PEFT's logits are compared with ours before the folder gets its name. It is called with the
             largest difference.
 
     Raises:
-        ConversionError: for what PEFT cannot express, by name.
+        ConversionError: when PEFT cannot express something; the error names it.
         UsageError: when the destination exists.
     """
     tokens = _invocation_tokens(adapter, tuple(invocation), where)
@@ -106,7 +114,7 @@ def to_peft(
 def _config_fields(
     adapter: Adapter, updates: list[PeftUpdate], tokens: tuple[int, ...], model: str | None, where: object
 ) -> dict[str, Any]:
-    """PEFT's ``adapter_config.json``."""
+    """Make PEFT's ``adapter_config.json``."""
     return {
         **{key: field.default for key, field in FIELDS.items() if key not in LOADED_ONLY},
         **_rank_fields(updates, where),
@@ -114,7 +122,7 @@ def _config_fields(
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model,
         "inference_mode": True,
-        # PEFT takes no dropout beside parameters, not even one that does nothing any more.
+        # PEFT refuses a dropout beside parameters, even at inference.
         "lora_dropout": 0.0 if any(update.parameter for update in updates) else adapter.config.dropout,
         "use_dora": adapter.config.kind == "dora",
         "target_modules": sorted(update.module for update in updates if not update.parameter),
@@ -131,14 +139,14 @@ def _to_peft_updates(adapter: Adapter, where: object) -> Iterator[PeftUpdate]:
             yield PeftUpdate(peft_path(path), update, update.a.shape[1], parameter)
     for path, parameters in to_peft_stacks(experts, where).items():
         for name, update in parameters.items():
-            # PEFT wraps the parameters one around the other, and the last one has the outermost place.
+            # PEFT wraps the parameters one around the other. The last one is outermost.
             inner = ".base_layer" if name == PARAMETERS[0] and len(parameters) == 2 else ""
             count = next(one.a.shape[0] for one in experts.values())
             yield PeftUpdate(peft_path(path), update, update.a.shape[1] // count, name, inner)
 
 
 def _invocation_tokens(adapter: Adapter, given: tuple[int, ...], where: object) -> tuple[int, ...]:
-    """PEFT's invocation tokens of an adapter; none where it acts everywhere."""
+    """The invocation tokens that PEFT is told; none where the adapter acts everywhere."""
     if adapter.config.activation == "all":
         return ()
     tokens = adapter.config.tokens or given
@@ -154,8 +162,8 @@ def _invocation_tokens(adapter: Adapter, given: tuple[int, ...], where: object) 
 
 
 def _check_kinds(adapter: Adapter, updates: list[PeftUpdate], tokens: tuple[int, ...], where: object) -> None:
-    """Refuse kinds of updates that PEFT has, but not together."""
-    wrapped = [update.name for update in updates if update.embedding or update.parameter]
+    """Refuse kinds of updates that PEFT does not combine."""
+    wrapped = [update.name for update in updates if update.is_embedding or update.parameter]
     if adapter.config.kind == "dora" and wrapped:
         raise ConversionError(
             "DoRA of embeddings and parameters is not PEFT's",
@@ -174,7 +182,7 @@ def _check_kinds(adapter: Adapter, updates: list[PeftUpdate], tokens: tuple[int,
 
 
 def _rank_fields(updates: list[PeftUpdate], where: object) -> dict[str, Any]:
-    """Fields from which PEFT computes each update's very scale: the commonest rank and alpha, others by name."""
+    """Fields from which PEFT computes exactly each update's scale: the commonest rank and alpha, others by name."""
     choices = [(rslora, _find_alphas(updates, rslora)) for rslora in (False, True)]
     # Whole alphas tell which of the two formulas the scales were made with.
     rslora, exact = max(choices, key=lambda choice: (len(choice[1]), all(map(float.is_integer, choice[1].values()))))
@@ -195,13 +203,13 @@ def _rank_fields(updates: list[PeftUpdate], where: object) -> dict[str, Any]:
 
 
 def _find_alphas(updates: list[PeftUpdate], rslora: bool) -> dict[str, float]:
-    """The alphas by name, of those updates that have one."""
+    """The alphas by update name. An update whose scale no alpha gives exactly is left out."""
     alphas = {update.name: _find_alpha(update.update.scale, update.rank, rslora) for update in updates}
     return {name: alpha for name, alpha in alphas.items() if alpha is not None}
 
 
 def _find_alpha(scale: float, rank: int, rslora: bool) -> float | None:
-    """The alpha that PEFT divides by the rank, or its root, to get a scale, bit for bit; whole numbers first."""
+    """The alpha that gives the scale bit for bit when PEFT divides it by the rank, or its root. Whole numbers first."""
     divisor = math.sqrt(rank) if rslora else rank
     product = scale * divisor
     if not math.isfinite(product):

@@ -1,4 +1,4 @@
-"""Logits of a PEFT adapter in torch beside those of its conversion here, both in float32."""
+"""Compare the logits of a PEFT adapter in torch with those of its conversion in MLX, both in float32."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from dualtune_mlx.conversion.peft.base import BaseCheckpoint
 from dualtune_mlx.errors import ConversionError
 
 LENGTH = 24
+"""Tokens of the prompt, without an invocation."""
 TOLERANCE = 1e-4
-"""Of the largest logit: two libraries' float32 differ by a hundredth of this, a wrong conversion by a thousandfold."""
+"""The difference that is allowed, over the largest logit.
+
+Two libraries' float32 differ by a hundredth of this, a wrong conversion by a thousand times as much."""
 
 
 def compare_logits(adapter: Adapter, peft_folder: Path, base: BaseCheckpoint | None) -> float:
-    """Run a random prompt through PEFT's adapter and ours; the largest difference of a logit.
+    """Run a random prompt through PEFT's adapter and ours, and give the largest difference of a logit.
 
     Raises:
         ConversionError: when torch or peft is missing, the model cannot be loaded in both, or the logits differ.
@@ -44,22 +47,22 @@ def compare_logits(adapter: Adapter, peft_folder: Path, base: BaseCheckpoint | N
 
 
 def mlx_logits(model: nn.Module, adapter: Adapter, tokens: Sequence[int]) -> np.ndarray:
-    """Logits (length, vocabulary), float32; before the invocation of an activated adapter they are the base's."""
+    """Logits (length, vocabulary) in float32. Before an activated adapter's invocation they are the base's."""
     bank = AdapterBank(model)
-    held = bank.load(adapter)
+    resident = bank.load(adapter)
     start = invocation_start(tokens, adapter.config.tokens) if adapter.config.tokens else 0
     cache, parts = make_prompt_cache(model), []
-    for active, ids in ((None, tokens[:start]), (held, tokens[start:])):
+    for active, ids in ((None, tokens[:start]), (resident, tokens[start:])):
         if ids:
             bank.activate(active)
             parts.append(model(mx.array([list(ids)]), cache)[0].astype(mx.float32))
     logits = np.array(mx.concatenate(parts))
-    bank.unload(held)
+    bank.unload(resident)
     return logits
 
 
 def _to_float32(base: BaseCheckpoint | None, where: Path) -> str:
-    """The model's folder or hub id, once it is in float32."""
+    """Convert the model to float32; its folder or hub id."""
     quantized = base is not None and any(hasattr(module, "bits") for module in base.model.modules())
     if base is None or quantized:
         raise ConversionError(
@@ -74,7 +77,7 @@ def _to_float32(base: BaseCheckpoint | None, where: Path) -> str:
 
 
 def _random_prompt(base: BaseCheckpoint, invocation: tuple[int, ...]) -> tuple[int, ...]:
-    """Random tokens, with an invocation in the middle."""
+    """Random tokens with an invocation in the middle."""
     text = base.config.get("text_config") or base.config
     draw = random.Random(0)
     ids = [draw.randrange(int(text["vocab_size"])) for _ in range(LENGTH)]

@@ -11,8 +11,7 @@ from dualtune_mlx.adapters.adapter import WEIGHTS
 from dualtune_mlx.adapters.config import POINTS
 from dualtune_mlx.bundle import AdapterEntry, Bundle, TemplateRef, adapter_path
 from dualtune_mlx.bundle.export import load_base
-from dualtune_mlx.conversion.peft.base import BaseCheckpoint
-from dualtune_mlx.conversion.peft.from_peft import read_peft
+from dualtune_mlx.conversion.peft import BaseCheckpoint, read_peft
 from dualtune_mlx.errors import AdapterError, UsageError
 from dualtune_mlx.files import atomic_folder
 from dualtune_mlx.models import check_supported, load_tokenizer

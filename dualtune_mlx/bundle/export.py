@@ -7,8 +7,7 @@ from pathlib import Path
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.conversion.peft.base import BaseCheckpoint
-from dualtune_mlx.conversion.peft.to_peft import to_peft
+from dualtune_mlx.conversion.peft import BaseCheckpoint, to_peft
 from dualtune_mlx.files import atomic_folder
 from dualtune_mlx.models import fingerprint, load_network, load_tokenizer, resolve
 from dualtune_mlx.prompts import PromptRenderer, Template
@@ -59,7 +58,7 @@ def adapter_to_peft(
     if template and model:
         renderer = PromptRenderer(Template(template), load_tokenizer(model))
         tokens = renderer.opener_tokens(adapter.config.activation)
-    to_peft(adapter, destination, model, tokens, where=source, base=base, verify=verify)
+    to_peft(adapter, destination, model=model, invocation=tokens, where=source, base=base, verify=verify)
 
 
 def bundle_to_peft(

@@ -11,7 +11,7 @@ from typing import Any
 from dualtune_mlx.bundle import MANIFEST, Bundle, read_manifest, schema_hash
 from dualtune_mlx.bundle.assemble import check_activation, tools_in_scope
 from dualtune_mlx.bundle.export import load_base
-from dualtune_mlx.conversion.peft.base import BaseCheckpoint
+from dualtune_mlx.conversion.peft import BaseCheckpoint
 from dualtune_mlx.errors import BundleError, DualTuneError
 from dualtune_mlx.models import check_supported, load_tokenizer
 from dualtune_mlx.prompts import PromptRenderer, span_name

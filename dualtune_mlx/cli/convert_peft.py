@@ -14,8 +14,7 @@ from dualtune_mlx.bundle import MANIFEST
 from dualtune_mlx.bundle.export import OnVerified, adapter_to_peft, bundle_to_peft, load_base
 from dualtune_mlx.cli.options import TEMPLATE_HELP
 from dualtune_mlx.cli.output import console, emit_json, json_option, progress
-from dualtune_mlx.conversion.peft.from_peft import from_peft
-from dualtune_mlx.conversion.peft.summary import summarize_updates
+from dualtune_mlx.conversion.peft import from_peft, summarize_updates
 
 destination = click.argument("destination", type=click.Path(path_type=Path))
 model = click.option("--model", metavar="M", help="The adapter's base model, which it must fit: a folder or a hub id.")

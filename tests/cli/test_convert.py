@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dualtune_mlx.adapters import Adapter, AdapterBank
-from dualtune_mlx.conversion.peft.from_peft import read_peft
+from dualtune_mlx.conversion.peft import read_peft
 from tests import tiny
 from tests.adapters.adapters import adapter_for
 from tests.cli.conftest import dualtune

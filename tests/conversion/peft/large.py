@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dualtune_mlx.conversion.peft.from_peft import from_peft
+from dualtune_mlx.conversion.peft import from_peft
 from tests.conversion.peft.files import PREFIX, write_adapter
 
 LAYERS, WIDTH, KEYS, INNER, RANK = 28, 3584, 512, 18944, 32  # Qwen2.5-7B

@@ -14,11 +14,9 @@ from mlx_lm.utils import load_model
 from safetensors.numpy import save_file
 
 from dualtune_mlx.adapters import Adapter, AdapterBank, SavedModule, TrainedTokenRows
+from dualtune_mlx.conversion.peft import BaseCheckpoint, files, from_peft
 from dualtune_mlx.conversion.peft import base as peft_base
 from dualtune_mlx.conversion.peft import config as peft_config
-from dualtune_mlx.conversion.peft import files
-from dualtune_mlx.conversion.peft.base import BaseCheckpoint
-from dualtune_mlx.conversion.peft.from_peft import from_peft
 from dualtune_mlx.conversion.peft.names import mlx_path, parse_key, peft_path
 from dualtune_mlx.errors import AdapterError, ConversionError, DualTuneError, UsageError
 from tests import tiny
@@ -48,7 +46,7 @@ def base(folder) -> BaseCheckpoint:
 
 
 def converted(tmp_path, base=None) -> Adapter:
-    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base)
+    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base)
     return Adapter.load(tmp_path / "ours")
 
 
@@ -107,7 +105,7 @@ def test_mlx_lm_refuses_one_of_several_scales(tmp_path, folder):
 def test_the_names_of_other_writers_say_the_same(tmp_path, base, rename):
     tensors = linear_tensors()
     write_adapter(tmp_path / "plain", tensors)
-    from_peft(str(tmp_path / "plain"), tmp_path / "expected", base)
+    from_peft(str(tmp_path / "plain"), tmp_path / "expected", base=base)
     write_adapter(tmp_path / "peft", {rename(key): value for key, value in tensors.items()})
     assert same(converted(tmp_path, base), Adapter.load(tmp_path / "expected"))
 
@@ -153,7 +151,7 @@ def test_shards_are_one_adapter(tmp_path, base):
     tensors = linear_tensors()
     sharded(tmp_path / "peft", tensors)
     write_adapter(tmp_path / "whole", tensors)
-    from_peft(str(tmp_path / "whole"), tmp_path / "expected", base)
+    from_peft(str(tmp_path / "whole"), tmp_path / "expected", base=base)
     assert same(converted(tmp_path, base), Adapter.load(tmp_path / "expected"))
 
 
@@ -246,7 +244,7 @@ def test_a_copy_of_the_base_s_embedding_is_left_out(tmp_path, base):
 
 def test_a_dry_run_writes_nothing(tmp_path, base):
     write_adapter(tmp_path / "peft", linear_tensors())
-    assert from_peft(str(tmp_path / "peft"), tmp_path / "ours", base, dry_run=True).layers
+    assert from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base, dry_run=True).layers
     assert not (tmp_path / "ours").exists()
 
 
@@ -376,7 +374,7 @@ TENSORS = [
 
 def refused(tmp_path, base, words, error=DualTuneError):
     with pytest.raises(error) as caught:
-        from_peft(str(tmp_path / "peft"), tmp_path / "ours", base)
+        from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base)
     for word in words:
         assert word in str(caught.value)
     assert os.listdir(tmp_path) == ["peft"]
@@ -499,7 +497,7 @@ def test_another_base_is_refused(tmp_path, base):
     write_adapter(tmp_path / "two" / "peft", linear_tensors(), metadata=own)
     refused(tmp_path / "two", base, ["not the one", "weights aaaaaaaaaaaa"], ConversionError)
     base = base_for(Path(base.name), "a" * 64)
-    from_peft(str(tmp_path / "two" / "peft"), tmp_path / "two" / "ours", base)
+    from_peft(str(tmp_path / "two" / "peft"), tmp_path / "two" / "ours", base=base)
 
 
 @pytest.mark.parametrize("source", ["nowhere", "./no/where", "/no/where", "a/b/c"])

@@ -16,10 +16,8 @@ from peft import LoraConfig
 from safetensors.numpy import load_file
 
 from dualtune_mlx.adapters import Adapter, AdapterBank
-from dualtune_mlx.conversion.peft import verify
+from dualtune_mlx.conversion.peft import from_peft, to_peft, verify
 from dualtune_mlx.conversion.peft.config import FIELDS, REFUSED
-from dualtune_mlx.conversion.peft.from_peft import from_peft
-from dualtune_mlx.conversion.peft.to_peft import to_peft
 from dualtune_mlx.errors import ConversionError
 from tests.adapters.adapters import adapter_for
 from tests.conversion.peft import large
@@ -136,7 +134,7 @@ def test_a_configuration_acts_as_in_peft(root, tmp_path, kind, options):
     expected, plain = models.torch_logits(peft), models.torch_logits(models.torch_model(folder))
     base = models.mlx_base(folder)
     before = models.mlx_logits(base, None)
-    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base)
+    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base)
     assert np.abs(models.mlx_logits(base, tmp_path / "ours") - expected).max() <= LARGEST
     assert np.abs(expected - plain).max() > 1e-3
     assert np.array_equal(models.mlx_logits(base, None), before)
@@ -171,7 +169,7 @@ def test_an_activated_adapter_acts_from_its_invocation_on(root, tmp_path, kind, 
     peft = models.save_adapter(models.torch_model(folder), config, tmp_path / "peft")
     expected, plain = models.torch_logits(peft, tokens), models.torch_logits(models.torch_model(folder), tokens)
     base = models.mlx_base(folder)
-    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base)
+    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base)
     assert np.abs(models.mlx_logits(base, tmp_path / "ours", tokens) - expected).max() <= LARGEST
     assert (np.abs(expected - plain).max() > 1e-3) == (OPENER in itertools.pairwise(tokens))
     to_peft(Adapter.load(tmp_path / "ours"), tmp_path / "back")
@@ -194,7 +192,7 @@ def test_an_adapter_of_ours_begins_at_its_opener_in_peft(root, tmp_path, activat
     Adapter.from_layers(at_tokens, adapter.layers).save(tmp_path / "ours")
     ours = models.mlx_logits(base, tmp_path / "ours", tokens)
     assert np.abs(ours - models.torch_logits(model, tokens)).max() <= LARGEST
-    from_peft(str(tmp_path / "peft"), tmp_path / "back", base)
+    from_peft(str(tmp_path / "peft"), tmp_path / "back", base=base)
     assert Adapter.load(tmp_path / "back").content_hash == adapter.content_hash
 
 
@@ -215,14 +213,14 @@ def test_experts_as_before_transformers_5_act_as_in_peft(root, tmp_path, kind, b
     write_adapter(tmp_path / "peft", tensors, r=4, lora_alpha=6, target_modules=list(names))
     expected = models.torch_logits(models.loaded(folder, tmp_path / "peft")[0])
     base = models.mlx_base(folder)
-    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base)
+    from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base)
     assert np.abs(models.mlx_logits(base, tmp_path / "ours") - expected).max() <= LARGEST
     to_peft(Adapter.load(tmp_path / "ours"), tmp_path / "back")
     again, warned = models.loaded(folder, tmp_path / "back")
     # PEFT warns of patterns that name parameters, and matches them all the same.
     assert all("pattern keys did not match any targeted module" in text for text in warned)
     assert np.abs(models.torch_logits(again) - expected).max() <= LARGEST
-    from_peft(str(tmp_path / "back"), tmp_path / "again", base)
+    from_peft(str(tmp_path / "back"), tmp_path / "again", base=base)
     assert np.abs(models.mlx_logits(base, tmp_path / "again") - expected).max() <= LARGEST
 
 
@@ -242,13 +240,13 @@ def test_logits_are_compared_before_anything_is_written(root, tmp_path, monkeypa
     models.save_adapter(models.torch_model(folder), config_of({"target_modules": ALL, **own}), tmp_path / "peft")
     base = models.mlx_base(folder)
     found = []
-    adapter = from_peft(str(tmp_path / "peft"), tmp_path / "ours", base, verify=found.append)
+    adapter = from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base, verify=found.append)
     to_peft(adapter, tmp_path / "back", base=base, verify=found.append)
     assert len(found) == 2 and max(found) <= LARGEST
     ours = verify.mlx_logits
     monkeypatch.setattr(verify, "mlx_logits", lambda *arguments: ours(*arguments) * 1.01)
     with pytest.raises(ConversionError, match="not PEFT's(?s:.*)a difference of 0.0"):
-        from_peft(str(tmp_path / "peft"), tmp_path / "wrong", base, verify=found.append)
+        from_peft(str(tmp_path / "peft"), tmp_path / "wrong", base=base, verify=found.append)
     with pytest.raises(ConversionError, match="not PEFT's"):
         to_peft(adapter, tmp_path / "wrong", base=base, verify=found.append)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "ours", "peft"]

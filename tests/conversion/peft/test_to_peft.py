@@ -14,9 +14,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from dualtune_mlx.adapters import Adapter, AdapterBank, AdapterConfig, LoRAUpdate, SavedModule, TrainedTokenRows
+from dualtune_mlx.conversion.peft import from_peft, to_peft
 from dualtune_mlx.conversion.peft.config import EMPTY_VALUES, FIELDS
-from dualtune_mlx.conversion.peft.from_peft import from_peft
-from dualtune_mlx.conversion.peft.to_peft import to_peft
 from dualtune_mlx.errors import ConversionError, UsageError
 from tests import tiny
 from tests.adapters.adapters import adapter_for, plain
