@@ -17,13 +17,11 @@ of a request with warm prefixes, without the arguments of a wrong tool.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +33,16 @@ from rich.console import Console
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.benchmarks import common
+from dualtune_mlx.benchmarks.accuracy_data import (
+    FULL,
+    QUICK,
+    Data,
+    Setting,
+    generate_data,
+    key,
+    planner_examples,
+    single_requests,
+)
 from dualtune_mlx.benchmarks.playground import new_playground
 from dualtune_mlx.benchmarks.tasks import START_SECONDS, TASKS, run_tasks
 from dualtune_mlx.bundle import Bundle
@@ -46,64 +54,16 @@ from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
 from dualtune_mlx.paths import cache_folder
 from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template, span_name
-from dualtune_mlx.synthesis.chains import generate_chains
-from dualtune_mlx.synthesis.requests import generate_requests
-from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
-from dualtune_mlx.training import Job, Progress, Run, RunSetup, TrainOptions
+from dualtune_mlx.tools import Tool, Trajectory
+from dualtune_mlx.training import Job, Progress, Run, RunSetup
 from dualtune_mlx.training.examples import decisions_of_stage
 from dualtune_mlx.training.routing import views
 
 TEMPLATE, CARD = "chatml", "signature"
-SEED = 1
 MAX_TOKENS = 160
-MAX_CHARACTERS = 600
-"""The most characters of a chain in the training data."""
-ANSWER_EVERY = 4
-"""Of so many divided chains, one keeps its answer: the end of the last subtask is like the ends of the others."""
-EPOCHS = {"planner": 2.4, "router": 0.56, "selector": 0.9, "arguments": 1.05, "flat selector": 0.8}
-"""How often a run goes over the examples of its stage; the flat selector has fewer examples."""
 PRINT_EVERY = 10
 """Steps, or requests, between two lines of progress."""
 GOALS = {"server": 0.97, "tool": 0.93, "call": 0.80}
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round of training: its data, and its learning rate."""
-
-    single: int
-    """Trajectories of a single request."""
-    chains: int
-    """Trajectories of several calls; those that are too long are left out."""
-    learning_rate: float = 1e-3
-    """The highest learning rate of each run."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How much is trained and measured."""
-
-    rounds: tuple[Round, ...]
-    """Each round draws new values, and continues from the adapters of the round before."""
-    test: int
-    """Single requests to measure."""
-    valid: int = 64
-    """Single requests that decide, with a quarter as many chains, which state of an adapter is the best one."""
-    tasks: int = len(TASKS)
-    """Tasks for the agent."""
-    steps: int = 0
-    """The length of each run; with 0, a run goes over its examples as often as ``EPOCHS`` say."""
-
-    def options(self, name: str, learning_rate: float) -> TrainOptions:
-        """The options of a run; ``name`` is one of ``EPOCHS``."""
-        # A short run wants room and a high rate, as in the demo.
-        epochs = 0.0 if self.steps else EPOCHS[name]
-        length: dict[str, Any] = {"steps": self.steps, "epochs": epochs, "validate_every": 0}
-        return TrainOptions(rank=64, alpha=256.0, learning_rate=learning_rate, seed=SEED, **length)
-
-
-FULL = Setting((Round(11000, 4300), Round(5600, 3200, 6e-4)), test=172)
-QUICK = Setting((Round(120, 40),), test=30, tasks=3, steps=6)
 
 
 @dataclass(frozen=True)
@@ -129,19 +89,6 @@ class Method:
 
 OURS, FLAT = Method("hierarchy", True, True), Method("flat", False, True)
 METHODS = (OURS, FLAT, Method("base hierarchy", True, False), Method("base flat", False, False))
-
-
-@dataclass(frozen=True)
-class Data:
-    """All trajectories, and the tools they are about."""
-
-    tools: tuple[Tool, ...]
-    rounds: Sequence[Sequence[Trajectory]] = field(repr=False)
-    """What each round trains on."""
-    valid: Sequence[Trajectory] = field(repr=False)
-    """What the best state of an adapter is chosen by."""
-    test: Sequence[Trajectory] = field(repr=False)
-    """What is measured."""
 
 
 def run(quick: bool, out: Console) -> dict[str, Any]:
@@ -170,76 +117,6 @@ def served_tools() -> tuple[Tool, ...]:
         configs = read_config(new_playground(Path(folder) / "playground").config)
         with connect(configs, START_SECONDS) as toolbox:
             return toolbox.tools
-
-
-def generate_data(setting: Setting, tools: tuple[Tool, ...]) -> Data:
-    """Generate single requests and chains; the test has single requests only, every tool equally often."""
-    rounds = [generate_round(one, SEED + number, tools) for number, one in enumerate(setting.rounds)]
-    valid = [
-        *generate_requests("valid", setting.valid, SEED, tools),
-        *generate_chains("valid", setting.valid // 4, SEED, tools),
-    ]
-    return Data(tools, rounds, valid, generate_requests("test", setting.test, SEED, tools))
-
-
-def generate_round(wanted: Round, seed: int, tools: tuple[Tool, ...]) -> list[Trajectory]:
-    """Generate the training data of a round."""
-    chains = filter(is_short, generate_chains("train", wanted.chains, seed, tools))
-    return [*generate_requests("train", wanted.single, seed, tools), *drop_most_answers(chains)]
-
-
-def is_short(trajectory: Trajectory) -> bool:
-    """Whether messages and arguments have at most ``MAX_CHARACTERS``: long results take most of the training time."""
-    calls = [call for message in trajectory.messages for call in message.tool_calls]
-    texts = [message.content for message in trajectory.messages] + [json.dumps(dict(call.arguments)) for call in calls]
-    return sum(map(len, texts)) <= MAX_CHARACTERS
-
-
-def drop_most_answers(chains: Iterable[Trajectory]) -> Iterator[Trajectory]:
-    """The chains, most of the divided ones without their answer: ends of subtasks took half of the training tokens."""
-    for number, chain in enumerate(chains):
-        is_divided = bool(chain.messages[0].subtasks)
-        yield replace(chain, messages=chain.messages[:-1]) if is_divided and number % ANSWER_EVERY else chain
-
-
-def key(data: Data) -> str:
-    """Changes when anything changes that is trained on, and not when a field of the data classes is renamed."""
-    digest = hashlib.sha256(f"({', '.join(map(tool_key, data.tools))}{',' * (len(data.tools) == 1)})".encode())
-    for trajectories in (*data.rounds, data.valid):
-        for trajectory in trajectories:
-            digest.update(json.dumps(list(map(message_key, trajectory.messages)), default=str).encode())
-    return digest.hexdigest()[:12]
-
-
-def tool_key(tool: Tool) -> str:
-    """What ``key`` knows of a tool."""
-    return (
-        f"Tool(name={tool.name!r}, description={tool.description!r}, parameters={tool.parameters!r}, "
-        f"server={tool.server!r}, annotations={tool.annotations!r}, group={tool.group!r})"
-    )
-
-
-def message_key(message: Message) -> dict[str, Any]:
-    """What ``key`` knows of a message."""
-    return {
-        "role": message.role,
-        "content": message.content,
-        "tool_calls": [call_key(call) for call in message.tool_calls],
-        "parts": message.subtasks,
-        "part": message.subtask,
-    }
-
-
-def call_key(call: ToolCall) -> dict[str, Any]:
-    """What ``key`` knows of a call in the data: no probability, no candidate and no usage belongs to it."""
-    return {
-        "name": call.name,
-        "arguments": dict(call.arguments),
-        "server": call.server,
-        "confidence": None,
-        "candidates": [],
-        "usage": None,
-    }
 
 
 def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Console) -> Path:
@@ -278,17 +155,6 @@ def train_round(
 def load_adapter(bundle: Path, stage: str) -> Adapter:
     """The adapter of a stage in a bundle."""
     return Bundle.open(bundle).load_adapter(stage)
-
-
-def planner_examples(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """The trajectories for the planner: all chains, and a quarter as many single requests, so that most are divided."""
-    chains = [one for one in trajectories if len(one.messages) > 2]
-    return [*single_requests(trajectories)[: len(chains) // 4], *chains]
-
-
-def single_requests(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """The trajectories of a single request: they end with its call, or with an answer in words."""
-    return [one for one in trajectories if len(one.messages) == 2]
 
 
 def print_step(out: Console, title: str, state: Progress) -> None:

@@ -11,17 +11,15 @@ import pytest
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import accuracy
-from dualtune_mlx.benchmarks.accuracy import (
-    FLAT,
+from dualtune_mlx.benchmarks.accuracy import FLAT, METHODS, OURS, Method, MethodResult
+from dualtune_mlx.benchmarks.accuracy_data import (
     FULL,
-    METHODS,
-    OURS,
-    Method,
-    MethodResult,
+    Data,
     Round,
     Setting,
     drop_most_answers,
     generate_data,
+    key,
     planner_examples,
 )
 from dualtune_mlx.benchmarks.tasks import TASKS
@@ -153,7 +151,7 @@ def test_figures_are_right_over_right_and_goals_are_named():
     }
     measured[FLAT.name] = MethodResult(Report((right, wrong, wrong, wrong)), (2.0, 2.0, 2.0, 2.0))
     tokens = {"signature": {OURS.name: 30.0, FLAT.name: 120.0}}
-    data = accuracy.Data((), (), (), ())
+    data = Data((), (), (), ())
     changed = {**done("b"), "outside_unchanged": False}
     value = accuracy.make_report(measured, [done("a"), changed], tokens, data)
     assert value["ratios"]["tool_vs_flat"]["median"] == 3.0
@@ -180,4 +178,4 @@ def test_the_cache_s_key_is_that_of_earlier_versions(count, expected):
     schema = {"type": "object", "properties": {"file": {"type": "string"}}}
     tools = (Tool("add", "Adds.", schema, "git", group="work"),)
     one = Trajectory(messages, tools)
-    assert accuracy.key(accuracy.Data(tools * count, ((one,), (one, one)), (one,), ())) == expected
+    assert key(Data(tools * count, ((one,), (one, one)), (one,), ())) == expected
