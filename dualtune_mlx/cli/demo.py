@@ -55,7 +55,7 @@ def command(context: click.Context, folder: Path, json_to: str | None) -> None:
     except KeyboardInterrupt:
         if not show.stage:
             raise
-        show.training.warn(train.STOPPED.format(stage=show.stage))
+        show.training.warn(train.STOPPED.format(command="the same command again"))
         context.exit(train.INTERRUPTED)
     print_summary(out, folder, recipe, value)
     emit_json(json_to, value)

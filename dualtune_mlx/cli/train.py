@@ -33,7 +33,7 @@ from dualtune_mlx.training.session import (
 ALL = "all"
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 NOTES = 10
-STOPPED = "Stopped. The last whole step is kept; to go on: dualtune train {stage} … --resume"
+STOPPED = "Stopped. The last whole step is kept; to go on: {command}"
 ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 
 
@@ -88,7 +88,7 @@ def command(
             else:
                 session.train_one(Job(stage, scope or ""), show, skip=resume, resume=resume)
     except KeyboardInterrupt:
-        show.warn(STOPPED.format(stage=stage))
+        show.warn(STOPPED.format(command=f"dualtune train {stage} … --resume"))
         context.exit(INTERRUPTED)
 
 
