@@ -1,7 +1,7 @@
-"""Two trainers on the same work: mlx-lm's own, and ours. Not a benchmark; ``training.py`` is.
+"""Two trainers on the same workload: mlx-lm's own, and ours. The benchmark is ``training.py``.
 
 Both take the same examples, in the same order and batches, and start from the same weights with the same optimiser.
-Both first train a step on shortened examples, which is forgotten: MLX compiles its kernels then.
+Both first train a step on shortened examples, for MLX to compile its kernels; its result is dropped.
 """
 
 from __future__ import annotations
@@ -45,36 +45,41 @@ STAGE = "selector"
 SEED = 1
 ENDLESS = 10**9
 WARM_UP = 128
-"""The last tokens of an example that warming up takes."""
+"""How many of an example's last tokens the first step on shortened examples takes."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is learned: requests and the calls they ask for, for one model, and how tools are written for it."""
+class Workload:
+    """What both trainers are given: requests, and the calls that they ask for."""
 
     model: str
+    """The base model's name."""
     cards: str
+    """How tools are written."""
     batch_size: int
+    """Examples per step."""
     train: tuple[Trajectory, ...]
+    """What is learned."""
     held_out: tuple[Trajectory, ...] = ()
+    """What is measured with."""
 
-    def prompt(self, tokenizer: Any) -> PromptRenderer:
+    def renderer(self, tokenizer: Any) -> PromptRenderer:
         return PromptRenderer(Template("chatml"), tokenizer, self.cards)
 
     def prefix_length(self, tokenizer: Any) -> int:
-        """Tokens before the user's message."""
+        """The number of tokens before the user's message."""
         tools = self.train[0].tools
-        return self.prompt(tokenizer).render_conversation([Message("user", "?")], tools).last_span("prefix").end
+        return self.renderer(tokenizer).render_conversation([Message("user", "?")], tools).last_span("prefix").end
 
     def examples(self, tokenizer: Any, activation: str) -> tuple[Example, ...]:
-        return stage_examples(self.train, self.prompt(tokenizer), STAGE, activation).examples
+        return stage_examples(self.train, self.renderer(tokenizer), STAGE, activation).examples
 
     def batches(self, tokenizer: Any, activation: str, steps: int) -> list[list[Example]]:
         """The examples of the first ``steps`` steps, as our trainer takes them."""
         return list(islice(iterate_steps(self.examples(tokenizer, activation), self.batch_size, SEED), steps))
 
     def options(self, activation: str) -> TrainOptions:
-        """A run without end, at a constant learning rate as mlx-lm's default is, and with nothing between its steps."""
+        """A run without end and with nothing between its steps, at a constant learning rate, mlx-lm's default."""
         return TrainOptions(
             steps=ENDLESS,
             batch_size=self.batch_size,
@@ -88,41 +93,48 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One engine's run: seconds and loss of every step; the adapter lies in ``folder``.
-
-    ``peak_memory`` is MLX's, in bytes, with weights and prefix; the model's loading is not in any of the times.
-    """
+class TrainingRun:
+    """One engine's run. The loading of the model is in none of the times."""
 
     engine: str
+    """``PEER``, or the activation of our trainer."""
     batch_size: int
+    """Examples per step."""
     seconds: tuple[float, ...]
+    """The time of each step."""
     losses: tuple[float, ...]
+    """The loss of each step."""
     peak_memory: int
+    """The most bytes that MLX held, with weights and prefix."""
     prefix_seconds: float
+    """The time of computing the prefix, once."""
     folder: Path
+    """Where the adapter is."""
 
     @property
     def speeds(self) -> list[float]:
-        """Examples a second of every step."""
+        """Examples per second, of each step."""
         return [self.batch_size / seconds for seconds in self.seconds]
 
     def speed_with_prefix(self, examples: int) -> float:
-        """Examples a second over a run of so many examples, with the time that the prefix took."""
+        """Examples per second over a run of so many examples, with the time of the prefix."""
         return examples / (examples / self.batch_size * median(self.seconds) + self.prefix_seconds)
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Held-out requests: mean loss in nats a target token, and how many tools were chosen right."""
+class HeldOutResult:
+    """What an adapter does with the held-out requests."""
 
     loss: float
+    """The mean loss in nats per target token."""
     right: int
+    """How many tools were chosen right."""
     asked: int
+    """How many requests there are."""
 
 
-def save_first_weights(work: Work, folder: Path) -> None:
-    """The adapter that every run begins with, in mlx-lm's format: the one that our trainer makes itself."""
+def save_first_weights(work: Workload, folder: Path) -> None:
+    """Save the adapter that every run begins with, in mlx-lm's format. Our trainer makes the same one itself."""
     options = work.options("all")
     bank = load_model(work.model).bank
     adapter = bank.new_adapter(
@@ -136,32 +148,34 @@ def save_first_weights(work: Work, folder: Path) -> None:
     adapter.save(folder)
 
 
-def train_ours(work: Work, activation: str, folder: Path, steps: int = ENDLESS, seconds: float = inf) -> Measured:
-    """Train with our trainer for some steps, or for some seconds with the prefix counted in."""
+def train_ours(
+    work: Workload, activation: str, folder: Path, steps: int = ENDLESS, seconds: float = inf
+) -> TrainingRun:
+    """Train with our trainer, for some steps or for some seconds. The time of the prefix counts."""
     base = load_model(work.model)
     examples, options = work.examples(base.tokenizer, activation), work.options(activation)
-    short = [shortened(example) for example in examples[: work.batch_size]]
-    _one_step(Trainer(base, short, short, options))
-    _forget()
-    # A run ends by measuring a validation loss, which nobody needs here: one example, a short one where it may be.
+    short = [shorten(example) for example in examples[: work.batch_size]]
+    _run_one_step(Trainer(base, short, short, options))
+    _reset_memory()
+    # A run ends with a validation loss, which is not needed here: it is given one example, a short one if possible.
     validation = short[:1] if activation == "all" else examples[:1]
     began = time.perf_counter()
     trainer = Trainer(base, examples, validation, options)
     state = trainer.initial_state()
     prefix_seconds, prefix_memory = time.perf_counter() - began, mx.get_peak_memory()
-    clock = _Clock(steps, seconds - prefix_seconds)
+    clock = _StepClock(steps, seconds - prefix_seconds)
     trainer.run(state, clock).adapter.save(folder)
     peak = max(prefix_memory, clock.peak_memory)
     times, losses = tuple(clock.seconds), tuple(clock.losses)
-    return Measured(activation, work.batch_size, times, losses, peak, prefix_seconds, folder)
+    return TrainingRun(activation, work.batch_size, times, losses, peak, prefix_seconds, folder)
 
 
-def _one_step(trainer: Trainer) -> None:
+def _run_one_step(trainer: Trainer) -> None:
     trainer.run(trainer.initial_state(), lambda progress: True)
 
 
-def train_peer(work: Work, start: Path, folder: Path, steps: int) -> Measured:
-    """Train with mlx-lm's trainer, as its command line calls it, from the weights in ``start``."""
+def train_peer(work: Workload, start: Path, folder: Path, steps: int) -> TrainingRun:
+    """Train with mlx-lm's trainer as its command line does, from the weights in ``start``."""
     model, tokenizer = mlx_lm.load(str(resolve(work.model)))[:2]
     model.freeze()
     load_adapters(model, str(start))
@@ -169,16 +183,16 @@ def train_peer(work: Work, start: Path, folder: Path, steps: int) -> Measured:
     groups, options = work.batches(tokenizer, "all", steps), work.options("all")
     folder.mkdir()
     shutil.copy(start / CONFIG, folder)
-    _peer_run(model, [[shortened(example) for example in groups[0]]], options, folder)
+    _run_peer(model, [[shorten(example) for example in groups[0]]], options, folder)
     model.load_weights(str(start / WEIGHTS), strict=False)
-    _forget()
-    log = _peer_run(model, groups, options, folder)
+    _reset_memory()
+    log = _run_peer(model, groups, options, folder)
     times, losses = tuple(log.seconds), tuple(log.losses)
-    return Measured(PEER, work.batch_size, times, losses, mx.get_peak_memory(), 0.0, folder)
+    return TrainingRun(PEER, work.batch_size, times, losses, mx.get_peak_memory(), 0.0, folder)
 
 
-def _peer_run(model: nn.Module, groups: Sequence[Sequence[Example]], options: TrainOptions, folder: Path) -> _PeerLog:
-    """One call of mlx-lm's trainer, a step for each group, with our optimiser; it writes the adapter's weights."""
+def _run_peer(model: nn.Module, groups: Sequence[Sequence[Example]], options: TrainOptions, folder: Path) -> _PeerLog:
+    """Call mlx-lm's trainer with our optimiser, one step for each group. It writes the adapter's weights."""
     decay, log = options.weight_decay, _PeerLog()
     optimizer = optim.AdamW(options.learning_rate, betas=BETAS, weight_decay=decay, bias_correction=True)
     arguments = TrainingArgs(
@@ -194,14 +208,14 @@ def _peer_run(model: nn.Module, groups: Sequence[Sequence[Example]], options: Tr
     return log
 
 
-def _forget() -> None:
-    """Give back what is free, and measure the peak from here on."""
+def _reset_memory() -> None:
+    """Release MLX's free memory, and measure the peak from here on."""
     mx.clear_cache()
     mx.reset_peak_memory()
 
 
-def shortened(example: Example) -> Example:
-    """The last tokens of an example."""
+def shorten(example: Example) -> Example:
+    """An example cut to its last ``WARM_UP`` tokens."""
     cut = max(len(example.tokens) - WARM_UP, 0)
     targets = tuple(replace(target, start=target.start - cut, end=target.end - cut) for target in example.targets)
     return replace(example, tokens=example.tokens[cut:], active=max(example.active - cut, 0), targets=targets)
@@ -210,32 +224,32 @@ def shortened(example: Example) -> Example:
 def peer_batches(
     dataset: Sequence[Sequence[Example]], batch_size: int, max_seq_length: int, **others: Any
 ) -> Iterator[tuple[mx.array, mx.array]]:
-    """mlx-lm's own batches, one of each group of examples, so that every engine sees the same ones in each step."""
+    """mlx-lm's own batches, one for each group of examples: so every engine sees the same examples in each step."""
     del batch_size, others
     for group in dataset:
         rows = [(list(example.tokens), example.targets[0].start) for example in group]
         for tokens, ranges in iterate_batches(rows, len(rows), max_seq_length):
-            # mlx-lm's loss counts the end of a range in, and so would also learn the padding behind the last token.
+            # mlx-lm's loss includes the end of a range, so it would also learn the padding behind the last token.
             yield tokens, ranges - mx.array([0, 1])
 
 
-def judge(work: Work, folder: Path) -> Judged:
-    """An adapter on the held-out requests, whoever trained it."""
+def measure_held_out(work: Workload, folder: Path) -> HeldOutResult:
+    """Measure an adapter on the held-out requests, whichever engine trained it."""
     base = load_model(work.model)
-    adapter, prompt = Adapter.load(folder), work.prompt(base.tokenizer)
+    adapter, renderer = Adapter.load(folder), work.renderer(base.tokenizer)
     activation = adapter.config.activation
-    examples = stage_examples(work.held_out, prompt, STAGE, activation).examples
+    examples = stage_examples(work.held_out, renderer, STAGE, activation).examples
     weights = {name: update.parts for name, update in adapter.layers.items()}
     loss = Trainer(base, examples, examples, work.options(activation)).validation_loss(weights)
-    right, asked = selection_accuracy(base, prompt, STAGE, adapter, work.held_out)
-    return Judged(loss, right, asked)
+    right, asked = selection_accuracy(base, renderer, STAGE, adapter, work.held_out)
+    return HeldOutResult(loss, right, asked)
 
 
-class _Clock:
-    """Is told our trainer's steps; the time between two of them is a step's. Ends the run when it is enough."""
+class _StepClock:
+    """The callback of our trainer: times each step, and ends the run after enough steps or seconds."""
 
     def __init__(self, steps: int, seconds: float) -> None:
-        self.enough = steps, seconds
+        self.max_steps, self.max_seconds = steps, seconds
         self.seconds: list[float] = []
         self.losses: list[float] = []
         self.peak_memory = 0
@@ -247,11 +261,11 @@ class _Clock:
         self.losses.append(progress.loss)
         self.peak_memory = progress.peak_memory
         self._last = now
-        return len(self.seconds) >= self.enough[0] or sum(self.seconds) >= self.enough[1]
+        return len(self.seconds) >= self.max_steps or sum(self.seconds) >= self.max_seconds
 
 
 class _PeerLog(TrainingCallback):
-    """Keeps what mlx-lm's trainer reports of every step, by its own clock."""
+    """The callback of mlx-lm's trainer: keeps what it reports of each step, by its own clock."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []

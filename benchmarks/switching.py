@@ -3,15 +3,17 @@
     python benchmarks/switching.py [--quick] [--json FILE]       is: dualtune bench switching [--quick] [--json FILE]
 
 Both need the embedded model and the extra ``demo``: the tools in the prompt are those that its real servers list. The
-adapters have rank 16 on all projections of all layers, the prefix 3,600 tokens, the request 30. ``--quick`` takes each
-of mlx-lm's ways once, and three minutes on two CPU cores.
+adapters have rank 16 on all projections of all layers; the prefix has 3,600 tokens, the request 30. ``--quick`` takes
+each of mlx-lm's ways once, and three minutes on two CPU cores.
 
-``reload``: mlx-lm's server drops the model and loads it with the other adapter. ``load_adapters``: the adapter's layers
-are exchanged in the resident model. Both then process the whole stream again, because its KV was another adapter's;
-``load_adapters, own KV`` shows the same where that adapter's own KV was kept from an earlier call.
-Ours, low-rank or fused (the weights computed beforehand, or ``fused_cold``, within the switch), processes what lies
-behind the activation point: ``turn``, from the request on, or ``invocation``, the opener and the name. Ratios without
-an activation in their name are those of ``turn``. The peer of decoding is the model without an adapter.
+mlx-lm's ways: ``reload`` is what its server does, which drops the model and loads it with the other adapter.
+``load_adapters`` exchanges the adapter's layers in the resident model. Both then process the whole stream again,
+because its KV was another adapter's. ``load_adapters, own KV`` shows the same where that adapter's own KV was kept
+from an earlier call.
+
+Ours is low-rank, or fused: the weights are computed beforehand, or within the switch (``fused_cold``). It processes
+what lies behind the activation point: ``turn``, from the request on, or ``invocation``, the opener and the name. Ratios
+without an activation in their name are those of ``turn``. The peer of decoding is the model without an adapter.
 """
 
 from __future__ import annotations
@@ -29,13 +31,13 @@ from dualtune_mlx.benchmarks.common import ratio, run_isolated, spread
 from dualtune_mlx.benchmarks.switch_methods import (
     FORMS,
     RANK,
-    Ours,
-    Switches,
-    Task,
-    load_in_place,
-    ours,
-    reload,
+    OurResults,
+    SwitchTask,
+    TimedSwitches,
     save_adapters,
+    time_load_adapters,
+    time_ours,
+    time_reload,
 )
 from dualtune_mlx.benchmarks.training import demo_tools
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
@@ -54,23 +56,27 @@ GOALS = {
     "switch_time_vs_load_adapters@turn:fused": 0.02,
     "decode_speed_fused_vs_base": 0.98,
 }
-"""Times are at most that, speeds at least."""
+"""Times are at most this, speeds at least this."""
 REFERENCE_CHANGE = 1000.0
 """Goal in microseconds."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How tools are written, how often each of mlx-lm's and of our ways is taken, and the tokens decoded."""
+    """What is measured."""
 
     cards: str
-    theirs: int
-    ours: int
+    """How tools are written."""
+    peer_repeats: int
+    """Switches in each of mlx-lm's ways."""
+    our_repeats: int
+    """Switches in each form and activation of ours."""
     decoded: int
+    """Tokens that are decoded in each form."""
 
 
-QUICK = Setting("schema", theirs=1, ours=3, decoded=20)
-FULL = Setting("schema", theirs=3, ours=10, decoded=60)
+QUICK = Setting("schema", peer_repeats=1, our_repeats=3, decoded=20)
+FULL = Setting("schema", peer_repeats=3, our_repeats=10, decoded=60)
 
 
 def run(quick: bool, out: Console) -> dict[str, Any]:
@@ -78,24 +84,24 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
     setting = QUICK if quick else FULL
     with TemporaryDirectory() as name:
         folder = Path(name)
-        task = prepared(setting, demo_tools(folder), EMBEDDED, folder)
-        switches, mine = measured(setting, task, out)
+        task = make_task(setting, demo_tools(folder), EMBEDDED, folder)
+        switches, mine = measure(setting, task, out)
     value = common.report(
         "switching",
-        [row(way, activation, found) for (way, activation), found in switches.items()] + decoding_rows(mine),
-        {**compared(switches), **decoding_ratios(mine)},
-        counted(task, mine),
+        [make_row(way, activation, found) for (way, activation), found in switches.items()] + make_decoding_rows(mine),
+        {**make_ratios(switches), **make_decoding_ratios(mine)},
+        make_counters(task, mine),
     )
     show(out, value)
     return value
 
 
-def prepared(setting: Setting, tools: tuple[Tool, ...], model: str, folder: Path) -> Task:
-    """The stream up to the arguments of one call, and two adapters in the folder."""
-    prompt = PromptRenderer(Template("chatml"), load_tokenizer(model), setting.cards)
+def make_task(setting: Setting, tools: tuple[Tool, ...], model: str, folder: Path) -> SwitchTask:
+    """Make the stream up to the arguments of one call, and two adapters in the folder."""
+    renderer = PromptRenderer(Template("chatml"), load_tokenizer(model), setting.cards)
     tool = next(tool for tool in tools if tool.name == TOOL)
-    stream = prompt.render([Message("user", REQUEST)], tools, ToolCall(tool.name, {}, tool.server))
-    task = Task(
+    stream = renderer.render([Message("user", REQUEST)], tools, ToolCall(tool.name, {}, tool.server))
+    task = SwitchTask(
         model,
         stream.tokens[: stream.last_span("arguments").start],
         {activation: stream.activation_start(activation) for activation in ACTIVATIONS},
@@ -106,29 +112,31 @@ def prepared(setting: Setting, tools: tuple[Tool, ...], model: str, folder: Path
     return task
 
 
-def measured(setting: Setting, task: Task, out: Console) -> tuple[dict[tuple[str, str], Switches], Ours]:
-    """Every way's switches, by way and activation (none where it makes no difference), and what else ours gave."""
-    out.print(f"reload: {setting.theirs} switches over {len(task.tokens)} tokens", markup=False)
-    reloaded = run_isolated(reload, task, setting.theirs)
-    out.print(f"load_adapters: {setting.theirs} switches", markup=False)
-    in_place, kept = run_isolated(load_in_place, task, setting.theirs)
-    out.print(f"ours: {setting.ours} switches in each form and activation", markup=False)
-    mine = run_isolated(ours, task, setting.ours, setting.decoded)
+def measure(
+    setting: Setting, task: SwitchTask, out: Console
+) -> tuple[dict[tuple[str, str], TimedSwitches], OurResults]:
+    """Time the switches by way and activation, which is "" where it makes no difference; and all results of ours."""
+    out.print(f"reload: {setting.peer_repeats} switches over {len(task.tokens)} tokens", markup=False)
+    reloaded = run_isolated(time_reload, task, setting.peer_repeats)
+    out.print(f"load_adapters: {setting.peer_repeats} switches", markup=False)
+    in_place, kept = run_isolated(time_load_adapters, task, setting.peer_repeats)
+    out.print(f"ours: {setting.our_repeats} switches in each form and activation", markup=False)
+    mine = run_isolated(time_ours, task, setting.our_repeats, setting.decoded)
     return {("reload", ""): reloaded, ("load_adapters", ""): in_place, (KEPT, "turn"): kept, **mine.switches}, mine
 
 
-def row(way: str, activation: str, found: Switches) -> dict[str, Any]:
-    """One way's switches."""
+def make_row(way: str, activation: str, found: TimedSwitches) -> dict[str, Any]:
+    """The row of one way's switches."""
     return {"way": way, "activation": activation, "seconds": spread(found.seconds), "processed_tokens": found.processed}
 
 
-def decoding_rows(mine: Ours) -> list[dict[str, Any]]:
+def make_decoding_rows(mine: OurResults) -> list[dict[str, Any]]:
     """Tokens a second in each form."""
     return [{"form": form, "tokens_per_second": spread(_speeds(taken))} for form, taken in mine.decoding.items()]
 
 
-def compared(switches: Mapping[tuple[str, str], Switches]) -> dict[str, dict[str, float]]:
-    """The ratios of switches; ``turn``, which is the default, also has the plain names."""
+def make_ratios(switches: Mapping[tuple[str, str], TimedSwitches]) -> dict[str, dict[str, float]]:
+    """The ratios of switches. Those of ``turn``, the default, also have names without an activation."""
     ratios = {}
     for peer in PEERS:
         for form in FORMS:
@@ -141,14 +149,14 @@ def compared(switches: Mapping[tuple[str, str], Switches]) -> dict[str, dict[str
     return ratios
 
 
-def decoding_ratios(mine: Ours) -> dict[str, dict[str, float]]:
-    """Decoding under an adapter, beside the model without one."""
+def make_decoding_ratios(mine: OurResults) -> dict[str, dict[str, float]]:
+    """The speed of decoding under an adapter over that without one."""
     speeds = {form: _speeds(taken) for form, taken in mine.decoding.items()}
     return {f"decode_speed_{form}_vs_base": ratio(speeds[form], speeds["base"]) for form in ("fused", "low_rank")}
 
 
-def counted(task: Task, mine: Ours) -> dict[str, Any]:
-    """What the figures come from: tokens, bytes, and the reference change alone."""
+def make_counters(task: SwitchTask, mine: OurResults) -> dict[str, Any]:
+    """What explains the figures: tokens, bytes, and the time of the reference change alone."""
     total = len(task.tokens)
     return {
         "rank": RANK,
@@ -164,7 +172,7 @@ def counted(task: Task, mine: Ours) -> dict[str, Any]:
 
 
 def show(out: Console, value: Mapping[str, Any]) -> None:
-    """The figures and the goals."""
+    """Print the figures and the goals."""
     ratios, counters = value["ratios"], value["counters"]
     switches = [one for one in value["rows"] if "way" in one]
     columns = ["way", "activation", "tokens", "ms", *(f"vs {peer}" for peer in PEERS)]
@@ -174,11 +182,11 @@ def show(out: Console, value: Mapping[str, Any]) -> None:
             speed = one["tokens_per_second"]["median"]
             out.print(f"decoding, {one['form']}: {speed:.3g} tokens/s", markup=False)
     for form, taken in counters["reference_change_microseconds"].items():
-        met = _met(taken["median"] <= REFERENCE_CHANGE)
+        met = _goal_text(taken["median"] <= REFERENCE_CHANGE)
         out.print(f"goal reference change ({form}) under 1 ms: {met}: {taken['median']:.0f} microseconds", markup=False)
     for name, goal in GOALS.items():
         got, fast = ratios[name]["median"], "speed" in name
-        met = _met(got >= goal if fast else got <= goal)
+        met = _goal_text(got >= goal if fast else got <= goal)
         out.print(f"goal {name} {'at least' if fast else 'at most'} {goal:g}: {met}: {got:.3g}", markup=False)
 
 
@@ -195,7 +203,7 @@ def _line(one: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]]) -> 
     ]
 
 
-def _met(reached: bool) -> str:
+def _goal_text(reached: bool) -> str:
     return "reached" if reached else "NOT reached"
 
 

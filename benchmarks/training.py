@@ -34,10 +34,10 @@ from dualtune_mlx.benchmarks.engines import (
     OURS,
     PEER,
     SEED,
-    Judged,
-    Measured,
-    Work,
-    judge,
+    HeldOutResult,
+    TrainingRun,
+    Workload,
+    measure_held_out,
     save_first_weights,
     train_ours,
     train_peer,
@@ -51,11 +51,12 @@ from dualtune_mlx.synthesis.requests import generate_requests
 from dualtune_mlx.tools import Tool, Trajectory
 
 SLOW = (PEER, "all")
+"""The engines that process the prefix in each step."""
 GENERATED = 3000
 LAST = 5
-"""The training loss is the mean over this many last steps."""
+"""The training loss is the mean over this many of the last steps."""
 RUN = 1000
-"""Examples that share the time of computing the prefix."""
+"""The number of examples over which the time of the prefix is spread."""
 GOALS = {"examples_per_second_vs_mlx_lm@3600": 100.0, "peak_memory_vs_mlx_lm@3600": 0.1}
 
 
@@ -63,18 +64,23 @@ GOALS = {"examples_per_second_vs_mlx_lm@3600": 100.0, "peak_memory_vs_mlx_lm@360
 class Setting:
     """What is measured at one prefix length.
 
-    mlx-lm and ``all`` take ``steps`` steps, the others ``more``; the first ``steps`` of these are the equal examples.
-    They are drawn from ``requests`` training requests. What was learned is judged on ``held_out`` others,
-    where there are any; then ``more`` is ``steps``.
+    The first ``steps`` steps of every engine take the equal examples.
     """
 
     prefix: int
+    """Tokens before the user's message, about."""
     cards: str
+    """How tools are written."""
     batch_size: int
+    """Examples per step."""
     steps: int
+    """Steps of mlx-lm and ``all``."""
     more: int
+    """Steps of the others; ``steps`` where there are held-out requests."""
     requests: int = 64
+    """Training requests that the examples are drawn from."""
     held_out: int = 0
+    """Requests that measure what was learned, if any."""
 
     def steps_of(self, engine: str) -> int:
         return self.steps if engine in SLOW else self.more
@@ -100,27 +106,33 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
     counters: dict[str, Any] = {}
     with TemporaryDirectory() as name:
         folder = Path(name)
-        for setting, work in prepared(QUICK if quick else FULL, folder).items():
-            facts = counted(setting, work)
-            runs = measured(setting, work, folder, out)
+        for setting, work in make_workloads(QUICK if quick else FULL, folder).items():
+            facts = count_tokens(setting, work)
+            runs = measure(setting, work, folder, out)
             check_first_losses(runs)
-            learned = judged(runs, work, folder, out) if setting.held_out else {}
-            rows += [row(setting, facts, one, learned.get(one.engine, {})) for one in runs]
-            ratios.update(compared(setting, runs))
+            learned = measure_knowledge(runs, work, folder, out) if setting.held_out else {}
+            rows += [make_row(setting, facts, one, learned.get(one.engine, {})) for one in runs]
+            ratios.update(make_ratios(setting, runs))
             counters[str(setting.prefix)] = facts
     value = common.report("training", rows, ratios, counters)
     show(out, value)
     return value
 
 
-def prepared(settings: Sequence[Setting], folder: Path) -> dict[Setting, Work]:
-    """The work at each prefix length: with as many of the servers' tools as make about that many tokens."""
+def make_workloads(settings: Sequence[Setting], folder: Path) -> dict[Setting, Workload]:
+    """Make the workload at each prefix length: with as many of the servers' tools as make about that many tokens."""
     tools, tokenizer = demo_tools(folder), load_tokenizer(EMBEDDED)
     train, test = (generate_requests(split, GENERATED, SEED, tools) for split in ("train", "test"))
     works = {}
     for setting in settings:
         choices = [
-            Work(EMBEDDED, setting.cards, setting.batch_size, about(train, visible), about(test, visible))
+            Workload(
+                EMBEDDED,
+                setting.cards,
+                setting.batch_size,
+                select_trajectories(train, visible),
+                select_trajectories(test, visible),
+            )
             for visible in (tools[:count] for count in range(1, len(tools) + 1))
         ]
         nearest = min(choices, key=lambda work: abs(work.prefix_length(tokenizer) - setting.prefix))
@@ -139,8 +151,8 @@ def demo_tools(folder: Path) -> tuple[Tool, ...]:
         return toolbox.tools
 
 
-def about(trajectories: Sequence[Trajectory], tools: tuple[Tool, ...]) -> tuple[Trajectory, ...]:
-    """The trajectories that call none but these tools, with these alone visible."""
+def select_trajectories(trajectories: Sequence[Trajectory], tools: tuple[Tool, ...]) -> tuple[Trajectory, ...]:
+    """Select the trajectories that call only these tools, with only these visible."""
     names = {tool.name for tool in tools}
     return tuple(
         replace(trajectory, tools=tools)
@@ -149,8 +161,8 @@ def about(trajectories: Sequence[Trajectory], tools: tuple[Tool, ...]) -> tuple[
     )
 
 
-def counted(setting: Setting, work: Work) -> dict[str, Any]:
-    """What one of the equal examples costs each engine, in tokens: the reason for the figures."""
+def count_tokens(setting: Setting, work: Workload) -> dict[str, Any]:
+    """Count the tokens that one of the equal examples costs each engine: they explain the figures."""
     tokenizer = load_tokenizer(work.model)
     taken = [example for group in work.batches(tokenizer, "all", setting.steps) for example in group]
     equal = replace(work, train=tuple(work.train[example.conversation] for example in taken))
@@ -169,8 +181,8 @@ def counted(setting: Setting, work: Work) -> dict[str, Any]:
     }
 
 
-def measured(setting: Setting, work: Work, folder: Path, out: Console) -> list[Measured]:
-    """Every engine's run at one prefix length."""
+def measure(setting: Setting, work: Workload, folder: Path, out: Console) -> list[TrainingRun]:
+    """Run every engine at one prefix length."""
     runs = []
     for engine in (PEER, *OURS):
         steps, place = setting.steps_of(engine), folder / f"{engine}-{setting.prefix}"
@@ -182,8 +194,8 @@ def measured(setting: Setting, work: Work, folder: Path, out: Console) -> list[M
     return runs
 
 
-def check_first_losses(runs: Sequence[Measured]) -> None:
-    """Refuse to compare engines that did not do the same.
+def check_first_losses(runs: Sequence[TrainingRun]) -> None:
+    """Refuse to compare engines that did not train the same.
 
     Raises:
         TrainingError: when the losses of the first step differ.
@@ -198,24 +210,26 @@ def check_first_losses(runs: Sequence[Measured]) -> None:
         )
 
 
-def judged(runs: Sequence[Measured], work: Work, folder: Path, out: Console) -> dict[str, dict[str, Any]]:
-    """By engine, what was learned from equal examples, and in the time that mlx-lm took for them."""
+def measure_knowledge(
+    runs: Sequence[TrainingRun], work: Workload, folder: Path, out: Console
+) -> dict[str, dict[str, Any]]:
+    """Measure what each engine learns from equal examples, and in the time that mlx-lm takes for them."""
     budget = sum(runs[0].seconds)
     found: dict[str, dict[str, Any]] = {}
     for one in runs:
         out.print(f"{one.engine}: {len(work.held_out)} held-out requests", markup=False)
-        same = knowledge(one, run_isolated(judge, work, one.folder))
+        same = make_knowledge(one, run_isolated(measure_held_out, work, one.folder))
         longer = same
         if one.engine != PEER:
             out.print(f"{one.engine}: {budget:.0f} s of training, then the requests again", markup=False)
             run = run_isolated(train_ours, work, one.engine, folder / f"{one.engine}-longer", seconds=budget)
-            longer = knowledge(run, run_isolated(judge, work, run.folder))
+            longer = make_knowledge(run, run_isolated(measure_held_out, work, run.folder))
         found[one.engine] = {"equal_examples": same, "equal_time": longer}
     return found
 
 
-def knowledge(run: Measured, result: Judged) -> dict[str, Any]:
-    """A run's held-out figures, with what it took to get there."""
+def make_knowledge(run: TrainingRun, result: HeldOutResult) -> dict[str, Any]:
+    """A run's figures on held-out requests, with the examples and seconds that it took."""
     return {
         "examples": len(run.seconds) * run.batch_size,
         "seconds": sum(run.seconds) + run.prefix_seconds,
@@ -226,8 +240,10 @@ def knowledge(run: Measured, result: Judged) -> dict[str, Any]:
     }
 
 
-def row(setting: Setting, facts: Mapping[str, Any], run: Measured, learned: Mapping[str, Any]) -> dict[str, Any]:
-    """One engine at one prefix length."""
+def make_row(
+    setting: Setting, facts: Mapping[str, Any], run: TrainingRun, learned: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The row of one engine at one prefix length."""
     speed = median(run.speeds)
     equal = run.losses[: setting.steps]
     return {
@@ -248,8 +264,8 @@ def row(setting: Setting, facts: Mapping[str, Any], run: Measured, learned: Mapp
     }
 
 
-def compared(setting: Setting, runs: Sequence[Measured]) -> dict[str, dict[str, float]]:
-    """The ratios at one prefix length; ``turn``, which is the default, has the plain names."""
+def make_ratios(setting: Setting, runs: Sequence[TrainingRun]) -> dict[str, dict[str, float]]:
+    """The ratios at one prefix length. Those of ``turn``, the default, have names without an activation."""
     peer, *ours = runs
     ratios = {}
     for one in ours:
@@ -262,7 +278,7 @@ def compared(setting: Setting, runs: Sequence[Measured]) -> dict[str, dict[str, 
 
 
 def show(out: Console, value: Mapping[str, Any]) -> None:
-    """The figures, what was learned where it was measured, and the goals."""
+    """Print the figures, what was learned if that was measured, and the goals."""
     rows, ratios = value["rows"], value["ratios"]
     columns = ["engine", "prefix", "batch", "s/step", "examples/s", "ratio", "GiB", "ratio", "loss"]
     common.print_table(out, "Training the selector", columns, [_line(one, ratios) for one in rows])
@@ -270,7 +286,7 @@ def show(out: Console, value: Mapping[str, Any]) -> None:
         f"s/step: median. ratio: ours over mlx-lm's. loss: mean of the last {LAST} steps of the equal examples.",
         markup=False,
     )
-    learned = [_learned(one) for one in rows if "held_out" in one]
+    learned = [_knowledge_line(one) for one in rows if "held_out" in one]
     if learned:
         columns = ["engine", "examples", "right tool", "loss", "examples", "right tool", "loss"]
         common.print_table(out, "Held-out requests, after equal examples and after equal time", columns, learned)
@@ -301,7 +317,7 @@ def _line(one: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]]) -> 
     ]
 
 
-def _learned(one: Mapping[str, Any]) -> list[str]:
+def _knowledge_line(one: Mapping[str, Any]) -> list[str]:
     cells = [one["engine"]]
     for after in ("equal_examples", "equal_time"):
         figures = one["held_out"][after]

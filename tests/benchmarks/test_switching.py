@@ -12,30 +12,30 @@ from rich.console import Console
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.benchmarks import switch_methods, switching
-from dualtune_mlx.benchmarks.switch_methods import Ours, Switches, Task
+from dualtune_mlx.benchmarks.switch_methods import OurResults, SwitchTask, TimedSwitches
 from dualtune_mlx.models import load_model
 from dualtune_mlx.tools import Tool
 from tests import tiny
 
 TOOLS = tuple(Tool(name, "", {"type": "object", "properties": {"path": {}}}) for name in ("list", switching.TOOL))
-SETTING = switching.Setting("name", theirs=2, ours=2, decoded=3)
+SETTING = switching.Setting("name", peer_repeats=2, our_repeats=2, decoded=3)
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+def task(tmp_path_factory: pytest.TempPathFactory) -> SwitchTask:
     folder = tmp_path_factory.mktemp("switching")
     model = tiny.save(folder / "model")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(switching, "run_isolated", lambda function, *arguments: function(*arguments))
-        return switching.prepared(SETTING, TOOLS, str(model), folder)
+        return switching.make_task(SETTING, TOOLS, str(model), folder)
 
 
 @pytest.fixture(scope="module")
-def mine(task) -> Ours:
-    return switch_methods.ours(task, 2, 3)
+def mine(task) -> OurResults:
+    return switch_methods.time_ours(task, 2, 3)
 
 
-def expected(task: Task, start: int) -> int:
+def expected(task: SwitchTask, start: int) -> int:
     """The first argument token by a plain pass: base weights up to a position, the adapter's merged ones behind it."""
     base = load_model(task.model)
     caches = base.snapshot(task.tokens[:start]).to_caches(start) if start else base.new_caches()
@@ -62,7 +62,7 @@ def test_the_adapters_are_two_that_both_act(task):
 
 
 def test_every_way_of_mlx_lm_s_ends_with_its_token(task):
-    found = [switch_methods.reload(task, 2), *switch_methods.load_in_place(task, 2)]
+    found = [switch_methods.time_reload(task, 2), *switch_methods.time_load_adapters(task, 2)]
     assert [switches.tokens for switches in found] == [(expected(task, 0),) * 2] * 3
     assert [switches.processed for switches in found] == [
         len(task.tokens),
@@ -86,15 +86,15 @@ def test_ours_also_gives_the_reference_change_and_decoding(mine):
     assert mine.nbytes["fused"] > 0 and mine.nbytes["low_rank"] > 0
 
 
-def figures(**ours: float) -> dict[tuple[str, str], Switches]:
+def figures(**ours: float) -> dict[tuple[str, str], TimedSwitches]:
     seconds = {("reload", ""): 40.0, ("load_adapters", ""): 20.0}
     seconds |= {(form, "turn"): found for form, found in ours.items()}
     seconds |= {(form, "invocation"): found / 4 for form, found in ours.items()}
-    return {key: Switches((value,), (1,), 9) for key, value in seconds.items()}
+    return {key: TimedSwitches((value,), (1,), 9) for key, value in seconds.items()}
 
 
 def test_ratios_are_named_by_peer_activation_and_form():
-    ratios = switching.compared(figures(low_rank=0.4, fused=0.2, fused_cold=0.8))
+    ratios = switching.make_ratios(figures(low_rank=0.4, fused=0.2, fused_cold=0.8))
     medians = {name: value["median"] for name, value in ratios.items()}
     assert medians["switch_time_vs_reload"] == medians["switch_time_vs_reload@turn"] == pytest.approx(0.01)
     assert medians["switch_time_vs_load_adapters"] == pytest.approx(0.02)
@@ -105,8 +105,8 @@ def test_ratios_are_named_by_peer_activation_and_form():
 
 
 def test_decoding_is_compared_by_speed():
-    mine = Ours({}, {}, {"base": (0.1, 0.1), "low_rank": (0.2, 0.2), "fused": (0.1, 0.05)}, {})
-    ratios = switching.decoding_ratios(mine)
+    mine = OurResults({}, {}, {"base": (0.1, 0.1), "low_rank": (0.2, 0.2), "fused": (0.1, 0.05)}, {})
+    ratios = switching.make_decoding_ratios(mine)
     assert ratios["decode_speed_low_rank_vs_base"]["median"] == pytest.approx(0.5)
     assert ratios["decode_speed_fused_vs_base"]["median"] == pytest.approx(1.5)
     assert ratios["decode_speed_fused_vs_base"]["max"] == pytest.approx(2)
@@ -115,8 +115,8 @@ def test_decoding_is_compared_by_speed():
 def test_a_whole_run_on_a_tiny_model_prints_and_reports(task, monkeypatch):
     monkeypatch.setattr(switching, "run_isolated", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(switching, "demo_tools", lambda folder: TOOLS)
-    monkeypatch.setattr(switching, "prepared", lambda *_: task)
-    monkeypatch.setattr(switching, "QUICK", replace(SETTING, theirs=1))
+    monkeypatch.setattr(switching, "make_task", lambda *_: task)
+    monkeypatch.setattr(switching, "QUICK", replace(SETTING, peer_repeats=1))
     written = io.StringIO()
     value = json.loads(json.dumps(switching.run(True, Console(file=written, width=200))))
 

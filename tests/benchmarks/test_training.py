@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.benchmarks import engines, training
-from dualtune_mlx.benchmarks.engines import OURS, PEER, Measured, Work, peer_batches, train_ours, train_peer
+from dualtune_mlx.benchmarks.engines import OURS, PEER, TrainingRun, Workload, peer_batches, train_ours, train_peer
 from dualtune_mlx.benchmarks.training import Setting
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
@@ -35,10 +35,10 @@ def trajectory(number: int, request: str) -> Trajectory:
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+def work(tmp_path_factory: pytest.TempPathFactory) -> Workload:
     folder = tiny.save(tmp_path_factory.mktemp("benchmark") / "model")
     trajectories = tuple(trajectory(*pair) for pair in enumerate(REQUESTS))
-    return Work(str(folder), "name", 2, trajectories[:5], trajectories[5:])
+    return Workload(str(folder), "name", 2, trajectories[:5], trajectories[5:])
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def start(work, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(work, start, tmp_path_factory) -> dict[str, Measured]:
+def runs(work, start, tmp_path_factory) -> dict[str, TrainingRun]:
     folder = tmp_path_factory.mktemp("runs")
     ours = {name: train_ours(work, name, folder / name, STEPS) for name in OURS}
     return {PEER: train_peer(work, start, folder / PEER, STEPS), **ours}
@@ -109,17 +109,17 @@ def test_a_run_ends_when_its_time_is_up(work, tmp_path):
 
 def test_an_adapter_is_judged_whoever_trained_it(work, runs):
     for name in (PEER, "turn"):
-        judged = engines.judge(work, runs[name].folder)
+        judged = engines.measure_held_out(work, runs[name].folder)
         assert judged.asked == len(work.held_out)
         assert 0 <= judged.right <= judged.asked
         assert judged.loss > 0
 
 
-def fake(engine: str, seconds: float, memory: int, prefix: float = 0.0, first: float = 5.0) -> Measured:
-    return Measured(engine, 2, tuple(seconds * k for k in (1, 2, 3)), (first, 2.0, 1.0), memory, prefix, None)
+def fake(engine: str, seconds: float, memory: int, prefix: float = 0.0, first: float = 5.0) -> TrainingRun:
+    return TrainingRun(engine, 2, tuple(seconds * k for k in (1, 2, 3)), (first, 2.0, 1.0), memory, prefix, None)
 
 
-def figures(**changes: Measured) -> list[Measured]:
+def figures(**changes: TrainingRun) -> list[TrainingRun]:
     found = {
         PEER: fake(PEER, 10.0, 1000),
         "all": fake("all", 5.0, 500),
@@ -136,7 +136,7 @@ def test_engines_that_did_not_do_the_same_are_not_compared():
 
 
 def test_ratios_are_named_by_prefix_and_activation():
-    ratios = training.compared(training.QUICK[0], figures())
+    ratios = training.make_ratios(training.QUICK[0], figures())
     assert ratios["examples_per_second_vs_mlx_lm@3600"] == pytest.approx(
         {"median": 20.0, "min": 20 / 3, "max": 60.0, "n": 3}
     )
@@ -151,11 +151,11 @@ def test_a_whole_run_on_a_tiny_model_prints_and_reports(work, start, monkeypatch
     settings = [Setting(prefix, "name", 2, steps=2, more=3, held_out=held) for prefix, held in ((3600, 0), (345, 1))]
     monkeypatch.setattr(training, "run_isolated", lambda function, *arguments, **named: function(*arguments, **named))
 
-    def prepared(_, folder):
+    def make_workloads(_, folder):
         Adapter.load(start).save(folder / "start")
         return {setting: replace(work, held_out=work.held_out[: setting.held_out]) for setting in settings}
 
-    monkeypatch.setattr(training, "prepared", prepared)
+    monkeypatch.setattr(training, "make_workloads", make_workloads)
     written = io.StringIO()
     value = json.loads(json.dumps(training.run(True, Console(file=written, width=200))))
 
