@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,14 +86,17 @@ class _Marks:
         return f"\x00{self.nonce}:{len(self.pieces) - 1}\x00"
 
     def split(self, rendered: str) -> list[Piece]:
-        parts = re.split(f"\x00{self.nonce}:([0-9]+)\x00", rendered)
-        if [int(part) for part in parts[1::2]] != list(range(len(self.pieces))):
+        first, *rest = rendered.split(f"\x00{self.nonce}:")
+        marked = [part.partition("\x00") for part in rest]
+        if [number + end for number, end, _ in marked] != [f"{i}\x00" for i in range(len(self.pieces))]:
             raise PromptError(
                 "a template changes, drops or repeats rendered text, in a filter block for example",
                 where=self.template,
                 fix="apply filters to the values: {{ value|filter }}",
             )
-        pieces = [self.pieces[int(part)] if i % 2 else Piece("text", part) for i, part in enumerate(parts)]
+        pieces = [Piece("text", first)]
+        for piece, (_, _, text) in zip(self.pieces, marked, strict=True):
+            pieces += [piece, Piece("text", text)]
         return [piece for piece in pieces if piece.value or piece.kind in ("open", "close")]
 
 

@@ -31,11 +31,11 @@ def fake(
 
 
 def _array(tokens: Sequence[int], whose: str, heads: int, width: int, dtype: mx.Dtype) -> mx.array:
-    state, rows = zlib.crc32(whose.encode()), []
+    states = [zlib.crc32(whose.encode())]
     for token in tokens:
-        state = zlib.crc32(str(token).encode(), state)
-        rows.append([[(state >> (8 * head + part)) % 1000 for part in range(width)] for head in range(heads)])
-    values = np.array(rows, dtype=np.float32).reshape(len(tokens), heads, width).transpose(1, 0, 2)[None]
+        states.append(zlib.crc32(str(token).encode(), states[-1]))
+    shifts = 8 * np.arange(heads)[:, None, None] + np.arange(width)
+    values = ((np.array(states[1:], dtype=np.int64)[:, None] >> shifts) % 1000).astype(np.float32)[None]
     array = mx.contiguous(mx.array(values).astype(dtype))
     mx.eval(array)
     return array

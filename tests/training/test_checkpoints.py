@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -51,26 +52,30 @@ class Killed(BaseException):
     """Stands in for a kill at some step."""
 
 
-@pytest.mark.parametrize("point", range(1, 12, 3))
-def test_every_state_holds_all_that_the_rest_depends_on(point, tmp_path):
+def run_until(folder, step=None):
+    """Train in a folder, from its last state on if it has one, up to the end or a kill at some step."""
     base = tiny.model()
     found = examples(base, 20)
-    options = replace(OPTIONS, dora=True, checkpoint_every=1)
+    trainer = Trainer(base, found[:15], found[15:], replace(OPTIONS, dora=True, checkpoint_every=1))
+    checkpoints = Checkpoints(folder, "the run", 1)
 
-    def run(folder, until=None):
-        trainer = Trainer(base, found[:15], found[15:], options)
-        checkpoints = Checkpoints(folder, "the run", 1)
+    def report(progress):
+        if progress.step == step:
+            raise Killed
 
-        def report(progress):
-            if progress.step == until:
-                raise Killed
+    return trainer.run(checkpoints.latest() or trainer.initial_state(), report, checkpoints)
 
-        return trainer.run(checkpoints.latest() or trainer.initial_state(), report, checkpoints)
 
-    whole = run(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run_until(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("point", range(1, 12, 3))
+def test_every_state_holds_all_that_the_rest_depends_on(point, whole, tmp_path):
     with pytest.raises(Killed):
-        run(tmp_path / "killed", point)
-    resumed = run(tmp_path / "killed")
+        run_until(tmp_path, point)
+    resumed = run_until(tmp_path)
     assert resumed.adapter.content_hash == whole.adapter.content_hash
     assert (resumed.best_step, resumed.validation_loss) == (whole.best_step, whole.validation_loss)
     assert [p.loss for p in resumed.history] == [p.loss for p in whole.history][point - 1 :]
@@ -91,14 +96,21 @@ def test_an_interrupt_keeps_the_last_whole_step(tmp_path):
     assert checkpoints.latest().step == 5
 
 
-@pytest.fixture
-def saved(tmp_path):
+@pytest.fixture(scope="module")
+def run_of_six(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run of six")
     base = tiny.model()
     found = examples(base)
     trainer = Trainer(base, found, found, replace(OPTIONS, steps=6, checkpoint_every=1, keep=2))
-    checkpoints = Checkpoints(tmp_path, "the run", keep=2)
-    trainer.run(trainer.initial_state(), checkpoints=checkpoints)
-    return checkpoints
+    trainer.run(trainer.initial_state(), checkpoints=Checkpoints(folder, "the run", keep=2))
+    return folder
+
+
+@pytest.fixture
+def saved(run_of_six, tmp_path):
+    """The states of a run of six steps, to be damaged."""
+    shutil.copytree(run_of_six, tmp_path, dirs_exist_ok=True)
+    return Checkpoints(tmp_path, "the run", keep=2)
 
 
 def test_the_last_ones_are_kept(saved):

@@ -19,7 +19,7 @@ from tests.training.test_loss import TRAJECTORIES, assert_equal, options, starte
 
 
 def prepared(base, activation="turn"):
-    renderer = PromptRenderer(Template("chatml"), base.tokenizer)
+    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     examples = stage_examples(TRAJECTORIES, renderer, "selector", activation).examples
     prefix = base_prefix(base, examples)
     return examples, prefix, make_batch(examples, len(prefix.tokens))
