@@ -20,9 +20,9 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
-# A file's tests share what they prepare, so they stay in one process.
+# Tests that follow each other share what they prepare; the first process to be done takes half of what another has left.
 test-fast: install
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal \
 	  -m "not model and not servers and not processes"
 
 test-peft: $(VENV)-peft/installed
