@@ -29,30 +29,37 @@ class Fields:
         self._read: set[str] = set()
 
     def integer(self, name: str, default: Any = REQUIRED, least: int = 1) -> Any:
+        """A whole number, from ``least`` on."""
         value = self._get(name, default)
         if value is not default and (type(value) is not int or not least <= value <= LARGEST):
             raise self.refusal("a GGUF field has a value that it cannot have", name, f"a whole number from {least} on")
         return value
 
     def number(self, name: str, default: Any = REQUIRED) -> Any:
+        """A positive number."""
         value = self._get(name, default)
         if value is not default and (type(value) not in (int, float) or not 0 < value < math.inf):
             raise self.refusal("a GGUF field has a value that it cannot have", name, "a positive number")
         return value
 
     def flag(self, name: str, default: Any = REQUIRED) -> Any:
+        """True or false."""
         return self._get_typed(name, default, bool, "true or false")
 
     def text(self, name: str, default: Any = REQUIRED) -> Any:
+        """A text."""
         return self._get_typed(name, default, str, "a text")
 
     def texts(self, name: str, default: Any = REQUIRED) -> Any:
+        """A list of texts."""
         return self._get_list(name, default, str, "a list of texts")
 
     def integers(self, name: str, default: Any = REQUIRED) -> Any:
+        """A list of whole numbers."""
         return self._get_list(name, default, int, "a list of whole numbers")
 
     def numbers(self, name: str, default: Any = REQUIRED) -> Any:
+        """A list of finite numbers."""
         values = self._get_list(name, default, float, "a list of numbers")
         if values is not default and not all(map(math.isfinite, values)):
             raise self.refusal("a GGUF field has a value that it cannot have", name, "finite numbers")

@@ -195,7 +195,7 @@ def _is_copy(module: str, parts: ModuleTensors, base: BaseCheckpoint | None) -> 
     path = mlx_path(module, base.modules)
     if path.endswith(HEAD) and path not in base.modules:  # a tied head is the embedding, and saved all the same
         path = mlx_path("model.embed_tokens", base.modules)
-    own = base.modules.get(path, {})
+    own: Mapping[str, mx.array] = base.modules.get(path, {})
     return all(name in own and bool(mx.array_equal(own[name], tensor).item()) for name, tensor in parts.tensors.items())
 
 

@@ -56,6 +56,7 @@ class PeftUpdate:
 
     @property
     def is_embedding(self) -> bool:
+        """Whether its module is the embedding."""
         return self.module.endswith("embed_tokens")
 
     def tensors(self) -> Iterator[tuple[str, mx.array]]:

@@ -128,13 +128,13 @@ def loaded(folder: Path, adapter: Path) -> tuple[Any, list[str]]:
 def mlx_logits(base: BaseCheckpoint, adapter: Path | None, tokens: Sequence[int] = PROMPT) -> np.ndarray:
     """The logits of every position; under an activated adapter, those before its invocation are the base's."""
     bank = AdapterBank(base.model)
-    held = None if adapter is None else bank.load(adapter)
+    resident = None if adapter is None else bank.load(adapter)
     start = 0
-    if held is not None and held.config.tokens:
-        start = invocation_start(tokens, held.config.tokens)
+    if resident is not None and resident.config.tokens:
+        start = invocation_start(tokens, resident.config.tokens)
     cache = make_prompt_cache(base.model)
     parts = []
-    for adapter_then, ids in ((None, tokens[:start]), (held, tokens[start:])):
+    for adapter_then, ids in ((None, tokens[:start]), (resident, tokens[start:])):
         bank.activate(adapter_then)
         if ids:
             parts.append(base.model(mx.array([list(ids)]), cache)[0])

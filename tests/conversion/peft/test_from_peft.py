@@ -222,12 +222,12 @@ def test_saved_modules_and_rows_are_swapped_in_and_out(tmp_path, base):
     expected.lm_head.weight, expected.model.norm.weight = mx.array(head), mx.array(norm)
     expected.model.embed_tokens.weight[mx.array([30, 7])] = mx.array(rows)
     bank = AdapterBank(base.model)
-    held = bank.load(adapter)
+    resident = bank.load(adapter)
     plain = AdapterBank(expected)
     low_rank = Adapter.from_layers(adapter.config, adapter.layers)
     with plain.overriding(low_rank.layers):
         for _ in range(2):
-            bank.activate(held)
+            bank.activate(resident)
             assert mx.allclose(base.model(TOKENS), expected(TOKENS), atol=1e-5).item()
             bank.activate(None)
             assert np.array_equal(np.array(base.model(TOKENS)), before)
