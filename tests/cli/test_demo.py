@@ -93,7 +93,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "run_demo", play(*events))
     said = dualtune("demo", "--dir", tmp_path)
     assert said.exit_code == 130
-    assert "dualtune train selector … --resume" in said.stderr
+    assert "to go on: the same command again" in said.stderr
     assert "Traceback" not in said.output
 
 
