@@ -29,7 +29,7 @@ from dualtune_mlx.decoding import Decoding, DecodingOptions, Grounding
 from dualtune_mlx.engine.answer import MAX_ANSWER_TOKENS, write_answer
 from dualtune_mlx.engine.batch import call_batch
 from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
-from dualtune_mlx.engine.memory import divide_budget
+from dualtune_mlx.engine.budget import divide_budget
 from dualtune_mlx.engine.pipeline import CHOICE_OPTIONS, CallOptions, CallPipeline, CallRequest
 from dualtune_mlx.engine.registry import Key, StageRegistry
 from dualtune_mlx.engine.stage import Stage
