@@ -1,4 +1,4 @@
-"""The adapter bank: any number of adapters over one resident base model, one of them active.
+"""The adapter bank: it holds adapters over one resident base model, with their fused weights; one of them is active.
 
 bank = AdapterBank(model)
 bank.activate(bank.load("adapter/"))
@@ -34,7 +34,8 @@ class AdapterBank:
     Every linear layer inside ``model.layers`` is wrapped at once. Other modules (embeddings, experts, the head, norms)
     are wrapped when an adapter that changes them is loaded.
     The base weights are never written: with no adapter active the model is the base, bit for bit.
-    An adapter acts by its low-rank updates, or by fused weights where ``keep_fused`` has given it some.
+    An adapter acts by its fused weights where the bank holds them, else by its low-rank updates. ``FusionCache``
+    decides which adapters are fused.
 
     Args:
         model: mlx-lm's model. One that has been wrapped before keeps its adapter layers.
@@ -230,9 +231,9 @@ class AdapterBank:
         if config.lists_paths:
             return list(config.scales)
         chosen = config.decoder_layers(self.num_layers)
-        places = {name: layer_and_key(name) for name in self.layers}
+        parsed = {name: layer_and_key(name) for name in self.layers}
         return [
-            name for name, (layer, key) in places.items() if layer in chosen and (not config.keys or key in config.keys)
+            name for name, (layer, key) in parsed.items() if layer in chosen and (not config.keys or key in config.keys)
         ]
 
     def check(self, adapter: Adapter) -> None:

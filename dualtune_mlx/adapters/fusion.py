@@ -1,4 +1,4 @@
-"""The adapter-fusion cache: whole weights W' for the adapters that are used enough, under a byte budget.
+"""The fusion cache: it decides, under a byte budget, which adapters have fused weights W'; the bank holds these.
 
 cache = FusionCache(bank, budget=2 * 2**30)
 cache.activate(adapter)     # acts by fused weights where it has some or they pay, else low-rank
@@ -46,7 +46,9 @@ class FusionStats:
 
 
 class FusionCache:
-    """Decides which of a bank's adapters act by fused weights. The least recently used is evicted first.
+    """Decides which of a bank's adapters act by fused weights, and computes these. ``AdapterBank`` holds them.
+
+    The weights of the least recently used adapter are evicted first.
 
     Fusing computes in float32 and rounds once. It needs the intermediates of one layer beside the budget.
 
@@ -97,7 +99,8 @@ class FusionCache:
 
         Args:
             adapter: a resident adapter; None for the base.
-            tokens: how many are about to run under it, as far as that is known; ``ran`` counts others afterwards.
+            tokens: how many are about to run under it, as far as that is known. ``count_tokens`` adds others
+                afterwards.
 
         Raises:
             AdapterError: when the adapter is not resident.
@@ -110,12 +113,12 @@ class FusionCache:
         stats.tokens += tokens
         if adapter.content_hash in self.bank.fused:
             self.hits += 1
-        elif self._pays(adapter):
+        elif self._should_fuse(adapter):
             self._fuse(adapter)
         stats.last_used = next(self._clock)
 
-    def ran(self, adapter: Adapter, tokens: int) -> None:
-        """Count tokens that were run under an adapter.
+    def count_tokens(self, adapter: Adapter, tokens: int) -> None:
+        """Count more tokens that were run under an adapter.
 
         Raises:
             AdapterError: when the adapter is not resident.
@@ -131,7 +134,7 @@ class FusionCache:
             AdapterError: when the adapter is not resident.
         """
         adapter = self.bank.require_resident(adapter)
-        if adapter.content_hash not in self.bank.fused and self._pays(adapter):
+        if adapter.content_hash not in self.bank.fused and self._should_fuse(adapter):
             # On the stream of the forward passes, those that follow would have to wait.
             with mx.stream(self._stream):
                 self._fuse(adapter)
@@ -140,7 +143,7 @@ class FusionCache:
     def resize(self, budget: int) -> None:
         """Change the budget, and evict until it is kept. The use of adapters without fused weights is forgotten."""
         self.budget = budget
-        for adapter in sorted(self._fused(), key=lambda one: self._stats_of(one).last_used):
+        for adapter in sorted(self._fused_adapters(), key=lambda one: self._stats_of(one).last_used):
             if self.nbytes > budget:
                 self._evict(adapter)
         for content_hash in self._stats.keys() - self.bank.fused.keys():
@@ -153,11 +156,11 @@ class FusionCache:
 
     def clear(self) -> None:
         """Forget every adapter."""
-        for adapter in self._fused():
+        for adapter in self._fused_adapters():
             self.forget(adapter)
         self._stats.clear()
 
-    def _pays(self, adapter: Adapter) -> bool:
+    def _should_fuse(self, adapter: Adapter) -> bool:
         """Whether the policy fuses an adapter now. The break-even is measured when it is first needed."""
         stats = self._stats_of(adapter)
         if not stats.fusible or self.policy == "off":
@@ -187,7 +190,7 @@ class FusionCache:
 
         The active adapter is never evicted.
         """
-        evictable = [adapter for adapter in self._fused() if adapter is not self.bank.active]
+        evictable = [adapter for adapter in self._fused_adapters() if adapter is not self.bank.active]
         evictable.sort(key=lambda adapter: self._stats_of(adapter).last_used)
         left = self.nbytes
         for needed in range(len(evictable) + 1):
@@ -204,7 +207,7 @@ class FusionCache:
             self._stats.pop(adapter.content_hash, None)
             self.evictions += 1
 
-    def _fused(self) -> list[Adapter]:
+    def _fused_adapters(self) -> list[Adapter]:
         return [adapter for adapter in self.bank.resident if adapter.content_hash in self.bank.fused]
 
     def _stats_of(self, adapter: Adapter) -> FusionStats:

@@ -73,8 +73,8 @@ class TrainedTokenRows:
         own = x @ self.rows.T
         if bias is not None:
             own = own + bias[self.ids]
-        places = mx.broadcast_to(self.ids, own.shape)
-        changed: mx.array = mx.put_along_axis(y, places, own.astype(y.dtype), axis=-1)
+        indices = mx.broadcast_to(self.ids, own.shape)
+        changed: mx.array = mx.put_along_axis(y, indices, own.astype(y.dtype), axis=-1)
         return changed
 
 

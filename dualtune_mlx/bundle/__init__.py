@@ -4,10 +4,22 @@ from dualtune_mlx.bundle.manifest import (
     MANIFEST,
     AdapterEntry,
     Bundle,
+    StageKey,
     TemplateRef,
     adapter_path,
     read_manifest,
     schema_hash,
+    scope_chain,
 )
 
-__all__ = ["MANIFEST", "AdapterEntry", "Bundle", "TemplateRef", "adapter_path", "read_manifest", "schema_hash"]
+__all__ = [
+    "MANIFEST",
+    "AdapterEntry",
+    "Bundle",
+    "StageKey",
+    "TemplateRef",
+    "adapter_path",
+    "read_manifest",
+    "schema_hash",
+    "scope_chain",
+]

@@ -9,7 +9,7 @@ from pathlib import Path
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.adapters.adapter import WEIGHTS
 from dualtune_mlx.adapters.config import POINTS
-from dualtune_mlx.bundle import AdapterEntry, Bundle, TemplateRef, adapter_path
+from dualtune_mlx.bundle import AdapterEntry, Bundle, TemplateRef, adapter_path, scope_chain
 from dualtune_mlx.bundle.export import load_base
 from dualtune_mlx.conversion.peft import BaseCheckpoint, read_peft
 from dualtune_mlx.errors import AdapterError, UsageError
@@ -85,13 +85,11 @@ def check_scopes(sources: Sequence[AdapterSource], tools: Sequence[Tool]) -> Non
     Raises:
         UsageError: when there are none, two are for the same calls, or one is for calls that cannot be made.
     """
-    places = [(one.stage, one.scope) for one in sources]
-    bad = [
-        f"{stage} {scope!r}: given twice" for stage, scope in dict.fromkeys(places) if places.count((stage, scope)) > 1
-    ]
+    keys = [(one.stage, one.scope) for one in sources]
+    bad = [f"{stage} {scope!r}: given twice" for stage, scope in dict.fromkeys(keys) if keys.count((stage, scope)) > 1]
     bad += [
         f"arguments {scope!r}: no such server or tool that takes arguments"
-        for stage, scope in places
+        for stage, scope in keys
         if stage == "arguments" and not tools_in_scope(scope, tools)
     ]
     if bad or not sources:
@@ -104,7 +102,7 @@ def check_scopes(sources: Sequence[AdapterSource], tools: Sequence[Tool]) -> Non
 
 def tools_in_scope(scope: str, tools: Iterable[Tool]) -> tuple[Tool, ...]:
     """The tools whose arguments an adapter of a scope writes; tools without parameters are left out."""
-    return tuple(tool for tool in tools if tool.takes_arguments and scope in _scopes_of(tool))
+    return tuple(tool for tool in tools if tool.takes_arguments and scope in scope_chain(tool.server, tool.name))
 
 
 def read_adapter(source: str, base: BaseCheckpoint) -> Adapter:
@@ -141,13 +139,10 @@ def check_activation(adapter: Adapter, where: object) -> None:
         )
 
 
-def _scopes_of(tool: Tool) -> tuple[str, ...]:
-    return "", tool.server, f"{tool.server}/{tool.name}"
-
-
 def _scope_names(tools: Iterable[Tool]) -> list[str]:
     """All scopes of some tools, as the command line writes them."""
-    scopes = dict.fromkeys(scope for tool in tools if tool.takes_arguments for scope in _scopes_of(tool))
+    chains = (scope_chain(tool.server, tool.name) for tool in tools if tool.takes_arguments)
+    scopes = dict.fromkeys(scope for chain in chains for scope in reversed(chain))
     return [scope or "* (all)" for scope in scopes]
 
 

@@ -27,6 +27,9 @@ from dualtune_mlx.tools import Tool
 FORMAT = 1
 MANIFEST, OWN_TEMPLATE = "dualtune.json", "template.jinja"
 
+StageKey = tuple[str, str]
+"""A stage and the scope that its adapter serves: ``""`` (every tool), ``"server"`` or ``"server/tool"``."""
+
 
 @dataclass(frozen=True)
 class TemplateRef:
@@ -104,8 +107,8 @@ class Bundle:
     """The kind of tool card."""
     tools: tuple[Tool, ...] = ()
     """The tools that the adapters were trained on."""
-    stages: Mapping[tuple[str, str], AdapterEntry] = field(default_factory=dict)
-    """The adapters by (stage, scope). A scope is ``""`` (all tools), ``"server"`` or ``"server/tool"``."""
+    stages: Mapping[StageKey, AdapterEntry] = field(default_factory=dict)
+    """The adapters by stage and scope."""
 
     @classmethod
     def open(cls, folder: str | Path) -> Bundle:
@@ -194,7 +197,8 @@ class Bundle:
         Raises:
             AdapterError, BundleError: as ``load_adapter`` does.
         """
-        for wider in (scope, scope.partition("/")[0], ""):
+        server, _, tool = scope.partition("/")
+        for wider in scope_chain(server, tool):
             entry = self.stages.get((stage, wider))
             if entry is not None:
                 return entry, self.load_adapter(stage, wider)
@@ -290,6 +294,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
         got = value.get("format") if isinstance(value, dict) else type(value).__name__
         raise BundleError("a bundle has an unknown format", where=path, got=got, expected=FORMAT)
     return value
+
+
+def scope_chain(server: str, tool: str = "") -> tuple[str, ...]:
+    """The scopes that may serve a tool, the narrowest first: the tool's own, its server's, that of all tools.
+
+    Without a tool, they are those that may serve a whole server.
+    """
+    return *((f"{server}/{tool}",) if tool else ()), server, ""
 
 
 def adapter_path(stage: str, scope: str) -> str:

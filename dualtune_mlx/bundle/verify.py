@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.bundle import MANIFEST, Bundle, read_manifest, schema_hash
+from dualtune_mlx.bundle import MANIFEST, Bundle, StageKey, read_manifest, schema_hash
 from dualtune_mlx.bundle.assemble import check_activation, tools_in_scope
 from dualtune_mlx.bundle.export import load_base
 from dualtune_mlx.conversion.peft import BaseCheckpoint
@@ -16,9 +16,6 @@ from dualtune_mlx.errors import BundleError, DualTuneError
 from dualtune_mlx.models import check_supported, load_tokenizer
 from dualtune_mlx.prompts import PromptRenderer, span_name
 from dualtune_mlx.tools import PLAN
-
-StageKey = tuple[str, str]
-"""A stage and the scope of its adapter."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from dualtune_mlx.errors import PromptError
 
 MAX_BATCH = 8
 """How many forks the model is asked about together at most."""
-LIKELY = 0.1
-"""How probable a fork must be to be asked about early, compared with the fork that is needed now."""
+ASK_AHEAD_FROM = 0.1
+"""A fork is asked about ahead of need from this probability on, relative to that of the fork that is needed now."""
 
 Tokens = tuple[int, ...]
 
@@ -72,11 +72,11 @@ def rank_names(
     Raises:
         PromptError: when one name's tokens begin another's.
     """
-    searching = search_names(names, top_k, on_best)
+    search = search_names(names, top_k, on_best)
     answers: LogProbabilities | None = None
     while True:
         try:
-            forks = next(searching) if answers is None else searching.send(answers)
+            forks = next(search) if answers is None else search.send(answers)
         except StopIteration as end:
             found: list[RankedName] = end.value
             return found
@@ -117,7 +117,7 @@ def _likely_forks(queue: Queue, answers: Mapping[Tokens, Sequence[float]], wante
 
     Below a fork that the model was not asked about, all names are taken as equally probable.
     """
-    limit = queue[0][0] - log(LIKELY)
+    limit = queue[0][0] - log(ASK_AHEAD_FROM)
     ahead = list(queue)
     chosen: list[TrieFork] = []
     while ahead and wanted and len(chosen) < MAX_BATCH and ahead[0][0] <= limit:

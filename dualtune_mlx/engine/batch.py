@@ -26,7 +26,7 @@ from dualtune_mlx.decoding import (
     search_names,
 )
 from dualtune_mlx.engine.pipeline import (
-    ArgumentTask,
+    ArgumentRequest,
     CallPipeline,
     CallRequest,
     Selection,
@@ -35,8 +35,7 @@ from dualtune_mlx.engine.pipeline import (
     check_top_k,
 )
 from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner, count_step, log_probabilities
-from dualtune_mlx.kv import Snapshot
-from dualtune_mlx.kv.tree import TokenTree, TreeNode, TreePaths
+from dualtune_mlx.kv import Snapshot, TokenTree, TreeNode, TreePaths
 from dualtune_mlx.prompts import TokenStream
 from dualtune_mlx.prompts.cards import label_choices
 from dualtune_mlx.tools import RESPOND, ToolCall
@@ -60,12 +59,12 @@ def call_batch(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> list[
         selection.to_call(request.abstain)
         for request, selection in zip(requests, choose_batch(pipeline, requests), strict=True)
     ]
-    tasks = {
-        number: pipeline.task(request.messages, tools, tool, Node("", tools), request.subtask)
+    prepared = {
+        number: pipeline.prepare_arguments(request.messages, tools, tool, Node("", tools), request.subtask)
         for number, request in enumerate(requests)
         if (tool := argument_tool(calls[number]))
     }
-    for number, result in zip(tasks, write_batch(pipeline, list(tasks.values()), decoding), strict=True):
+    for number, result in zip(prepared, write_batch(pipeline, list(prepared.values()), decoding), strict=True):
         calls[number] = add_arguments(calls[number], result)
     return calls
 
@@ -88,30 +87,30 @@ def choose_batch(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> lis
 
 
 def write_batch(
-    pipeline: CallPipeline, tasks: Sequence[ArgumentTask], decoding: Decoding
+    pipeline: CallPipeline, requests: Sequence[ArgumentRequest], decoding: Decoding
 ) -> list[StageResult[dict[str, Any]]]:
-    """``CallPipeline.write`` for several tasks over the same tools.
+    """``CallPipeline.write`` for several requests over the same tools.
 
     Raises:
-        DecodingError: when a task's arguments are not complete within its token budget.
+        DecodingError: when a request's arguments are not complete within its token budget.
         ToolError: when they do not fit the tool's schema.
     """
-    first = _write_once(pipeline, tasks, [task.schema(decoding) for task in tasks], decoding)
+    first = _write_once(pipeline, requests, [request.schema(decoding) for request in requests], decoding)
     results = [attempt.result for attempt in first]
     if decoding.grounding == "auto":
-        schemas = [task.schema_of_unsure(attempt.pieces()) for task, attempt in zip(tasks, first, strict=True)]
-        unsure = [number for number, task in enumerate(tasks) if schemas[number] != task.tool.parameters]
-        second = _write_once(pipeline, [tasks[n] for n in unsure], [schemas[n] for n in unsure], decoding)
-        for number, held in zip(unsure, second, strict=True):
-            results[number] = StageResult(held.result.value, results[number].usage + held.result.usage)
-    for task, result in zip(tasks, results, strict=True):
-        check_arguments(result.value, task.tool)
+        schemas = [request.schema_for_retry(attempt.pieces()) for request, attempt in zip(requests, first, strict=True)]
+        unsure = [number for number, request in enumerate(requests) if schemas[number] != request.tool.parameters]
+        second = _write_once(pipeline, [requests[n] for n in unsure], [schemas[n] for n in unsure], decoding)
+        for number, grounded in zip(unsure, second, strict=True):
+            results[number] = StageResult(grounded.result.value, results[number].usage + grounded.result.usage)
+    for request, result in zip(requests, results, strict=True):
+        check_arguments(result.value, request.tool)
     return results
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """The arguments of a task as they were written once, step by step."""
+    """The arguments of a request as they were written once, step by step."""
 
     result: StageResult[dict[str, Any]]
     writer: ArgumentWriter
@@ -123,25 +122,29 @@ class _Attempt:
 
 
 def _write_once(
-    pipeline: CallPipeline, tasks: Sequence[ArgumentTask], schemas: Sequence[Mapping[str, Any]], decoding: Decoding
+    pipeline: CallPipeline,
+    requests: Sequence[ArgumentRequest],
+    schemas: Sequence[Mapping[str, Any]],
+    decoding: Decoding,
 ) -> list[_Attempt]:
-    """Write every task's arguments under its schema.
+    """Write every request's arguments under its schema.
 
-    Tasks whose stages have the same adapter before the cache boundary, and the same template, are written together.
+    Requests whose stages have the same adapter before the cache boundary, and the same template, are written together.
     """
     writers = [
-        ArgumentWriter(pipeline.grammar(task, schema), decoding) for task, schema in zip(tasks, schemas, strict=True)
+        ArgumentWriter(pipeline.grammar(request, schema), decoding)
+        for request, schema in zip(requests, schemas, strict=True)
     ]
-    steps: list[list[DecodeStep]] = [[] for _ in tasks]
+    steps: list[list[DecodeStep]] = [[] for _ in requests]
     results: dict[int, StageResult[dict[str, Any]]] = {}
     groups: dict[Any, list[int]] = {}
-    for number, task in enumerate(tasks):
-        groups.setdefault((task.stage.prefix_adapter, task.stage.renderer), []).append(number)
+    for number, request in enumerate(requests):
+        groups.setdefault((request.stage.prefix_adapter, request.stage.renderer), []).append(number)
     for numbers in groups.values():
-        batch = StageBatch(pipeline.runner, [tasks[n].stage for n in numbers], [tasks[n].stream for n in numbers])
+        batch = StageBatch(pipeline.runner, [requests[n].stage for n in numbers], [requests[n].stream for n in numbers])
         written = batch.write([writers[n] for n in numbers], [steps[n].append for n in numbers])
         results.update(zip(numbers, written, strict=True))
-    return [_Attempt(results[number], writers[number], steps[number]) for number in range(len(tasks))]
+    return [_Attempt(results[number], writers[number], steps[number]) for number in range(len(requests))]
 
 
 @dataclass(eq=False)
@@ -216,9 +219,9 @@ class StageBatch:
         return [self._result(row, found[row]) for row in self.rows]
 
     def write(
-        self, writers: Sequence[ArgumentWriter], watch: Sequence[Callable[[DecodeStep], object]]
+        self, writers: Sequence[ArgumentWriter], on_step: Sequence[Callable[[DecodeStep], object]]
     ) -> list[StageResult[dict[str, Any]]]:
-        """Every request's arguments, by a writer each; each one's ``watch`` is told its steps.
+        """Every request's arguments, by a writer each. Each one's ``on_step`` is called with its steps.
 
         Raises:
             DecodingError: when a request's arguments are not complete within its token budget.
@@ -227,20 +230,20 @@ class StageBatch:
         while unfinished:
             for number in unfinished:
                 if forced := writers[number].write_forced():
-                    self._append(number, forced, watch)
+                    self._append(number, forced, on_step)
             unfinished = [number for number in unfinished if not writers[number].complete]
             if unfinished:
                 rows = [self.rows[number] for number in unfinished]
                 logits = self._forward(rows, [row.extend() for row in rows])
                 for number, one in zip(unfinished, logits, strict=True):
-                    self._append(number, writers[number].write_chosen(one), watch)
+                    self._append(number, writers[number].write_chosen(one), on_step)
         return [self._result(row, writer.arguments) for row, writer in zip(self.rows, writers, strict=True)]
 
-    def _append(self, number: int, step: DecodeStep, watch: Sequence[Callable[[DecodeStep], object]]) -> None:
+    def _append(self, number: int, step: DecodeStep, on_step: Sequence[Callable[[DecodeStep], object]]) -> None:
         row = self.rows[number]
         row.waiting += step.tokens
         count_step(step, row.usage)
-        watch[number](step)
+        on_step[number](step)
 
     def _node_of(self, row: Row, fork: TrieFork, paths: dict[Row, TreePaths]) -> TreeNode:
         """The node of the tokens that lead to a fork and are not computed yet."""
@@ -268,14 +271,14 @@ class StageBatch:
         """
         bank, fusion = self._base.bank, self._base.fusion
         contents = [stage.adapter.content_hash if stage.adapter else "" for stage in stages]
-        places = {content: place for place, content in enumerate(dict.fromkeys(contents))}
-        if len(places) == 1:
+        stack_index = {content: index for index, content in enumerate(dict.fromkeys(contents))}
+        if len(stack_index) == 1:
             fusion.activate(stages[0].adapter)
             return lambda rows: nullcontext()
         by_content = dict(zip(contents, (stage.adapter for stage in stages), strict=True))
-        stacks = stack_updates(bank, [by_content[content] for content in places])
-        place_of = {row: places[content] for row, content in zip(self.rows, contents, strict=True)}
-        return lambda rows: bank.overriding(batch_updates(stacks, [place_of[row] for row in rows]))
+        stacks = stack_updates(bank, [by_content[content] for content in stack_index])
+        index_of = {row: stack_index[content] for row, content in zip(self.rows, contents, strict=True)}
+        return lambda rows: bank.overriding(batch_updates(stacks, [index_of[row] for row in rows]))
 
     def _result(self, row: Row, value: Any) -> StageResult[Any]:
         row.usage.seconds = time.perf_counter() - self._began
@@ -283,11 +286,11 @@ class StageBatch:
 
 
 def _next_forks(
-    searching: Search, answers: LogProbabilities | None, row: Row, found: dict[Row, list[RankedName]]
+    search: Search, answers: LogProbabilities | None, row: Row, found: dict[Row, list[RankedName]]
 ) -> Sequence[TrieFork]:
     """The forks that a search asks about next. Where it is done there are none, and ``found`` has its names."""
     try:
-        return next(searching) if answers is None else searching.send(answers)
+        return next(search) if answers is None else search.send(answers)
     except StopIteration as end:
         found[row] = end.value
         return ()

@@ -1,4 +1,4 @@
-"""A memory budget, divided among all that stays in memory."""
+"""The memory budget of an engine, divided among weights, adapters, kept prefixes and fused weights."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from dualtune_mlx.models import BaseModel
 
 
 def divide_budget(budget: int, base: BaseModel, prefixes: PrefixCache) -> int:
-    """The bytes that are left for fused weights.
+    """Divide a memory budget, and return the bytes that are left for fused weights.
 
-    Weights and adapters take what they need. Kept prefixes get at most half of the rest: their budget is lowered.
+    Weights and adapters take what they need. Kept prefixes get at most half of the rest: ``prefixes.budget`` is lowered
+    to it.
+
+    Args:
+        budget: bytes that all of them may take together.
+        base: the base model, with the adapters resident in it.
+        prefixes: the kept prefixes.
 
     Raises:
         ModelError: when weights and adapters alone exceed the budget.

@@ -23,19 +23,18 @@ from typing import Any, Unpack
 import mlx.core as mx
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.bundle import Bundle, StageKey
 from dualtune_mlx.concurrency import EngineThread, Ticket
 from dualtune_mlx.decoding import Decoding, DecodingOptions, Grounding
 from dualtune_mlx.engine.answer import MAX_ANSWER_TOKENS, write_answer
 from dualtune_mlx.engine.batch import call_batch
-from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
 from dualtune_mlx.engine.budget import divide_budget
+from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
 from dualtune_mlx.engine.pipeline import CHOICE_OPTIONS, CallOptions, CallPipeline, CallRequest
-from dualtune_mlx.engine.registry import Key, StageRegistry
+from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import BundleError, UsageError
-from dualtune_mlx.kv import PrefixCache
-from dualtune_mlx.kv.store import PREFIX_FOLDER as PREFIXES
+from dualtune_mlx.kv import PREFIX_FOLDER, PrefixCache
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages, as_tools
@@ -79,7 +78,7 @@ class DualTune:
         self,
         base: BaseModel,
         renderer: PromptRenderer,
-        adapters: Mapping[Key, Adapter] | None = None,
+        adapters: Mapping[StageKey, Adapter] | None = None,
         *,
         grounding: Grounding | None = None,
         bundle: Bundle | None = None,
@@ -94,7 +93,7 @@ class DualTune:
         self.bundle = bundle
         self.decoding = decoding or Decoding()
         registry = _open_registry(base, adapters or {}, grounding, bundle)
-        self._open_pipeline: CallPipeline | None = CallPipeline(base, renderer, registry, bundle, routing)
+        self._pipeline_until_closed: CallPipeline | None = CallPipeline(base, renderer, registry, bundle, routing)
         self._fused_limit: int | None = None
         # A thread whose streams outlive it can abort the process at its end (MLX asks for this call).
         self._thread = EngineThread(at_end=mx.clear_streams)
@@ -147,7 +146,7 @@ class DualTune:
                 if memory_budget is not None:
                     dualtune._fused_limit = divide_budget(memory_budget, base, dualtune.prefixes)
                     base.limit_fused(dualtune._fused_limit)
-                dualtune.prefixes.attach(opened.folder / PREFIXES, base.snapshot)
+                dualtune.prefixes.attach(opened.folder / PREFIX_FOLDER, base.snapshot)
         except BaseException:  # an interrupt too: what was added to a shared base has to leave it
             dualtune.close()
             raise
@@ -178,7 +177,7 @@ class DualTune:
         return self._pipeline.registry.find(name, tool)
 
     @property
-    def stages(self) -> Mapping[Key, Stage]:
+    def stages(self) -> Mapping[StageKey, Stage]:
         """The stages that have adapters, by (stage, scope)."""
         return self._pipeline.registry.stages
 
@@ -210,11 +209,11 @@ class DualTune:
         Raises:
             UsageError: when a stream of this same thread is neither at its end nor closed.
         """
-        if self._open_pipeline is None:
+        if self._pipeline_until_closed is None:
             return
         base, pipeline = self.base, self._pipeline
         with base.lock.turn():
-            self._open_pipeline = None
+            self._pipeline_until_closed = None
             pipeline.registry.close()
             if self._fused_limit is not None:
                 base.unlimit_fused(self._fused_limit)
@@ -331,8 +330,9 @@ class DualTune:
         if not tool.takes_arguments:
             return {}
         with self._turn():
-            task = self._pipeline.task(as_messages(messages), as_tools(tools) or (tool,), tool, subtask=subtask)
-            return run_to_end(self._pipeline.write(task, decoding)).value
+            visible = as_tools(tools) or (tool,)
+            request = self._pipeline.prepare_arguments(as_messages(messages), visible, tool, subtask=subtask)
+            return run_to_end(self._pipeline.write(request, decoding)).value
 
     @property
     def divides(self) -> bool:
@@ -400,9 +400,9 @@ class DualTune:
 
     @property
     def _pipeline(self) -> CallPipeline:
-        if self._open_pipeline is None:
+        if self._pipeline_until_closed is None:
             raise UsageError("the engine is closed", fix="load the bundle again")
-        return self._open_pipeline
+        return self._pipeline_until_closed
 
     @contextmanager
     def _turn(self, ticket: Ticket | None = None) -> Iterator[None]:
@@ -437,7 +437,7 @@ class DualTune:
 
 
 def _open_registry(
-    base: BaseModel, adapters: Mapping[Key, Adapter], grounding: Grounding | None, bundle: Bundle | None
+    base: BaseModel, adapters: Mapping[StageKey, Adapter], grounding: Grounding | None, bundle: Bundle | None
 ) -> StageRegistry:
     if bundle is None and not adapters:
         return StageRegistry(base, grounding=grounding)

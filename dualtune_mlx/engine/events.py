@@ -71,8 +71,8 @@ Event = StageBegins | Candidates | ArgumentText | Done | Planned
 
 def stream_text(
     steps: Generator[DecodeStep, None, T],
-    spelled: Callable[[Sequence[int]], bytes],
-    watch: Callable[[DecodeStep], object],
+    to_bytes: Callable[[Sequence[int]], bytes],
+    on_step: Callable[[DecodeStep], object],
     frame: tuple[str, str] = ("", ""),
 ) -> Generator[Event, None, T]:
     """The text of decoding steps, in whole characters and without the ``frame`` around it.
@@ -81,8 +81,8 @@ def stream_text(
 
     Args:
         steps: the steps; they are closed with this generator.
-        spelled: the bytes of some tokens.
-        watch: is told every step.
+        to_bytes: the bytes of some tokens.
+        on_step: called with every step.
         frame: the text before and after that is not part of the arguments.
     """
     decode = getincrementaldecoder("utf-8")().decode
@@ -95,8 +95,8 @@ def stream_text(
             except StopIteration as end:
                 value: T = end.value
                 return value
-            watch(step)
-            text += decode(spelled(step.tokens))
+            on_step(step)
+            text += decode(to_bytes(step.tokens))
             if sent < len(text) - after:
                 yield ArgumentText(text[sent : len(text) - after])
                 sent = len(text) - after

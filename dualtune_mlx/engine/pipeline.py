@@ -34,7 +34,7 @@ from dualtune_mlx.tools.usage import StageUsage, Usage
 
 BRANCHES = 3
 """How many branches of a node the search keeps in view, at least."""
-LIKELY = 0.5
+FUSE_AHEAD_FROM = 0.5
 """From this probability on, a tool's adapter is fused before the choice is done."""
 
 
@@ -98,8 +98,8 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class ArgumentTask:
-    """Arguments that are to be written."""
+class ArgumentRequest:
+    """A request for the arguments of one tool."""
 
     messages: tuple[Message, ...]
     tool: Tool
@@ -111,20 +111,20 @@ class ArgumentTask:
 
     @property
     def begins(self) -> StageBegins:
-        """The event that opens the task."""
+        """The event that opens the writing."""
         return StageBegins(self.stage.name, None if self.tool is PLAN else self.tool)
 
     def schema(self, decoding: Decoding) -> Mapping[str, Any]:
-        """The JSON Schema of the first attempt: with grounding ``data`` it holds the strings that training always
-        saw copied to spans of the conversation."""
+        """The JSON Schema of the first attempt: with grounding ``data`` it restricts the strings that training
+        always saw copied to spans of the conversation."""
         if decoding.grounding != "data":
             return self.tool.parameters
         return ground_schema(self.tool, self.messages, self.stage.grounding)
 
-    def schema_of_unsure(self, pieces: Sequence[tuple[bytes, float]]) -> Mapping[str, Any]:
+    def schema_for_retry(self, pieces: Sequence[tuple[bytes, float]]) -> Mapping[str, Any]:
         """The JSON Schema of the second attempt, by the pieces of the first one and their probabilities.
 
-        It holds those strings that the model was not sure of. Where there are none, it is the tool's own schema.
+        It grounds those strings that the model was not sure of. Where there are none, it is the tool's own schema.
         """
         unsure = find_unsure_strings(pieces, len(self.frame[0]))
         return ground_schema(self.tool, self.messages, filter_grounding(self.stage.grounding, unsure))
@@ -179,7 +179,7 @@ class CallPipeline:
         if not self.hierarchical:
             return Node("", tools)
         if self.bundle is not None and self.bundle.hierarchical:
-            warn_of_groups(self.bundle, tools)
+            warn_about_regrouped_tools(self.bundle, tools)
         return hierarchy(tools)
 
     def renderer_of(self, stage: Stage) -> PromptRenderer:
@@ -192,8 +192,8 @@ class CallPipeline:
         call = selection.to_call(request.abstain)
         yield Candidates(call.candidates)
         if tool := argument_tool(call):
-            task = self.task(request.messages, request.tools, tool, selection.node, request.subtask)
-            call = add_arguments(call, (yield from self.write(task, request.decoding)))
+            prepared = self.prepare_arguments(request.messages, request.tools, tool, selection.node, request.subtask)
+            call = add_arguments(call, (yield from self.write(prepared, request.decoding)))
         yield Done(call)
 
     def choose(
@@ -233,38 +233,40 @@ class CallPipeline:
         stage = self.registry.find("planner")
         yield StageBegins(stage.name)
         stream = self.render(stage, messages, tools, PLAN, (PLAN,))
-        task = ArgumentTask(messages, PLAN, stage, stream, self.renderer_of(stage).argument_frame(PLAN))
-        result = yield from self._write(task, decoding)
+        request = ArgumentRequest(messages, PLAN, stage, stream, self.renderer_of(stage).argument_frame(PLAN))
+        result = yield from self._write(request, decoding)
         subtasks = dict.fromkeys(result.value["parts"])  # a small model may write one again and again
         yield Planned(tuple(subtasks), Usage({stage.name: result.usage}))
 
-    def task(
+    def prepare_arguments(
         self,
         messages: tuple[Message, ...],
         tools: tuple[Tool, ...],
         tool: Tool,
         node: Node | None = None,
         subtask: str = "",
-    ) -> ArgumentTask:
-        """The task to write the arguments of one tool, which was chosen at a node of the tools' hierarchy.
+    ) -> ArgumentRequest:
+        """The request for the arguments of one tool, which was chosen at a node of the tools' hierarchy.
 
-        Without a node it is found.
+        Without a node, the tool's node is looked up.
         """
         node = node or self.tree(tools).node_of(tool)
         stage = self.registry.find("arguments", tool)
         stream = self.render(stage, messages, tools, tool, node.cards, subtask)
-        return ArgumentTask(messages, tool, stage, stream, self.renderer_of(stage).argument_frame(tool))
+        return ArgumentRequest(messages, tool, stage, stream, self.renderer_of(stage).argument_frame(tool))
 
-    def write(self, task: ArgumentTask, decoding: Decoding) -> Generator[Event, None, StageResult[dict[str, Any]]]:
-        """The arguments of a task, event by event.
+    def write(
+        self, request: ArgumentRequest, decoding: Decoding
+    ) -> Generator[Event, None, StageResult[dict[str, Any]]]:
+        """The arguments that a request asks for, event by event.
 
         Raises:
             DecodingError: when they are not complete within the token budget.
             ToolError: when they do not fit the tool's schema.
         """
-        yield task.begins
-        result = yield from self._write(task, decoding)
-        check_arguments(result.value, task.tool)
+        yield request.begins
+        result = yield from self._write(request, decoding)
+        check_arguments(result.value, request.tool)
         return result
 
     def render(
@@ -282,58 +284,60 @@ class CallPipeline:
         """
         return self.renderer_of(stage).render(messages, tools, ToolCall(tool.name, {}, tool.server), shown, subtask)
 
-    def grammar(self, task: ArgumentTask, schema: Mapping[str, Any]) -> ArgumentGrammar:
-        """The grammar of a task's arguments under a schema: the tool's own, or a narrower one."""
+    def grammar(self, request: ArgumentRequest, schema: Mapping[str, Any]) -> ArgumentGrammar:
+        """The grammar of a request's arguments under a schema: the tool's own, or a narrower one."""
         if self._tokenizer is None:
             self._tokenizer = GrammarTokenizer(self.base.tokenizer)
-        return ArgumentGrammar(replace(task.tool, parameters=schema), self._tokenizer, task.frame)
+        return ArgumentGrammar(replace(request.tool, parameters=schema), self._tokenizer, request.frame)
 
     def _fuse_likely(self, by_label: Mapping[str, Tool | Node], best: RankedName) -> None:
         """Begin to fuse the adapter that will most likely write, while the other candidates are ranked."""
         tool = by_label[best.name]
-        if best.probability < LIKELY or isinstance(tool, Node) or tool is RESPOND or not tool.takes_arguments:
+        if best.probability < FUSE_AHEAD_FROM or isinstance(tool, Node) or tool is RESPOND or not tool.takes_arguments:
             return
         if adapter := self.registry.find("arguments", tool).adapter:
             self.base.fusion.prepare(adapter)
 
-    def _write(self, task: ArgumentTask, decoding: Decoding) -> Generator[Event, None, StageResult[dict[str, Any]]]:
-        """What is written for a task; its first event is the caller's."""
+    def _write(
+        self, request: ArgumentRequest, decoding: Decoding
+    ) -> Generator[Event, None, StageResult[dict[str, Any]]]:
+        """Write the arguments that a request asks for; the caller sends the first event."""
         if decoding.grounding == "auto":
-            return (yield from self._write_twice(task, decoding))
-        return (yield from self._write_text(task, self.grammar(task, task.schema(decoding)), decoding))
+            return (yield from self._write_twice(request, decoding))
+        return (yield from self._write_text(request, self.grammar(request, request.schema(decoding)), decoding))
 
     def _write_twice(
-        self, task: ArgumentTask, decoding: Decoding
+        self, request: ArgumentRequest, decoding: Decoding
     ) -> Generator[Event, None, StageResult[dict[str, Any]]]:
-        """Write freely; where the model was unsure of strings that may be held, write again with those held."""
-        grammar = self.grammar(task, task.tool.parameters)
+        """Write freely. Where the model was unsure of strings that can be grounded, write again with these grounded."""
+        grammar = self.grammar(request, request.tool.parameters)
         pieces: list[tuple[bytes, float]] = []
 
         def keep(step: DecodeStep) -> None:
             pieces.append((grammar.to_bytes(step.tokens), step.probability))
 
-        free = yield from self._write_text(task, grammar, decoding, keep)
-        schema = task.schema_of_unsure(pieces)
-        if schema == task.tool.parameters:
+        free = yield from self._write_text(request, grammar, decoding, keep)
+        schema = request.schema_for_retry(pieces)
+        if schema == request.tool.parameters:
             return free
-        yield task.begins
-        held = yield from self._write_text(task, self.grammar(task, schema), decoding)
-        return StageResult(held.value, free.usage + held.usage)
+        yield request.begins
+        grounded = yield from self._write_text(request, self.grammar(request, schema), decoding)
+        return StageResult(grounded.value, free.usage + grounded.usage)
 
     def _write_text(
         self,
-        task: ArgumentTask,
+        request: ArgumentRequest,
         grammar: ArgumentGrammar,
         decoding: Decoding,
-        watch: Callable[[DecodeStep], object] = lambda step: None,
+        on_step: Callable[[DecodeStep], object] = lambda step: None,
     ) -> Generator[Event, None, StageResult[dict[str, Any]]]:
-        """Write under a grammar, as text; ``watch`` is told every step."""
-        steps = self.runner.write(task.stage, task.stream, grammar, decoding)
-        return (yield from stream_text(steps, grammar.to_bytes, watch, task.frame))
+        """Write under a grammar, as text; ``on_step`` is called with every step."""
+        steps = self.runner.write(request.stage, request.stream, grammar, decoding)
+        return (yield from stream_text(steps, grammar.to_bytes, on_step, request.frame))
 
 
-def warn_of_groups(bundle: Bundle, tools: Sequence[Tool]) -> None:
-    """Warn of tools that are in other groups than a bundle learned: its router was never asked about these."""
+def warn_about_regrouped_tools(bundle: Bundle, tools: Sequence[Tool]) -> None:
+    """Warn about tools that are in other groups than a bundle learned. Its router does not know these groups."""
     if not (pairs := list(bundle.find_regrouped(tools))):
         return
     now, then = pairs[0]

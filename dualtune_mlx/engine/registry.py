@@ -6,16 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.bundle import Bundle, StageKey, scope_chain
 from dualtune_mlx.decoding import Grounding
 from dualtune_mlx.engine.stage import STAGES, Stage
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer
 from dualtune_mlx.tools import Tool
-
-Key = tuple[str, str]
-"""A stage and the scope that its adapter serves: ``""`` (every tool), ``"server"`` or ``"server/tool"``."""
 
 
 class StageRegistry:
@@ -35,7 +32,7 @@ class StageRegistry:
     ) -> None:
         self._base = base
         self._grounding = grounding or {}
-        self._stages: dict[Key, Stage] = {}
+        self._stages: dict[StageKey, Stage] = {}
         self._acquired: list[Adapter] = []
         try:
             for scope, stage in stages:
@@ -46,7 +43,7 @@ class StageRegistry:
 
     @classmethod
     def from_adapters(
-        cls, base: BaseModel, adapters: Mapping[Key, Adapter], grounding: Grounding | None = None
+        cls, base: BaseModel, adapters: Mapping[StageKey, Adapter], grounding: Grounding | None = None
     ) -> StageRegistry:
         """The stages of some adapters, and one grounding for all tools.
 
@@ -72,13 +69,13 @@ class StageRegistry:
         return cls(base, _read_stages(bundle, base))
 
     @property
-    def stages(self) -> Mapping[Key, Stage]:
+    def stages(self) -> Mapping[StageKey, Stage]:
         """The stages that have an adapter of their own."""
         return dict(self._stages)
 
     def find(self, name: str, tool: Tool | None = None) -> Stage:
         """The stage for a tool: the tool's own, else its server's, else the one of all tools, else the base model."""
-        scopes = (f"{tool.server}/{tool.name}", tool.server, "") if tool else ("",)
+        scopes = scope_chain(tool.server, tool.name) if tool else ("",)
         found = (self._stages[name, scope] for scope in scopes if (name, scope) in self._stages)
         return next(found, Stage(name, grounding=self._grounding))
 
@@ -106,7 +103,7 @@ def _read_stages(bundle: Bundle, base: BaseModel) -> Iterator[tuple[str, Stage]]
         yield scope, Stage(name, adapter, entry.path, entry.grounding, renderer)
 
 
-def _check_key(key: Key) -> None:
+def _check_key(key: StageKey) -> None:
     """Refuse an adapter that no call would use.
 
     Raises:

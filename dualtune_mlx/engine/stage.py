@@ -26,8 +26,7 @@ from dualtune_mlx.decoding import (
     write_arguments,
 )
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.kv import PrefixCache, Snapshot, kv_fingerprint
-from dualtune_mlx.kv.tree import TokenTree, TreeNode, TreePaths
+from dualtune_mlx.kv import PrefixCache, Snapshot, TokenTree, TreeNode, TreePaths, kv_fingerprint
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
 from dualtune_mlx.tools.usage import StageUsage
@@ -100,7 +99,7 @@ class StageRunner:
         stream: TokenStream,
         names: Mapping[str, tuple[int, ...]],
         top_k: int,
-        best: Callable[[RankedName], object] = lambda ranked: None,
+        on_best: Callable[[RankedName], object] = lambda ranked: None,
     ) -> StageResult[list[RankedName]]:
         """The ``top_k`` most probable names for the stage's span, with exact probabilities.
 
@@ -109,14 +108,14 @@ class StageRunner:
             stream: the tokens up to the span, and whatever follows.
             names: each name's tokens.
             top_k: how many names to rank.
-            best: is told the best name, before the others are ranked.
+            on_best: called with the best name before the others are ranked.
 
         Raises:
             PromptError: when the stream is longer than the model's context.
         """
         with self.start(stage, stream) as forward:
             forks = _Forks(forward, stream.active_tokens(stage.span, stage.cache_boundary))
-            return StageResult(rank_names(names, forks.log_probabilities, top_k, best), forward.usage)
+            return StageResult(rank_names(names, forks.log_probabilities, top_k, on_best), forward.usage)
 
     def write(
         self, stage: Stage, stream: TokenStream, grammar: ArgumentGrammar, decoding: Decoding
@@ -190,7 +189,7 @@ class StageRunner:
             yield Forward(self.base, caches, usage)
         finally:
             if stage.adapter is not None:
-                fusion.ran(stage.adapter, usage.forwards)
+                fusion.count_tokens(stage.adapter, usage.forwards)
             usage.switches, usage.fusions = bank.switches - switches, fusion.fusions - fusions
             usage.seconds = time.perf_counter() - began
 

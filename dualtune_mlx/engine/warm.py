@@ -11,8 +11,8 @@ from typing import Any
 
 from dualtune_mlx.engine.dualtune import DualTune
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.kv import PrefixStore, kv_fingerprint
-from dualtune_mlx.kv.store import PREFIX_FOLDER, SUFFIX, PrefixFile
+from dualtune_mlx.kv import PREFIX_FOLDER, PrefixFile, PrefixStore, kv_fingerprint
+from dualtune_mlx.kv.store import SUFFIX
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer
 from dualtune_mlx.tools import PLAN, Message, Tool

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dualtune_mlx.errors import ModelError, UsageError
 from dualtune_mlx.kv.snapshot import Layers, Layout, Snapshot, copy_tokens
-from dualtune_mlx.kv.store import PrefixStore, Probe, common_length
+from dualtune_mlx.kv.store import ComputeSnapshot, PrefixStore, common_length
 
 BUDGET = 2 * 2**30
 """Bytes of a prefix cache, where nothing else is said."""
@@ -42,14 +42,14 @@ class PrefixCache:
         self._store: PrefixStore | None = None
         self._clock = 0
 
-    def attach(self, folder: Path, probe: Probe) -> None:
+    def attach(self, folder: Path, compute_snapshot: ComputeSnapshot) -> None:
         """Use a folder's prefix files too, from now on. A file is read and checked when it is first needed.
 
         Args:
             folder: where ``dualtune warm`` wrote them; it need not exist.
-            probe: computes keys and values with the model itself (see ``PrefixStore``).
+            compute_snapshot: computes keys and values with the model itself (see ``PrefixStore``).
         """
-        self._store = PrefixStore(folder, self.fingerprint, probe)
+        self._store = PrefixStore(folder, self.fingerprint, compute_snapshot)
 
     def find_longest(self, tokens: Sequence[int], adapter: str = "") -> tuple[Snapshot | None, int]:
         """Find the longest beginning of these tokens that is known; its snapshot and its length.

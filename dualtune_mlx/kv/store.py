@@ -48,7 +48,7 @@ another model is at one and more."""
 READ_ERRORS = (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError)
 """What reading a damaged file can raise: errors of the system, safetensors, NumPy or MLX."""
 
-Probe = Callable[[tuple[int, ...], str], Snapshot]
+ComputeSnapshot = Callable[[tuple[int, ...], str], Snapshot]
 """Computes the keys and values of tokens under an adapter (its content hash, or "") with the model itself."""
 T = TypeVar("T")
 
@@ -83,14 +83,14 @@ class PrefixStore:
     Args:
         folder: where the files lie; it need not exist.
         fingerprint: ``kv_fingerprint`` of the model.
-        probe: called with the first few tokens of a file before the file is trusted. The model's own keys and values
-            must have the same shapes and types, and nearly the same values.
+        compute_snapshot: called with the first few tokens of a file before the file is trusted. The model's own
+            keys and values must have the same shapes and types, and nearly the same values.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, probe: Probe) -> None:
+    def __init__(self, folder: Path, fingerprint: str, compute_snapshot: ComputeSnapshot) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
-        self.probe = probe
+        self.compute_snapshot = compute_snapshot
         self.ignored: list[Path] = []
         """The files that cannot be used."""
         paths = sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
@@ -122,7 +122,7 @@ class PrefixStore:
 
     def read(self, file: PrefixFile) -> Snapshot | None:
         """Read a file's keys and values, and check them. One that cannot be used gives a warning and None."""
-        own = self.probe(file.tokens[:PROBE_TOKENS], file.adapter)
+        own = self.compute_snapshot(file.tokens[:PROBE_TOKENS], file.adapter)
         snapshot = self._read_or_ignore(file.path, partial(self._read_checked, file, own))
         if snapshot is None:
             self.files.remove(file)

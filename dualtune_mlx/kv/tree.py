@@ -1,7 +1,7 @@
 """A token tree: continuations of one sequence that are computed together, each shared token once.
 
 Each row of a batch is a node of the tree that is not computed yet. It sees the sequence, the nodes from the root to it,
-and itself. The keys and values of all nodes lie in one line behind those of the sequence, which stay where they are.
+and itself. The cache holds the keys and values of the sequence, and behind them those of all nodes.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class TreeNode:
     """Its own tokens."""
     end: int
     """The position behind its last token."""
-    visible: np.ndarray = field(default_factory=lambda: np.arange(0))
-    """Where the keys lie that its last token sees, once it is computed."""
+    visible_keys: np.ndarray = field(default_factory=lambda: np.arange(0))
+    """The cache indices of the keys that its last token may look at, once it is computed (keys,)."""
 
     def extend(self, tokens: Sequence[int]) -> TreeNode:
         """A new node behind this one."""
@@ -58,13 +58,14 @@ class TokenTree:
     def __init__(self, caches: Sequence[KVCache]) -> None:
         self._caches = caches
         self._positions = np.arange(caches[0].offset)
+        """The position in its sequence of every key in the cache (keys,)."""
         self.root = TreeNode(None, (), caches[0].offset, self._positions)
         """The sequence itself."""
 
     def batch(self, nodes: Sequence[TreeNode]) -> NodeBatch:
         """The forward pass that computes these nodes. Each comes after its parent, in this pass or an earlier one."""
         length = max(len(node.tokens) for node in nodes)
-        rows = self._place(nodes, length)
+        rows = self._reserve_rows(nodes, length)
         tokens = mx.array([[*node.tokens, *[0] * (length - len(node.tokens))] for node in nodes])
         return NodeBatch(tokens, [TreeCache(cache, rows) for cache in self._caches], [len(one.tokens) for one in nodes])
 
@@ -73,24 +74,24 @@ class TokenTree:
         for cache, (keys, values) in zip(self._caches, layers, strict=True):
             cache.update_and_fetch(keys, values)
         node = self.root.extend(tokens)
-        node.visible = np.append(self.root.visible, len(self._positions) + np.arange(len(tokens)))
+        node.visible_keys = np.append(self.root.visible_keys, len(self._positions) + np.arange(len(tokens)))
         self._positions = np.append(self._positions, self.root.end + np.arange(len(tokens)))
         return node
 
-    def _place(self, nodes: Sequence[TreeNode], length: int) -> BatchRows:
-        """Give nodes their places in the line."""
+    def _reserve_rows(self, nodes: Sequence[TreeNode], length: int) -> BatchRows:
+        """Reserve the cache's next indices for rows of ``length`` tokens, one row for each node."""
         before = len(self._positions)
         starts = np.array([node.end - len(node.tokens) for node in nodes])
         positions = starts[:, None] + np.arange(length)
         self._positions = np.append(self._positions, positions)
-        sees = np.zeros((len(nodes), length, len(self._positions)), dtype=bool)
+        mask = np.zeros((len(nodes), length, len(self._positions)), dtype=bool)
         for row, node in enumerate(nodes):
             assert node.parent is not None, "the root is computed already"
             own = before + row * length + np.arange(length)
-            sees[row][:, node.parent.visible] = True
-            sees[row][:, own] = np.tri(length, dtype=bool)
-            node.visible = np.append(node.parent.visible, own[: len(node.tokens)])
-        return BatchRows(mx.array(starts), sees, positions[:, :, None] - self._positions)
+            mask[row][:, node.parent.visible_keys] = True
+            mask[row][:, own] = np.tri(length, dtype=bool)
+            node.visible_keys = np.append(node.parent.visible_keys, own[: len(node.tokens)])
+        return BatchRows(mx.array(starts), mask, positions[:, :, None] - self._positions)
 
 
 class TreePaths:
@@ -117,8 +118,8 @@ class BatchRows:
 
     starts: mx.array
     """The position of each row's first token (rows,)."""
-    sees: np.ndarray
-    """Whether a token sees a key (rows, length, keys)."""
+    mask: np.ndarray
+    """Whether a token may look at a key (rows, length, keys)."""
     distances: np.ndarray
     """How many positions a key lies before a token (rows, length, keys)."""
 
@@ -136,19 +137,19 @@ class TreeCache:
         return self._rows.starts
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Append keys and values (rows, kv heads, length, width) to the line, and give every row the whole line."""
+        """Append keys and values (rows, kv heads, length, width) to the cache. Every row gets all keys and values."""
         rows = keys.shape[0]
-        lines = self._cache.update_and_fetch(_concatenate_rows(keys), _concatenate_rows(values))
-        keys, values = (mx.broadcast_to(line, (rows, *line.shape[1:])) for line in lines)
+        cached = self._cache.update_and_fetch(_concatenate_rows(keys), _concatenate_rows(values))
+        keys, values = (mx.broadcast_to(array, (rows, *array.shape[1:])) for array in cached)
         return keys, values
 
     def make_mask(self, length: int, return_array: bool = True, window_size: int | None = None) -> mx.array:
         """True where a token (axis 2) may look: (rows, 1, length, keys)."""
         del length, return_array
-        sees = self._rows.sees
+        mask = self._rows.mask
         if window_size is not None:
-            sees = sees & (self._rows.distances < window_size)
-        return mx.array(sees[:, None])
+            mask = mask & (self._rows.distances < window_size)
+        return mx.array(mask[:, None])
 
 
 def _concatenate_rows(array: mx.array) -> mx.array:

@@ -137,10 +137,10 @@ def test_auto_fuses_when_more_tokens_were_run_than_fusing_costs():
     world.activate(0, 0)
     assert not asked
     world.cache.activate(one, 60)
-    world.cache.ran(one, 39)
+    world.cache.count_tokens(one, 39)
     world.activate(0)
     assert world.fused() == set()
-    world.cache.ran(one, 1)
+    world.cache.count_tokens(one, 1)
     world.cache.prepare(two)
     assert world.fused() == set()
     world.activate(0)
@@ -302,11 +302,11 @@ def test_what_the_bank_forgets_is_released(how):
     assert World.forms(world.activate(0)) == {FusedWeight}
 
 
-@pytest.mark.parametrize("call", ["activate", "prepare", "ran"])
+@pytest.mark.parametrize("call", ["activate", "prepare", "count_tokens"])
 def test_a_stranger_is_refused(call):
     world = World(1)
     stranger = adapter_for(world.bank, 99)
-    more = (1,) if call == "ran" else ()
+    more = (1,) if call == "count_tokens" else ()
     with pytest.raises(AdapterError, match="not in this bank(?s:.*)load"):
         getattr(world.cache, call)(stranger, *more)
     assert world.bank.active is None

@@ -73,7 +73,7 @@ def test_what_it_wrote_is_what_a_call_begins_with(warm_bundle, model, data):
     assert prefixes[0]["tokens"] == selector["prefilled_tokens"] + selector["reused_tokens"]
     for entry in store.files:
         cache = PrefixCache(store.fingerprint)
-        cache.attach(store.folder, store.probe)
+        cache.attach(store.folder, store.compute_snapshot)
         assert cache.find_longest((*entry.tokens, 1))[1] == len(entry.tokens)
 
 

@@ -118,7 +118,7 @@ def engine(seed: int = 0) -> CallPipeline:
 def outcome(pipeline: CallPipeline, parameters: dict, decoding: Decoding) -> tuple[object, StageUsage | None]:
     """The arguments of a tool and what they cost; or all that was written when the token budget ended."""
     tool, events = Tool("t", "", parameters), []
-    writing = pipeline.write(pipeline.task(as_messages(REQUEST), (tool,), tool), decoding)
+    writing = pipeline.write(pipeline.prepare_arguments(as_messages(REQUEST), (tool,), tool), decoding)
     try:
         while True:
             events.append(next(writing))
@@ -215,7 +215,11 @@ def test_a_spent_budget_is_an_error_and_no_broken_json(decoding, draft):
     long = schema(text={"type": "string", "minLength": 100})
     tool, pipeline = Tool("t", "", long), engine()
     with pytest.raises(DecodingError, match="token budget(?s:.*)tool 't'(?s:.*)at most 20"):
-        run_to_end(pipeline.write(pipeline.task(as_messages(REQUEST), (tool,), tool), replace(decoding, draft=draft)))
+        run_to_end(
+            pipeline.write(
+                pipeline.prepare_arguments(as_messages(REQUEST), (tool,), tool), replace(decoding, draft=draft)
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -234,7 +238,7 @@ def test_every_option_can_be_given_to_a_call():
 def test_stopping_between_two_tokens_leaves_everything_usable():
     pipeline, tool = engine(), Tool("t", "", SCHEMAS["strings"])
     expected, _ = outcome(pipeline, SCHEMAS["strings"], Decoding())
-    task = pipeline.task(as_messages(REQUEST), (tool,), tool)
+    task = pipeline.prepare_arguments(as_messages(REQUEST), (tool,), tool)
     for count in range(1, 6):
         grammar = pipeline.grammar(task, tool.parameters)
         writing = pipeline.runner.write(task.stage, task.stream, grammar, Decoding())

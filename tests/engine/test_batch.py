@@ -101,7 +101,7 @@ def test_every_request_is_written_under_its_own_adapter(activation, grounding, t
     decoding = Decoding(max_tokens=200, grounding=grounding, temperature=temperature, seed=3)
     tools = [TOOLS[number % 3] for number in range(len(REQUESTS))]
     messages = [as_messages(request) for request in REQUESTS]
-    tasks = [pipeline.task(said, tuple(TOOLS), tool) for said, tool in zip(messages, tools, strict=True)]
+    tasks = [pipeline.prepare_arguments(said, tuple(TOOLS), tool) for said, tool in zip(messages, tools, strict=True)]
     alone = [run_to_end(pipeline.write(task, decoding)) for task in tasks]
     pipeline.runner.prefixes.clear()
     together = write_batch(pipeline, tasks, decoding)

@@ -269,7 +269,9 @@ def written_with(grounding: str) -> tuple[dict, StageUsage]:
     renderer, registry = PromptRenderer(Template("chatml"), base.tokenizer), StageRegistry(base, grounding=BOTH)
     pipeline = CallPipeline(base, renderer, registry)
     decoding = Decoding(grounding=grounding, temperature=1.0, max_tokens=5000)
-    result = run_to_end(pipeline.write(pipeline.task(as_messages("show one.txt"), (tool,), tool), decoding))
+    result = run_to_end(
+        pipeline.write(pipeline.prepare_arguments(as_messages("show one.txt"), (tool,), tool), decoding)
+    )
     return result.value, result.usage
 
 

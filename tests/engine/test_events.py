@@ -225,7 +225,7 @@ def test_a_stage_without_an_adapter_streams_too():
 @pytest.mark.parametrize(("likely", "prepared"), [(0.0, True), (1.1, False)])
 def test_the_leading_tool_s_adapter_is_prepared_during_the_choice(monkeypatch, likely, prepared):
     dualtune = choosing_a_tool("turn", TOOLS)
-    monkeypatch.setattr(pipeline, "LIKELY", likely)
+    monkeypatch.setattr(pipeline, "FUSE_AHEAD_FROM", likely)
     seen = []
     monkeypatch.setattr(dualtune.base.fusion, "prepare", lambda adapter: seen.append(adapter.content_hash))
     ((best, _), *_) = dualtune.select("show a.txt", TOOLS, top_k=3)

@@ -27,13 +27,13 @@ TOKENS = tuple((7 * i) % 250 for i in range(40))
 ROOT = Path(__file__).parents[2]
 
 
-def store(folder: Path, fingerprint: str = "model", probe: Callable[..., Snapshot] = fake) -> PrefixStore:
-    return PrefixStore(folder, fingerprint, probe)
+def store(folder: Path, fingerprint: str = "model", compute_snapshot: Callable[..., Snapshot] = fake) -> PrefixStore:
+    return PrefixStore(folder, fingerprint, compute_snapshot)
 
 
-def attached(folder: Path, fingerprint: str = "model", probe: Callable[..., Snapshot] = fake) -> PrefixCache:
+def attached(folder: Path, fingerprint: str = "model", compute_snapshot: Callable[..., Snapshot] = fake) -> PrefixCache:
     cache = PrefixCache(fingerprint)
-    cache.attach(folder, probe)
+    cache.attach(folder, compute_snapshot)
     return cache
 
 
@@ -59,15 +59,17 @@ def silent():
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16], ids=str)
 @pytest.mark.parametrize("heads", [1, 2])
 def test_every_type_comes_back_bit_for_bit(folder, dtype, heads):
-    def probe(tokens, adapter):
+    def compute_snapshot(tokens, adapter):
         return fake(tokens, adapter, heads=heads, dtype=dtype)
 
-    written = store(folder, probe=probe).save(probe(TOKENS, ""))
+    written = store(folder, compute_snapshot=compute_snapshot).save(compute_snapshot(TOKENS, ""))
     assert written.path.stat().st_size == written.nbytes
-    later = store(folder, probe=probe)
+    later = store(folder, compute_snapshot=compute_snapshot)
     assert later.files == [written]
-    assert same(later.read(written), probe(TOKENS, ""))
-    assert same(attached(folder, probe=probe).find_longest((*TOKENS, 1))[0], probe(TOKENS, ""))
+    assert same(later.read(written), compute_snapshot(TOKENS, ""))
+    assert same(
+        attached(folder, compute_snapshot=compute_snapshot).find_longest((*TOKENS, 1))[0], compute_snapshot(TOKENS, "")
+    )
 
 
 def test_what_lies_in_several_pieces_or_in_larger_buffers_is_written_as_one(folder):
@@ -95,7 +97,7 @@ def test_a_name_is_the_content_s(folder):
 @pytest.mark.usefixtures("saved")
 def test_looking_at_a_folder_reads_no_keys_and_values(folder, monkeypatch):
     monkeypatch.setattr(mx, "load", lambda *_, **__: pytest.fail("a file was read"))
-    cache = attached(folder, probe=lambda *_: pytest.fail("the model was asked"))
+    cache = attached(folder, compute_snapshot=lambda *_: pytest.fail("the model was asked"))
     assert cache.nbytes == 0
     assert cache.find_longest(TOKENS[:5]) == (None, 0), "too little of the file is of use"
     assert cache.find_longest((9, 9)) == (None, 0)
