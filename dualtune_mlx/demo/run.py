@@ -83,11 +83,9 @@ what a ``SessionCallback`` may return.
 """
 
 
-def _ignore(event: DemoEvent) -> None:
-    del event
-
-
-def run_demo(folder: str | Path, recipe: Recipe | None = None, *, report: DemoCallback = _ignore) -> dict[str, Any]:
+def run_demo(
+    folder: str | Path, recipe: Recipe | None = None, *, report: DemoCallback = lambda _: None
+) -> dict[str, Any]:
     """Run the demo in a folder.
 
     Data, adapters and measurements that are in the folder already are not made again. So a demo that was stopped

@@ -45,7 +45,9 @@ MAX_TOKENS = Decoding.max_tokens
 BATCH_SIZE = 16
 """How many requests of ``call_many`` share a forward pass."""
 Messages = str | Iterable[Message | Mapping[str, Any]]
+"""A conversation: the text of one request, or messages, which may be dictionaries in OpenAI's form."""
 Tools = Iterable[Tool | Mapping[str, Any]]
+"""The visible tools, which may be dictionaries in OpenAI's or MCP's form."""
 
 
 class DualTune:

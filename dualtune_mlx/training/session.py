@@ -85,11 +85,9 @@ from it. Of several processes, all must answer the same.
 """
 
 
-def _ignore(event: SessionEvent) -> None:
-    del event
-
-
-def train_all(config: TrainConfig, report: SessionCallback = _ignore, *, resume: bool = False) -> list[RunResult]:
+def train_all(
+    config: TrainConfig, report: SessionCallback = lambda _: None, *, resume: bool = False
+) -> list[RunResult]:
     """Train every adapter that the configuration's data has enough examples for; see ``TrainingSession.train_all``."""
     return TrainingSession(config).train_all(report, resume=resume)
 
@@ -135,7 +133,7 @@ class TrainingSession:
         """All adapters that the data has enough examples for."""
         return all_jobs(self.setup.train_set, self.config.min_examples, self.config.routing)
 
-    def train_all(self, report: SessionCallback = _ignore, *, resume: bool = False) -> list[RunResult]:
+    def train_all(self, report: SessionCallback = lambda _: None, *, resume: bool = False) -> list[RunResult]:
         """Train every adapter that the data has enough examples for, and skip those that were trained before.
 
         A run that fails does not keep the others from running.
@@ -178,7 +176,7 @@ class TrainingSession:
         return results
 
     def train_one(
-        self, job: Job, report: SessionCallback = _ignore, *, skip: bool = False, resume: bool = False
+        self, job: Job, report: SessionCallback = lambda _: None, *, skip: bool = False, resume: bool = False
     ) -> RunResult | None:
         """Train one adapter.
 

@@ -121,7 +121,18 @@ def check_bash(arguments: list[str]) -> None:
     assert (ROOT / arguments[0]).is_file()
 
 
-CHECKS = {"make": check_make, "pip": check_pip, "python3": check_python, "bash": check_bash}
+def check_source(arguments: list[str]) -> None:
+    """It activates the environment that ``make install`` makes."""
+    assert arguments == [".venv/bin/activate"]
+
+
+CHECKS = {
+    "make": check_make,
+    "pip": check_pip,
+    "python3": check_python,
+    "bash": check_bash,
+    "source": check_source,
+}
 
 
 def parse(line: str) -> None:
