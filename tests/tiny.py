@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from dualtune_mlx.models import BaseModel
+from dualtune_mlx.prompts import PromptRenderer, Template
 
 SPECIAL = [
     "<|endoftext|>",
@@ -47,6 +48,11 @@ def tokenizer() -> TokenizerWrapper:
     bpe.add_tokens([AddedToken(token, normalized=False) for token in PLAIN_ADDED])
     fast = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", bos_token="<bos>")
     return TokenizerWrapper(fast)
+
+
+def renderer(base: BaseModel) -> PromptRenderer:
+    """Prompts of few tokens, for tests that need no template in use: attention's work grows with their square."""
+    return PromptRenderer(Template(str(Path(__file__).with_suffix(".jinja"))), base.tokenizer, "name")
 
 
 def config(kind: str = "llama", layers: int = 2, **changes: Any) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from dualtune_mlx.engine.events import run_to_end
 from dualtune_mlx.engine.pipeline import CallPipeline
 from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.errors import DecodingError, UsageError
-from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import as_messages
 from dualtune_mlx.tools.usage import StageUsage
 from tests import tiny
@@ -112,7 +111,7 @@ def test_forced_tokens_go_with_the_next_pass_and_the_last_ones_with_none():
 def engine(seed: int = 0) -> CallPipeline:
     """One for all tests: what is written leaves nothing behind but the prefix."""
     base = tiny.model(seed)
-    return CallPipeline(base, PromptRenderer(Template("chatml"), base.tokenizer), StageRegistry(base))
+    return CallPipeline(base, tiny.renderer(base), StageRegistry(base))
 
 
 def outcome(pipeline: CallPipeline, parameters: dict, decoding: Decoding) -> tuple[object, StageUsage | None]:

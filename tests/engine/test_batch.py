@@ -12,7 +12,6 @@ from dualtune_mlx.engine.events import run_to_end
 from dualtune_mlx.engine.pipeline import CallPipeline
 from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.errors import DecodingError, PromptError, UsageError
-from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import as_messages
 from tests import tiny
 from tests.adapters.adapters import adapter_for
@@ -57,7 +56,7 @@ def parts(kind: str = "llama", activation: str = "turn", dora: bool = False, see
         key: adapter_for(base.bank, number, activation, scale=8.0, dora=dora and number == 2)
         for number, key in enumerate(keys, 1)
     }
-    return base, PromptRenderer(Template("chatml"), base.tokenizer), adapters
+    return base, tiny.renderer(base), adapters
 
 
 def engine(**options) -> DualTune:

@@ -14,7 +14,6 @@ from dualtune_mlx.engine.events import ArgumentText, Candidates, Done, Event, St
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import PromptRenderer, Template
 from tests import tiny
 from tests.engine.test_dualtune import PATH, WORDS, choosing_a_tool
 
@@ -98,14 +97,14 @@ def test_where_arguments_are_written_again_their_stage_begins_again(monkeypatch)
     monkeypatch.setattr(pipeline, "find_unsure_strings", lambda *_: {"a"})
     tools = [Tool("one", "", WORDS, "s"), Tool("two", "", WORDS, "s")]
     dualtune = made(tools, grounding={"s/one": {"a": ()}, "s/two": {"a": ()}})
-    events = list(dualtune.stream(REQUEST, tools, grounding="auto", temperature=1.0, max_tokens=5000))
+    events = list(dualtune.stream(REQUEST, tools, grounding="auto", temperature=1.0, seed=27))
     assert [e.stage for e in events if isinstance(e, StageBegins)] == ["selector", "arguments", "arguments"]
     assert json.loads(text_of(events)) == events[-1].call.arguments
 
 
 def test_wrong_options_are_refused_before_the_first_event():
     base = tiny.model()
-    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
+    dualtune = DualTune(base, tiny.renderer(base))
     with pytest.raises(UsageError, match="where: abstain"):
         dualtune.stream(REQUEST, TOOLS, abstain=2)
 
@@ -216,7 +215,7 @@ def test_a_call_that_is_cancelled_while_it_waits_leaves_the_line(forwards):
 
 def test_a_stage_without_an_adapter_streams_too():
     base = tiny.model()
-    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
+    dualtune = DualTune(base, tiny.renderer(base))
     assert dualtune.stage("selector") == Stage("selector")
     events = list(dualtune.stream(REQUEST, TOOLS, max_tokens=64))
     assert plain(events[-1].call)[0] == plain(dualtune.call(REQUEST, TOOLS, max_tokens=64))[0]

@@ -12,7 +12,6 @@ import pytest
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.concurrency import Cancelled, FairLock
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.prompts import PromptRenderer, Template
 from tests import tiny
 from tests.adapters.adapters import adapter_for
 from tests.engine.test_dualtune import PATH
@@ -31,7 +30,7 @@ def engines(policy: str = "off", **changes):
     for number, activation in enumerate(("turn", "invocation")):
         stages = enumerate(("selector", "arguments"), 10 * number + 1)
         adapters = {(name, ""): adapter_for(base.bank, seed, activation) for seed, name in stages}
-        made.append(DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), adapters))
+        made.append(DualTune(base, tiny.renderer(base), adapters))
     return made
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from dualtune_mlx.kv import Snapshot
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training.examples import Example, stage_examples
 from dualtune_mlx.training.prefixes import shared_prefix
+from tests import tiny
 
 PATH = {"type": "object", "properties": {"path": {"type": "string"}}}
 TOOLS = (Tool("read", "", PATH, "fs"), Tool("list", "", PATH, "fs"), Tool("now", "", {"type": "object"}, "clock"))
@@ -34,7 +34,7 @@ def base_prefix(base: BaseModel, found: Sequence[Example]) -> Snapshot | None:
 
 def examples(base: BaseModel, count: int = 12, stage: str = "selector", activation: str = "turn") -> list[Example]:
     """The examples of one stage."""
-    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = tiny.renderer(base)
     return list(stage_examples(trajectories(count), renderer, stage, activation).examples)
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.training.batches import make_batch
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import stage_examples
@@ -19,7 +18,7 @@ from tests.training.test_loss import TRAJECTORIES, assert_equal, options, starte
 
 
 def prepared(base, activation="turn"):
-    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = tiny.renderer(base)
     examples = stage_examples(TRAJECTORIES, renderer, "selector", activation).examples
     prefix = base_prefix(base, examples)
     return examples, prefix, make_batch(examples, len(prefix.tokens))

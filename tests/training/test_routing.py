@@ -9,7 +9,6 @@ import pytest
 
 from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.tools.hierarchy import GROUP_SIZE
 from dualtune_mlx.training.examples import stage_examples
@@ -118,7 +117,7 @@ REQUESTS = [
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_loss_and_gradients_over_several_prefixes_equal_the_plain_computation(stage, batch_size):
     base = tiny.model()
-    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = tiny.renderer(base)
     options = TrainOptions(batch_size=batch_size, accumulate=12, rank=4, layers="all", keep_contexts=0.1)
     examples = stage_examples(REQUESTS, renderer, stage, "turn", hierarchical=True).examples
     trainer = Trainer(base, examples, examples, options)
@@ -135,7 +134,7 @@ def test_loss_and_gradients_over_several_prefixes_equal_the_plain_computation(st
 
 def test_what_many_examples_begin_with_is_a_prefix_of_their_own():
     base = tiny.model()
-    renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
+    renderer = tiny.renderer(base)
     examples = stage_examples(REQUESTS, renderer, "selector", "turn", hierarchical=True).examples
     prefixes = Prefixes(examples, 2)
     for tokens, found in prefixes.split(examples):
