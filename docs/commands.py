@@ -1,19 +1,31 @@
 """A hook of mkdocs: the page of commands is made of the commands themselves, so it cannot be wrong.
 
-It replaces the line ``<!-- commands -->`` by a section for each command: its usage, its help, a table of its options.
+It replaces the line ``<!-- commands -->`` by a section for each command: its usage, its help, an example from the other
+pages (where all examples are tested), and its options.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from html import escape
 from inspect import cleandoc
+from pathlib import Path
 
 import click
 
 from dualtune_mlx.cli import main
 
+DOCS = Path(__file__).parent
 PLACE = "<!-- commands -->"
+BLOCK = re.compile(r"^```bash\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+PARTS = {
+    "steps": "Steps and learning rate",
+    "rank": "The adapter",
+    "validate_every": "Validation and checkpoints",
+    "window": "Length, memory, seed",
+}
+"""The parts of the options of training, by the first option of each."""
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
@@ -44,8 +56,36 @@ def described(context: click.Context, depth: int) -> Iterator[str]:
     yield f"{'#' * (depth + 1)} {context.command_path}"
     yield cleandoc(command.help or "").replace("\b\n", "")
     yield f"```text\n{' '.join([context.command_path, *command.collect_usage_pieces(context)])}\n```"
-    rows = [option_row(option, context) for option in command.params if isinstance(option, click.Option)]
+    example = "" if isinstance(command, click.Group) else find_example(context.command_path)
+    if example:
+        yield f"For example:\n\n```bash\n{example}\n```"
+    yield from option_tables([one for one in command.params if isinstance(one, click.Option)], context)
+
+
+def find_example(path: str) -> str:
+    """The first use of a command in the pages, as it stands there; empty where there is none."""
+    pages = sorted(DOCS.rglob("*.md"), key=lambda page: (page.parent.name != "tutorials", page))
+    blocks = [block for page in pages for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    lines = [line for block in blocks for line in re.split(r"(?<!\\)\n", block)]
+    return next((line for line in lines if line.startswith(f"{path} ") or line == path), "")
+
+
+def option_tables(options: Sequence[click.Option], context: click.Context) -> Iterator[str]:
+    """The options in a table; those of training in a table for each part."""
+    parts = PARTS if set(PARTS) <= {option.name for option in options} else {}
+    title, rows = "", list[str]()
+    for option in options:
+        if option.name in parts:
+            yield from option_table(title, rows)
+            title, rows = parts[str(option.name)], []
+        rows.append(option_row(option, context))
+    yield from option_table(title, rows)
+
+
+def option_table(title: str, rows: list[str]) -> Iterator[str]:
+    """A table under its title; nothing where it has no rows."""
     if rows:
+        yield from [f"**{title}**"] * bool(title)
         yield "\n".join(["| option | meaning |", "| --- | --- |", *rows])
 
 
