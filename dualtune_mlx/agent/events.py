@@ -36,9 +36,11 @@ class ApprovalDecided:
     """Whether a call may run. In a dry run, ``action`` is what would have been done."""
 
     action: Literal["run", "ask", "refuse"]
+    """What is done with the call."""
     by: Literal["configuration", "user"]
     """Who decided."""
     why: str
+    """The reason, for the user."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Result:
     text: str
     """What the model is shown."""
     is_error: bool
+    """Whether the call failed."""
     seconds: float = 0.0
     """How long the call took at the server."""
     details: str = ""
@@ -59,7 +62,9 @@ class SpokenText:
     """The next piece of the plan or of the answer."""
 
     purpose: Literal["plan", "answer"]
+    """What is written."""
     text: str
+    """The piece."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,9 @@ class Spoken:
     """The whole plan or answer."""
 
     purpose: Literal["plan", "answer"]
+    """What was written."""
     text: str
+    """All of it."""
     by: str
     """The model that wrote it."""
     max_tokens: int
@@ -83,6 +90,7 @@ class RunEnded:
     message: str = ""
     """Explains the reason to the user, unless the run was answered."""
     answer: str = ""
+    """The answer in words; empty where there is none."""
     steps: int = 0
     """How many calls were made."""
     tokens: int = 0
@@ -149,9 +157,13 @@ class Speak:
     """Write a plan in words or an answer. The outcome is a ``Spoken``."""
 
     purpose: Literal["plan", "answer"]
+    """What is to be written."""
     messages: tuple[Message, ...]
+    """The conversation so far."""
     tools: tuple[Tool, ...] = field(repr=False)
+    """The visible tools."""
     max_tokens: int
+    """The most tokens that it may have."""
 
 
 Effect = Divide | Choose | Approve | Execute | Speak

@@ -24,9 +24,11 @@ class Comparison:
     """What was recorded, and what comes out now."""
 
     what: str
+    """``parts``, ``call`` and its number, or ``answer``."""
     before: Any
     """What was recorded."""
     now: Any
+    """What comes out now."""
     drift: float = 0.0
     """The largest difference between the probabilities of a candidate. It does not count as a difference."""
 

@@ -130,6 +130,7 @@ class Transcript:
     subtasks: tuple[str, ...] | None
     """What the task was divided into; None where it was not to be divided."""
     steps: tuple[RecordedStep, ...]
+    """The calls, in order."""
     answer: Spoken | None
     """None where the run ended without one."""
     reason: str

@@ -39,8 +39,11 @@ class Recipe:
     test: int = 90
     """Trajectories that are measured."""
     seed: int = 1
+    """The seed of the data."""
     template: str = "chatml"
+    """The prompt template."""
     cards: str = "name"
+    """The kind of tool card."""
     max_tokens: int = 96
     """The longest arguments, in tokens."""
     selector: tuple[str, ...] = ("--steps", "360", *FAST, "--validate-every", "120")

@@ -36,8 +36,11 @@ class WarmPrefix:
     """A prefix on disk."""
 
     name: str
+    """What the prefix is for, in words."""
     adapter: str
+    """The content hash of the adapter that acts on it; empty for the base model alone."""
     tokens: int
+    """How many tokens it has."""
     bytes: int
     """The size of its file."""
     seconds: float | None
@@ -45,6 +48,7 @@ class WarmPrefix:
     read_seconds: float
     """What it takes to read and check its file."""
     file: str
+    """The name of its file."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ class WarmReport:
     """What warming left in the folder of prefixes."""
 
     folder: Path
+    """The folder of prefixes."""
     prefixes: tuple[WarmPrefix, ...]
+    """The prefixes that are there now."""
     removed: tuple[str, ...]
     """Files of an earlier warming that no longer serve; they are gone."""
 

@@ -23,6 +23,7 @@ class Question:
     call: ToolCall
     """What would be sent, with the pinned arguments."""
     tool: Tool
+    """The tool that would be called."""
     why: str
     """Why the user is asked."""
 

@@ -43,9 +43,11 @@ class ServerConfig:
     """
 
     name: str
+    """The server's name in the configuration."""
     command: str = ""
     """The program of a stdio server."""
     args: tuple[str, ...] = field(default=(), repr=False)
+    """The arguments of the program."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Environment variables that are set for the program."""
     cwd: str | None = None
@@ -57,6 +59,7 @@ class ServerConfig:
     url: str = field(default="", repr=False)
     """The address of an HTTP server."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """HTTP headers that are sent with every request."""
     approve: str = "auto"
     """Whether the tools may be called: "auto", "ask" (with the user's approval only), or "never"."""
     timeout: float | None = None

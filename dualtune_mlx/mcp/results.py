@@ -19,7 +19,9 @@ class Media:
     """An image or a sound."""
 
     mime_type: str
+    """Such as ``image/png``."""
     data: bytes = field(repr=False)
+    """The decoded bytes."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,15 @@ class Resource:
     """A resource of a server. An embedded one has ``text`` or ``data``; a link has neither."""
 
     uri: str
+    """The resource's address at its server."""
     name: str = ""
+    """Its name; empty where the server gives none."""
     mime_type: str = ""
+    """Its type; empty where the server gives none."""
     text: str | None = field(default=None, repr=False)
+    """The content of an embedded text."""
     data: bytes | None = field(default=None, repr=False)
+    """The content of an embedded file, decoded."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,9 @@ class ToolResult:
     """
 
     server: str
+    """The server that was called."""
     tool: str
+    """The tool that was called."""
     content: tuple[Mapping[str, Any], ...]
     """MCP's content blocks, as JSON objects."""
     text: str

@@ -25,8 +25,11 @@ class Span:
     """A named half-open range of token positions. Names may recur: each user message has a span ``user``."""
 
     name: str
+    """The span's name."""
     start: int
+    """The position of its first token."""
     end: int
+    """The position behind its last token."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class TokenStream:
     """Token ids, and the spans that were recorded while the stream was built."""
 
     tokens: tuple[int, ...] = ()
+    """The token ids."""
     spans: tuple[Span, ...] = ()
+    """The spans, in the order in which they were recorded."""
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -22,7 +22,9 @@ class Tool:
     """
 
     name: str
+    """The tool's name at its server."""
     description: str = ""
+    """What the tool does, in the server's words."""
     parameters: Mapping[str, Any] = field(default_factory=lambda: dict(NO_PARAMETERS))
     """The JSON Schema of the arguments."""
     server: str = ""
@@ -112,7 +114,9 @@ class ToolServer:
     """An MCP server and the tools it offers."""
 
     name: str
+    """The server's name."""
     tools: tuple[Tool, ...] = ()
+    """Its tools, in its order."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,9 @@ class ToolCall:
     name: str
     """The tool's name; "" where the engine abstained."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    """The arguments by name."""
     server: str = ""
+    """The server of the tool; empty where it is not given."""
     confidence: float | None = None
     """The exact probability of the best candidate; a call that no engine made has none."""
     candidates: tuple[tuple[Tool, float], ...] = ()
@@ -213,6 +219,7 @@ class Message:
     role: str
     """``system``, ``user``, ``assistant`` or ``tool``."""
     content: str = ""
+    """The message's text."""
     tool_calls: tuple[ToolCall, ...] = ()
     """The calls of an assistant message."""
     subtasks: tuple[str, ...] = ()
@@ -285,7 +292,9 @@ class Trajectory:
     """A conversation with the tools that were visible in it. Every call in it is an example."""
 
     messages: tuple[Message, ...]
+    """The conversation, with its calls and their results."""
     tools: tuple[Tool, ...]
+    """The visible tools."""
     name: str = field(default="", compare=False)
     """Where the conversation came from; errors name it."""
 

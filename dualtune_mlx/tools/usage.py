@@ -31,6 +31,7 @@ class StageUsage:
     fusions: int = 0
     """Adapters whose weights were fused meanwhile."""
     seconds: float = 0.0
+    """Wall-clock time of the stage."""
 
     def __add__(self, other: StageUsage) -> StageUsage:
         """The work of both; they are of the same adapter."""
@@ -45,6 +46,7 @@ class Usage:
     """The work of a call. Every counter of ``StageUsage`` is there as the sum over the stages."""
 
     stages: dict[str, StageUsage] = field(default_factory=dict)
+    """The counters of each stage, by its name."""
 
     @property
     def prefilled_tokens(self) -> int:

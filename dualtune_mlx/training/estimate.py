@@ -24,6 +24,7 @@ class StageEstimate:
     """What the run of one stage will need."""
 
     stage: str
+    """The stage."""
     examples: int
     """How many training examples there are."""
     prefix_tokens: int
@@ -31,6 +32,7 @@ class StageEstimate:
     budget: float
     """Bytes that the run may take: the option ``memory_budget`` or, without it, most of this machine's memory."""
     memory: MemoryEstimate
+    """What a batch of any size needs."""
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate for JSON; memory in bytes, time in seconds."""

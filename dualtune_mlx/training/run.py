@@ -68,6 +68,7 @@ class RunResult:
     """What a run came to."""
 
     job: Job
+    """The adapter that was trained."""
     trained: TrainResult
     """The adapter, and how its training went."""
     accuracy: tuple[int, int] | None = None

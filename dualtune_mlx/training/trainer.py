@@ -71,6 +71,7 @@ class TrainResult:
     """The adapter with the lowest validation loss, and how the run went."""
 
     adapter: Adapter
+    """The adapter."""
     best_step: int
     """The step after which the adapter had these weights."""
     validation_loss: float
