@@ -96,16 +96,16 @@ def manifest():
             {
                 "stage": stage,
                 "scope": scope,
-                "path": slot.path,
-                "content": slot.content_hash,
+                "path": entry.path,
+                "content": entry.content_hash,
                 "read": bundle.load_adapter(stage, scope).content_hash,
-                "grounding": json.loads(json.dumps(slot.grounding)),
-                "template": [slot.template.name, slot.template.hash] if slot.template else None,
-                "own": bundle.load_template(slot.template).source if slot.template else None,
-                "run": slot.training["run"],
-                "validation_loss": slot.training["validation_loss"],
+                "grounding": json.loads(json.dumps(entry.grounding)),
+                "template": [entry.template.name, entry.template.hash] if entry.template else None,
+                "own": bundle.load_template(entry.template).source if entry.template else None,
+                "run": entry.training["run"],
+                "validation_loss": entry.training["validation_loss"],
             }
-            for (stage, scope), slot in bundle.stages.items()
+            for (stage, scope), entry in bundle.stages.items()
         ],
     }
 
@@ -125,7 +125,7 @@ def as_json(call):
     }
 
 
-def uses():
+def use_bundle():
     """What the bundle's engine does, the calls first: they count what is found in the prefix files."""
     tools = read_tools("data/tools.json")
     read, write, _ = tools
@@ -164,8 +164,8 @@ def lone_adapter():
     base = base_model()
     adapter = Adapter.load("adapter")
     bare = logits(base)
-    held = base.bank.load(adapter)
-    base.bank.activate(held)
+    resident = base.bank.load(adapter)
+    base.bank.activate(resident)
     under = logits(base)
     base.bank.activate(None)
     assert np.array_equal(logits(base), bare)
@@ -183,7 +183,7 @@ def lone_adapter():
     }
 
 
-def resumed():
+def resume():
     """The run that was interrupted goes on with its own configuration; what it came to."""
     runs = Path("unfinished/runs/selector")
     (before,) = (runs / "checkpoints").iterdir()
@@ -191,13 +191,13 @@ def resumed():
     steps = [progress.step for progress in read_log(runs / "log.jsonl")]
     command("train", "selector", "--config", runs / "config.yaml", "--resume")
     bundle = Bundle.open("unfinished")
-    slot, adapter = bundle.find_adapter("selector")
+    entry, adapter = bundle.find_adapter("selector")
     log = read_log(runs / "log.jsonl")
     assert not (runs / "checkpoints").exists()
     return {
         "begun": {name: begun[name] for name in ("format", "run", "step", "best_step", "stale")},
         "steps_before": steps,
-        "training": dict(slot.training),
+        "training": dict(entry.training),
         "log": [[one.step, one.steps, one.loss, one.learning_rate, one.validation_loss] for one in log],
         "content": adapter.content_hash,
     }, adapter
@@ -285,7 +285,7 @@ def test_the_bundle_is_read(folder, expected):
 def test_the_bundle_makes_the_same_calls(expected):
     if mlx_lm.__version__ != expected["mlx_lm"]:
         pytest.skip(f"the prefix files are of mlx-lm {expected['mlx_lm']}, and rightly ignored with another")
-    given = uses()
+    given = use_bundle()
     assert_alike(given, expected["uses"])
     usages = [usage for call in given["calls"] for usage in call["usage"].values()]
     assert all(usage["prefilled_tokens"] == 0 < usage["reused_tokens"] for usage in usages)
@@ -293,7 +293,7 @@ def test_the_bundle_makes_the_same_calls(expected):
 
 def test_without_its_prefix_files_it_computes_the_same(folder, expected):
     shutil.rmtree(folder / "bundle" / "prefixes")
-    given = uses()
+    given = use_bundle()
     assert given["calls"][0]["usage"]["selector"]["prefilled_tokens"] > 0
     for each in (given, expected["uses"]):
         for call in each["calls"]:
@@ -315,7 +315,7 @@ def test_an_adapter_without_a_bundle_acts_the_same(expected):
 
 @pytest.mark.usefixtures("folder")
 def test_an_interrupted_run_goes_on_to_the_same_end(expected):
-    given, adapter = resumed()
+    given, adapter = resume()
     before = Adapter.load("resumed")
     assert before.content_hash == expected["resumed"]["content"]
     assert adapter.config == before.config and adapter.layers.keys() == before.layers.keys()

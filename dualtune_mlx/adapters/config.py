@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dualtune_mlx.errors import AdapterError
-from dualtune_mlx.prompts.stream import ACTIVATIONS as POINTS
+from dualtune_mlx.prompts import ACTIVATIONS as POINTS
 
 FORMAT = 1
 PARTS = {"lora": ("a", "b"), "dora": ("a", "b", "m")}

@@ -32,11 +32,11 @@ def adapter_for(
 ) -> Adapter:
     """An adapter whose B is not zero, and whose m is not ‖W‖, so that it changes every logit."""
     fresh = bank.new_adapter(rank=rank, scale=scale, activation=activation, seed=seed, **options)
-    updates = {name: moved(update, 1000 * seed + i) for i, (name, update) in enumerate(fresh.layers.items())}
+    updates = {name: move(update, 1000 * seed + i) for i, (name, update) in enumerate(fresh.layers.items())}
     return Adapter.from_layers(fresh.config, updates)
 
 
-def moved(update: LoRAUpdate, seed: int) -> LoRAUpdate:
+def move(update: LoRAUpdate, seed: int) -> LoRAUpdate:
     """A fresh update as training might leave it."""
     b = mx.random.normal(update.b.shape, key=mx.random.key(seed)) * 0.3
     m = update.magnitude

@@ -21,7 +21,7 @@ OLD_CONTENT = "92e12174bc47a5396fcf1441da8803ae02c1bf7621b2058763fbd19c2aa1c25c"
 """What the version that knew only the last layers made of that configuration and the arrays below (e46bd73)."""
 
 
-def ranged(layers) -> dict:
+def make_config(layers) -> dict:
     return {"dualtune": {"format": 1, "activation": "all", "layers": layers}}
 
 
@@ -38,10 +38,10 @@ def ranged(layers) -> dict:
         ({"lora_parameters": {"rank": 4}}, ["lacks a field", "scale"]),
         ({"lora_parameters": {"rank": "four", "scale": 1.0}}, ["four"]),
         ({"num_layers": None}, ["lacks a field"]),
-        (ranged(3), ["of another form", "TypeError"]),
-        (ranged([0]), ["of another form", "TypeError"]),
-        (ranged([2, 2]), ["of another form", "layers 2 to 2"]),
-        (ranged([-1, 2]), ["of another form", "layers -1 to 2"]),
+        (make_config(3), ["of another form", "TypeError"]),
+        (make_config([0]), ["of another form", "TypeError"]),
+        (make_config([2, 2]), ["of another form", "layers 2 to 2"]),
+        (make_config([-1, 2]), ["of another form", "layers -1 to 2"]),
     ],
 )
 def test_a_configuration_that_cannot_be_used_says_why(saved, changes, words):

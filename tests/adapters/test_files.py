@@ -162,12 +162,12 @@ def test_a_missing_file_is_named(saved, name):
 def test_a_failed_save_leaves_the_older_adapter_and_nothing_else(bank, saved, monkeypatch):
     older = Adapter.load(saved).content_hash
 
-    def broken(path, tensors, metadata):
+    def fail_half_way(path, tensors, metadata):
         del tensors, metadata
         Path(path).write_bytes(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(mx, "save_safetensors", broken)
+    monkeypatch.setattr(mx, "save_safetensors", fail_half_way)
     with pytest.raises(OSError, match="no space"):
         adapter_for(bank, 2).save(saved)
     with pytest.raises(OSError, match="no space"):

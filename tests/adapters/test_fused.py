@@ -10,7 +10,7 @@ import pytest
 from dualtune_mlx.adapters import AdapterBank, FusionCache
 from dualtune_mlx.adapters.lora import FusedWeight
 from tests.adapters.adapters import TOKENS, adapter_for, plain, same
-from tests.adapters.test_lora import BASES, applied, inputs, linear_for, update_for, wide
+from tests.adapters.test_lora import BASES, apply, inputs, linear_for, update_for, wide
 from tests.adapters.test_lora import plain as in_float64
 
 KINDS = ("llama", "qwen2", "gemma3_text", "phi3")
@@ -52,7 +52,7 @@ def test_a_wider_type_holds_what_the_low_rank_path_gives(kind, quantised, dora, 
 def test_a_fused_layer_equals_the_merged_weights(bias, bits, dora):
     linear, x = linear_for(bias, bits), inputs()
     update = update_for(linear, dora)
-    got = applied(linear, FusedWeight.of(linear, update), x)
+    got = apply(linear, FusedWeight.of(linear, update), x)
     assert np.abs(wide(got) - in_float64(linear, update, x)).max() < 1e-5
 
 
@@ -61,7 +61,7 @@ def test_an_update_that_changes_nothing_is_the_layer_bit_for_bit(bias):
     linear, x = linear_for(bias), inputs()
     update = update_for(linear, dora=False)
     idle = type(update)(update.a, mx.zeros_like(update.b), update.scale)
-    assert same(applied(linear, FusedWeight.of(linear, idle), x), linear(x))
+    assert same(apply(linear, FusedWeight.of(linear, idle), x), linear(x))
 
 
 @pytest.mark.parametrize("bits", [0, 4])
@@ -71,8 +71,8 @@ def test_the_output_has_the_input_s_type(dtype, fuse_to, bits):
     linear = linear_for(bits=bits)
     linear.set_dtype(dtype)
     update, x = update_for(linear), inputs().astype(dtype)
-    got = applied(linear, FusedWeight.of(linear, update, fuse_to), x)
-    assert got.dtype == applied(linear, update, x).dtype == dtype
+    got = apply(linear, FusedWeight.of(linear, update, fuse_to), x)
+    assert got.dtype == apply(linear, update, x).dtype == dtype
     expected = in_float64(linear, update, x)
     assert np.abs(wide(got) - expected).max() < 3e-2 * np.abs(expected).max()
 

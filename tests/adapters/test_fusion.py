@@ -105,11 +105,11 @@ def test_switching_between_fused_adapters_changes_references_and_nothing_else(mo
     fused = [world.bank.fused[adapter.content_hash] for adapter in world.adapters]
     mx.eval([layer.weight for layers in fused for layer in layers.values()])
 
-    def refused(*_, **__):
+    def refuse(*_, **__):
         raise AssertionError("something was computed")
 
     for name in ("eval", "async_eval", "dequantize", "zeros"):
-        monkeypatch.setattr(mx, name, refused)
+        monkeypatch.setattr(mx, name, refuse)
     memory = mx.get_active_memory()
     for i in (0, 1, 0):
         world.activate(i)
@@ -157,12 +157,12 @@ def test_auto_never_fuses_where_that_saves_nothing():
 
 
 def test_nothing_is_measured_where_nothing_can_be_fused():
-    def refused(*_):
+    def refuse(*_):
         raise AssertionError("measured")
 
     for world in (
-        World(room=0.5, policy="auto", measure=refused),
-        World(quantised=True, policy="auto", measure=refused),
+        World(room=0.5, policy="auto", measure=refuse),
+        World(quantised=True, policy="auto", measure=refuse),
     ):
         world.cache.activate(world.adapters[0], 10**9)
         assert (world.fused(), world.forms()) == (set(), {LoRAUpdate})
@@ -173,11 +173,11 @@ def test_the_break_even_is_the_time_to_fuse_over_the_time_that_a_token_saves(mon
     world = World(1)
     seconds = {LoRAUpdate: 0.010, FusedWeight: 0.008, type(None): 0.5}
 
-    def timed(make):
+    def read_seconds(make):
         assert make()
         return max(seconds[form] for form in world.forms() - {type(None)} or {type(None)})
 
-    monkeypatch.setattr(fusion, "_seconds", timed)
+    monkeypatch.setattr(fusion, "_seconds", read_seconds)
     assert fusion.measure_break_even(world.bank, world.adapters[0], dtype) == pytest.approx(0.5 / 0.002)
     seconds[FusedWeight] = 0.011
     assert fusion.measure_break_even(world.bank, world.adapters[0], dtype) == inf
@@ -363,19 +363,19 @@ def test_memory_never_exceeds_the_budget():
     world = World(30, 3.01)
     budget = world.cache.budget
     mx.eval([update.parts for adapter in world.adapters for update in adapter.layers.values()])
-    baseline = settled(world)
+    baseline = measure_settled_bytes(world)
     generator, taken = random.Random(0), []
     for step in range(200):
         world.activate(generator.randrange(30))
         if step % 3 == 0:
             world.cache.prepare(world.adapters[generator.randrange(30)])
-        taken.append(settled(world) - baseline)
+        taken.append(measure_settled_bytes(world) - baseline)
         assert world.cache.nbytes <= budget
     assert world.size <= max(taken) <= budget
     assert taken[-1] == pytest.approx(world.cache.nbytes, rel=0.002)  # the allocator notes each buffer's size
     assert world.cache.evictions > 100
     world.cache.clear()
-    assert settled(world) == baseline
+    assert measure_settled_bytes(world) == baseline
 
 
 def test_a_smaller_budget_releases_what_is_over_it_and_a_larger_one_lets_it_come_back():
@@ -395,7 +395,7 @@ def test_a_smaller_budget_releases_what_is_over_it_and_a_larger_one_lets_it_come
     assert set(world.bank.fused) == {world.adapters[1].content_hash, world.adapters[2].content_hash}
 
 
-def settled(world: World) -> int:
+def measure_settled_bytes(world: World) -> int:
     """Bytes in use after a pass, with everything computed that was begun, and its intermediates released."""
     fused = [layer.weight for layers in world.bank.fused.values() for layer in layers.values()]
     mx.eval(world.model(TOKENS), fused)

@@ -85,10 +85,10 @@ def test_the_norms_of_a_resident_adapter_are_not_computed_again(monkeypatch):
         expected = model(TOKENS)
         mx.eval(expected)
 
-    def refused(*_):
+    def refuse(*_):
         raise AssertionError("the norm was computed again")
 
-    monkeypatch.setattr(lora, "row_norms", refused)
+    monkeypatch.setattr(lora, "row_norms", refuse)
     with bank.overriding(adapter.layers), pytest.raises(AssertionError, match="computed again"):
         model(TOKENS)
     bank.activate(adapter)

@@ -38,7 +38,7 @@ def inputs(rows: int = 7) -> mx.array:
     return mx.random.normal((2, rows, INPUTS), key=mx.random.key(2))
 
 
-def applied(linear: nn.Module, update: LoRAUpdate | None, x: mx.array) -> mx.array:
+def apply(linear: nn.Module, update: LoRAUpdate | None, x: mx.array) -> mx.array:
     layer = LoRALinear(linear)
     layer.active_update = update
     return layer(x)
@@ -68,7 +68,7 @@ def kept_of(x: mx.array, dropout: float, key: mx.array) -> mx.array:
     """What dropout leaves of x: a layer without weights whose A and B are the identity shows it."""
     silent = nn.Linear(INPUTS, INPUTS, bias=False)
     silent.weight = mx.zeros((INPUTS, INPUTS))
-    return applied(silent, LoRAUpdate(mx.eye(INPUTS), mx.eye(INPUTS), 1.0, dropout=dropout, key=key), x)
+    return apply(silent, LoRAUpdate(mx.eye(INPUTS), mx.eye(INPUTS), 1.0, dropout=dropout, key=key), x)
 
 
 @BASES
@@ -77,7 +77,7 @@ def test_an_update_equals_the_merged_weights(bias, bits, dora):
     linear, x = linear_for(bias, bits), inputs()
     update = update_for(linear, dora)
     expected = plain(linear, update, x)
-    assert np.abs(wide(applied(linear, update, x)) - expected).max() < 1e-5
+    assert np.abs(wide(apply(linear, update, x)) - expected).max() < 1e-5
     assert np.abs(wide(linear(x)) - expected).max() > 0.1
 
 
@@ -87,22 +87,22 @@ def test_with_dropout_the_change_alone_sees_fewer_inputs(bias, bits, dora):
     linear, x, key = linear_for(bias, bits), inputs(), mx.random.key(5)
     update = update_for(linear, dora, dropout=0.4, key=key)
     expected = plain(linear, update, x, kept_of(x, 0.4, key))
-    assert np.abs(wide(applied(linear, update, x)) - expected).max() < 1e-5
+    assert np.abs(wide(apply(linear, update, x)) - expected).max() < 1e-5
     assert np.abs(plain(linear, update, x) - expected).max() > 0.1
 
 
 def test_without_a_bias_the_layer_s_own_is_not_looked_for():
     linear = linear_for(bias=False)
     assert "bias" not in linear
-    assert applied(linear, update_for(linear), inputs()).shape == (2, 7, OUTPUTS)
+    assert apply(linear, update_for(linear), inputs()).shape == (2, 7, OUTPUTS)
 
 
 @BASES
 def test_a_fresh_dora_is_the_base_bit_for_bit(bias, bits):
     linear, x = linear_for(bias, bits), inputs()
     fresh = LoRAUpdate(update_for(linear).a, mx.zeros((RANK, OUTPUTS)), 1.5, row_norms(linear))
-    assert mx.array_equal(applied(linear, fresh, x), linear(x)).item()
-    assert not mx.array_equal(applied(linear, replace(fresh, magnitude=2 * fresh.magnitude), x), linear(x)).item()
+    assert mx.array_equal(apply(linear, fresh, x), linear(x)).item()
+    assert not mx.array_equal(apply(linear, replace(fresh, magnitude=2 * fresh.magnitude), x), linear(x)).item()
 
 
 @BASES
@@ -120,16 +120,16 @@ def test_a_known_norm_is_used_instead_of_computing_it():
     linear, x = linear_for(), inputs()
     update = update_for(linear)
     norm = row_norms(linear, update)
-    assert same(applied(linear, replace(update, norm=norm), x), applied(linear, update, x))
+    assert same(apply(linear, replace(update, norm=norm), x), apply(linear, update, x))
     doubled = replace(update, norm=norm * 2, magnitude=update.magnitude * 2)
-    assert mx.allclose(applied(linear, doubled, x), applied(linear, update, x), atol=1e-5).item()
+    assert mx.allclose(apply(linear, doubled, x), apply(linear, update, x), atol=1e-5).item()
 
 
 def test_a_row_of_zeros_stays_zero():
     linear, x = linear_for(bias=False), inputs()
     linear.weight = mx.where(mx.arange(OUTPUTS)[:, None] == 3, 0, linear.weight)
     fresh = LoRAUpdate(update_for(linear).a, mx.zeros((RANK, OUTPUTS)), 1.5, row_norms(linear))
-    y = applied(linear, fresh, x)
+    y = apply(linear, fresh, x)
     assert mx.isfinite(y).all().item()
     assert not y[..., 3].any().item()
 
@@ -142,7 +142,7 @@ def test_the_output_keeps_its_type_and_the_norm_its_precision(dtype, dropout):
     update = update_for(linear, dropout=dropout, key=mx.random.key(1))
     assert row_norms(linear).dtype == row_norms(linear, update).dtype == mx.float32
     assert np.abs(wide(row_norms(linear)) - np.linalg.norm(wide(linear.weight), axis=1)).max() < 1e-5
-    assert applied(linear, update, inputs().astype(dtype)).dtype == dtype
+    assert apply(linear, update, inputs().astype(dtype)).dtype == dtype
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -152,9 +152,9 @@ def test_the_gradients_take_the_norm_for_a_constant(dropout):
     update = update_for(linear)
 
     def ours(parts):
-        return (applied(linear, LoRAUpdate.of(parts, 1.5, dropout, key), x) ** 2).sum()
+        return (apply(linear, LoRAUpdate.of(parts, 1.5, dropout, key), x) ** 2).sum()
 
-    def written_out(parts, constant):
+    def compute_in_full(parts, constant):
         merged = linear.weight + 1.5 * (parts["a"] @ parts["b"]).T
         norm = mx.sqrt((merged * merged).sum(axis=1))
         ratio = parts["m"] / (mx.stop_gradient(norm) if constant else norm)
@@ -162,8 +162,8 @@ def test_the_gradients_take_the_norm_for_a_constant(dropout):
         return ((x @ linear.weight.T + linear.bias + kept @ change) ** 2).sum()
 
     got = mx.grad(ours)(update.parts)
-    expected = mx.grad(written_out)(update.parts, True)
-    wrong = mx.grad(written_out)(update.parts, False)
+    expected = mx.grad(compute_in_full)(update.parts, True)
+    wrong = mx.grad(compute_in_full)(update.parts, False)
     assert got.keys() == {"a", "b", "m"}
     for part, gradient in expected.items():
         size = mx.abs(gradient).max().item()
@@ -186,12 +186,12 @@ def test_dropout_is_drawn_from_its_key_and_nothing_else():
     linear, x = linear_for(), inputs()
     update = update_for(linear, dropout=0.5, key=mx.random.key(7))
     mx.random.seed(1)
-    first, state = applied(linear, update, x), mx.array(mx.random.state[0])
+    first, state = apply(linear, update, x), mx.array(mx.random.state[0])
     mx.random.seed(2)
-    assert same(applied(linear, update, x), first)
+    assert same(apply(linear, update, x), first)
     mx.random.seed(1)
     assert mx.array_equal(mx.random.state[0], state).item()
-    assert not same(applied(linear, replace(update, key=mx.random.key(8)), x), first)
+    assert not same(apply(linear, replace(update, key=mx.random.key(8)), x), first)
 
 
 def test_a_checkpointed_pass_draws_the_same_mask_again():
@@ -199,7 +199,7 @@ def test_a_checkpointed_pass_draws_the_same_mask_again():
     parts = update_for(linear).parts
 
     def loss(parts):
-        return (applied(linear, LoRAUpdate.of(parts, 1.5, 0.5, key), x) ** 2).sum()
+        return (apply(linear, LoRAUpdate.of(parts, 1.5, 0.5, key), x) ** 2).sum()
 
     for part, gradient in mx.grad(mx.checkpoint(loss))(parts).items():
         assert mx.allclose(gradient, mx.grad(loss)(parts)[part], rtol=1e-5, atol=1e-5).item()
@@ -211,7 +211,7 @@ def test_without_a_key_or_a_share_nothing_is_dropped(dora, dropout, key):
     linear, x = linear_for(), inputs()
     update = update_for(linear, dora)
     idle = replace(update, dropout=dropout, key=None if key is None else mx.random.key(key))
-    assert same(applied(linear, idle, x), applied(linear, update, x))
+    assert same(apply(linear, idle, x), apply(linear, update, x))
 
 
 @pytest.mark.parametrize("dora", [False, True])

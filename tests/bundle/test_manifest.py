@@ -270,12 +270,12 @@ def own_template(tmp_path) -> Path:
     return path
 
 
-def with_own(bundle: Bundle, path: Path) -> Bundle:
+def set_template(bundle: Bundle, path: Path) -> Bundle:
     return replace(bundle, template=str(path), template_hash=Template(str(path)).hash)
 
 
 def test_the_user_s_own_template_lies_in_the_bundle(base, empty, own_template):
-    bundle = with_own(empty, own_template)
+    bundle = set_template(empty, own_template)
     source = own_template.read_text()
     bundle.add_adapter("selector", "", adapter_for(base.bank, 1), training={}, tools=[])
     own_template.unlink()
@@ -284,7 +284,7 @@ def test_the_user_s_own_template_lies_in_the_bundle(base, empty, own_template):
 
 @pytest.mark.parametrize("fate", ["moved", "changed"])
 def test_a_second_stage_keeps_the_bundle_s_own_template(base, empty, own_template, fate):
-    bundle = with_own(empty, own_template)
+    bundle = set_template(empty, own_template)
     source = own_template.read_text()
     bundle.add_adapter("selector", "", adapter_for(base.bank, 1), training={}, tools=[])
     own_template.unlink() if fate == "moved" else own_template.write_text(source + "{# later #}")
@@ -293,7 +293,7 @@ def test_a_second_stage_keeps_the_bundle_s_own_template(base, empty, own_templat
 
 
 def test_a_changed_template_is_refused(base, empty, own_template):
-    bundle = with_own(empty, own_template)
+    bundle = set_template(empty, own_template)
     bundle.add_adapter("selector", "", adapter_for(base.bank, 1), training={}, tools=[])
     copy = bundle.folder / "template.jinja"
     copy.write_text(copy.read_text().replace("well", "badly"))

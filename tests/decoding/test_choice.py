@@ -35,7 +35,7 @@ class Oracle:
         return [math.log(weight / sum(weights)) for weight in weights]
 
     @property
-    def asked(self) -> list[Tokens]:
+    def asked_paths(self) -> list[Tokens]:
         return [path for batch in self.batches for path in batch]
 
 
@@ -93,8 +93,8 @@ def test_the_best_name_asks_no_more_than_the_whole_trie_has_forks(seed):
     best, everything = Oracle(seed), Oracle(seed)
     rank_names(names, best, 1)
     rank_names(names, everything, 100)
-    assert sorted(everything.asked) == sorted(forks)
-    assert len(best.asked) == len(set(best.asked)) <= len(forks)
+    assert sorted(everything.asked_paths) == sorted(forks)
+    assert len(best.asked_paths) == len(set(best.asked_paths)) <= len(forks)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_best_name_asks_no_more_than_the_whole_trie_has_forks(seed):
 def test_where_only_one_token_is_possible_the_model_is_not_asked(names, asked):
     oracle = Oracle(0)
     rank_names(names, oracle, top_k=10)
-    assert oracle.asked == asked
+    assert oracle.asked_paths == asked
 
 
 def test_a_less_likely_beginning_can_lead_to_the_best_name():
@@ -162,7 +162,7 @@ def test_no_search_needs_more_batches_than_questions_one_by_one(monkeypatch, see
     one_at_a_time(monkeypatch)
     rank_names(names, alone, top_k)
     assert len(together.batches) <= len(alone.batches)
-    assert set(together.asked) >= set(alone.asked)
+    assert set(together.asked_paths) >= set(alone.asked_paths)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -171,10 +171,10 @@ def test_the_first_fork_comes_alone_and_no_fork_before_the_one_it_stands_behind(
     rank_names(names, oracle, top_k=100)
     assert all(len(batch) <= choice.MAX_BATCH for batch in oracle.batches)
     assert len(oracle.batches[:1]) == sum(len(batch) for batch in oracle.batches[:1])
-    forks = set(oracle.asked)
-    for i, path in enumerate(oracle.asked):
+    forks = set(oracle.asked_paths)
+    for i, path in enumerate(oracle.asked_paths):
         behind = {path[:n] for n in range(len(path))} & forks
-        assert behind <= set(oracle.asked[:i])
+        assert behind <= set(oracle.asked_paths[:i])
 
 
 SPLIT = {"a1": (1, 1), "a2": (1, 2), "b": (2, 9), "c1": (3, 1), "c2": (3, 2)}

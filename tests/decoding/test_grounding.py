@@ -191,14 +191,14 @@ FREE = {"type": "string", "title": "Path", "description": "where", "default": "x
 )
 def test_a_free_string_is_held_to_spans_and_constants(schema, keys, extra):
     tool = tool_with(path=schema, other=STRING)
-    held = ground_schema(tool, as_messages("show a.txt"), GROUNDING)
-    assert enum_at(held, "properties", "path", *keys) == ["show", "show a.txt", "a.txt", ".", *extra]
-    assert enum_at(held, "properties", "other") is None
+    grounded = ground_schema(tool, as_messages("show a.txt"), GROUNDING)
+    assert enum_at(grounded, "properties", "path", *keys) == ["show", "show a.txt", "a.txt", ".", *extra]
+    assert enum_at(grounded, "properties", "other") is None
     if "anyOf" in schema:
-        assert held["properties"]["path"]["anyOf"][1] == {"type": "null"}
-        assert "enum" not in held["properties"]["path"]
+        assert grounded["properties"]["path"]["anyOf"][1] == {"type": "null"}
+        assert "enum" not in grounded["properties"]["path"]
     assert enum_at(tool.parameters, "properties", "path", *keys) is None, "the tool itself is not changed"
-    Draft202012Validator.check_schema(held)
+    Draft202012Validator.check_schema(grounded)
 
 
 @pytest.mark.parametrize(
@@ -226,15 +226,15 @@ def test_anything_but_a_free_string_stays_as_it_is(schema):
 def test_strings_inside_lists_and_objects_are_held():
     edit = {"type": "object", "properties": {"old": STRING, "new": STRING}}
     tool = tool_with(paths={"type": "array", "items": STRING}, edits={"type": "array", "items": edit}, to=edit)
-    held = ground_schema(tool, as_messages("go"), {"s/t": {"paths[]": (), "edits[].old": (), "to.new": ("x",)}})
-    assert enum_at(held, "properties", "paths", "items") == ["go"]
-    assert enum_at(held, "properties", "edits", "items", "properties", "old") == ["go"]
-    assert enum_at(held, "properties", "edits", "items", "properties", "new") is None
-    assert enum_at(held, "properties", "to", "properties", "new") == ["go", "x"]
+    grounded = ground_schema(tool, as_messages("go"), {"s/t": {"paths[]": (), "edits[].old": (), "to.new": ("x",)}})
+    assert enum_at(grounded, "properties", "paths", "items") == ["go"]
+    assert enum_at(grounded, "properties", "edits", "items", "properties", "old") == ["go"]
+    assert enum_at(grounded, "properties", "edits", "items", "properties", "new") is None
+    assert enum_at(grounded, "properties", "to", "properties", "new") == ["go", "x"]
 
 
 @pytest.mark.parametrize(
-    ("messages", "held"),
+    ("messages", "grounding"),
     [
         (as_messages("show a.txt"), {}),
         (as_messages("show a.txt"), {"other/t": {"path": ()}}),
@@ -244,8 +244,8 @@ def test_strings_inside_lists_and_objects_are_held():
         ((), GROUNDING),
     ],
 )
-def test_without_grounding_or_anything_to_copy_the_schema_stays_as_it_is(messages, held):
-    assert ground_schema(READ, messages, held) == READ.parameters
+def test_without_grounding_or_anything_to_copy_the_schema_stays_as_it_is(messages, grounding):
+    assert ground_schema(READ, messages, grounding) == READ.parameters
 
 
 def test_a_conversation_of_too_many_spans_holds_nothing():
@@ -270,9 +270,9 @@ def tokenizer() -> GrammarTokenizer:
 def test_whatever_is_within_the_limit_can_be_enforced(tokenizer, letters, length, parameters):
     names = [f"p{i}" for i in range(parameters)]
     tool = tool_with(**dict.fromkeys(names, STRING))
-    held = {"s/t": {name: (name,) for name in names}}
+    grounding = {"s/t": {name: (name,) for name in names}}
     generator, words, schema = random.Random(0), [], tool.parameters
-    while (longer := ground_schema(tool, as_messages("x " + " ".join(words)), held)) is not tool.parameters:
+    while (longer := ground_schema(tool, as_messages("x " + " ".join(words)), grounding)) is not tool.parameters:
         words.append("".join(generator.choice(letters) for _ in range(length)))
         schema = longer
     size = sum(map(len, schema["properties"]["p0"]["enum"]))
@@ -296,9 +296,9 @@ def test_a_span_is_spelled_as_training_data_is(tokenizer, value):
     assert grammar.parse(tokens) == {"path": value}
 
 
-def engine(seed: int, held: dict[str, Any]) -> DualTune:
+def engine(seed: int, grounding: dict[str, Any]) -> DualTune:
     base = tiny.model(seed)
-    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), grounding=held)
+    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), grounding=grounding)
 
 
 @pytest.mark.parametrize("seed", range(6))

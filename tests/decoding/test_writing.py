@@ -17,13 +17,14 @@ from dualtune_mlx import Tool
 from dualtune_mlx.decoding import (
     ArgumentGrammar,
     ArgumentWriter,
+    DecodeStep,
     Decoding,
     DecodingOptions,
     DraftBuffer,
     GrammarTokenizer,
     write_arguments,
 )
-from dualtune_mlx.decoding.writing import DecodeStep, sample_token
+from dualtune_mlx.decoding.writing import sample_token
 from dualtune_mlx.engine.events import run_to_end
 from dualtune_mlx.engine.pipeline import CallPipeline
 from dualtune_mlx.engine.registry import StageRegistry

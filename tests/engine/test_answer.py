@@ -1,4 +1,4 @@
-"""LogProbabilities in words: the base model's own, whatever adapters there are, and never a control token."""
+"""Answers in words: the base model's own, whatever adapters there are, and never a control token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dualtune_mlx.errors import PromptError, UsageError
 from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, PromptRenderer, Template
 from dualtune_mlx.tools import Message, ToolCall
 from tests import tiny
-from tests.engine.test_dualtune import PATH, choosing_a_tool
+from tests.engine.engines import PATH, make_calling_engine
 
 TOOLS = [Tool("read_file", "Read.", PATH), Tool("now", "Time.")]
 TALK = (
@@ -26,7 +26,7 @@ TALK = (
 
 @pytest.fixture
 def dualtune():
-    return choosing_a_tool("turn", TOOLS)
+    return make_calling_engine(TOOLS)
 
 
 def plain(dualtune, tokens, count, never):
@@ -76,10 +76,10 @@ def test_what_was_said_with_a_call_stays_and_its_result_stands_behind_it():
 
 @pytest.mark.parametrize("template", [name for name in BUILT_IN_TEMPLATES if name != "agentflux-selector"])
 def test_every_template_has_a_conversation_without_tools(template):
-    prompt = PromptRenderer(Template(template), tiny.tokenizer())
-    stream = prompt.render_conversation(fold_results(TALK), ()) + prompt.answer_frame()[0]
-    assert "hello" in prompt.encoder.decode(list(stream.tokens))
-    assert prompt.encoder.control_ids.isdisjoint(prompt.encoder.encode_data("<|im_start|>system\nhello"))
+    renderer = PromptRenderer(Template(template), tiny.tokenizer())
+    stream = renderer.render_conversation(fold_results(TALK), ()) + renderer.answer_frame()[0]
+    assert "hello" in renderer.encoder.decode(list(stream.tokens))
+    assert renderer.encoder.control_ids.isdisjoint(renderer.encoder.encode_data("<|im_start|>system\nhello"))
 
 
 def test_a_template_without_answers_in_words_is_named():
@@ -123,18 +123,20 @@ def test_what_only_repeats_itself_is_seen(tokens, whether):
 
 @pytest.mark.parametrize("template", ["chatml", "hermes", "llama3", "gemma"])
 def test_an_answer_stands_where_the_template_has_one(template):
-    prompt = PromptRenderer(Template(template), tiny.tokenizer())
-    opener, closer = prompt.answer_frame()
-    whole = prompt.render_conversation([Message("user", "a"), Message("assistant", "b")], TOOLS).last_span("assistant")
-    tokens = prompt.render_conversation([Message("user", "a"), Message("assistant", "b")], TOOLS).tokens
-    assert (*opener.tokens, *prompt.encoder.encode_data("b"), *closer) == tokens[whole.start : whole.end]
+    renderer = PromptRenderer(Template(template), tiny.tokenizer())
+    opener, closer = renderer.answer_frame()
+    whole = renderer.render_conversation([Message("user", "a"), Message("assistant", "b")], TOOLS).last_span(
+        "assistant"
+    )
+    tokens = renderer.render_conversation([Message("user", "a"), Message("assistant", "b")], TOOLS).tokens
+    assert (*opener.tokens, *renderer.encoder.encode_data("b"), *closer) == tokens[whole.start : whole.end]
 
 
 def test_asynchronously_it_is_the_same(dualtune):
-    async def answered():
+    async def collect_pieces():
         return [piece async for piece in dualtune.aanswer(TALK, max_tokens=8)]
 
-    assert asyncio.run(answered()) == list(dualtune.answer(TALK, max_tokens=8))
+    assert asyncio.run(collect_pieces()) == list(dualtune.answer(TALK, max_tokens=8))
 
 
 def test_a_length_below_one_is_refused(dualtune):

@@ -21,9 +21,8 @@ from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import RESPOND, as_messages
 from dualtune_mlx.tools.usage import StageUsage
 from tests import tiny
-from tests.adapters.adapters import adapter_for
+from tests.engine.engines import PATH, WORDS, make_calling_engine, make_engine
 
-PATH = {"type": "object", "properties": {"path": {"type": "string", "maxLength": 6}}, "required": ["path"]}
 TOOLS = [Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH), Tool("now", "Time.")]
 
 
@@ -87,28 +86,10 @@ def test_arguments_equal_a_plain_masked_greedy_decoding(dualtune):
     assert dualtune.arguments("show a.txt", TOOLS[0], TOOLS) == grammar.parse(written)
 
 
-def with_adapters(base, activation, **options):
-    """An engine whose stages have an adapter each. Whether ``auto`` fuses depends on the clock; here nothing does."""
-    base.fusion.policy = "off"
-    stages = enumerate(("selector", "arguments"), 1)
-    adapters = {(name, ""): adapter_for(base.bank, seed, activation) for seed, name in stages}
-    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer, "name"), adapters, **options)
-
-
-def choosing_a_tool(activation, tools, **options):
-    """An engine with adapters whose random weights choose a tool, so that there is a second stage."""
-    for seed in range(20):
-        dualtune = with_adapters(tiny.model(seed), activation, **options)
-        if dualtune.select("show a.txt", tools, top_k=1)[0][0] is not RESPOND:
-            dualtune.prefixes.clear()
-            return dualtune
-    raise AssertionError("no seed chooses a tool")
-
-
 @pytest.mark.parametrize("activation", ["invocation", "turn", "all"])
 def test_a_switch_computes_nothing_before_the_activation_point(activation):
     tools = [replace(tool, parameters=PATH) for tool in TOOLS]
-    dualtune = choosing_a_tool(activation, tools)
+    dualtune = make_calling_engine(tools, activation)
     call = dualtune.call("show a.txt", tools, max_tokens=64)
     assert not call.is_respond
     first, second = call.usage.stages["selector"], call.usage.stages["arguments"]
@@ -129,7 +110,7 @@ def test_an_adapter_acts_from_its_activation_point_and_nowhere_before(dualtune, 
     tools = [replace(tool, parameters=PATH) for tool in TOOLS]
     without = dualtune.select("show a.txt", tools, top_k=10)
     base, bank = dualtune.base, dualtune.base.bank
-    dualtune = with_adapters(base, activation)
+    dualtune = make_engine(base, activation)
 
     def logits(tokens, begins):
         """The logits after all tokens, from scratch: the base model's up to ``begins``, then the adapter's."""
@@ -151,7 +132,7 @@ def test_an_adapter_acts_from_its_activation_point_and_nowhere_before(dualtune, 
 @pytest.mark.parametrize("activation", ["invocation", "turn", "all"])
 def test_a_stage_never_sees_another_adapter_s_keys(activation):
     tools = [replace(tool, parameters=PATH) for tool in TOOLS]
-    dualtune = choosing_a_tool(activation, tools)
+    dualtune = make_calling_engine(tools, activation)
     call = dualtune.call("show a.txt", tools, max_tokens=64)
     again = dualtune.select("show a.txt", tools, top_k=1)
     dualtune.prefixes.clear()
@@ -210,25 +191,25 @@ def test_names_with_a_common_beginning_cost_one_pass(dualtune):
     stream = dualtune.renderer.render(as_messages("show a.txt"), TOOLS, ToolCall("respond"))
     runner, stage = StageRunner(dualtune.base), Stage("selector")
     before = len(stream.active_tokens("selector", "turn"))
-    ran = runner.choose(stage, stream, {"a": (1, 2, 3), "b": (1, 2, 4)}, 2)
-    assert (ran.usage.forwards, ran.usage.active_tokens, ran.usage.decoded_tokens) == (1, before + 2, 1)
-    ran = runner.choose(stage, stream, {"a": (1, 2, 3)}, 1)
-    assert (ran.usage.forwards, [item.probability for item in ran.value]) == (0, [1.0])
+    result = runner.choose(stage, stream, {"a": (1, 2, 3), "b": (1, 2, 4)}, 2)
+    assert (result.usage.forwards, result.usage.active_tokens, result.usage.decoded_tokens) == (1, before + 2, 1)
+    result = runner.choose(stage, stream, {"a": (1, 2, 3)}, 1)
+    assert (result.usage.forwards, [item.probability for item in result.value]) == (0, [1.0])
 
 
 def test_a_choice_computes_every_token_on_the_way_to_a_fork_once(dualtune):
     tools = [Tool(name, "", PATH) for name in ("list", "list_all", "list_all_of", "read_all", "read_any", "write")]
     stream = dualtune.renderer.render(as_messages("show a.txt"), tools, ToolCall("respond"))
     names = dualtune.renderer.name_tokens(tools)
-    ran = StageRunner(dualtune.base).choose(Stage("selector"), stream, names, len(names))
+    result = StageRunner(dualtune.base).choose(Stage("selector"), stream, names, len(names))
     inner = {tokens[:n] for tokens in names.values() for n in range(len(tokens))}
     forks = {path for path in inner if len({t[: len(path) + 1] for t in names.values() if t[: len(path)] == path}) > 1}
     nodes = {fork[:n] for fork in forks for n in range(1, len(fork) + 1)}
-    assert ran.usage.decoded_tokens == len(forks)
-    assert ran.usage.active_tokens == len(stream.active_tokens("selector", "turn")) + len(nodes)
-    assert ran.usage.forwards < ran.usage.decoded_tokens
+    assert result.usage.decoded_tokens == len(forks)
+    assert result.usage.active_tokens == len(stream.active_tokens("selector", "turn")) + len(nodes)
+    assert result.usage.forwards < result.usage.decoded_tokens
     expected = brute_force(dualtune, "show a.txt", tools)
-    assert {item.name: item.probability for item in ran.value} == pytest.approx(expected, rel=1e-4)
+    assert {item.name: item.probability for item in result.value} == pytest.approx(expected, rel=1e-4)
 
 
 REAL = (
@@ -260,11 +241,10 @@ def test_a_choice_among_real_tools_costs_fewer_passes_than_one_a_fork(monkeypatc
     assert together <= share * alone
 
 
-WORDS = {"type": "object", "properties": {n: {"type": "string"} for n in ("a", "b")}, "required": ["a", "b"]}
 BOTH = {"s/t": {"a": (), "b": ()}}
 
 
-def written_with(grounding: str) -> tuple[dict, StageUsage]:
+def write_with(grounding: str) -> tuple[dict, StageUsage]:
     """What a tiny model draws for two strings that are grounded; its free texts are short and no spans."""
     base, tool = tiny.model(), Tool("t", "", WORDS, "s")
     renderer, registry = tiny.renderer(base), StageRegistry(base, grounding=BOTH)
@@ -276,21 +256,21 @@ def written_with(grounding: str) -> tuple[dict, StageUsage]:
     return result.value, result.usage
 
 
-def held(value: dict) -> str:
+def find_grounded(value: dict) -> str:
     return "".join(name for name in value if value[name] in set(find_spans(as_messages("show one.txt"))))
 
 
 def test_grounding_is_what_the_data_says_or_off():
-    assert held(written_with("data")[0]) == "ab"
-    assert held(written_with("off")[0]) == ""
+    assert find_grounded(write_with("data")[0]) == "ab"
+    assert find_grounded(write_with("off")[0]) == ""
 
 
 @pytest.mark.parametrize("unsure", ["", "a", "b", "ab"])
 def test_grounding_auto_holds_what_the_model_was_not_sure_of(monkeypatch, unsure):
     monkeypatch.setattr(pipeline, "find_unsure_strings", lambda *_: set(unsure))
-    value, usage = written_with("auto")
-    free, alone = written_with("off")
-    assert held(value) == unsure
+    value, usage = write_with("auto")
+    free, alone = write_with("off")
+    assert find_grounded(value) == unsure
     if unsure:
         assert usage.forwards > alone.forwards
         assert usage.decoded_tokens > alone.decoded_tokens
@@ -303,4 +283,4 @@ def test_grounding_auto_holds_what_the_model_was_not_sure_of(monkeypatch, unsure
 @pytest.mark.parametrize(("sure", "expected"), [(0.5, "data"), (-1.0, "off")])
 def test_the_model_s_own_probabilities_decide(monkeypatch, sure, expected):
     monkeypatch.setattr(confidence, "SURE", sure)
-    assert written_with("auto")[0] == written_with(expected)[0]
+    assert write_with("auto")[0] == write_with(expected)[0]

@@ -21,7 +21,7 @@ from dualtune_mlx.models import FUSED_BUDGET, load_model
 from dualtune_mlx.prompts import Template
 from tests import tiny
 from tests.adapters.adapters import adapter_for
-from tests.engine.test_dualtune import PATH
+from tests.engine.engines import PATH
 
 TOOLS = [Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH)]
 SLACK = 4096
@@ -41,7 +41,7 @@ def make_bundle(folder: Path, quantized: bool = False) -> Bundle:
     return bundle
 
 
-def active() -> int:
+def active_bytes() -> int:
     gc.collect()
     mx.clear_cache()
     return mx.get_active_memory()
@@ -56,23 +56,23 @@ def use(dualtune: DualTune) -> None:
 
 
 def test_an_engine_that_loaded_its_model_gives_everything_back(bundle):
-    before = active()
+    before = active_bytes()
     dualtune = DualTune.load(bundle.folder)
-    loaded = active()
+    loaded = active_bytes()
     use(dualtune)
-    assert active() > loaded > before + 10 * SLACK
+    assert active_bytes() > loaded > before + 10 * SLACK
     dualtune.close()
-    assert active() - before < SLACK
+    assert active_bytes() - before < SLACK
 
 
 def test_an_engine_over_a_model_of_the_application_gives_back_what_it_added(bundle):
     base = load_model(bundle.model)
-    before = active()
+    before = active_bytes()
     dualtune = DualTune.load(bundle.folder, model=base)
     use(dualtune)
-    assert active() > before + 10 * SLACK
+    assert active_bytes() > before + 10 * SLACK
     dualtune.close()
-    assert active() - before < SLACK
+    assert active_bytes() - before < SLACK
     assert base.bank.resident == ()
     assert base.bank.active is None
 
@@ -120,9 +120,9 @@ def test_memory_stays_within_the_budget_over_200_random_calls(bundle):
         many = many.add_adapter(
             "arguments", f"s/{tool.name}", adapter_for(base.bank, number, "turn"), training={}, tools=tools
         )
-    empty = active()
+    empty = active_bytes()
     with DualTune.load(many.folder, model=base) as unlimited:
-        adapters = active() - empty
+        adapters = active_bytes() - empty
         unlimited.base.fusion.policy = "always"
         unlimited.arguments("show", tools[0], tools, max_tokens=64)
         size = unlimited.base.fusion.nbytes
@@ -130,7 +130,7 @@ def test_memory_stays_within_the_budget_over_200_random_calls(bundle):
     generator, taken = random.Random(0), []
     weights = sum(array.nbytes for _, array in tree_flatten(base.model.parameters()))
     with DualTune.load(many.folder, model=base, memory_budget=weights + adapters + room) as dualtune:
-        loaded = active()
+        loaded = active_bytes()
         prefixes = dualtune.prefixes
         for _ in range(200):
             visible = generator.sample(tools, generator.randrange(1, 5))
@@ -143,7 +143,7 @@ def test_memory_stays_within_the_budget_over_200_random_calls(bundle):
         assert taken[-1] > room / 2, "the budget is used"
         del prefixes
     assert base.fusion.budget == FUSED_BUDGET
-    assert active() - empty < SLACK
+    assert active_bytes() - empty < SLACK
 
 
 def test_the_lowest_of_several_budgets_counts_until_its_engine_is_closed(bundle):

@@ -15,7 +15,7 @@ from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.models import BaseModel
 from tests import tiny
-from tests.engine.test_dualtune import PATH, WORDS, choosing_a_tool
+from tests.engine.engines import PATH, WORDS, make_calling_engine
 
 TOOLS = [Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH)]
 TEXT = {
@@ -40,31 +40,26 @@ def text_of(events: list[Event]) -> str:
     return "".join(event.text for event in events[last:] if isinstance(event, ArgumentText))
 
 
-def made(tools, activation="turn", **options):
-    """An engine whose choice is one of the tools."""
-    return choosing_a_tool(activation, tools, **options)
-
-
 @pytest.fixture
 def forwards(monkeypatch):
     """The forward passes that any base model makes, and a function that is called before each."""
     passes = {"count": 0, "before": lambda count: None}
     hidden = BaseModel.hidden
 
-    def counting(self, tokens, cache):
+    def count_pass(self, tokens, cache):
         passes["before"](passes["count"] + 1)
         states = hidden(self, tokens, cache)
         passes["count"] += 1
         return states
 
-    monkeypatch.setattr(BaseModel, "hidden", counting)
+    monkeypatch.setattr(BaseModel, "hidden", count_pass)
     return passes
 
 
 @pytest.mark.parametrize("activation", ["invocation", "turn", "all"])
 def test_what_is_streamed_is_what_is_returned(activation):
-    call = made(TOOLS, activation).call(REQUEST, TOOLS, top_k=3, max_tokens=64)
-    events = list(made(TOOLS, activation).stream(REQUEST, TOOLS, top_k=3, max_tokens=64))
+    call = make_calling_engine(TOOLS, activation).call(REQUEST, TOOLS, top_k=3, max_tokens=64)
+    events = list(make_calling_engine(TOOLS, activation).stream(REQUEST, TOOLS, top_k=3, max_tokens=64))
     tool, _ = call.candidates[0]
     assert events[0] == StageBegins("selector")
     assert events[1] == Candidates(call.candidates)
@@ -76,7 +71,7 @@ def test_what_is_streamed_is_what_is_returned(activation):
 
 
 def test_a_call_without_arguments_and_one_that_abstains_end_after_the_choice():
-    dualtune = made(TOOLS)
+    dualtune = make_calling_engine(TOOLS)
     for options in ({"abstain": 1.0}, {"tools": [Tool("now", "Time.")]}):
         events = list(dualtune.stream(**{"messages": REQUEST, "tools": TOOLS, **options}))
         assert [type(event) for event in events] == [StageBegins, Candidates, Done]
@@ -87,7 +82,7 @@ def test_no_event_ends_inside_a_character():
     words = ["aé€", "aè₭", "日本", "日木"]  # their bytes part inside a character
     schema = {"type": "object", "properties": {"w": {"enum": words}}, "required": ["w"]}
     tools = [Tool("one", "", schema), Tool("two", "", schema)]
-    events = list(made(tools).stream(REQUEST, tools))
+    events = list(make_calling_engine(tools).stream(REQUEST, tools))
     assert events[-1].call.arguments["w"] in words
     assert json.loads(text_of(events)) == events[-1].call.arguments
     assert "\ufffd" not in text_of(events)
@@ -96,7 +91,7 @@ def test_no_event_ends_inside_a_character():
 def test_where_arguments_are_written_again_their_stage_begins_again(monkeypatch):
     monkeypatch.setattr(pipeline, "find_unsure_strings", lambda *_: {"a"})
     tools = [Tool("one", "", WORDS, "s"), Tool("two", "", WORDS, "s")]
-    dualtune = made(tools, grounding={"s/one": {"a": ()}, "s/two": {"a": ()}})
+    dualtune = make_calling_engine(tools, grounding={"s/one": {"a": ()}, "s/two": {"a": ()}})
     events = list(dualtune.stream(REQUEST, tools, grounding="auto", temperature=1.0, seed=27))
     assert [e.stage for e in events if isinstance(e, StageBegins)] == ["selector", "arguments", "arguments"]
     assert json.loads(text_of(events)) == events[-1].call.arguments
@@ -111,8 +106,8 @@ def test_wrong_options_are_refused_before_the_first_event():
 
 @pytest.mark.parametrize("taken", [1, 2, 3, 6, 20])
 def test_a_closed_stream_computes_nothing_more_and_leaves_the_engine_as_it_was(forwards, taken):
-    expected = plain(made(LONG).call(REQUEST, LONG, max_tokens=800, temperature=1.0))
-    dualtune = made(LONG)
+    expected = plain(make_calling_engine(LONG).call(REQUEST, LONG, max_tokens=800, temperature=1.0))
+    dualtune = make_calling_engine(LONG)
     events = dualtune.stream(REQUEST, LONG, max_tokens=800, temperature=1.0)
     for _ in range(taken):
         next(events)
@@ -125,7 +120,7 @@ def test_a_closed_stream_computes_nothing_more_and_leaves_the_engine_as_it_was(f
 
 
 def test_another_call_of_the_same_thread_is_refused_and_not_waited_for_for_ever():
-    dualtune = made(TOOLS)
+    dualtune = make_calling_engine(TOOLS)
     events = dualtune.stream(REQUEST, TOOLS, max_tokens=64)
     next(events)
     for wrong in (lambda: dualtune.call(REQUEST, TOOLS), lambda: dualtune.select(REQUEST, TOOLS), dualtune.close):
@@ -136,13 +131,13 @@ def test_another_call_of_the_same_thread_is_refused_and_not_waited_for_for_ever(
 
 
 def test_the_asynchronous_call_and_stream_give_the_same():
-    call = made(TOOLS).call(REQUEST, TOOLS, top_k=3, max_tokens=64)
+    call = make_calling_engine(TOOLS).call(REQUEST, TOOLS, top_k=3, max_tokens=64)
 
     async def both(dualtune):
         events = [event async for event in dualtune.astream(REQUEST, TOOLS, top_k=3, max_tokens=64)]
         return events, await dualtune.acall(REQUEST, TOOLS, top_k=3, max_tokens=64)
 
-    dualtune = made(TOOLS)
+    dualtune = make_calling_engine(TOOLS)
     events, again = asyncio.run(both(dualtune))
     assert plain(events[-1].call) == plain(call)
     assert plain(again)[0] == plain(call)[0]
@@ -151,7 +146,7 @@ def test_the_asynchronous_call_and_stream_give_the_same():
 
 
 def test_errors_of_an_asynchronous_call_are_those_of_a_call():
-    dualtune = made(TOOLS)
+    dualtune = make_calling_engine(TOOLS)
     with pytest.raises(UsageError, match="where: top_k"):
         asyncio.run(dualtune.acall(REQUEST, TOOLS, top_k=0))
     with pytest.raises(UsageError, match="where: abstain"):
@@ -161,10 +156,10 @@ def test_errors_of_an_asynchronous_call_are_those_of_a_call():
 @pytest.mark.parametrize("at", [1, 2, 3, 10])
 def test_a_cancelled_task_stops_before_the_next_forward_pass(forwards, at):
     """Among them the passes before the first token: of the prefix and of the choice."""
-    dualtune = made(LONG)
+    dualtune = make_calling_engine(LONG)
     lock = dualtune.base.lock
 
-    async def cancelled():
+    async def cancel_and_call():
         loop, task = asyncio.get_running_loop(), asyncio.create_task(dualtune.acall(REQUEST, LONG, max_tokens=800))
 
         def cancel(count):
@@ -182,8 +177,8 @@ def test_a_cancelled_task_stops_before_the_next_forward_pass(forwards, at):
         forwards["before"] = lambda count: None
         return await dualtune.acall(REQUEST, LONG, max_tokens=800, temperature=1.0)
 
-    expected = made(LONG).call(REQUEST, LONG, max_tokens=800, temperature=1.0)
-    assert plain(asyncio.run(cancelled()))[0] == plain(expected)[0]
+    expected = make_calling_engine(LONG).call(REQUEST, LONG, max_tokens=800, temperature=1.0)
+    assert plain(asyncio.run(cancel_and_call()))[0] == plain(expected)[0]
 
 
 async def become(true):
@@ -194,7 +189,7 @@ async def become(true):
 
 
 def test_a_call_that_is_cancelled_while_it_waits_leaves_the_line(forwards):
-    dualtune = made(TOOLS)
+    dualtune = make_calling_engine(TOOLS)
     lock, before = dualtune.base.lock, forwards["count"]
 
     async def main():
@@ -223,7 +218,7 @@ def test_a_stage_without_an_adapter_streams_too():
 
 @pytest.mark.parametrize(("likely", "prepared"), [(0.0, True), (1.1, False)])
 def test_the_leading_tool_s_adapter_is_prepared_during_the_choice(monkeypatch, likely, prepared):
-    dualtune = choosing_a_tool("turn", TOOLS)
+    dualtune = make_calling_engine(TOOLS)
     monkeypatch.setattr(pipeline, "FUSE_AHEAD_FROM", likely)
     seen = []
     monkeypatch.setattr(dualtune.base.fusion, "prepare", lambda adapter: seen.append(adapter.content_hash))

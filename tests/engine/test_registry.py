@@ -12,7 +12,7 @@ from dualtune_mlx.errors import AdapterError, BundleError, UsageError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from tests import tiny
 from tests.adapters.adapters import adapter_for
-from tests.engine.test_dualtune import PATH
+from tests.engine.engines import PATH
 
 TOOLS = [Tool("read", "Read.", PATH, "fs"), Tool("list", "List.", PATH, "fs"), Tool("read", "Read.", PATH, "web")]
 KEYS = [("selector", ""), ("arguments", "fs/read"), ("arguments", "fs"), ("arguments", "")]

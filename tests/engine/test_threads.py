@@ -14,7 +14,7 @@ from dualtune_mlx.concurrency import Cancelled, FairLock
 from dualtune_mlx.errors import UsageError
 from tests import tiny
 from tests.adapters.adapters import adapter_for
-from tests.engine.test_dualtune import PATH
+from tests.engine.engines import PATH
 from tests.models.test_models import LLAMA3
 
 TOOLS = [Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH), Tool("now", "Time.")]

@@ -11,7 +11,7 @@ from dualtune_mlx.errors import UsageError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from tests import tiny
 from tests.adapters.adapters import adapter_for
-from tests.engine.test_dualtune import PATH
+from tests.engine.engines import PATH
 
 TOOLS = (Tool("read", "Read.", PATH, "fs"), Tool("list", "List.", PATH, "fs"), Tool("now", "Time.", server="clock"))
 

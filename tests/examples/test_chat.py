@@ -15,7 +15,7 @@ from dualtune_mlx import Tool, ToolCall
 from dualtune_mlx.engine.events import Candidates, Done, StageBegins
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.mcp import ToolResult
-from tests.engine.test_dualtune import PATH, choosing_a_tool
+from tests.engine.engines import PATH, make_calling_engine
 
 TEXT = {"type": "object", "properties": {"text": {"type": "string", "minLength": 400}}, "required": ["text"]}
 SHORT = (Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH))
@@ -39,7 +39,7 @@ def backend() -> Iterator[Callable[..., Any]]:
     made = []
 
     def make(tools: tuple[Tool, ...], execute: Any = None) -> Any:
-        opened = choosing_a_tool("turn", list(tools)), tools, execute
+        opened = make_calling_engine(list(tools)), tools, execute
         made.append(module.Backend(lambda stack: (stack.enter_context(opened[0]), *opened[1:])))
         return made[-1]
 

@@ -20,7 +20,7 @@ from tests.kv.fakes import same
 TYPES = [mx.float32, mx.float16, mx.bfloat16]
 
 
-def made(kind: str = "llama", dtype: mx.Dtype = mx.float32, seed: int = 0, **changes) -> BaseModel:
+def make_base(kind: str = "llama", dtype: mx.Dtype = mx.float32, seed: int = 0, **changes) -> BaseModel:
     network = tiny.unwrapped(seed, kind, **changes)
     network.update(tree_map(lambda array: array.astype(dtype), network.parameters()))
     return BaseModel(f"tiny-{kind}", network, tiny.tokenizer())
@@ -80,7 +80,7 @@ def random_streams(seed: int, count: int) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("room", [30, 10_000])
 def test_logits_are_the_same_with_and_without_the_cache(kind, room):
     """Random streams under three adapters or none; in the kinds with windows most of them are longer than these."""
-    base = made(kind)
+    base = make_base(kind)
     adapters = [None, *(base.bank.load(adapter_for(base.bank, seed)) for seed in (1, 2, 3))]
     cache = cache_of(base, budget=room * base.snapshot((1,)).bytes_per_token)
     chance, reused = random.Random(5), 0
@@ -96,7 +96,7 @@ def test_logits_are_the_same_with_and_without_the_cache(kind, room):
 @pytest.mark.parametrize("length", [5, tiny.WINDOW, tiny.WINDOW + 1, 3 * tiny.WINDOW, 79, 80])
 @pytest.mark.parametrize("where", ["in memory", "on disk"])
 def test_a_sliding_window_model_s_prefix_may_be_cut_anywhere(tmp_path, where, length):
-    base = made("gemma3_text")
+    base = make_base("gemma3_text")
     tokens = tuple((37 * i + i * i) % 250 for i in range(80))
     cache = cache_of(base, tmp_path)
     if where == "in memory":
@@ -114,7 +114,7 @@ def test_a_sliding_window_model_s_prefix_may_be_cut_anywhere(tmp_path, where, le
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
 def test_disk_is_bit_for_bit(tmp_path, kind, dtype):
-    base = made(kind, dtype)
+    base = make_base(kind, dtype)
     tokens = tuple((7 * i) % 250 for i in range(70))
     written = base.snapshot(tokens)
     assert written.layout[0][2] == dtype
@@ -148,10 +148,10 @@ EPS = {"rms_norm_eps": 1e-3}
 def test_a_file_of_another_model_never_serves(tmp_path, other):
     """Also where the other model has the very same weights, and only reads them in another way."""
     tokens = tuple(range(30))
-    store_of(made(), tmp_path).save(made().snapshot(tokens))
-    assert cache_of(made(), tmp_path).find_longest(tokens)[1] == 30
+    store_of(make_base(), tmp_path).save(make_base().snapshot(tokens))
+    assert cache_of(make_base(), tmp_path).find_longest(tokens)[1] == 30
     with pytest.warns(PrefixWarning, match="another fingerprint"):
-        assert cache_of(made(**other), tmp_path).find_longest(tokens) == (None, 0)
+        assert cache_of(make_base(**other), tmp_path).find_longest(tokens) == (None, 0)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_file_of_another_model_never_serves(tmp_path, other):
 def test_nor_does_it_where_the_fingerprints_are_the_same(tmp_path, other):
     """A fingerprint takes samples of the weights; the model itself has the last word."""
     tokens = tuple(range(30))
-    base, another = made(), made(**other)
+    base, another = make_base(), make_base(**other)
     PrefixStore(tmp_path, "same", lambda tokens, _: base.snapshot(tokens)).save(base.snapshot(tokens))
     cache = PrefixCache("same")
     cache.attach(tmp_path, lambda tokens, _: another.snapshot(tokens))
@@ -169,7 +169,7 @@ def test_nor_does_it_where_the_fingerprints_are_the_same(tmp_path, other):
 
 
 def test_an_adapter_s_file_serves_that_adapter_alone(tmp_path):
-    base, tokens = made(), tuple(range(30))
+    base, tokens = make_base(), tuple(range(30))
     one, two = (base.bank.load(adapter_for(base.bank, seed)) for seed in (1, 2))
     files = store_of(base, tmp_path)
     files.save(kv_of(base, tokens, one), one.content_hash)
@@ -186,9 +186,9 @@ def test_an_adapter_s_file_serves_that_adapter_alone(tmp_path):
 
 
 def test_the_fingerprint_of_keys_and_values_stays_while_a_model_is_used():
-    base = made()
+    base = make_base()
     before = kv_fingerprint(base.model, base.fingerprint)
     base.bank.activate(base.bank.load(adapter_for(base.bank, 1)))
     base.snapshot((1, 2, 3))
-    again = made()
+    again = make_base()
     assert before == kv_fingerprint(base.model, base.fingerprint) == kv_fingerprint(again.model, again.fingerprint)

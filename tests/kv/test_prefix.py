@@ -22,11 +22,11 @@ def cache_of(*streams: tuple[int, ...], tokens: int = 1000, adapter: str = "") -
     return cache
 
 
-def known(cache: PrefixCache, *streams: tuple[int, ...]) -> list[int]:
+def count_known(cache: PrefixCache, *streams: tuple[int, ...]) -> list[int]:
     return [cache.find_longest(stream)[1] for stream in streams]
 
 
-def kept(cache: PrefixCache, streams: set[tuple[str, tuple[int, ...]]]) -> int:
+def count_kept(cache: PrefixCache, streams: set[tuple[str, tuple[int, ...]]]) -> int:
     """How many tokens a cache holds, as far as it can be asked for these (adapter, tokens): each path once."""
     paths = set()
     for adapter, tokens in streams:
@@ -90,11 +90,11 @@ def test_the_same_tokens_under_another_adapter_are_not_shared():
 def test_the_end_that_was_used_least_recently_leaves_first():
     a, b, c, d = ((n, *range(9)) for n in (100, 101, 102, 103))
     cache = cache_of(a, b, c, tokens=30)
-    assert known(cache, a) == [10]
+    assert count_known(cache, a) == [10]
     cache.add(fake(d))
-    assert known(cache, b, a, c, d) == [0, 10, 10, 10]
+    assert count_known(cache, b, a, c, d) == [0, 10, 10, 10]
     cache.add(fake(b))
-    assert known(cache, a, c, d, b) == [0, 10, 10, 10]
+    assert count_known(cache, a, c, d, b) == [0, 10, 10, 10]
 
 
 def test_what_others_continue_stays_as_long_as_they_do():
@@ -102,7 +102,7 @@ def test_what_others_continue_stays_as_long_as_they_do():
     cache = cache_of((*stem, 50, 51), (*stem, 60, 61), (7,), tokens=15)
     cache.find_longest((7,))
     cache.add(fake((8, 8, 8)))  # three tokens: both ends must go, and not the stem before them
-    assert known(cache, stem, (7,), (8, 8, 8)) == [10, 1, 3]
+    assert count_known(cache, stem, (7,), (8, 8, 8)) == [10, 1, 3]
     assert cache.nbytes == 14 * PER_TOKEN
 
 
@@ -110,7 +110,7 @@ def test_a_new_end_never_drives_out_its_own_beginning():
     stem = tuple(range(10))
     cache = cache_of(stem, (90, 91, 92, 93), tokens=14)
     cache.add(fake((*stem, 50, 51)))
-    assert known(cache, (*stem, 50, 51), (90, 91)) == [12, 0]
+    assert count_known(cache, (*stem, 50, 51), (90, 91)) == [12, 0]
 
 
 @pytest.mark.parametrize("room", [0, 1, 7, 20])
@@ -118,7 +118,7 @@ def test_of_what_exceeds_the_budget_the_beginning_stays(room):
     cache = cache_of((77, 78), tokens=room)
     tokens = tuple(range(20))
     cache.add(fake(tokens))
-    assert known(cache, tokens) == [room]
+    assert count_known(cache, tokens) == [room]
     assert cache.nbytes == room * PER_TOKEN
     assert room == 0 or same(cache.find_longest(tokens)[0], fake(tokens[:room]))
 
@@ -139,7 +139,7 @@ def test_a_cleared_cache_knows_nothing():
     cache.clear()
     assert (cache.find_longest((1, 2)), cache.nbytes) == ((None, 0), 0)
     cache.add(fake((1, 2), layers=5))
-    assert known(cache, (1, 2)) == [2]
+    assert count_known(cache, (1, 2)) == [2]
 
 
 @pytest.mark.parametrize("change", [{"layers": 3}, {"heads": 1}, {"width": 8}, {"dtype": mx.float16}], ids=str)
@@ -147,7 +147,7 @@ def test_keys_and_values_of_another_form_are_refused(change):
     cache = cache_of((1, 2))
     with pytest.raises(ModelError, match="another model"):
         cache.add(fake((1, 2, 3), **change))
-    assert known(cache, (1, 2, 3)) == [2]
+    assert count_known(cache, (1, 2, 3)) == [2]
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16], ids=str)
@@ -188,7 +188,7 @@ def test_no_adapter_is_ever_served_by_another_s_and_the_budget_holds(seed, room)
         assert cache.nbytes <= cache.budget
         assert cache.find_longest(tokens, adapter)[1] == min(len(tokens), room), "the latest is always there"
         if number % 30 == 29:
-            assert cache.nbytes == kept(cache, added) * PER_TOKEN
+            assert cache.nbytes == count_kept(cache, added) * PER_TOKEN
         best = max(best, cache.nbytes)
     assert best > 0.8 * cache.budget or room == 100_000
 
@@ -201,7 +201,7 @@ def test_what_leaves_gives_its_memory_back(heads):
     cache = PrefixCache("model", 4 * length * big)
     stem = tuple(range(length))
 
-    def active() -> int:
+    def active_bytes() -> int:
         gc.collect()
         return mx.get_active_memory()
 
@@ -210,19 +210,19 @@ def test_what_leaves_gives_its_memory_back(heads):
         mx.eval(whole)
         cache.add(Snapshot(tokens, (((whole, whole + 1), (whole + 2, whole + 3)),)))
 
-    before = active()
+    before = active_bytes()
     slack = 3 * 4 * 2**14 * 4  # what mx.contiguous may leave at the end of a buffer
     add((*stem, *range(1000, 1000 + length)))
-    assert active() - before <= 2 * length * big + slack
+    assert active_bytes() - before <= 2 * length * big + slack
     add((*stem, *range(3000, 3000 + length)))
     assert cache.nbytes == 3 * length * big
-    assert active() - before <= 3 * length * big + slack
+    assert active_bytes() - before <= 3 * length * big + slack
     cache.budget = 2 * length * big
     add((*stem, *range(3000, 3000 + length - 1), 7))
     assert cache.nbytes <= cache.budget
-    assert active() - before <= 2 * length * big + slack
+    assert active_bytes() - before <= 2 * length * big + slack
     cache.clear()
-    assert active() - before <= slack
+    assert active_bytes() - before <= slack
 
 
 def test_a_lookup_copies_nothing():
@@ -238,7 +238,7 @@ def test_what_was_found_stays_whole_when_the_cache_lets_it_go():
     cache = cache_of((1, 2, 3, 4), (1, 2, 9), tokens=5)
     snapshot, _ = cache.find_longest((1, 2, 3, 4))
     cache.add(fake((5, 6, 7, 8, 9)))
-    assert known(cache, (1, 2, 3, 4)) == [0]
+    assert count_known(cache, (1, 2, 3, 4)) == [0]
     assert same(snapshot, fake((1, 2, 3, 4)))
     assert same(first(snapshot, 3), fake((1, 2, 3)))
 

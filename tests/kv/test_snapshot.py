@@ -34,12 +34,12 @@ def values_of(snapshot: Snapshot) -> list[mx.array]:
     return copies
 
 
-def unchanged(snapshot: Snapshot, copies: list[mx.array]) -> bool:
+def is_unchanged(snapshot: Snapshot, copies: list[mx.array]) -> bool:
     now = [array for pair in snapshot.layers for array in pair]
     return all(mx.array_equal(one, two).item() for one, two in zip(now, copies, strict=True))
 
 
-def in_pieces(snapshot: Snapshot, *borders: int) -> Snapshot:
+def cut(snapshot: Snapshot, *borders: int) -> Snapshot:
     """The same tokens, cut at these places."""
     ends = [*borders, len(snapshot.tokens)]
     starts = [0, *borders]
@@ -59,7 +59,7 @@ def test_reused_keys_and_values_give_the_same_logits(base, length):
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 20, 40])
 def test_pieces_are_as_good_as_one(base, borders, length):
     whole = base.snapshot(PREFIX)
-    pieces = in_pieces(whole, *borders)
+    pieces = cut(whole, *borders)
     assert same(pieces, whole)
     for one, other in zip(pieces.to_caches(length), whole.to_caches(length), strict=True):
         assert one.offset == other.offset == length
@@ -72,7 +72,7 @@ def test_pieces_are_as_good_as_one(base, borders, length):
 
 def test_the_last_piece_may_hold_more_than_the_tokens():
     snapshot = fake(range(20))
-    assert same(first(in_pieces(snapshot, 5), 12), fake(range(12)))
+    assert same(first(cut(snapshot, 5), 12), fake(range(12)))
     assert [layer[0].shape for layer in first(snapshot, 12).layers] == [(1, 2, 12, 4)] * 2
 
 
@@ -94,7 +94,7 @@ def test_no_known_tokens_are_empty_caches(base):
 @pytest.mark.parametrize("length", [16, 40, None])
 @pytest.mark.parametrize("borders", [(), (10, 16)], ids=["one piece", "pieces"])
 def test_a_snapshot_is_never_changed_by_its_caches(base, prefix, length, borders):
-    snapshot = in_pieces(base.snapshot(prefix), *borders) if borders else base.snapshot(prefix)
+    snapshot = cut(base.snapshot(prefix), *borders) if borders else base.snapshot(prefix)
     length = len(prefix) if length is None else length
     copies = values_of(snapshot)
     expected = logits(base, MORE, snapshot.to_caches(length))
@@ -105,7 +105,7 @@ def test_a_snapshot_is_never_changed_by_its_caches(base, prefix, length, borders
     for cache in left:
         cache.trim(len(OTHER) + 2)  # into the snapshot's own tokens
     logits(base, OTHER, left)
-    assert unchanged(snapshot, copies)
+    assert is_unchanged(snapshot, copies)
     assert mx.array_equal(logits(base, MORE, snapshot.to_caches(length)), expected).item()
 
 
@@ -118,7 +118,7 @@ def test_the_caches_a_snapshot_was_taken_from_may_go_on(base):
     for cache in caches:
         cache.trim(3)
     logits(base, OTHER, caches)
-    assert unchanged(snapshot, copies)
+    assert is_unchanged(snapshot, copies)
 
 
 def test_a_snapshot_is_the_base_s_even_while_an_adapter_is_active(base):
@@ -128,11 +128,11 @@ def test_a_snapshot_is_the_base_s_even_while_an_adapter_is_active(base):
     adapter = base.bank.load(adapter_for(base.bank, 1))
     base.bank.activate(adapter)
     try:
-        assert unchanged(base.snapshot(PREFIX), before)
+        assert is_unchanged(base.snapshot(PREFIX), before)
         assert base.bank.active is adapter
         fresh = make_prompt_cache(base.model)
         base.prefill(PREFIX, fresh)
-        assert not unchanged(Snapshot.of(PREFIX, fresh), before)
+        assert not is_unchanged(Snapshot.of(PREFIX, fresh), before)
     finally:
         base.bank.clear()
 

@@ -31,7 +31,9 @@ def store(folder: Path, fingerprint: str = "model", compute_snapshot: Callable[.
     return PrefixStore(folder, fingerprint, compute_snapshot)
 
 
-def attached(folder: Path, fingerprint: str = "model", compute_snapshot: Callable[..., Snapshot] = fake) -> PrefixCache:
+def make_cache(
+    folder: Path, fingerprint: str = "model", compute_snapshot: Callable[..., Snapshot] = fake
+) -> PrefixCache:
     cache = PrefixCache(fingerprint)
     cache.attach(folder, compute_snapshot)
     return cache
@@ -68,7 +70,8 @@ def test_every_type_comes_back_bit_for_bit(folder, dtype, heads):
     assert later.files == [written]
     assert same(later.read(written), compute_snapshot(TOKENS, ""))
     assert same(
-        attached(folder, compute_snapshot=compute_snapshot).find_longest((*TOKENS, 1))[0], compute_snapshot(TOKENS, "")
+        make_cache(folder, compute_snapshot=compute_snapshot).find_longest((*TOKENS, 1))[0],
+        compute_snapshot(TOKENS, ""),
     )
 
 
@@ -97,7 +100,7 @@ def test_a_name_is_the_content_s(folder):
 @pytest.mark.usefixtures("saved")
 def test_looking_at_a_folder_reads_no_keys_and_values(folder, monkeypatch):
     monkeypatch.setattr(mx, "load", lambda *_, **__: pytest.fail("a file was read"))
-    cache = attached(folder, compute_snapshot=lambda *_: pytest.fail("the model was asked"))
+    cache = make_cache(folder, compute_snapshot=lambda *_: pytest.fail("the model was asked"))
     assert cache.nbytes == 0
     assert cache.find_longest(TOKENS[:5]) == (None, 0), "too little of the file is of use"
     assert cache.find_longest((9, 9)) == (None, 0)
@@ -105,7 +108,7 @@ def test_looking_at_a_folder_reads_no_keys_and_values(folder, monkeypatch):
 
 
 def test_a_file_is_read_once(folder, saved):
-    cache = attached(folder)
+    cache = make_cache(folder)
     assert cache.find_longest((*TOKENS, 1))[1] == 40
     saved.unlink()
     assert cache.find_longest(TOKENS)[1] == 40
@@ -118,13 +121,13 @@ def test_a_file_is_read_once(folder, saved):
 @pytest.mark.usefixtures("saved")
 @pytest.mark.parametrize(("length", "found"), [(40, 40), (30, 30), (20, 20), (19, 0)])
 def test_a_file_is_read_where_half_of_it_is_news(folder, length, found):
-    cache = attached(folder)
+    cache = make_cache(folder)
     assert cache.find_longest((*TOKENS[:length], 251))[1] == found
 
 
 @pytest.mark.usefixtures("saved")
 def test_what_is_known_counts_against_a_file(folder):
-    cache = attached(folder)
+    cache = make_cache(folder)
     cache.add(fake(TOKENS[:21]))
     assert cache.find_longest(TOKENS)[1] == 21
     cache.clear()
@@ -135,18 +138,18 @@ def test_what_is_known_counts_against_a_file(folder):
 def test_the_file_that_knows_most_wins(folder):
     for end in (40, 10, 30):
         store(folder).save(fake(TOKENS[:end]))
-    assert attached(folder).find_longest(TOKENS[:35])[1] == 35
-    assert attached(folder).find_longest((*TOKENS[:12], 251))[1] == 10
+    assert make_cache(folder).find_longest(TOKENS[:35])[1] == 35
+    assert make_cache(folder).find_longest((*TOKENS[:12], 251))[1] == 10
 
 
 def test_a_file_that_the_budget_cannot_hold_is_not_read(folder, saved):
-    cache = attached(folder)
+    cache = make_cache(folder)
     cache.budget = saved.stat().st_size - 1
     assert cache.find_longest(TOKENS) == (None, 0)
 
 
 def test_a_folder_that_is_not_there_is_an_empty_one(folder):
-    assert attached(folder).find_longest(TOKENS) == (None, 0)
+    assert make_cache(folder).find_longest(TOKENS) == (None, 0)
     assert not folder.exists()
 
 
@@ -176,76 +179,81 @@ def write(path: Path, header: dict, body: bytes) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + body)
 
 
-def with_metadata(path: Path, **changes: str) -> None:
+def change_metadata(path: Path, **changes: str) -> None:
     header, body = parts(path)
     header["__metadata__"] |= changes
     write(path, header, body)
 
 
-def flipped(path: Path, tensor: str, byte: int = 0) -> None:
+def flip_bit(path: Path, tensor: str, byte: int = 0) -> None:
     header, body = parts(path)
     changed = bytearray(body)
     changed[header[tensor]["data_offsets"][0] + byte] ^= 1
     write(path, header, bytes(changed))
 
 
-def with_tensors(path: Path, **changes: mx.array | None) -> None:
+def change_tensors(path: Path, **changes: mx.array | None) -> None:
     arrays, metadata = mx.load(str(path), return_metadata=True)
     mx.eval(arrays)
     arrays |= {name.replace("_", "."): array for name, array in changes.items()}
     mx.save_safetensors(str(path), {name: a for name, a in arrays.items() if a is not None}, metadata)
 
 
-def rewritten(path: Path, snapshot: Snapshot, fingerprint: str = "model", adapter: str = "") -> None:
+def replace_file(path: Path, snapshot: Snapshot, fingerprint: str = "model", adapter: str = "") -> None:
     """Another file, sound in itself, under the old one's name."""
     path.unlink()
     store(path.parent, fingerprint).save(snapshot, adapter).path.rename(path)
 
 
-def emptied(path: Path) -> None:
+def empty_file(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def folder_in_its_place(path: Path) -> None:
+def replace_by_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
-    "empty": emptied,
+    "empty": empty_file,
     "cut in the header": lambda p: p.write_bytes(p.read_bytes()[:20]),
     "cut in the data": lambda p: p.write_bytes(p.read_bytes()[:-1]),
     "longer than it says": lambda p: p.write_bytes(p.read_bytes() + b"\0"),
     "noise": lambda p: p.write_bytes(random.Random(1).randbytes(5000)),
     "a pickle": lambda p: p.write_bytes(pickle.dumps({"tokens": TOKENS})),
     "a header without end": lambda p: p.write_bytes(struct.pack("<Q", 2**62) + p.read_bytes()[8:]),
-    "a folder": folder_in_its_place,
-    "a bit of a key": lambda p: flipped(p, "layers.1.keys", 77),
-    "the last bit of a value": lambda p: flipped(p, "layers.1.values", 40 * 2 * 4 * 4 - 1),
-    "a bit of a late token": lambda p: flipped(p, "tokens", 4 * 39),
+    "a folder": replace_by_folder,
+    "a bit of a key": lambda p: flip_bit(p, "layers.1.keys", 77),
+    "the last bit of a value": lambda p: flip_bit(p, "layers.1.values", 40 * 2 * 4 * 4 - 1),
+    "a bit of a late token": lambda p: flip_bit(p, "tokens", 4 * 39),
     "no metadata": lambda p: write(p, {k: v for k, v in parts(p)[0].items() if k != "__metadata__"}, parts(p)[1]),
-    "another format": lambda p: with_metadata(p, format=FORMAT + "0"),
-    "another fingerprint": lambda p: with_metadata(p, fingerprint="other"),
-    "another checksum": lambda p: with_metadata(p, checksum="0" * 64),
-    "an adapter's, relabelled": lambda p: (rewritten(p, fake(TOKENS, "a"), adapter="a"), with_metadata(p, adapter="")),
-    "another model's, relabelled": lambda p: (
-        rewritten(p, fake(TOKENS, "other"), "other"),
-        with_metadata(p, fingerprint="model"),
+    "another format": lambda p: change_metadata(p, format=FORMAT + "0"),
+    "another fingerprint": lambda p: change_metadata(p, fingerprint="other"),
+    "another checksum": lambda p: change_metadata(p, checksum="0" * 64),
+    "an adapter's, relabelled": lambda p: (
+        replace_file(p, fake(TOKENS, "a"), adapter="a"),
+        change_metadata(p, adapter=""),
     ),
-    "another model's under the same fingerprint": lambda p: rewritten(p, fake(TOKENS, "other")),
-    "not numbers": lambda p: rewritten(p, Snapshot(TOKENS, (tuple((k * mx.nan, v) for k, v in fake(TOKENS).layers),))),
-    "a layer more": lambda p: rewritten(p, fake(TOKENS, layers=3)),
-    "a layer less": lambda p: rewritten(p, fake(TOKENS, layers=1)),
-    "more heads": lambda p: rewritten(p, fake(TOKENS, heads=4)),
-    "wider heads": lambda p: rewritten(p, fake(TOKENS, width=8)),
-    "another type": lambda p: rewritten(p, fake(TOKENS, dtype=mx.bfloat16)),
-    "whole numbers": lambda p: with_tensors(p, layers_0_keys=mx.zeros((1, 2, 40, 4), mx.int32)),
-    "two dimensions": lambda p: with_tensors(p, layers_0_keys=mx.zeros((40, 8))),
-    "a token less than keys": lambda p: with_tensors(p, tokens=mx.array(TOKENS[:-1], mx.int32)),
-    "no tokens": lambda p: with_tensors(p, tokens=None),
-    "tokens of another type": lambda p: with_tensors(p, tokens=mx.array(TOKENS, mx.float32)),
-    "a tensor too many": lambda p: with_tensors(p, extra=mx.zeros((3,))),
-    "a missing tensor": lambda p: with_tensors(p, layers_1_values=None),
+    "another model's, relabelled": lambda p: (
+        replace_file(p, fake(TOKENS, "other"), "other"),
+        change_metadata(p, fingerprint="model"),
+    ),
+    "another model's under the same fingerprint": lambda p: replace_file(p, fake(TOKENS, "other")),
+    "not numbers": lambda p: replace_file(
+        p, Snapshot(TOKENS, (tuple((k * mx.nan, v) for k, v in fake(TOKENS).layers),))
+    ),
+    "a layer more": lambda p: replace_file(p, fake(TOKENS, layers=3)),
+    "a layer less": lambda p: replace_file(p, fake(TOKENS, layers=1)),
+    "more heads": lambda p: replace_file(p, fake(TOKENS, heads=4)),
+    "wider heads": lambda p: replace_file(p, fake(TOKENS, width=8)),
+    "another type": lambda p: replace_file(p, fake(TOKENS, dtype=mx.bfloat16)),
+    "whole numbers": lambda p: change_tensors(p, layers_0_keys=mx.zeros((1, 2, 40, 4), mx.int32)),
+    "two dimensions": lambda p: change_tensors(p, layers_0_keys=mx.zeros((40, 8))),
+    "a token less than keys": lambda p: change_tensors(p, tokens=mx.array(TOKENS[:-1], mx.int32)),
+    "no tokens": lambda p: change_tensors(p, tokens=None),
+    "tokens of another type": lambda p: change_tensors(p, tokens=mx.array(TOKENS, mx.float32)),
+    "a tensor too many": lambda p: change_tensors(p, extra=mx.zeros((3,))),
+    "a missing tensor": lambda p: change_tensors(p, layers_1_values=None),
 }
 
 
@@ -253,7 +261,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_or_foreign_file_is_ignored_with_a_warning(folder, saved, kind):
     DAMAGE[kind](saved)
     with pytest.warns(PrefixWarning, match="a prefix file is ignored") as told:
-        cache = attached(folder)
+        cache = make_cache(folder)
         assert cache.find_longest(TOKENS) == (None, 0)
         assert cache.find_longest((*TOKENS[:-1], TOKENS[-1] ^ 1)) == (None, 0)
     assert len(told) == 1, [str(one.message) for one in told]
@@ -270,12 +278,12 @@ def test_a_sound_file_beside_it_serves_nevertheless(folder, saved, kind):
     (folder / "~sound.safetensors").write_bytes(whole)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrefixWarning)
-        assert same(attached(folder).find_longest(TOKENS)[0], fake(TOKENS))
+        assert same(make_cache(folder).find_longest(TOKENS)[0], fake(TOKENS))
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_file_that_changes_after_it_was_looked_at_is_not_trusted(folder, saved, kind):
-    cache = attached(folder)
+    cache = make_cache(folder)
     DAMAGE[kind](saved)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -293,14 +301,14 @@ def test_limits():
 
 
 def test_writing_again_replaces_the_damaged_file(folder, saved):
-    flipped(saved, "layers.1.keys", 77)
+    flip_bit(saved, "layers.1.keys", 77)
     files = store(folder)
     (entry,) = files.files
     with pytest.warns(PrefixWarning):
         assert files.read(entry) is None
     assert files.files == []
     assert files.save(fake(TOKENS)).path == saved
-    assert same(attached(folder).find_longest(TOKENS)[0], fake(TOKENS))
+    assert same(make_cache(folder).find_longest(TOKENS)[0], fake(TOKENS))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -317,7 +325,7 @@ def test_no_file_ever_serves_another_adapter_or_another_model(folder, seed):
     for model in models:
         with warnings.catch_warnings(record=True):
             warnings.simplefilter("always")
-            cache = attached(folder, model, lambda tokens, adapter, model=model: fake(tokens, model + adapter))
+            cache = make_cache(folder, model, lambda tokens, adapter, model=model: fake(tokens, model + adapter))
             for adapter, tokens in streams(seed + 100, 40) + made:
                 snapshot, length = cache.find_longest(tokens, adapter)
                 if snapshot is not None:

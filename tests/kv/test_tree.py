@@ -7,7 +7,7 @@ import random
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.kv.tree import TokenTree, TreePaths
+from dualtune_mlx.kv import TokenTree, TreePaths
 from dualtune_mlx.models import BaseModel
 from tests import tiny
 
@@ -27,7 +27,7 @@ def alone(base: BaseModel, tokens: list[int]) -> mx.array:
     return base.head(base.hidden(mx.array([tokens]), base.new_caches())[0, -1])
 
 
-def prefilled(base: BaseModel, tokens: list[int]) -> list:
+def prefill(base: BaseModel, tokens: list[int]) -> list:
     caches = base.new_caches()
     base.prefill(tokens, caches)
     return caches
@@ -48,7 +48,7 @@ def random_tree(generator: random.Random, begin: Tokens) -> list[Tokens]:
 @pytest.mark.parametrize("begin", [(), (5, 6)])
 def test_every_branch_is_computed_as_if_it_stood_alone(kind, begin):
     base, generator = tiny.model(kind=kind, layers=3), random.Random(len(begin))
-    tree = TokenTree(prefilled(base, [*PREFIX, *begin]))
+    tree = TokenTree(prefill(base, [*PREFIX, *begin]))
     known = TreePaths(begin, tree.root)
     paths = random_tree(generator, begin)
     for batch in (paths[:4], paths[4:5], paths[5:]):
@@ -59,7 +59,7 @@ def test_every_branch_is_computed_as_if_it_stood_alone(kind, begin):
 
 def test_every_token_of_the_tree_is_computed_once():
     base = tiny.model()
-    tree = TokenTree(prefilled(base, PREFIX))
+    tree = TokenTree(prefill(base, PREFIX))
     known = TreePaths((), tree.root)
     computed = []
     for paths in ([(1, 2), (1, 2, 3, 4), (9,)], [(1, 2, 3, 4, 5, 6), (1, 2, 7), (9, 9)]):
@@ -74,7 +74,7 @@ def test_a_branch_does_not_see_its_neighbours():
     base = tiny.model()
     one, other = alone(base, [*PREFIX, 1, 2]), alone(base, [*PREFIX, 3, 2])
     assert not mx.allclose(one, other, rtol=1e-4, atol=1e-5).item()
-    tree = TokenTree(prefilled(base, PREFIX))
+    tree = TokenTree(prefill(base, PREFIX))
     found = logits_after(base, tree, TreePaths((), tree.root), [(1,), (3,), (1, 2), (3, 2)])
     assert mx.allclose(found[2], one, rtol=1e-4, atol=1e-5).item()
     assert mx.allclose(found[3], other, rtol=1e-4, atol=1e-5).item()

@@ -51,7 +51,7 @@ each_variant = pytest.mark.parametrize("variant", VARIANTS)
 full_or_quantised = pytest.mark.parametrize("quantized", [False, True], ids=["full", "quantised"])
 
 
-def made(variant: str, **changes: Any) -> BaseModel:
+def make_model(variant: str, **changes: Any) -> BaseModel:
     kind, own = VARIANTS[variant]
     return tiny.model(kind=kind, **{**own, **changes})
 
@@ -79,7 +79,7 @@ def head_of_hidden(base: BaseModel, tokens: list[int], caches: list[Any]) -> mx.
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @each_variant
 def test_the_head_of_the_hidden_states_gives_the_model_s_own_logits(variant, tied, quantized):
-    base = made(variant, tie_word_embeddings=tied, quantized=quantized)
+    base = make_model(variant, tie_word_embeddings=tied, quantized=quantized)
     assert ("lm_head" in base.language_model) == (not tied or variant == "phi")
     logits = head_of_hidden(base, TOKENS, base.new_caches())
     assert mx.array_equal(logits, base.model(mx.array([TOKENS]), cache=base.new_caches())).item()
@@ -90,7 +90,7 @@ def test_the_head_of_the_hidden_states_gives_the_model_s_own_logits(variant, tie
 @full_or_quantised
 @each_variant
 def test_caches_that_forget_nothing_give_what_the_model_s_own_give(variant, quantized):
-    base = made(variant, quantized=quantized)
+    base = make_model(variant, quantized=quantized)
     caches = base.new_caches()
     assert [type(cache) for cache in caches] == [KVCache] * base.bank.num_layers
     logits = through(base, caches)
@@ -101,7 +101,7 @@ def test_caches_that_forget_nothing_give_what_the_model_s_own_give(variant, quan
 
 @pytest.mark.parametrize("variant", WINDOWED)
 def test_a_window_is_kept_by_the_mask(variant):
-    base, wide = made(variant), made(variant, sliding_window=10 * len(TOKENS))
+    base, wide = make_model(variant), make_model(variant, sliding_window=10 * len(TOKENS))
     assert RotatingKVCache in map(type, make_prompt_cache(base.model))
     narrow, open_to_all = through(base, base.new_caches()), through(wide, wide.new_caches())
     assert close(narrow[:, : tiny.WINDOW], open_to_all[:, : tiny.WINDOW])
@@ -112,7 +112,7 @@ def test_a_window_is_kept_by_the_mask(variant):
 @each_variant
 def test_a_snapshot_may_be_cut_and_caches_taken_back(variant, monkeypatch):
     monkeypatch.setattr(base_model, "PREFILL_CHUNK", 24)
-    base = made(variant)
+    base = make_model(variant)
     expected = base.model(mx.array([TOKENS]))
     snapshot = base.snapshot(TOKENS)
     for known in (5, 3 * tiny.WINDOW + 1, len(TOKENS) - 1):
@@ -126,7 +126,7 @@ def test_a_snapshot_may_be_cut_and_caches_taken_back(variant, monkeypatch):
 @each_variant
 def test_every_row_may_have_a_position_of_its_own(variant):
     """What training relies on: values and gradients, for each layer's own rotary positions."""
-    base = made(variant)
+    base = make_model(variant)
     offsets = [0, 3, 41, 90]
     for number, layer in enumerate(base.model.layers):
         rope = layer.self_attn.rope
@@ -153,7 +153,7 @@ def test_every_row_may_have_a_position_of_its_own(variant):
     ],
 )
 def test_the_variants_have_the_positions_they_are_named_after(variant, rope):
-    assert type(made(variant).model.layers[0].self_attn.rope) is rope
+    assert type(make_model(variant).model.layers[0].self_attn.rope) is rope
 
 
 @full_or_quantised

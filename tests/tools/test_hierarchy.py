@@ -18,7 +18,7 @@ from dualtune_mlx.tools import RESPOND, ToolCall, as_messages
 from dualtune_mlx.tools.hierarchy import Node, hierarchy, search_tree
 from tests import tiny
 from tests.adapters.adapters import adapter_for
-from tests.engine.test_dualtune import PATH
+from tests.engine.engines import PATH
 
 
 def tools(server: str, *names: str) -> list[Tool]:
@@ -140,12 +140,12 @@ class Oracle:
         return sorted(self.shares(node), key=lambda pair: -pair[1])[: self.best]
 
 
-def searched(root: Node, oracle: Oracle, top_k: int) -> list[tuple[Tool, float]]:
-    searching = search_tree(root, top_k)
-    node = next(searching)
+def search(root: Node, oracle: Oracle, top_k: int) -> list[tuple[Tool, float]]:
+    steps = search_tree(root, top_k)
+    node = next(steps)
     while True:
         try:
-            node = searching.send(oracle(node))
+            node = steps.send(oracle(node))
         except StopIteration as end:
             return end.value
 
@@ -170,7 +170,7 @@ def all_paths(node: Node, oracle: Oracle, probability: float = 1.0) -> dict[str,
 def test_the_most_probable_tools_are_found_exactly(seed):
     root, oracle = random_tree(random.Random(seed), 1 + seed % 3), Oracle(seed)
     expected = {name: p for name, p in all_paths(root, oracle).items() if not name.startswith(RESPOND.name)}
-    found = [(tool, p) for tool, p in searched(root, oracle, 4) if tool is not RESPOND]
+    found = [(tool, p) for tool, p in search(root, oracle, 4) if tool is not RESPOND]
     best = sorted(expected, key=lambda name: -expected[name])[: len(found)]
     assert [tool.name for tool, _ in found] == best
     assert [p for _, p in found] == pytest.approx([expected[name] for name in best])
@@ -188,7 +188,7 @@ def scripted(
         by_name = {one.label if isinstance(one, Node) else one.name: one for one in (*node.choices, RESPOND)}
         return sorted(((by_name[name], p) for name, p in shares[node.label].items()), key=lambda pair: -pair[1])
 
-    return [(tool.name, pytest.approx(p)) for tool, p in searched(root, answer, top_k)], asked
+    return [(tool.name, pytest.approx(p)) for tool, p in search(root, answer, top_k)], asked
 
 
 TWO = Node("", (Node("a", (Tool("a1"), Tool("a2"))), Node("b", (Tool("b1"), Tool("b2")))))
@@ -238,8 +238,8 @@ def test_probabilities_multiply_along_the_path():
 
     def at(node: Node) -> dict[str, float]:
         stream = dualtune.renderer.render(as_messages("show a.txt"), SERVERS, ToolCall("respond"), node.cards)
-        ran = runner.choose(Stage("selector"), stream, dualtune.renderer.name_tokens(node.cards), 9)
-        return {one.name: one.probability for one in ran.value}
+        result = runner.choose(Stage("selector"), stream, dualtune.renderer.name_tokens(node.cards), 9)
+        return {one.name: one.probability for one in result.value}
 
     top, git = at(root), at(root.choices[1])
     assert len(top) == 4
