@@ -19,7 +19,7 @@ from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.faults import CLOSED, Transport, explain, first_error, is_connection_lost, not_running_error
 from dualtune_mlx.mcp.process import ServerProcess
 from dualtune_mlx.mcp.process_guard import ProcessGuard
-from dualtune_mlx.mcp.session import LenientDispatcher, check_names, list_tools, shake_hands
+from dualtune_mlx.mcp.handshake import LenientDispatcher, check_names, list_tools, shake_hands
 from dualtune_mlx.mcp.web import WebServer
 from dualtune_mlx.tools import Tool
 
