@@ -55,9 +55,9 @@ from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
 from dualtune_mlx.paths import cache_folder
 from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template, span_name
 from dualtune_mlx.tools import Tool, Trajectory
-from dualtune_mlx.training import Job, Progress, Run, RunSetup
+from dualtune_mlx.training import Job, Progress, RunSetup, TrainingRun
 from dualtune_mlx.training.examples import decisions_of_stage
-from dualtune_mlx.training.routing import views
+from dualtune_mlx.training.routing import shown_decisions
 
 TEMPLATE, CARD = "chatml", "signature"
 MAX_TOKENS = 160
@@ -123,12 +123,12 @@ def train(base: BaseModel, data: Data, setting: Setting, folder: Path, out: Cons
     """Train all rounds, each in a folder of its own, and return the last one's folder."""
     folders = [folder / f"round-{number}" for number, _ in enumerate(setting.rounds, start=1)]
     for number, before in enumerate([None, *folders[:-1]]):
-        train_round(base, data, setting, number, before, folders[number], out)
+        train_round(base, data, setting=setting, number=number, before=before, folder=folders[number], out=out)
     return folders[-1]
 
 
 def train_round(
-    base: BaseModel, data: Data, setting: Setting, number: int, before: Path | None, folder: Path, out: Console
+    base: BaseModel, data: Data, *, setting: Setting, number: int, before: Path | None, folder: Path, out: Console
 ) -> None:
     """Train all stages of a round, then the flat selector in a copy of the bundle.
 
@@ -141,7 +141,7 @@ def train_round(
         options = setting.options(stage if method.hierarchical else f"{method.name} {stage}", rate)
         start = load_adapter(before / method.name, stage) if before else None
         setup = RunSetup(base, renderer, examples, held_out, folder / method.name, hierarchical=method.hierarchical)
-        run = Run(Job(stage), options, setup, start=start)
+        run = TrainingRun(Job(stage), options, setup, start=start)
         if not run.is_finished:
             run.train(partial(print_step, out, f"{folder.name}, {method.name}, {stage}"), resume=True)
 
@@ -215,7 +215,7 @@ def count_prompt_tokens(renderer: PromptRenderer, trajectory: Trajectory, method
     total = 0
     for stage in method.stages:
         for _, decision in decisions_of_stage(trajectory, stage):
-            for view in views(decision, stage, method.hierarchical):
+            for view in shown_decisions(decision, stage, method.hierarchical):
                 stream = renderer.render(
                     decision.messages, decision.tools, view.decision.call, view.shown, view.decision.subtask
                 )

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dualtune_mlx.benchmarks.tasks import TASKS
-from dualtune_mlx.synthesis.chains import generate_chains
-from dualtune_mlx.synthesis.requests import generate_requests
+from dualtune_mlx.synthesis import generate_chains, generate_requests
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training import TrainOptions
 
@@ -79,16 +78,16 @@ def generate_data(setting: Setting, tools: tuple[Tool, ...]) -> Data:
     """Generate single requests and chains; the test has single requests only, every tool equally often."""
     rounds = [generate_round(one, SEED + number, tools) for number, one in enumerate(setting.rounds)]
     valid = [
-        *generate_requests("valid", setting.valid, SEED, tools),
-        *generate_chains("valid", setting.valid // 4, SEED, tools),
+        *generate_requests("valid", setting.valid, seed=SEED, tools=tools),
+        *generate_chains("valid", setting.valid // 4, seed=SEED, tools=tools),
     ]
-    return Data(tools, rounds, valid, generate_requests("test", setting.test, SEED, tools))
+    return Data(tools, rounds, valid, generate_requests("test", setting.test, seed=SEED, tools=tools))
 
 
 def generate_round(wanted: Round, seed: int, tools: tuple[Tool, ...]) -> list[Trajectory]:
     """Generate the training data of a round."""
-    chains = filter(is_short, generate_chains("train", wanted.chains, seed, tools))
-    return [*generate_requests("train", wanted.single, seed, tools), *drop_most_answers(chains)]
+    chains = filter(is_short, generate_chains("train", wanted.chains, seed=seed, tools=tools))
+    return [*generate_requests("train", wanted.single, seed=seed, tools=tools), *drop_most_answers(chains)]
 
 
 def is_short(trajectory: Trajectory) -> bool:

@@ -204,7 +204,7 @@ class Peer:
 
     def write(self, cache: list[Any], prompt: Tokens, script: Tokens, sampler: Sampler = _greedy) -> list[int]:
         """Generate the tokens of the script behind a prompt."""
-        scripted = _scripted(sampler, script)
+        scripted = _make_scripted_sampler(sampler, script)
         steps = generate_step(
             mx.array(prompt), self.model, max_tokens=len(script), sampler=scripted, prompt_cache=cache
         )
@@ -228,7 +228,7 @@ class Peer:
             [[prompt[-1]]] * SAMPLES,
             prompt_caches=[cache] * SAMPLES,
             max_tokens=len(script),
-            sampler=_scripted(mx.random.categorical, script),
+            sampler=_make_scripted_sampler(mx.random.categorical, script),
             prefill_batch_size=SAMPLES,
             completion_batch_size=SAMPLES,
         )
@@ -240,7 +240,7 @@ class Peer:
             mx.eval([layer.state for layer in cache])
 
 
-def _scripted(sampler: Sampler, script: Tokens) -> Sampler:
+def _make_scripted_sampler(sampler: Sampler, script: Tokens) -> Sampler:
     """A sampler that draws, and then returns the next token of the script; mlx-lm asks for one token more."""
     due: Iterator[int] = chain(script, repeat(script[-1]))
     return lambda log_probabilities: sampler(log_probabilities) * 0 + next(due)

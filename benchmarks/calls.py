@@ -99,7 +99,9 @@ def measure(setting: Setting, work: Workload, folder: Path, out: Console) -> dic
     for activation in ACTIVATIONS:
         out.print(f"ours, {activation}: learning the calls, then {setting.ours} of each", markup=False)
         bundle = folder / activation
-        run_isolated(memorize, work.model, work.cards, work.calls, work.tools, activation, bundle)
+        run_isolated(
+            memorize, work.model, work.cards, calls=work.calls, tools=work.tools, activation=activation, folder=bundle
+        )
         found["ours", activation] = run_isolated(time_ours, work, bundle, activation, setting.ours)
     out.print(f"one stage: {setting.theirs} of each call, in two forms", markup=False)
     found[ONE_STAGE] = run_isolated(time_one_stage, work, selector, False, setting.theirs)

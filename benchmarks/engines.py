@@ -93,7 +93,7 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class TrainingRun:
+class TimedRun:
     """One engine's run. The loading of the model is in none of the times."""
 
     engine: str
@@ -148,9 +148,7 @@ def save_first_weights(work: Workload, folder: Path) -> None:
     adapter.save(folder)
 
 
-def train_ours(
-    work: Workload, activation: str, folder: Path, steps: int = ENDLESS, seconds: float = inf
-) -> TrainingRun:
+def train_ours(work: Workload, activation: str, folder: Path, steps: int = ENDLESS, seconds: float = inf) -> TimedRun:
     """Train with our trainer, for some steps or for some seconds. The time of the prefix counts."""
     base = load_model(work.model)
     examples, options = work.examples(base.tokenizer, activation), work.options(activation)
@@ -167,14 +165,14 @@ def train_ours(
     trainer.run(state, clock).adapter.save(folder)
     peak = max(prefix_memory, clock.peak_memory)
     times, losses = tuple(clock.seconds), tuple(clock.losses)
-    return TrainingRun(activation, work.batch_size, times, losses, peak, prefix_seconds, folder)
+    return TimedRun(activation, work.batch_size, times, losses, peak, prefix_seconds, folder)
 
 
 def _run_one_step(trainer: Trainer) -> None:
     trainer.run(trainer.initial_state(), lambda progress: True)
 
 
-def train_peer(work: Workload, start: Path, folder: Path, steps: int) -> TrainingRun:
+def train_peer(work: Workload, start: Path, folder: Path, steps: int) -> TimedRun:
     """Train with mlx-lm's trainer as its command line does, from the weights in ``start``."""
     model, tokenizer = mlx_lm.load(str(resolve(work.model)))[:2]
     model.freeze()
@@ -188,7 +186,7 @@ def train_peer(work: Workload, start: Path, folder: Path, steps: int) -> Trainin
     _reset_memory()
     log = _run_peer(model, groups, options, folder)
     times, losses = tuple(log.seconds), tuple(log.losses)
-    return TrainingRun(PEER, work.batch_size, times, losses, mx.get_peak_memory(), 0.0, folder)
+    return TimedRun(PEER, work.batch_size, times, losses, mx.get_peak_memory(), 0.0, folder)
 
 
 def _run_peer(model: nn.Module, groups: Sequence[Sequence[Example]], options: TrainOptions, folder: Path) -> _PeerLog:
@@ -241,7 +239,7 @@ def measure_held_out(work: Workload, folder: Path) -> HeldOutResult:
     examples = stage_examples(work.held_out, renderer, STAGE, activation).examples
     weights = {name: update.parts for name, update in adapter.layers.items()}
     loss = Trainer(base, examples, examples, work.options(activation)).validation_loss(weights)
-    right, asked = selection_accuracy(base, renderer, STAGE, adapter, work.held_out)
+    right, asked = selection_accuracy(base, renderer, stage=STAGE, adapter=adapter, trajectories=work.held_out)
     return HeldOutResult(loss, right, asked)
 
 

@@ -46,6 +46,7 @@ class KnownCall:
 def memorize(
     model: str,
     cards: str,
+    *,
     calls: Sequence[KnownCall],
     tools: Sequence[Tool],
     activation: str,

@@ -118,8 +118,10 @@ def measure_all(setting: Setting, model: str, tools: tuple[Tool, ...], folder: P
     tokenizer = load_tokenizer(model)
     out.print("learning the call", markup=False)
     calls = [CALLS[0], with_history(CALLS[0], tokenizer, Size().history)]
-    run_isolated(memorize, model, CARDS, calls, least, ACTIVATION, bundle)
-    run_isolated(memorize, model, CARDS, calls, tools, ACTIVATION, bundle, ("router",))
+    run_isolated(memorize, model, CARDS, calls=calls, tools=least, activation=ACTIVATION, folder=bundle)
+    run_isolated(
+        memorize, model, CARDS, calls=calls, tools=tools, activation=ACTIVATION, folder=bundle, stages=("router",)
+    )
     found, adapters = Results(), 1
     for size in sizes(setting):
         if size.adapters > adapters:

@@ -21,7 +21,7 @@ from dualtune_mlx.agent.events import AgentEvent, CallProposed, RunEnded
 from dualtune_mlx.benchmarks.playground import Playground, new_playground
 from dualtune_mlx.benchmarks.world import World
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.mcp import Policy, connect, read_config
+from dualtune_mlx.mcp import ApprovalPolicy, connect, read_config
 from dualtune_mlx.tools import ToolCall
 
 LIMITS = Limits(steps=8, seconds=300)
@@ -217,7 +217,7 @@ def run_task(task: Task, dualtune: DualTune, playground: Playground) -> dict[str
     before, configs = playground.outside_state(), read_config(playground.config)
     transcripts = playground.folder.with_name("transcripts")
     with connect(configs, START_SECONDS) as toolbox:
-        agent = Agent(dualtune, toolbox, Policy(configs, "auto"), limits=LIMITS, transcripts=transcripts)
+        agent = Agent(dualtune, toolbox, ApprovalPolicy(configs, "auto"), limits=LIMITS, transcripts=transcripts)
         events = list(agent.stream(task.request))
     ended = events[-1]
     assert isinstance(ended, RunEnded)

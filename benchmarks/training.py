@@ -35,7 +35,7 @@ from dualtune_mlx.benchmarks.engines import (
     PEER,
     SEED,
     HeldOutResult,
-    TrainingRun,
+    TimedRun,
     Workload,
     measure_held_out,
     save_first_weights,
@@ -47,7 +47,7 @@ from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.evaluation.calls import wilson_interval
 from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
-from dualtune_mlx.synthesis.requests import generate_requests
+from dualtune_mlx.synthesis import generate_requests
 from dualtune_mlx.tools import Tool, Trajectory
 
 SLOW = (PEER, "all")
@@ -122,7 +122,7 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
 def make_workloads(settings: Sequence[Setting], folder: Path) -> dict[Setting, Workload]:
     """Make the workload at each prefix length: with as many of the servers' tools as make about that many tokens."""
     tools, tokenizer = demo_tools(folder), load_tokenizer(EMBEDDED)
-    train, test = (generate_requests(split, GENERATED, SEED, tools) for split in ("train", "test"))
+    train, test = (generate_requests(split, GENERATED, seed=SEED, tools=tools) for split in ("train", "test"))
     works = {}
     for setting in settings:
         choices = [
@@ -181,20 +181,20 @@ def count_tokens(setting: Setting, work: Workload) -> dict[str, Any]:
     }
 
 
-def measure(setting: Setting, work: Workload, folder: Path, out: Console) -> list[TrainingRun]:
+def measure(setting: Setting, work: Workload, folder: Path, out: Console) -> list[TimedRun]:
     """Run every engine at one prefix length."""
     runs = []
     for engine in (PEER, *OURS):
-        steps, place = setting.steps_of(engine), folder / f"{engine}-{setting.prefix}"
+        steps, run_folder = setting.steps_of(engine), folder / f"{engine}-{setting.prefix}"
         out.print(f"{engine}, prefix of {setting.prefix} tokens: {steps} steps of {setting.batch_size}", markup=False)
         if engine == PEER:
-            runs.append(run_isolated(train_peer, work, folder / "start", place, steps))
+            runs.append(run_isolated(train_peer, work, folder / "start", run_folder, steps))
         else:
-            runs.append(run_isolated(train_ours, work, engine, place, steps))
+            runs.append(run_isolated(train_ours, work, engine, run_folder, steps))
     return runs
 
 
-def check_first_losses(runs: Sequence[TrainingRun]) -> None:
+def check_first_losses(runs: Sequence[TimedRun]) -> None:
     """Refuse to compare engines that did not train the same.
 
     Raises:
@@ -211,7 +211,7 @@ def check_first_losses(runs: Sequence[TrainingRun]) -> None:
 
 
 def measure_knowledge(
-    runs: Sequence[TrainingRun], work: Workload, folder: Path, out: Console
+    runs: Sequence[TimedRun], work: Workload, folder: Path, out: Console
 ) -> dict[str, dict[str, Any]]:
     """Measure what each engine learns from equal examples, and in the time that mlx-lm takes for them."""
     budget = sum(runs[0].seconds)
@@ -228,7 +228,7 @@ def measure_knowledge(
     return found
 
 
-def make_knowledge(run: TrainingRun, result: HeldOutResult) -> dict[str, Any]:
+def make_knowledge(run: TimedRun, result: HeldOutResult) -> dict[str, Any]:
     """A run's figures on held-out requests, with the examples and seconds that it took."""
     return {
         "examples": len(run.seconds) * run.batch_size,
@@ -240,9 +240,7 @@ def make_knowledge(run: TrainingRun, result: HeldOutResult) -> dict[str, Any]:
     }
 
 
-def make_row(
-    setting: Setting, facts: Mapping[str, Any], run: TrainingRun, learned: Mapping[str, Any]
-) -> dict[str, Any]:
+def make_row(setting: Setting, facts: Mapping[str, Any], run: TimedRun, learned: Mapping[str, Any]) -> dict[str, Any]:
     """The row of one engine at one prefix length."""
     speed = median(run.speeds)
     equal = run.losses[: setting.steps]
@@ -264,16 +262,16 @@ def make_row(
     }
 
 
-def make_ratios(setting: Setting, runs: Sequence[TrainingRun]) -> dict[str, dict[str, float]]:
+def make_ratios(setting: Setting, runs: Sequence[TimedRun]) -> dict[str, dict[str, float]]:
     """The ratios at one prefix length. Those of ``turn``, the default, have names without an activation."""
     peer, *ours = runs
     ratios = {}
     for one in ours:
-        place = f"vs_mlx_lm@{setting.prefix}" + ("" if one.engine == "turn" else f":{one.engine}")
+        suffix = f"vs_mlx_lm@{setting.prefix}" + ("" if one.engine == "turn" else f":{one.engine}")
         amortised = ratio([one.speed_with_prefix(RUN)], [peer.speed_with_prefix(RUN)])
-        ratios[f"examples_per_second_{place}"] = ratio(one.speeds, peer.speeds)
-        ratios[f"examples_per_second_with_prefix_{place}"] = amortised
-        ratios[f"peak_memory_{place}"] = ratio([one.peak_memory], [peer.peak_memory])
+        ratios[f"examples_per_second_{suffix}"] = ratio(one.speeds, peer.speeds)
+        ratios[f"examples_per_second_with_prefix_{suffix}"] = amortised
+        ratios[f"peak_memory_{suffix}"] = ratio([one.peak_memory], [peer.peak_memory])
     return ratios
 
 
@@ -299,9 +297,9 @@ def show(out: Console, value: Mapping[str, Any]) -> None:
 
 def _line(one: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]]) -> list[str]:
     engine = one["engine"]
-    place = f"vs_mlx_lm@{one['prefix']}" + ("" if engine == "turn" else f":{engine}")
+    suffix = f"vs_mlx_lm@{one['prefix']}" + ("" if engine == "turn" else f":{engine}")
     speed, memory = (
-        f"{ratios[f'{name}_{place}']['median']:.3g}" if engine != PEER else ""
+        f"{ratios[f'{name}_{suffix}']['median']:.3g}" if engine != PEER else ""
         for name in ("examples_per_second", "peak_memory")
     )
     return [

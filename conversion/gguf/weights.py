@@ -212,7 +212,7 @@ def _convert(
     array = mx.array(tensor).astype(weight.dtype)
     if not mx.isfinite(array).all().item():
         raise ConversionError(
-            "a GGUF tensor holds values that are no finite numbers",
+            "a GGUF tensor holds values that are not finite numbers",
             where=f"{gguf.path}: {weight.source}",
             got=f"{weight.stored}, as {str(weight.dtype).rpartition('.')[2]}",
             fix="download the file again, or choose another --dtype",

@@ -2,7 +2,7 @@
 
 from dualtune_mlx.conversion.peft.base import BaseCheckpoint
 from dualtune_mlx.conversion.peft.from_peft import from_peft, read_peft
-from dualtune_mlx.conversion.peft.summary import summarize_updates
+from dualtune_mlx.conversion.peft.summary import summarize_adapter
 from dualtune_mlx.conversion.peft.to_peft import to_peft
 
-__all__ = ["BaseCheckpoint", "from_peft", "read_peft", "summarize_updates", "to_peft"]
+__all__ = ["BaseCheckpoint", "from_peft", "read_peft", "summarize_adapter", "to_peft"]

@@ -37,7 +37,7 @@ def from_peft(
     *,
     base: BaseCheckpoint | None = None,
     progress: Progress = lambda *_: None,
-    verify: Callable[[float], object] | None = None,
+    on_verified: Callable[[float], object] | None = None,
     dry_run: bool = False,
 ) -> Adapter:
     """Convert a PEFT adapter into a new folder. Nothing is written unless everything converts.
@@ -47,7 +47,7 @@ def from_peft(
         destination: the new folder.
         base: the model to check the adapter against.
         progress: called after each module.
-        verify: if given, logits are compared with PEFT's before anything is written. It is called with the largest
+        on_verified: if given, logits are compared with PEFT's before anything is written. It is called with the largest
             difference.
         dry_run: whether to do everything but write.
 
@@ -59,8 +59,8 @@ def from_peft(
     if Path(destination).exists():
         raise UsageError("the destination exists already", where=destination, fix="choose another name or remove it")
     adapter = read_peft(source, base, progress)
-    if verify is not None:
-        verify(compare_logits(adapter, find_folder(source), base))
+    if on_verified is not None:
+        on_verified(compare_logits(adapter, find_folder(source), base))
     if not dry_run:
         adapter.save(destination)
     return adapter

@@ -39,7 +39,7 @@ BLOCKS = ((re.compile(r"\.mlp\."), ".block_sparse_moe."), (re.compile(r"\.block_
 """The two names of Mixtral's block of experts."""
 
 
-class Key(NamedTuple):
+class TensorKey(NamedTuple):
     """What the key of a tensor says."""
 
     module: str
@@ -50,7 +50,7 @@ class Key(NamedTuple):
     """Whether the module is an embedding."""
 
 
-def parse_key(key: str) -> Key | None:
+def parse_key(key: str) -> TensorKey | None:
     """Read the key of a tensor, with PEFT's prefix or without it. An unknown key gives None."""
     while key.startswith(PREFIX):
         key = key.removeprefix(PREFIX)
@@ -58,7 +58,7 @@ def parse_key(key: str) -> Key | None:
     if match is None or (match["own"] and "lora_" in match["module"]):
         return None
     part = match["part"] or match["rows"] or match["own"]
-    return Key(match["module"], PARTS.get(part, part), part.startswith("lora_embedding"))
+    return TensorKey(match["module"], PARTS.get(part, part), part.startswith("lora_embedding"))
 
 
 def mlx_path(path: str, modules: Collection[str] | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from dualtune_mlx.adapters import Adapter, LoRAUpdate, TrainedTokenRows
 
 
-def summarize_updates(adapter: Adapter) -> list[dict[str, Any]]:
+def summarize_adapter(adapter: Adapter) -> list[dict[str, Any]]:
     """One row for all modules that differ in their layer alone: how many they are, and their parameters."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for path, update in sorted(adapter.updates.items()):

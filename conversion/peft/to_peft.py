@@ -76,7 +76,7 @@ def to_peft(
     fingerprint: str | None = None,
     where: object = None,
     base: BaseCheckpoint | None = None,
-    verify: Callable[[float], object] | None = None,
+    on_verified: Callable[[float], object] | None = None,
 ) -> None:
     """Write an adapter as PEFT's. Nothing is written unless everything converts.
 
@@ -88,8 +88,8 @@ def to_peft(
         fingerprint: of the base's weights; written beside the tensors.
         where: the adapter's name in errors.
         base: the model to compare logits over.
-        verify: if given, PEFT's logits are compared with ours before the folder gets its name. It is called with the
-            largest difference.
+        on_verified: if given, PEFT's logits are compared with ours before the folder gets its name. It is called with
+            the largest difference.
 
     Raises:
         ConversionError: when PEFT cannot express something; the error names it.
@@ -107,9 +107,9 @@ def to_peft(
         metadata = {"format": "pt", METADATA: json.dumps(own)}
         mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata=metadata)
         (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-        if verify is not None:
+        if on_verified is not None:
             config = replace(adapter.config, activation=AT_TOKENS, tokens=tokens) if tokens else adapter.config
-            verify(compare_logits(replace(adapter, config=config), folder, base))
+            on_verified(compare_logits(replace(adapter, config=config), folder, base))
 
 
 def _config_fields(

@@ -2,7 +2,7 @@
 
 configs = read_config("mcp.json")
 with connect(configs) as toolbox, DualTune.load("bundle") as dt:
-    agent = Agent(dt, toolbox, Policy(configs), ask)
+    agent = Agent(dt, toolbox, ApprovalPolicy(configs), ask)
     print(agent.run("Which file in notes is the newest?").answer)
     for event in agent.stream("…"): ...         # or: await agent.arun("…"), async for event in agent.astream("…")
 """
@@ -33,7 +33,7 @@ from dualtune_mlx.agent.loop import Loop, Steps
 from dualtune_mlx.agent.performers import AsyncPerformer, BlockingPerformer, Performer, run_in_place
 from dualtune_mlx.agent.transcript import Recorder, new_transcript
 from dualtune_mlx.engine.events import Done, Planned
-from dualtune_mlx.mcp.approvals import Answer, Ask, Policy, Question
+from dualtune_mlx.mcp.approvals import ApprovalAnswer, ApprovalPolicy, ApprovalQuestion, Ask
 from dualtune_mlx.mcp.client import Toolbox
 from dualtune_mlx.paths import cache_folder
 from dualtune_mlx.tools import as_messages
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from dualtune_mlx.engine.dualtune import Messages
 
 
-def refuse(_: Question) -> Answer:
+def refuse(_: ApprovalQuestion) -> ApprovalAnswer:
     """Answer where nobody can be asked."""
     return "no"
 
@@ -66,7 +66,7 @@ class Agent:
         self,
         dualtune: DualTune,
         toolbox: Toolbox,
-        policy: Policy,
+        policy: ApprovalPolicy,
         ask: Ask = refuse,
         *,
         limits: Limits | None = None,
@@ -121,7 +121,7 @@ class Agent:
                     yield item
 
     @contextmanager
-    def _begin(self, task: Messages) -> Iterator[Run]:
+    def _begin(self, task: Messages) -> Iterator[AgentRun]:
         messages, budget, plans = as_messages(task), Budget(self.limits), self.chat_model is not None
         loop = Loop(
             messages,
@@ -135,10 +135,10 @@ class Agent:
         )
         transcript = new_transcript(self.transcripts, messages, self.dualtune, planned=plans)
         with transcript as recorder, closing(loop.run()) as steps:
-            yield Run(steps, recorder=recorder, budget=budget)
+            yield AgentRun(steps, recorder=recorder, budget=budget)
 
 
-class Run:
+class AgentRun:
     """A run on its way: its events, each of them recorded, and its effects.
 
     Whoever performs an effect sets ``outcome`` before the next step.
@@ -150,7 +150,7 @@ class Run:
         self._failure: Exception | None = None
         self._steps, self._recorder = steps, recorder
 
-    def __iter__(self) -> Run:
+    def __iter__(self) -> AgentRun:
         return self
 
     def __next__(self) -> AgentEvent | Effect:
@@ -168,7 +168,7 @@ class Run:
             self._failure = failure
 
 
-async def _perform(effect: Effect, performer: Performer, run: Run) -> AsyncGenerator[AgentEvent, None]:
+async def _perform(effect: Effect, performer: Performer, run: AgentRun) -> AsyncGenerator[AgentEvent, None]:
     """Perform an effect, event by event, and set the run's outcome."""
     budget = run.budget
     match effect:

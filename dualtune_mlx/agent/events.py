@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
-from dualtune_mlx.mcp.approvals import Question
+from dualtune_mlx.mcp.approvals import ApprovalQuestion
 from dualtune_mlx.tools import Message, Tool, ToolCall
 
 BASE_MODEL = "base model"
@@ -44,7 +44,7 @@ class ApprovalDecided:
 
 
 @dataclass(frozen=True)
-class Result:
+class CallResult:
     """The result of a call, or its failure."""
 
     text: str
@@ -114,7 +114,7 @@ AgentEvent = (
     | Planned
     | CallProposed
     | ApprovalDecided
-    | Result
+    | CallResult
     | SpokenText
     | Spoken
     | RunEnded
@@ -142,7 +142,7 @@ class Choose:
 class Approve:
     """Ask the user. The outcome is an ``Answer``."""
 
-    question: Question
+    question: ApprovalQuestion
 
 
 @dataclass(frozen=True)

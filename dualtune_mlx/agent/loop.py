@@ -14,11 +14,11 @@ from dualtune_mlx.agent.events import (
     ApprovalDecided,
     Approve,
     CallProposed,
+    CallResult,
     Choose,
     Divide,
     Effect,
     Execute,
-    Result,
     RunEnded,
     Speak,
     Spoken,
@@ -27,7 +27,7 @@ from dualtune_mlx.agent.events import (
 from dualtune_mlx.agent.limits import Budget, History, Stop
 from dualtune_mlx.engine.events import Planned
 from dualtune_mlx.errors import DualTuneError
-from dualtune_mlx.mcp.approvals import Policy, Question
+from dualtune_mlx.mcp.approvals import ApprovalPolicy, ApprovalQuestion
 from dualtune_mlx.mcp.results import ToolResult
 from dualtune_mlx.tools import Message, Tool, ToolCall, find_called_tool
 from dualtune_mlx.tools.usage import Usage
@@ -58,7 +58,7 @@ class Loop:
         self,
         messages: tuple[Message, ...],
         *,
-        policy: Policy,
+        policy: ApprovalPolicy,
         budget: Budget,
         visible_tools: Callable[[], tuple[Tool, ...]],
         complete_call: Callable[[ToolCall], ToolCall],
@@ -147,18 +147,18 @@ class Loop:
         yield spoken
         return spoken.text
 
-    def _make_call(self, call: ToolCall) -> Steps[Result]:
+    def _make_call(self, call: ToolCall) -> Steps[CallResult]:
         """Make a call; its result. A failure is a result too, and so is a refusal."""
         try:
             tool = find_called_tool(call, self._tools)
             complete = self._complete_call(call)
             if refusal := (yield from self._decide(complete, tool)):
-                return Result(refusal, True, details=refusal)
+                return CallResult(refusal, True, details=refusal)
             result: ToolResult = yield Execute(call)
         except DualTuneError as error:
-            return Result(f"Error: {error.what}", True, details=str(error))
+            return CallResult(f"Error: {error.what}", True, details=str(error))
         text = result.for_model(self.budget.limits.result_characters)
-        return Result(text, result.is_error, result.seconds, text if result.is_error else "")
+        return CallResult(text, result.is_error, result.seconds, text if result.is_error else "")
 
     def _decide(self, complete: ToolCall, tool: Tool) -> Steps[str]:
         """Decide whether a call may run; "", or why it may not."""
@@ -176,7 +176,7 @@ class Loop:
         if (tool, tool.annotations) in self._always:
             yield ApprovalDecided("run", "user", "always, said the user of this tool")
             return ""
-        answer = yield Approve(Question(complete, tool, why))
+        answer = yield Approve(ApprovalQuestion(complete, tool, why))
         if answer == "always":
             self._always.append((tool, tool.annotations))
         if answer not in ("yes", "always"):

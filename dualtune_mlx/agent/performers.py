@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dualtune_mlx.agent.chat_model import ChatModel, speak_on_thread
 from dualtune_mlx.agent.events import Choose, Divide, Speak
 from dualtune_mlx.engine.events import AnswerText, Event
-from dualtune_mlx.mcp.approvals import Answer, Ask, Question
+from dualtune_mlx.mcp.approvals import ApprovalAnswer, ApprovalQuestion, Ask
 from dualtune_mlx.mcp.client import Toolbox
 from dualtune_mlx.mcp.results import ToolResult
 from dualtune_mlx.tools import ToolCall
@@ -47,7 +47,7 @@ class Performer(ABC):
         """Write a plan in words or an answer, piece by piece."""
 
     @abstractmethod
-    async def approve(self, question: Question) -> Answer:
+    async def approve(self, question: ApprovalQuestion) -> ApprovalAnswer:
         """Ask the user."""
 
     @abstractmethod
@@ -73,7 +73,7 @@ class BlockingPerformer(Performer):
             return _iterate(self.chat_model.speak(effect))
         return _iterate(self.dualtune.answer(effect.messages, max_tokens=effect.max_tokens))
 
-    async def approve(self, question: Question) -> Answer:
+    async def approve(self, question: ApprovalQuestion) -> ApprovalAnswer:
         return self.ask(question)
 
     async def execute(self, call: ToolCall, seconds: float) -> ToolResult:
@@ -93,7 +93,7 @@ class AsyncPerformer(Performer):
             return speak_on_thread(self.chat_model, effect)
         return self.dualtune.aanswer(effect.messages, max_tokens=effect.max_tokens)
 
-    async def approve(self, question: Question) -> Answer:
+    async def approve(self, question: ApprovalQuestion) -> ApprovalAnswer:
         return await asyncio.to_thread(self.ask, question)
 
     async def execute(self, call: ToolCall, seconds: float) -> ToolResult:

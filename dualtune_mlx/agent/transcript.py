@@ -17,7 +17,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dualtune_mlx.agent.events import AgentEvent, ApprovalDecided, CallProposed, Result, RunEnded, Spoken, ToolsChanged
+from dualtune_mlx.agent.events import (
+    AgentEvent,
+    ApprovalDecided,
+    CallProposed,
+    CallResult,
+    RunEnded,
+    Spoken,
+    ToolsChanged,
+)
 from dualtune_mlx.engine.events import Planned
 from dualtune_mlx.errors import DataError, DualTuneError, UsageError
 from dualtune_mlx.tools import Message, Tool, ToolCall
@@ -40,7 +48,7 @@ def event_to_json(event: AgentEvent) -> dict[str, Any] | None:
             return {"event": "call", "step": step, "part": subtask, **call.to_record()}
         case ApprovalDecided():
             return {"event": "approval", **asdict(event)}
-        case Result():
+        case CallResult():
             return {"event": "result", **asdict(event)}
         case Spoken():
             return {"event": event.purpose, "text": event.text, "by": event.by, "max_tokens": event.max_tokens}
@@ -115,7 +123,7 @@ class RecordedStep:
     call: ToolCall
     subtask: str = ""
     """The part of the task that the call was for; "" is all of it."""
-    result: Result | None = None
+    result: CallResult | None = None
     """None where the call was not made, or did not end."""
 
 
@@ -142,7 +150,7 @@ def read_transcript(path: str | Path) -> Transcript:
 
     Raises:
         UsageError: when the file cannot be read.
-        DataError: when it is no transcript, or has another version. The message names the line.
+        DataError: when it is not a transcript, or has another version. The message names the line.
     """
     lines = _read_lines(Path(path))
     place = f"{path}:1"
@@ -168,7 +176,7 @@ def read_transcript(path: str | Path) -> Transcript:
                 case "call":
                     steps.append(RecordedStep(messages, tools, _read_call(line), str(line.get("part", ""))))
                 case "result":
-                    result = Result(line["text"], line["is_error"], line["seconds"], line["details"])
+                    result = CallResult(line["text"], line["is_error"], line["seconds"], line["details"])
                     steps[-1] = replace(steps[-1], result=result)
                     asked = ToolCall(steps[-1].call.name, steps[-1].call.arguments, steps[-1].call.server)
                     called = Message("assistant", tool_calls=(asked,), subtask=steps[-1].subtask)
@@ -178,7 +186,7 @@ def read_transcript(path: str | Path) -> Transcript:
                 case "end":
                     reason = line["reason"]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise DataError("a line is none of a transcript", where=place, got=repr(error)) from error
+        raise DataError("a line does not belong in a transcript", where=place, got=repr(error)) from error
     return Transcript(header, task, subtasks, tuple(steps), answer, reason)
 
 

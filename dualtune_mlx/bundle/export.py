@@ -33,7 +33,7 @@ def adapter_to_peft(
     *,
     model: str | None = None,
     template: str | None = None,
-    verify: OnVerified = None,
+    on_verified: OnVerified = None,
 ) -> None:
     """Write an adapter folder of ours as PEFT's.
 
@@ -43,7 +43,7 @@ def adapter_to_peft(
         model: the base model, which the adapter must fit.
         template: the template that the adapter was trained with. With ``model``, it gives the tokens that open the
             adapter's activation.
-        verify: as in ``to_peft``.
+        on_verified: as in ``to_peft``.
 
     Raises:
         AdapterError: when the adapter cannot be read, or does not fit.
@@ -58,11 +58,11 @@ def adapter_to_peft(
     if template and model:
         renderer = PromptRenderer(Template(template), load_tokenizer(model))
         tokens = renderer.opener_tokens(adapter.config.activation)
-    to_peft(adapter, destination, model=model, invocation=tokens, where=source, base=base, verify=verify)
+    to_peft(adapter, destination, model=model, invocation=tokens, where=source, base=base, on_verified=on_verified)
 
 
 def bundle_to_peft(
-    source: Path, destination: Path, *, model: str | None = None, verify: OnVerified = None
+    source: Path, destination: Path, *, model: str | None = None, on_verified: OnVerified = None
 ) -> list[Path]:
     """Write all adapters of a bundle as PEFT's, in folders of the same names, and return these.
 
@@ -72,7 +72,7 @@ def bundle_to_peft(
         source: the bundle.
         destination: the new folder.
         model: the base model, where it lies elsewhere than the bundle says.
-        verify: as in ``to_peft``.
+        on_verified: as in ``to_peft``.
 
     Raises:
         BundleError, AdapterError: when the bundle or an adapter cannot be read.
@@ -81,7 +81,7 @@ def bundle_to_peft(
     bundle = Bundle.open(source)
     name = model or bundle.model
     tokenizer = load_tokenizer(name)
-    base = load_base(name) if verify is not None else None
+    base = load_base(name) if on_verified is not None else None
     with atomic_folder(destination) as folder:
         for entry, adapter in bundle.load_adapters():
             activation = adapter.config.activation
@@ -94,6 +94,6 @@ def bundle_to_peft(
                 fingerprint=bundle.fingerprint,
                 where=source / entry.path,
                 base=base,
-                verify=verify,
+                on_verified=on_verified,
             )
     return [destination / entry.path for entry in bundle.stages.values()]

@@ -330,7 +330,7 @@ def _template_file(own: TemplateRef | None) -> str:
     if own is None:
         return OWN_TEMPLATE
     if not re.fullmatch("[0-9a-f]{64}", own.hash):
-        raise BundleError("a template's hash is none", got=repr(own.hash), expected="64 hexadecimal digits")
+        raise BundleError("a template's hash is not a SHA-256", got=repr(own.hash), expected="64 hexadecimal digits")
     return f"template-{own.hash[:12]}.jinja"
 
 

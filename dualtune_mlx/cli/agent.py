@@ -17,12 +17,12 @@ from dualtune_mlx.agent.events import RunEnded
 from dualtune_mlx.agent.limits import Limits
 from dualtune_mlx.agent.transcript import event_to_json
 from dualtune_mlx.cli import options
-from dualtune_mlx.cli.live import View
+from dualtune_mlx.cli.live import RunDisplay
 from dualtune_mlx.cli.output import STDOUT, argument_or_file, console, emit_json, json_option
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.mcp import connect, read_config
-from dualtune_mlx.mcp.approvals import Policy
+from dualtune_mlx.mcp.approvals import ApprovalPolicy
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 
@@ -41,8 +41,18 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 )
 @click.option("--dry-run", is_flag=True, help="Write the first call and end; no tool is called.")
 @click.option("--planner", metavar="M|URL", help="A model that plans and answers: a folder, a hub id, or an endpoint.")
-@click.option("--planner-model", default="", metavar="NAME", help="The planner's name at its endpoint.")
-@click.option("--planner-key", default="", metavar="VARIABLE", help="Environment variable with the endpoint's key.")
+@click.option(
+    "--planner-model",
+    default="",
+    metavar="NAME",
+    help="The model's name at the endpoint that --planner gives.",
+)
+@click.option(
+    "--planner-key",
+    default="",
+    metavar="VARIABLE",
+    help="Variable of the environment with the API key of this endpoint.",
+)
 @click.option("--steps", default=Limits.steps, show_default=True, help="Most calls.")
 @click.option("--seconds", default=Limits.seconds, show_default=True, help="Longest run, without your answers.")
 @click.option("--tokens", default=Limits.tokens, show_default=True, help="Most tokens that are written.")
@@ -72,7 +82,7 @@ def command(
     max_tokens: int,
     json_to: str | None,
 ) -> None:
-    """Do TASK with the tools of MCP servers.
+    """Do a task with the tools of MCP servers.
 
     Exit code 0: answered (or a dry run); 1: stopped by a limit, a repetition or a failure; 130: Ctrl-C.
     """
@@ -90,12 +100,12 @@ def command(
             decoding = Decoding(max_tokens, grounding=grounding)
             dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
             emit = stack.enter_context(open_event_output(json_to))
-            view = stack.enter_context(View(out))
+            view = stack.enter_context(RunDisplay(out))
             ask = view.ask if out.is_terminal and sys.stdin.isatty() else refuse
             agent = Agent(
                 dualtune,
                 toolbox,
-                Policy(configs, approve),
+                ApprovalPolicy(configs, approve),
                 ask,
                 limits=limits,
                 chat_model=chat_model,

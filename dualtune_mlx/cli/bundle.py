@@ -60,7 +60,7 @@ def verify(bundle: Path, model: str | None, json_to: str | None) -> None:
     for problem in problems:
         out.print(f"{problem.part}: {problem.message}", markup=False)
     if not problems:
-        out.print("everything is as it was written")
+        out.print("no problems found")
     emit_json(json_to, {"bundle": str(bundle), "problems": [asdict(problem) for problem in problems]})
     if problems:
         click.get_current_context().exit(1)

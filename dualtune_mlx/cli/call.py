@@ -58,7 +58,7 @@ def command(
     max_tokens: int,
     json_to: str | None,
 ) -> None:
-    """Choose a tool for REQUEST and write its arguments."""
+    """Choose a tool for a request and write its arguments."""
     request, json_to = argument_or_file(request, json_to, "REQUEST")
     if (tools_file is None) == (mcp is None):
         raise click.UsageError("Give either --tools or --mcp.")

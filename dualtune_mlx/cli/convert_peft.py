@@ -14,7 +14,7 @@ from dualtune_mlx.bundle import MANIFEST
 from dualtune_mlx.bundle.export import OnVerified, adapter_to_peft, bundle_to_peft, load_base
 from dualtune_mlx.cli.options import TEMPLATE_HELP
 from dualtune_mlx.cli.output import console, emit_json, json_option, progress
-from dualtune_mlx.conversion.peft import from_peft, summarize_updates
+from dualtune_mlx.conversion.peft import from_peft, summarize_adapter
 
 destination = click.argument("destination", type=click.Path(path_type=Path))
 model = click.option("--model", metavar="M", help="The adapter's base model, which it must fit: a folder or a hub id.")
@@ -42,10 +42,10 @@ def from_peft_command(
             destination,
             base=base,
             progress=report,
-            verify=_report_difference(out, verify),
+            on_verified=_report_difference(out, verify),
             dry_run=dry_run,
         )
-    rows = summarize_updates(adapter)
+    rows = summarize_adapter(adapter)
     out.print(_make_table(rows))
     out.print(f"acts: {_activation_text(adapter)}")
     out.print("nothing written" if dry_run else f"written to {destination}", markup=False)
@@ -66,10 +66,12 @@ def to_peft_command(source: Path, destination: Path, model: str | None, template
         raise click.UsageError("--template needs --model, and an adapter that is not in a bundle, which has its own.")
     out = console(None)
     if (source / MANIFEST).is_file():
-        folders = bundle_to_peft(source, destination, model=model, verify=_report_difference(out, verify))
+        folders = bundle_to_peft(source, destination, model=model, on_verified=_report_difference(out, verify))
     else:
         folders = [destination]
-        adapter_to_peft(source, destination, model=model, template=template, verify=_report_difference(out, verify))
+        adapter_to_peft(
+            source, destination, model=model, template=template, on_verified=_report_difference(out, verify)
+        )
     for folder in folders:
         out.print(f"written to {folder}", markup=False)
 

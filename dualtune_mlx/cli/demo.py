@@ -50,7 +50,7 @@ def command(context: click.Context, folder: Path, json_to: str | None) -> None:
     out, recipe = console(json_to), Recipe()
     out.print(INTRODUCTION.format(test=recipe.test, requests=len(recipe.requests)), markup=False)
     try:
-        with Printer(out, folder / "bundle") as show:
+        with DemoPrinter(out, folder / "bundle") as show:
             value = run_demo(folder, recipe, report=show)
     except KeyboardInterrupt:
         if not show.stage:
@@ -61,18 +61,18 @@ def command(context: click.Context, folder: Path, json_to: str | None) -> None:
     emit_json(json_to, value)
 
 
-class Printer:
+class DemoPrinter:
     """Prints the demo's events as the commands do that it names. As a context it ends the bar of a stopped part."""
 
     def __init__(self, out: Console, bundle: Path) -> None:
         self.out = out
-        self.training = train.Printer(str(bundle), out)
+        self.training = train.TrainPrinter(str(bundle), out)
         self.stage = ""
         """The stage in training, while there is one."""
         self._open = ExitStack()
         self._bar: Callable[[int, int, str], None] | None = None
 
-    def __enter__(self) -> Printer:
+    def __enter__(self) -> DemoPrinter:
         self._open.enter_context(self.training)
         return self
 

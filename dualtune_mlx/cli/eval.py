@@ -43,7 +43,7 @@ def command(
     max_tokens: int,
     json_to: str | None,
 ) -> None:
-    """Measure a bundle, or a base model, on DATA.
+    """Measure right servers, tools and calls, of a bundle or of a base model.
 
     --template and --cards are for --base; a bundle has its own. --grounding is for --bundle; a base model has none.
     """

@@ -10,18 +10,26 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from dualtune_mlx.agent.events import AgentEvent, ApprovalDecided, CallProposed, Result, RunEnded, Spoken, SpokenText
+from dualtune_mlx.agent.events import (
+    AgentEvent,
+    ApprovalDecided,
+    CallProposed,
+    CallResult,
+    RunEnded,
+    Spoken,
+    SpokenText,
+)
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
-from dualtune_mlx.mcp.approvals import Answer, Question
+from dualtune_mlx.mcp.approvals import ApprovalAnswer, ApprovalQuestion
 from dualtune_mlx.tools import Tool, ToolCall
 
 BAR = 20
 RESULT = 400
 LINES = 8
-ANSWERS: dict[str, Answer] = {"y": "yes", "a": "always", "n": "no"}
+ANSWERS: dict[str, ApprovalAnswer] = {"y": "yes", "a": "always", "n": "no"}
 
 
-class View:
+class RunDisplay:
     """Prints a run. On a terminal, what goes on now is shown below what is done."""
 
     def __init__(self, out: Console) -> None:
@@ -31,7 +39,7 @@ class View:
         self._stage, self._text = "", ""
         self._ranked: tuple[tuple[Tool, float], ...] = ()
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> RunDisplay:
         if self._live:
             self._live.start()
         return self
@@ -66,7 +74,7 @@ class View:
         doing = Spinner("dots", Text(escape(self._stage), style="bold"))
         return Group(doing, *map(format_candidate, self._ranked), Text(tail, style="cyan"))
 
-    def ask(self, question: Question) -> Answer:
+    def ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
         """Ask the user, with the call in full. Only a clear yes is a yes."""
         if self._live:
             self._live.stop()
@@ -115,7 +123,7 @@ def summarize(event: AgentEvent) -> Text | None:
             return Text(f"{step}. {format_short(call)}", style="bold cyan") if not call.is_respond else None
         case ApprovalDecided(action, by, why) if action != "run":
             return Text(f"   {by}: {action} ({escape(why)})", style="yellow")
-        case Result():
+        case CallResult():
             shown = escape(event.details or event.text)
             text = " ⏎ ".join(line.strip() for line in shown.splitlines() if line.strip())
             cut = text if len(text) <= RESULT else f"{text[:RESULT]} […]"

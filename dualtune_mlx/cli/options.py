@@ -24,8 +24,10 @@ routing = click.option(
     help="Choose servers, and groups of their tools, before tools: as the bundle learned it, always, or never.",
 )
 ROUTING_HELP = (
-    "Show a stage one server's or group's tools instead of all: auto, where there is a router or all makes one."
+    "Train with the tools of one server or group: auto (where the bundle has a router or `train all` trains one), "
+    "always, never."
 )
+PRESET_HELP = "Base values that the file and the flags override; paper: DualTune's."
 CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or with the full schema."
 cards = click.option("--cards", type=click.Choice(CARD_KINDS), default="signature", show_default=True, help=CARDS_HELP)
 

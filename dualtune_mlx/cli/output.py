@@ -24,7 +24,7 @@ json_option = click.option(
     is_flag=False,
     flag_value=STDOUT,
     metavar="[FILE]",
-    help="Write the result as JSON to FILE; alone, print it and nothing else.",
+    help="Print JSON on stdout and everything else on stderr; with FILE write it there.",
 )
 
 

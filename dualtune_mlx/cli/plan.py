@@ -14,7 +14,7 @@ from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.prompts import CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import PRESETS, ConfigFile, estimate_training, merge_config
-from dualtune_mlx.training.memory import GIB
+from dualtune_mlx.training.estimate import GIB
 
 UNUSED = "none"  # training needs a bundle, its estimate does not
 
@@ -23,7 +23,7 @@ UNUSED = "none"  # training needs a bundle, its estimate does not
 @options.model
 @click.option("--data", metavar="DIR", help="Folder with train.jsonl and valid.jsonl.")
 @click.option("--config", "file", metavar="FILE", help="The YAML file that training will be given.")
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="What all else is laid over.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), help=options.PRESET_HELP)
 @click.option("--template", metavar="T", help=options.TEMPLATE_HELP)
 @click.option("--cards", type=click.Choice(CARD_KINDS), help=options.CARDS_HELP)
 @click.option("--routing", type=click.Choice(ROUTINGS), help=options.ROUTING_HELP)

@@ -28,7 +28,9 @@ from dualtune_mlx.errors import DataError
 @click.option("--train", type=click.Path(path_type=Path), help="Add the run to this data folder instead.")
 @json_option
 def command(transcript: Path, bundle: Path | None, model: str | None, train: Path | None, json_to: str | None) -> None:
-    """Repeat the run in TRANSCRIPT, its recorded results given instead of executed.
+    """Repeat a past run without its servers, or learn from it.
+
+    Its calls are not executed: their results come from TRANSCRIPT.
 
     Exit code 0: every call, and the base model's answer, came out the same; 1: one did not, and both are shown.
     """

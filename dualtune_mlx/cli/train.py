@@ -44,7 +44,7 @@ ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 @click.option("--bundle", metavar="DIR", help="Bundle folder; made when missing.")
 @click.option("--start", metavar="DIR", help="Bundle whose adapters training continues from, instead of new ones.")
 @click.option("--config", "file", metavar="FILE", help="YAML file with these options, for all stages or for one each.")
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="What all else is laid over; paper: DualTune's.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), help=options.PRESET_HELP)
 @click.option("--template", metavar="T", help=f"{options.TEMPLATE_HELP}  [default: {TrainConfig.template}]")
 @click.option("--cards", type=click.Choice(CARD_KINDS), help=f"{options.CARDS_HELP}  [default: {TrainConfig.cards}]")
 @click.option(
@@ -54,7 +54,7 @@ ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 @click.option(
     "--min-examples",
     type=click.IntRange(1),
-    help=f"With all: calls that earn a tool an adapter of its own.  [default: {TrainConfig.min_examples}]",
+    help=f"With all: train a tool's own adapter from this many calls on.  [default: {TrainConfig.min_examples}]",
 )
 @click.option(
     "--shard",
@@ -67,13 +67,15 @@ ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 def command(
     context: click.Context, /, stage: str, file: str | None, scope: str | None, resume: bool, **given: Any
 ) -> None:
-    """Train adapters on the data and put the best ones, by validation loss, into the bundle.
+    """Train a stage's adapter, or all adapters, into a bundle.
+
+    Of each adapter, the weights with the lowest validation loss are kept.
 
     STAGE is one stage, or all: the selector, the argument adapter for every tool, and argument adapters for each
     server and each tool that has enough calls; before them the planner, where requests have parts, and the router,
     where there are many tools. What all has finished before is not trained again.
 
-    Options are laid over those of --config, and these over the preset. Ctrl-C keeps the run's state and exits with
+    Flags override the options of --config, and these override the preset. Ctrl-C keeps the run's state and exits with
     130; the same command with --resume goes on.
     """
     flags = {name: value for name, value in given.items() if value not in (None, ())}
@@ -82,7 +84,7 @@ def command(
             raise click.UsageError(f"--{name.replace('_', '-')} is for: dualtune train {needed}.")
     session = TrainingSession(merge_config(ConfigFile.read(file) if file else None, flags))
     try:
-        with Printer(session.config.bundle, console(None, quiet=not session.group.is_main)) as show:
+        with TrainPrinter(session.config.bundle, console(None, quiet=not session.group.is_main)) as show:
             if stage == ALL:
                 session.train_all(show, resume=resume)
             else:
@@ -92,7 +94,7 @@ def command(
         context.exit(INTERRUPTED)
 
 
-class Printer:
+class TrainPrinter:
     """Prints a session's events, unless the console is quiet. As a context it ends the bar of an interrupted run."""
 
     def __init__(self, bundle: str, out: Console) -> None:
@@ -101,7 +103,7 @@ class Printer:
         self._open = ExitStack()
         self._bar: Callable[[int, int, str], None] = lambda done, total, words: None
 
-    def __enter__(self) -> Printer:
+    def __enter__(self) -> TrainPrinter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,7 +117,7 @@ class Printer:
                 self._bar(state.step, state.steps, words(state))
             case RunFinished(_, result, folder):
                 self._open.close()
-                self._finished(result, folder / "report.html")
+                self._print_result(result, folder / "report.html")
             case RunSkipped(job):
                 self.out.print(f"{job.title}: finished before, skipped", markup=False, soft_wrap=True)
             case RunFailed(job, error):
@@ -125,7 +127,7 @@ class Printer:
                 if not self.out.quiet:
                     self.out.print(summary(Bundle.open(self.bundle), jobs))
 
-    def _finished(self, result: RunResult, report: Path) -> None:
+    def _print_result(self, result: RunResult, report: Path) -> None:
         for note in result.notes[:NOTES]:
             self.warn(f"Warning: {note}")
         if len(result.notes) > NOTES:

@@ -26,11 +26,11 @@ MIB = 2**20
 @click.option("--mcp", type=click.Path(path_type=Path), help="mcpServers file; its servers are started.")
 @json_option
 def command(bundle: Path, model: str | None, tools_file: Path | None, mcp: Path | None, json_to: str | None) -> None:
-    """Compute the prefixes of tool sets once, into BUNDLE/prefixes; later starts read them.
+    """Compute the prefixes of a bundle's tools ahead, into BUNDLE/prefixes; later starts read them.
 
-    Of a bundle with a planner, that of plans. Of one with a router, those of every choice in its hierarchy of tools;
-    of another, one of all tools and, where there are several servers, one of each server's. Without --tools and --mcp
-    the tools are those that the bundle knows.
+    With a router, it computes a prefix for every choice in the hierarchy of tools; without one, a prefix for all tools
+    and, where there are several servers, one for the tools of each. With a planner, it also computes the prefix of
+    plans. Without --tools and --mcp, it takes the tools that the bundle knows.
     """
     if tools_file and mcp:
         raise click.UsageError("Give --tools or --mcp, not both.")

@@ -82,7 +82,7 @@ def _parse_line(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
         value = json.loads(line)
     except ValueError as error:
         raise DataError(
-            "a line is not JSON", where=where, got=line[:80], expected="a JSON object", fix=str(error)
+            "a line is not JSON", where=where, got=f"{line[:80]} ({error})", expected="a JSON object"
         ) from error
     if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
         raise DataError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.data import write_split, write_tools
-from dualtune_mlx.synthesis.requests import generate_requests
+from dualtune_mlx.synthesis import generate_requests
 from dualtune_mlx.tools import Tool
 
 REQUESTS = (
@@ -72,5 +72,5 @@ class Recipe:
         """Write the three splits, which have different wordings, and the tools."""
         for split, count in (("train", self.train), ("valid", self.valid), ("test", self.test)):
             most = self.wordings if split == "train" else None
-            write_split(folder, split, generate_requests(split, count, self.seed, tools, max_wordings=most))
+            write_split(folder, split, generate_requests(split, count, seed=self.seed, tools=tools, max_wordings=most))
         write_tools(folder, tools)

@@ -1,15 +1,15 @@
 """MCP servers: their configuration, calls of their tools, and what may be called."""
 
-from dualtune_mlx.mcp.approvals import Policy, Question
+from dualtune_mlx.mcp.approvals import ApprovalPolicy, ApprovalQuestion
 from dualtune_mlx.mcp.client import Toolbox, aconnect, connect
 from dualtune_mlx.mcp.config import ConfigWarning, ServerConfig, read_config
 from dualtune_mlx.mcp.results import Media, Resource, ToolResult, head_and_tail
 
 __all__ = [
+    "ApprovalPolicy",
+    "ApprovalQuestion",
     "ConfigWarning",
     "Media",
-    "Policy",
-    "Question",
     "Resource",
     "ServerConfig",
     "ToolResult",

@@ -1,5 +1,6 @@
 """Approvals: the user's configuration decides which calls may run, which need the user's word, and which are refused.
 
+This file only decides. The agent asks the user, and ``client.py`` enforces: it refuses a call that was not approved.
 A server's hints can only make this stricter. What a tool or its results say has no influence.
 """
 
@@ -13,11 +14,11 @@ from dualtune_mlx.errors import UsageError
 from dualtune_mlx.mcp.config import APPROVALS, ServerConfig
 from dualtune_mlx.tools import Tool, ToolCall
 
-Answer = Literal["yes", "always", "no"]
+ApprovalAnswer = Literal["yes", "always", "no"]
 
 
 @dataclass(frozen=True)
-class Question:
+class ApprovalQuestion:
     """May this call run?"""
 
     call: ToolCall
@@ -28,19 +29,19 @@ class Question:
     """Why the user is asked."""
 
 
-Ask = Callable[[Question], Answer]
+Ask = Callable[[ApprovalQuestion], ApprovalAnswer]
 """Asks the user. "always" is for this very tool until the run ends."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ApprovalVerdict:
     """What is to be done with a call, and why."""
 
     action: Literal["run", "ask", "refuse"]
     why: str
 
 
-class Policy:
+class ApprovalPolicy:
     """The user's rules for approvals.
 
     Args:
@@ -58,20 +59,20 @@ class Policy:
         self._configs: Mapping[str, ServerConfig] = {config.name: config for config in configs}
         self._approve = approve
 
-    def verdict(self, tool: Tool) -> Verdict:
+    def verdict(self, tool: Tool) -> ApprovalVerdict:
         """What is to be done with a call of the tool."""
         config = self._configs.get(tool.server)
         if config is None:
-            return Verdict("refuse", f"there is no configuration of server {tool.server!r}")
+            return ApprovalVerdict("refuse", f"there is no configuration of server {tool.server!r}")
         if config.approve == "never":
-            return Verdict("refuse", "the configuration forbids this server's tools")
+            return ApprovalVerdict("refuse", "the configuration forbids this server's tools")
         if tool.name in config.allow:
-            return Verdict("run", "the configuration allows this tool")
+            return ApprovalVerdict("run", "the configuration allows this tool")
         hints = tool.annotations
         destructive = hints.get("destructiveHint") is True
         if not destructive and self._approve == config.approve == "auto":
-            return Verdict("run", "everything that is not destructive is approved")
+            return ApprovalVerdict("run", "everything that is not destructive is approved")
         if not destructive and config.trust_hints and hints.get("readOnlyHint") is True:
-            return Verdict("run", "it only reads, says its server, whose hints the configuration trusts")
+            return ApprovalVerdict("run", "it only reads, says its server, whose hints the configuration trusts")
         why = "its server says that it is destructive" if destructive else "the configuration does not allow this tool"
-        return Verdict("refuse" if self._approve == "never" else "ask", why)
+        return ApprovalVerdict("refuse" if self._approve == "never" else "ask", why)

@@ -16,10 +16,17 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from dualtune_mlx.errors import DualTuneError, ServerError
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.faults import CLOSED, Transport, explain, first_error, is_connection_lost, not_running_error
+from dualtune_mlx.mcp.faults import (
+    CLOSED,
+    Transport,
+    first_error,
+    is_connection_lost,
+    not_running_error,
+    to_server_error,
+)
+from dualtune_mlx.mcp.handshake import LenientDispatcher, check_names, list_tools, shake_hands
 from dualtune_mlx.mcp.process import ServerProcess
 from dualtune_mlx.mcp.process_guard import ProcessGuard
-from dualtune_mlx.mcp.handshake import LenientDispatcher, check_names, list_tools, shake_hands
 from dualtune_mlx.mcp.web import WebServer
 from dualtune_mlx.tools import Tool
 
@@ -86,7 +93,7 @@ class Connection:
             with anyio.fail_after(self._timeout):
                 result = await session.call_tool(tool, arguments)
         except Exception as error:  # whatever the SDK makes of what a server sends
-            failure = explain(error, self.config, transport, f"call of {tool!r}", self._timeout)
+            failure = to_server_error(error, self.config, transport, f"call of {tool!r}", self._timeout)
             if is_connection_lost(error, transport) and self._session is session:
                 self._fail(failure)
                 ended.set()
@@ -114,9 +121,9 @@ class Connection:
                     ready()
                     await self._follow(session)
                     if self._session is not None:  # else a call was the first to notice
-                        self._fail(explain(CLOSED, config, transport, during, self._timeout))
+                        self._fail(to_server_error(CLOSED, config, transport, during, self._timeout))
         except Exception as group:  # whatever it is, it ends this server and no other
-            self._fail(explain(first_error(group), config, transport, during, self._start_timeout))
+            self._fail(to_server_error(first_error(group), config, transport, during, self._start_timeout))
         assert self.failure is not None
         return self.failure
 

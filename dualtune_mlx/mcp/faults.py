@@ -37,7 +37,9 @@ class Transport(Protocol):
         ...
 
 
-def explain(error: Exception, config: ServerConfig, transport: Transport, during: str, timeout: float) -> DualTuneError:
+def to_server_error(
+    error: Exception, config: ServerConfig, transport: Transport, during: str, timeout: float
+) -> DualTuneError:
     """Turn an error of a server into one that says what, where, and the fix. Errors of ours stay as they are."""
     if isinstance(error, DualTuneError):
         return error

@@ -14,8 +14,8 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types import METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, PaginatedRequestParams, RequestId
 
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.pinned_arguments import argument_names, check_known
-from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, drop_duplicates, repair_tool
+from dualtune_mlx.mcp.pinned_arguments import argument_names
+from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, check_configured_names, drop_duplicates, repair_tool
 from dualtune_mlx.tools import Tool
 
 # The SDK logs a traceback for each line of noise; without a handler Python prints it on our terminal.
@@ -103,10 +103,10 @@ def check_names(config: ServerConfig, tools: tuple[Tool, ...], offered: set[str]
     Raises:
         UsageError: with the unknown names.
     """
-    check_known("pinned arguments", config.pinned, argument_names(tools), config.name)
-    check_known("excluded tools", config.exclude, sorted(offered), config.name)
-    check_known("allowed tools", config.allow, sorted(offered), config.name)
-    check_known("tools of a group", chain(*config.groups.values()), sorted(offered), config.name)
+    check_configured_names("pinned arguments", config.pinned, argument_names(tools), config.name)
+    check_configured_names("excluded tools", config.exclude, sorted(offered), config.name)
+    check_configured_names("allowed tools", config.allow, sorted(offered), config.name)
+    check_configured_names("tools of a group", chain(*config.groups.values()), sorted(offered), config.name)
     for rule in config.rules:
-        check_known("tools of a rule", rule.tools, sorted(offered), config.name)
-        check_known("arguments of a rule", rule.arguments, argument_names(tools), config.name)
+        check_configured_names("tools of a rule", rule.tools, sorted(offered), config.name)
+        check_configured_names("arguments of a rule", rule.arguments, argument_names(tools), config.name)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dualtune_mlx.errors import UsageError
 from dualtune_mlx.tools import Tool
 
 
@@ -26,26 +25,6 @@ def hide_arguments(tool: Tool, pinned: Mapping[str, Any]) -> Tool:
 def fill_pinned(arguments: Mapping[str, Any], tool: Tool, pinned: Mapping[str, Any]) -> dict[str, Any]:
     """Return a call's arguments with the pinned ones that the tool takes. A pinned value always wins."""
     return {**arguments, **_pinned_for(tool, pinned)}
-
-
-def check_known(what: str, names: Iterable[str], known: Sequence[str], server: str) -> None:
-    """Check that the server has what the configuration names.
-
-    Args:
-        what: what the names are, for the message.
-
-    Raises:
-        UsageError: with the unknown names and the known ones.
-    """
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise UsageError(
-            f"the MCP configuration names {what} that the server does not have",
-            where=f"server {server!r}",
-            got=", ".join(unknown),
-            expected=f"one of {', '.join(sorted(set(known)))}" if known else "none: the server has none",
-            fix="correct the name in the server's 'dualtune' entry",
-        )
 
 
 def argument_names(tools: Iterable[Tool]) -> list[str]:

@@ -1,12 +1,15 @@
-"""Checks of a server's list of tools, which is data. A schema that lacks only its type is repaired."""
+"""Checks of a server's list of tools, which is data, and of what the configuration names in it.
+
+A schema that lacks only its type is repaired.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dualtune_mlx.errors import ToolError
+from dualtune_mlx.errors import ToolError, UsageError
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.schemas import LONGEST_SHOWN, read_schema
 
@@ -49,6 +52,26 @@ def drop_duplicates(tools: Sequence[Tool], server: str) -> tuple[Tool, ...]:
         if named.setdefault(tool.name, tool) != tool:
             raise _tool_error("a server lists two tools of one name", f"{server}/{tool.name}", None, "one tool a name")
     return tuple(named.values())
+
+
+def check_configured_names(what: str, names: Iterable[str], known: Sequence[str], server: str) -> None:
+    """Check that the server has what the configuration names.
+
+    Args:
+        what: what the names are, for the message.
+
+    Raises:
+        UsageError: with the unknown names and the known ones.
+    """
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UsageError(
+            f"the MCP configuration names {what} that the server does not have",
+            where=f"server {server!r}",
+            got=", ".join(unknown),
+            expected=f"one of {', '.join(sorted(set(known)))}" if known else "none: the server has none",
+            fix="correct the name in the server's 'dualtune' entry",
+        )
 
 
 def _check_limit(where: str, what: str, size: int, limit: int, unit: str) -> None:

@@ -35,7 +35,7 @@ UNDIVIDED_CHAIN_SHARE = 0.25
 
 
 def generate_chains(
-    split: str, count: int, seed: int, tools: Sequence[Tool], folder: Traversable = WORDINGS
+    split: str, count: int, *, seed: int, tools: Sequence[Tool], folder: Traversable = WORDINGS
 ) -> list[Trajectory]:
     """Generate ``count`` requests with all calls they need, the calls' results, and an answer in words at the end.
 
@@ -59,7 +59,10 @@ def generate_chains(
     templates = visible_templates(visible, folder)
     check_tools(templates, visible, split)
     templates.pop(RESPOND.name, None)
-    kinds = {"single": _single(templates, split, visible, rng), "joined": _joined(templates, split, visible, rng)}
+    kinds = {
+        "single": _single_dialogues(templates, split, visible, rng),
+        "joined": _joined_dialogues(templates, split, visible, rng),
+    }
     if usable_chains(split, visible):
         kinds["chained"] = chain_dialogues(split, visible, rng)
     kinds["failed"] = (next(kind).with_failure(rng) for kind in shuffle_forever(list(kinds.values()), rng))
@@ -69,15 +72,17 @@ def generate_chains(
     return [dialogue.to_trajectory(tuple(tools), rng) for dialogue in dialogues]
 
 
-def _single(
+def _single_dialogues(
     templates: Mapping[str, list[RequestTemplate]], split: str, visible: Mapping[str, Tool], rng: random.Random
 ) -> Iterator[Dialogue]:
     """Endless requests that need one call."""
     change = (lambda wording: add_noise(wording, rng)) if split == "train" else str
-    yield from _one_call_dialogues(templates, split, visible, rng, lambda wording: True, change)
+    yield from _one_call_dialogues(
+        templates, split, visible=visible, rng=rng, accepts=lambda wording: True, change=change
+    )
 
 
-def _joined(
+def _joined_dialogues(
     templates: Mapping[str, list[RequestTemplate]], split: str, visible: Mapping[str, Tool], rng: random.Random
 ) -> Iterator[Dialogue]:
     """Endless messages of independent requests, orders or sentences; one that ends in free text stands last."""
@@ -134,8 +139,8 @@ class _JoinedSources:
         rng: random.Random,
         accepts: Callable[[str], bool],
     ) -> None:
-        self.last = _one_call_dialogues(templates, split, visible, rng, accepts)
-        inner = _one_call_dialogues(templates, split, visible, rng, accepts, drop_full_stop)
+        self.last = _one_call_dialogues(templates, split, visible=visible, rng=rng, accepts=accepts)
+        inner = _one_call_dialogues(templates, split, visible=visible, rng=rng, accepts=accepts, change=drop_full_stop)
         self.inner = (dialogue for dialogue in inner if not dialogue.open_ended)
         self.chains = undivided_chain_dialogues(split, visible, rng, accepts)
 
@@ -143,6 +148,7 @@ class _JoinedSources:
 def _one_call_dialogues(
     templates: Mapping[str, list[RequestTemplate]],
     split: str,
+    *,
     visible: Mapping[str, Tool],
     rng: random.Random,
     accepts: Callable[[str], bool],

@@ -39,6 +39,7 @@ def wordings(split: str, folder: Traversable = WORDINGS) -> dict[str, list[str]]
 def generate_requests(
     split: str,
     count: int,
+    *,
     seed: int,
     tools: Sequence[Tool],
     folder: Traversable = WORDINGS,

@@ -2,12 +2,12 @@
 
 from dualtune_mlx.engine.stage import STAGES
 from dualtune_mlx.training.config import ConfigFile, TrainConfig, merge_config
-from dualtune_mlx.training.estimate import StageEstimate, estimate_training
+from dualtune_mlx.training.estimate import StageEstimate
 from dualtune_mlx.training.group import Group
 from dualtune_mlx.training.jobs import Job, all_jobs, needs_router
 from dualtune_mlx.training.options import PRESETS, TrainOptions
-from dualtune_mlx.training.run import Run, RunResult, RunSetup
-from dualtune_mlx.training.session import SessionEvent, TrainingSession, train_all
+from dualtune_mlx.training.run import RunResult, RunSetup, TrainingRun
+from dualtune_mlx.training.session import SessionEvent, TrainingSession, estimate_training, train_all
 from dualtune_mlx.training.trainer import Callback, Progress, Trainer, TrainResult, train
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "Group",
     "Job",
     "Progress",
-    "Run",
     "RunResult",
     "RunSetup",
     "SessionEvent",
@@ -27,6 +26,7 @@ __all__ = [
     "TrainOptions",
     "TrainResult",
     "Trainer",
+    "TrainingRun",
     "TrainingSession",
     "all_jobs",
     "estimate_training",

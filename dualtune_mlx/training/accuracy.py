@@ -10,12 +10,13 @@ from dualtune_mlx.engine.stage import Stage, StageRunner
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer
 from dualtune_mlx.tools import Trajectory
-from dualtune_mlx.training.routing import View, views
+from dualtune_mlx.training.routing import ShownDecision, shown_decisions
 
 
 def selection_accuracy(
     base: BaseModel,
     renderer: PromptRenderer,
+    *,
     stage: str,
     adapter: Adapter,
     trajectories: Sequence[Trajectory],
@@ -30,23 +31,23 @@ def selection_accuracy(
         How many choices were right, and how many were asked.
     """
     runner = StageRunner(base)
-    held = base.acquire(adapter)
-    chooser = Stage("selector", held)
+    resident = base.acquire(adapter)
+    chooser = Stage("selector", resident)
     asked_at = [
         view
         for number, trajectory in enumerate(trajectories)
         for decision in call_decisions(trajectory)
-        for view in views(decision, stage, hierarchical, number)
+        for view in shown_decisions(decision, stage, hierarchical, number)
     ]
     try:
         answers = [_is_right(runner, chooser, renderer, view) for view in asked_at]
     finally:
-        base.release(held)
+        base.release(resident)
     asked = [answer for answer in answers if answer is not None]
     return sum(asked), len(asked)
 
 
-def _is_right(runner: StageRunner, chooser: Stage, renderer: PromptRenderer, view: View) -> bool | None:
+def _is_right(runner: StageRunner, chooser: Stage, renderer: PromptRenderer, view: ShownDecision) -> bool | None:
     decision = view.decision
     names = renderer.name_tokens(view.shown)
     stream = renderer.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)

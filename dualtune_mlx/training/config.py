@@ -112,7 +112,7 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class Layer:
+class ConfigLayer:
     """Settings and options that were given at one place."""
 
     where: str
@@ -124,8 +124,8 @@ class Layer:
 class ConfigFile:
     """A YAML file: its top level and its sections for stages. Keys and types of values are checked."""
 
-    top: Layer
-    sections: Mapping[str, Layer]
+    top: ConfigLayer
+    sections: Mapping[str, ConfigLayer]
 
     @classmethod
     def read(cls, path: str | Path) -> ConfigFile:
@@ -158,7 +158,7 @@ def merge_config(file: ConfigFile | None, flags: Mapping[str, Any]) -> TrainConf
     Raises:
         UsageError: when a value is of the wrong type or out of range, or the model, data or bundle is missing.
     """
-    file = file or ConfigFile(Layer("", {}), {})
+    file = file or ConfigFile(ConfigLayer("", {}), {})
     given = _make_layer(flags, ANYWHERE, "the command line")
     top = {**file.top.values, **given.values}
     missing = [name for name in REQUIRED if not top.get(name)]
@@ -172,14 +172,19 @@ def merge_config(file: ConfigFile | None, flags: Mapping[str, Any]) -> TrainConf
     _check_choice("preset", preset, PRESETS)
     stages = {
         stage: _options(
-            [Layer(f"preset {preset}", PRESETS[preset]), file.top, file.sections.get(stage, Layer("", {})), given]
+            [
+                ConfigLayer(f"preset {preset}", PRESETS[preset]),
+                file.top,
+                file.sections.get(stage, ConfigLayer("", {})),
+                given,
+            ]
         )
         for stage in STAGES
     }
     return TrainConfig(stages=stages, **{name: top[name] for name in SETTINGS if name in top})
 
 
-def _options(layers: Sequence[Layer]) -> TrainOptions:
+def _options(layers: Sequence[ConfigLayer]) -> TrainOptions:
     """Lay layers over each other, the last one on top."""
     values: dict[str, Any] = {}
     for layer in layers:
@@ -216,13 +221,13 @@ def _parse(path: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise UsageError(
-            "the configuration is not YAML as it should be",
+            "the configuration is not valid YAML",
             where=f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else path,
             got=getattr(error, "problem", None) or error,
             fix="mend the file at that place",
         ) from error
     except ValueError as error:  # bytes that are not UTF-8, or a date that does not exist
-        raise UsageError("the configuration is not YAML as it should be", where=path, got=error) from error
+        raise UsageError("the configuration is not valid YAML", where=path, got=error) from error
 
 
 def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
@@ -236,7 +241,9 @@ def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
     return value
 
 
-def _make_layer(values: Mapping[Any, Any], kinds: Mapping[str, type], where: str, more: Sequence[str] = ()) -> Layer:
+def _make_layer(
+    values: Mapping[Any, Any], kinds: Mapping[str, type], where: str, more: Sequence[str] = ()
+) -> ConfigLayer:
     """Make a layer of known keys with values of the right type. Keys of ``more`` are only named in messages."""
     unknown = [str(key) for key in values if key not in kinds]
     if unknown:
@@ -247,7 +254,7 @@ def _make_layer(values: Mapping[Any, Any], kinds: Mapping[str, type], where: str
             expected=", ".join([*kinds, *more]),
             fix="; ".join(_hint(key, [*kinds, *more]) for key in unknown),
         )
-    return Layer(where, {key: _convert(key, value, kinds[key], where) for key, value in values.items()})
+    return ConfigLayer(where, {key: _convert(key, value, kinds[key], where) for key, value in values.items()})
 
 
 def _hint(key: str, known: Sequence[str]) -> str:

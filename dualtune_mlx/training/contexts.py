@@ -26,8 +26,10 @@ class ContextCache:
         self.hits = self.misses = 0
         self._kept: dict[bytes, list[KeysValues]] = {}
 
-    def padded(self, base: BaseModel, prefix: Snapshot | None, contexts: Sequence[Sequence[int]]) -> list[KeysValues]:
-        """The contexts' keys and values after the prefix, a pair for each layer.
+    def load_padded(
+        self, base: BaseModel, prefix: Snapshot | None, contexts: Sequence[Sequence[int]]
+    ) -> list[KeysValues]:
+        """Load the contexts' keys and values after the prefix, a pair for each layer; what is missing is computed.
 
         Each array has the shape (contexts, kv heads, longest, head size) and is padded at the right.
         """

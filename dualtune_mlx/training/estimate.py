@@ -1,22 +1,56 @@
-"""What training will need, measured before it starts."""
+"""What training will need, in memory and time: predicted from steps with its longest examples."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from dualtune_mlx.data import read_split
-from dualtune_mlx.models import load_model
-from dualtune_mlx.prompts import PromptRenderer, Template
-from dualtune_mlx.training.config import TrainConfig
-from dualtune_mlx.training.jobs import Job, needs_router
-from dualtune_mlx.training.memory import GIB, MemoryEstimate, estimate_memory, usable_memory
-from dualtune_mlx.training.run import Run, RunSetup
+from dualtune_mlx.errors import TrainingError
+from dualtune_mlx.training.batches import iterate_steps, steps_per_epoch
+from dualtune_mlx.training.examples import Example
+from dualtune_mlx.training.trainer import Trainer
 
-MEASURED = ("selector", "arguments")
-"""The stages that are measured: every bundle has them, and their runs are the largest."""
+GIB = 2**30
+USABLE = 0.75
+"""The share of a machine's memory that training may take: what macOS lets a GPU use, with room for the rest."""
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """The memory and the time that a run will need."""
+
+    fixed: float
+    """Bytes that every batch needs, however small; the cache of contexts counts in full."""
+    per_example: float
+    """Bytes that each example of a batch adds."""
+    update: int
+    """Bytes while the adapter is updated, when no activations are in memory."""
+    batch_size: int
+    """Examples computed at once."""
+    steps: int
+    """Optimiser steps of the run."""
+    seconds_per_example: float
+    """Seconds that the gradients of one example take."""
+    examples_per_step: int
+    """Examples of one optimiser step."""
+
+    def peak(self, batch_size: int) -> int:
+        """Predicted peak memory in bytes."""
+        return round(max(self.fixed + batch_size * self.per_example, self.update))
+
+    def largest_batch(self, budget: float) -> int:
+        """The largest batch whose peak is within ``budget`` bytes; 0 where not even one example fits."""
+        if self.update > budget:
+            return 0
+        return max(0, int((budget - self.fixed) // max(self.per_example, 1.0)))
+
+    @property
+    def seconds(self) -> float:
+        """Predicted seconds for all steps, without validation."""
+        return self.steps * self.examples_per_step * self.seconds_per_example
 
 
 @dataclass(frozen=True)
@@ -24,15 +58,15 @@ class StageEstimate:
     """What the run of one stage will need."""
 
     stage: str
-    """The stage."""
+    """The stage of a call, such as `selector`."""
     examples: int
     """How many training examples there are."""
     prefix_tokens: int
     """Tokens of the longest prefix that examples share."""
     budget: float
     """Bytes that the run may take: the option ``memory_budget`` or, without it, most of this machine's memory."""
-    memory: MemoryEstimate
-    """What a batch of any size needs."""
+    memory: RunEstimate
+    """The memory and the time of the run."""
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate for JSON; memory in bytes, time in seconds."""
@@ -51,37 +85,54 @@ class StageEstimate:
         }
 
 
-def estimate_training(config: TrainConfig, report: Callable[[str], object] = lambda stage: None) -> list[StageEstimate]:
-    """Measure what training the selector and the argument adapter for all calls will need.
+def estimate_run(trainer: Trainer) -> RunEstimate:
+    """Predict a run from a step with one and a step with two of the longest examples: memory is linear in the batch.
 
-    Nothing is trained or written, and the configuration's bundle is not looked at.
+    The rows of a batch are as wide as its longest one, so the examples are those of an epoch's widest batch.
+    """
+    rows = _widest(trainer.examples, trainer.options.batch_size, trainer.options.seed)
+    one, two = (trainer.measure_step((rows * count)[:count]) for count in (1, 2))
+    slope = max(two.gradients - one.gradients, 0)
+    return RunEstimate(
+        fixed=one.gradients - slope + trainer.options.keep_contexts * GIB,
+        per_example=slope,
+        update=max(one.update, two.update),
+        batch_size=trainer.options.batch_size,
+        steps=trainer.steps,
+        seconds_per_example=two.seconds / 2,
+        examples_per_step=min(trainer.examples_per_step, len(trainer.examples)),
+    )
 
-    Args:
-        config: model, data, and each stage's options.
-        report: called with each stage before it is measured.
+
+def check_budget(estimate: RunEstimate, budget_gib: float, where: object) -> None:
+    """Refuse a run that would need more memory than its budget; 0 is no limit.
 
     Raises:
-        UsageError, DataError: when the data cannot be read, or has no example of a stage.
-        ModelError: when the model cannot be loaded.
+        TrainingError: with the largest batch that fits.
     """
-    train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
-    base = load_model(config.model)
-    renderer = PromptRenderer(Template(config.template), base.tokenizer, config.cards)
-    hierarchical = needs_router(train_set, config.routing)
-    with tempfile.TemporaryDirectory() as empty:
-        setup = RunSetup(base, renderer, train_set, valid_set, empty, hierarchical=hierarchical)
-        return [_estimate_stage(stage, config, setup, report) for stage in MEASURED]
-
-
-def _estimate_stage(stage: str, config: TrainConfig, setup: RunSetup, report: Callable[[str], object]) -> StageEstimate:
-    options = config.stages[stage]
-    report(stage)
-    run = Run(Job(stage), options, setup)
-    trainer = run.trainer()
-    return StageEstimate(
-        stage=stage,
-        examples=len(run.training.examples),
-        prefix_tokens=max(map(len, trainer.prefixes.all), default=0),
-        budget=options.memory_budget * GIB or usable_memory(),
-        memory=estimate_memory(trainer),
+    needed, fits = estimate.peak(estimate.batch_size), estimate.largest_batch(budget_gib * GIB)
+    if not budget_gib or needed <= budget_gib * GIB:
+        return
+    raise TrainingError(
+        "the run would need more memory than its budget",
+        where=where,
+        got=f"{needed / GIB:.2f} GiB with batches of {estimate.batch_size}",
+        expected=f"at most {budget_gib:g} GiB",
+        fix=f"use a batch size of {fits} and accumulate" if fits else "use grad_checkpoint, a smaller rank or model",
     )
+
+
+def usable_memory() -> float:
+    """Bytes of this machine's memory that training may take."""
+    return USABLE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _widest(examples: Sequence[Example], size: int, seed: int) -> list[Example]:
+    """The batch of an epoch with the most active tokens, its longest example first."""
+    batches = islice(iterate_steps(examples, size, seed), steps_per_epoch(examples, size))
+    widest = max(batches, key=lambda rows: len(rows) * max(map(_active, rows)))
+    return sorted(widest, key=_active, reverse=True)
+
+
+def _active(example: Example) -> int:
+    return len(example.tokens) - example.active

@@ -10,7 +10,7 @@ from dualtune_mlx.data.decisions import Decision, call_decisions, plan_decisions
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
 from dualtune_mlx.tools import Trajectory, find_called_tool
-from dualtune_mlx.training.routing import View, views
+from dualtune_mlx.training.routing import ShownDecision, shown_decisions
 from dualtune_mlx.training.window import cut_to_window
 
 EXPECTED = {
@@ -109,7 +109,7 @@ def stage_examples(
         found = []
         for count, decision in decisions_of_stage(trajectory, stage, scope):
             name = f"{trajectory.name or f'trajectory {number + 1}'}, decision {count}"
-            for view in views(decision, stage, hierarchical, number):
+            for view in shown_decisions(decision, stage, hierarchical, number):
                 stream = _stream(view, renderer)
                 fitted = _cut(view, renderer, window) if 0 < window < len(stream) else stream
                 if fitted is None:
@@ -168,12 +168,12 @@ def _tool_name(stage: str, decision: Decision) -> str:
     return f"{tool.server}/{tool.name}" if tool.server else tool.name
 
 
-def _stream(view: View, renderer: PromptRenderer) -> TokenStream:
+def _stream(view: ShownDecision, renderer: PromptRenderer) -> TokenStream:
     decision = view.decision
     return renderer.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)
 
 
-def _cut(view: View, renderer: PromptRenderer, window: int) -> TokenStream | None:
+def _cut(view: ShownDecision, renderer: PromptRenderer, window: int) -> TokenStream | None:
     """The stream without as many of its oldest exchanges as it takes to have at most ``window`` tokens, or None."""
     decision = cut_to_window(
         view.decision, window, lambda shorter: len(_stream(replace(view, decision=shorter), renderer))

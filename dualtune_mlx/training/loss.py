@@ -23,6 +23,7 @@ Weights = dict[str, dict[str, mx.array]]
 def masked_loss(
     weights: Weights,
     base: BaseModel,
+    *,
     prefix: Snapshot | None,
     batch: Batch,
     options: TrainOptions,
@@ -69,7 +70,7 @@ def _caches(
     layers = prefix_layers(base, prefix)
     if not any(batch.contexts):
         return [BatchOverPrefix(layer) for layer in layers]
-    pairs = contexts.padded(base, prefix, batch.contexts) if contexts else _compute_contexts(base, layers, batch)
+    pairs = contexts.load_padded(base, prefix, batch.contexts) if contexts else _compute_contexts(base, layers, batch)
     return [
         BatchOverPrefix(layer, _select_rows(pair, batch.sources), batch.lengths)
         for layer, pair in zip(layers, pairs, strict=True)

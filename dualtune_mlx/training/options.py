@@ -93,7 +93,7 @@ class TrainOptions:
                     "a training option is out of range",
                     where=name,
                     got=getattr(self, name),
-                    expected=_EXPECTED.get(name),
+                    expected=_EXPECTED[name],
                 )
 
     @property
@@ -107,6 +107,10 @@ class TrainOptions:
 
 
 _EXPECTED = {
+    **dict.fromkeys(("batch_size", "accumulate", "rank", "keep"), "1 or more"),
+    **dict.fromkeys(("learning_rate", "alpha"), "more than 0"),
+    **dict.fromkeys(("steps", "warmup", "weight_decay", "clip", "validate_every", "checkpoint_every"), "0 or more"),
+    **dict.fromkeys(("window", "keep_contexts", "memory_budget"), "0 or more"),
     "epochs": "either steps or epochs, the other one 0",
     "schedule": ", ".join(SCHEDULES),
     "dropout": "at least 0 and below 1",
@@ -134,4 +138,4 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "window": 32768,
     },
 }
-"""What stands under all other options, by name."""
+"""Base values of the options, by name; a configuration and flags override them."""

@@ -13,7 +13,7 @@ from dualtune_mlx.tools.hierarchy import Node, hierarchy
 
 
 @dataclass(frozen=True)
-class View:
+class ShownDecision:
     """A decision as a stage sees it."""
 
     shown: tuple[Tool, ...]
@@ -22,7 +22,7 @@ class View:
     """The decision, whose call names the right choice."""
 
 
-def views(decision: Decision, stage: str, hierarchical: bool, number: int = 0) -> Iterator[View]:
+def shown_decisions(decision: Decision, stage: str, hierarchical: bool, number: int = 0) -> Iterator[ShownDecision]:
     """What a stage learns from a decision.
 
     * A planner is shown only ``PLAN``.
@@ -36,17 +36,17 @@ def views(decision: Decision, stage: str, hierarchical: bool, number: int = 0) -
         DataError: when one of several servers has no name.
     """
     if stage == "planner":
-        yield View((PLAN,), decision)
+        yield ShownDecision((PLAN,), decision)
         return
     if stage != "router" and not hierarchical:
-        yield View(decision.tools, decision)
+        yield ShownDecision(decision.tools, decision)
         return
     tree = hierarchy(decision.tools)
     if stage == "router":
         _check_names(decision.tools)
         yield from _router_views(decision, tree)
     else:
-        yield View(
+        yield ShownDecision(
             (
                 _node_to_respond_at(decision, tree, number)
                 if decision.call.is_respond
@@ -56,13 +56,13 @@ def views(decision: Decision, stage: str, hierarchical: bool, number: int = 0) -
         )
 
 
-def _router_views(decision: Decision, tree: Node) -> Iterator[View]:
+def _router_views(decision: Decision, tree: Node) -> Iterator[ShownDecision]:
     if decision.call.is_respond:
         if tree.routes:
-            yield View(tree.cards, decision)
+            yield ShownDecision(tree.cards, decision)
         return
     for node, child in pairwise(tree.path(find_called_tool(decision.call, decision.tools))):
-        yield View(node.cards, replace(decision, call=ToolCall(child.label)))
+        yield ShownDecision(node.cards, replace(decision, call=ToolCall(child.label)))
 
 
 def _node_of_call(decision: Decision, tree: Node) -> Node:

@@ -29,16 +29,22 @@ from dualtune_mlx.tools import PLAN, Trajectory
 from dualtune_mlx.training.accuracy import selection_accuracy
 from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
 from dualtune_mlx.training.contexts import ContextCache
+from dualtune_mlx.training.estimate import GIB, RunEstimate, StageEstimate, check_budget, estimate_run, usable_memory
 from dualtune_mlx.training.examples import StageExamples, decisions_of_stage, stage_examples
 from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.jobs import Job
 from dualtune_mlx.training.log import Log, read_log
-from dualtune_mlx.training.memory import GIB, MemoryEstimate, check_budget, estimate_memory
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.report import make_report, write_report
 from dualtune_mlx.training.trainer import Callback, Progress, Trainer, TrainResult
 
 HELD_OUT = 10
+MUST_MATCH = {
+    "fingerprint": "another model",
+    "template_hash": "another template",
+    "cards": "another kind of tool card",
+}
+"""What a bundle must share with a run, and what differs otherwise."""
 NOT_IN_KEY = ("checkpoint_every", "keep", "memory_budget")
 """Options that do not change what is learned."""
 
@@ -77,7 +83,7 @@ class RunResult:
     """What is to be known about the data, a sentence each."""
 
 
-class Run:
+class TrainingRun:
     """One training run. Making it prepares and checks everything; ``train`` trains.
 
     Args:
@@ -137,7 +143,7 @@ class Run:
         trainer = self.trainer()
         if self.options.memory_budget:
             # The main process's figures, so that all processes go on or none does.
-            estimate = MemoryEstimate(**group.broadcast_json(asdict(estimate_memory(trainer))))
+            estimate = RunEstimate(**group.broadcast_json(asdict(estimate_run(trainer))))
             check_budget(estimate, self.options.memory_budget, job.title)
         checkpoints = Checkpoints(self.folder / "checkpoints", self.key, self.options.keep)
         state = trainer.broadcast(checkpoints.latest() if resume and group.is_main else None)
@@ -163,10 +169,26 @@ class Run:
             start=self.start,
         )
 
+    def estimate(self) -> StageEstimate:
+        """Predict what this run will need, from steps that change nothing."""
+        trainer = self.trainer()
+        return StageEstimate(
+            stage=self.job.stage,
+            examples=len(self.training.examples),
+            prefix_tokens=max(map(len, trainer.prefixes.all), default=0),
+            budget=self.options.memory_budget * GIB or usable_memory(),
+            memory=estimate_run(trainer),
+        )
+
     def _accuracy(self, adapter: Adapter) -> tuple[int, int]:
         setup = self.setup
         return selection_accuracy(
-            setup.base, setup.renderer, self.job.stage, adapter, setup.valid_set, setup.hierarchical
+            setup.base,
+            setup.renderer,
+            stage=self.job.stage,
+            adapter=adapter,
+            trajectories=setup.valid_set,
+            hierarchical=setup.hierarchical,
         )
 
     def _open_files(
@@ -281,11 +303,11 @@ def open_matching(folder: str | Path, base: BaseModel, renderer: PromptRenderer)
         BundleError: when it is missing or damaged, or was made with another model, template or kind of tool card.
     """
     opened, wanted = Bundle.open(folder), _new_bundle(folder, base, renderer)
-    for name in ("fingerprint", "template_hash", "cards"):
+    for name, what in MUST_MATCH.items():
         got, expected = getattr(wanted, name), getattr(opened, name)
         if got != expected:
             raise BundleError(
-                f"the bundle was made with another {name.replace('_', ' ')}",
+                f"the bundle was made with {what}",
                 where=folder,
                 got=got,
                 expected=expected,

@@ -6,6 +6,7 @@ train_all(config, resume=True)
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,14 @@ from dualtune_mlx.models import load_model
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.training.config import TrainConfig
 from dualtune_mlx.training.contexts import ContextCache
+from dualtune_mlx.training.estimate import GIB, StageEstimate
 from dualtune_mlx.training.group import ALONE, Group
-from dualtune_mlx.training.jobs import Job, all_jobs
-from dualtune_mlx.training.memory import GIB
-from dualtune_mlx.training.run import Run, RunResult, RunSetup, open_matching
+from dualtune_mlx.training.jobs import Job, all_jobs, needs_router
+from dualtune_mlx.training.run import RunResult, RunSetup, TrainingRun, open_matching
 from dualtune_mlx.training.trainer import Progress
+
+ESTIMATED = ("selector", "arguments")
+"""The stages whose training is estimated: every bundle has them, and their runs are the largest."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,32 @@ def train_all(
 ) -> list[RunResult]:
     """Train every adapter that the configuration's data has enough examples for; see ``TrainingSession.train_all``."""
     return TrainingSession(config).train_all(report, resume=resume)
+
+
+def estimate_training(config: TrainConfig, report: Callable[[str], object] = lambda stage: None) -> list[StageEstimate]:
+    """Measure what training the selector and the argument adapter for all calls will need.
+
+    Nothing is trained or written, and the configuration's bundle is not read.
+
+    Args:
+        config: model, data, and each stage's options.
+        report: called with each stage before it is measured.
+
+    Raises:
+        UsageError, DataError: when the data cannot be read, or has no example of a stage.
+        ModelError: when the model cannot be loaded.
+    """
+    train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
+    base = load_model(config.model)
+    renderer = PromptRenderer(Template(config.template), base.tokenizer, config.cards)
+    hierarchical = needs_router(train_set, config.routing)
+    estimates = []
+    with tempfile.TemporaryDirectory() as empty:
+        setup = RunSetup(base, renderer, train_set, valid_set, empty, hierarchical=hierarchical)
+        for stage in ESTIMATED:
+            report(stage)
+            estimates.append(TrainingRun(Job(stage), config.stages[stage], setup).estimate())
+    return estimates
 
 
 class TrainingSession:
@@ -200,7 +230,7 @@ class TrainingSession:
         self, job: Job, setup: RunSetup, report: SessionCallback, *, skip: bool, resume: bool
     ) -> RunResult | None:
         options = self.config.stages[job.stage]
-        run = Run(
+        run = TrainingRun(
             job, options, setup, contexts=self._contexts_for(options.keep_contexts), start=self._start_adapter(job)
         )
         if skip and run.is_finished:

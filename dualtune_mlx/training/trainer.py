@@ -83,7 +83,7 @@ class TrainResult:
 
 
 @dataclass(frozen=True)
-class Probe:
+class StepCost:
     """What one step needs. Both peaks count the best weights so far, which a run keeps."""
 
     gradients: int
@@ -232,12 +232,14 @@ class Trainer:
         for prefix, rows in self.group.shard(batches):
             batch = make_batch(rows, len(prefix))
             snapshot = self.snapshots.get(prefix)
-            loss = masked_loss(weights, self.base, snapshot, batch, self.options, None, self.contexts)
+            loss = masked_loss(
+                weights, self.base, prefix=snapshot, batch=batch, options=self.options, key=None, contexts=self.contexts
+            )
             totals.add(batch, float(loss.item()))  # type: ignore[arg-type]
         loss, targets = self.group.all_sum([mx.array(totals.loss), mx.array(totals.targets)])
         return float(loss.item()) / float(targets.item())
 
-    def probe(self, examples: Sequence[Example]) -> Probe:
+    def measure_step(self, examples: Sequence[Example]) -> StepCost:
         """Measure a step with one batch of these examples. The run's own state and figures stay as they are."""
         state, totals = self.initial_state(), self._totals
         self._totals = Totals()
@@ -250,7 +252,7 @@ class Trainer:
         mx.eval(self._optimizer.apply_gradients(gradients, state.weights), self._optimizer.state)
         self._totals = totals
         best = sum(array.nbytes for parts in state.weights.values() for array in parts.values())
-        return Probe(peak + best, mx.get_peak_memory() + best, seconds)
+        return StepCost(peak + best, mx.get_peak_memory() + best, seconds)
 
     def gradients(self, weights: Weights, examples: Sequence[Example], step: int) -> tuple[Any, Totals]:
         """The gradient of the examples' summed loss, computed batch by batch, and the sums over these batches.
@@ -265,7 +267,9 @@ class Trainer:
             batch = make_batch(rows, len(prefix), self._whole.get(prefix))
             key = keys[self.group.rank * self.examples_per_step + number]
             snapshot = self.snapshots.get(prefix)
-            loss, gradients = self._loss(weights, self.base, snapshot, batch, self.options, key, self.contexts)
+            loss, gradients = self._loss(
+                weights, self.base, prefix=snapshot, batch=batch, options=self.options, key=key, contexts=self.contexts
+            )
             summed = gradients if summed is None else tree_map(mx.add, summed, gradients)
             mx.eval(loss, summed)
             totals.add(batch, float(loss.item()))  # type: ignore[arg-type]

@@ -8,8 +8,6 @@ from dataclasses import replace
 from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.tools import Message
 
-RULE = "oldest exchanges first"
-
 
 def cut_to_window(decision: Decision, window: int, length: Callable[[Decision], int]) -> Decision | None:
     """Leave out as many of the oldest exchanges as it takes for ``length`` to give at most ``window`` tokens.

@@ -10,7 +10,7 @@ from dualtune_mlx.agent.agent import Agent
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine.events import AnswerText, ArgumentText, Candidates, Done, Planned, StageBegins
 from dualtune_mlx.mcp import ServerConfig, ToolResult
-from dualtune_mlx.mcp.approvals import Policy
+from dualtune_mlx.mcp.approvals import ApprovalPolicy
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall
 from dualtune_mlx.tools.usage import StageUsage, Usage
 
@@ -120,5 +120,5 @@ def config(**fields: Any) -> ServerConfig:
 
 
 def agent(engine: Any, toolbox: Any, tmp_path: Any, approve: str = "auto", ask: Any = None, **more: Any) -> Agent:
-    policy = Policy([more.pop("config", config())], approve)
+    policy = ApprovalPolicy([more.pop("config", config())], approve)
     return Agent(engine, toolbox, policy, *([ask] if ask else []), transcripts=tmp_path, **more)

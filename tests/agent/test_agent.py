@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx.agent import Agent, Limits
-from dualtune_mlx.agent.events import ApprovalDecided, Result, Speak, Spoken, SpokenText, ToolsChanged
+from dualtune_mlx.agent.events import ApprovalDecided, CallResult, Speak, Spoken, SpokenText, ToolsChanged
 from dualtune_mlx.agent.transcript import read_transcript
 from dualtune_mlx.engine.events import Planned, StageBegins
 from dualtune_mlx.errors import DecodingError, ServerError, ToolError, UsageError
-from dualtune_mlx.mcp import Policy, connect
+from dualtune_mlx.mcp import ApprovalPolicy, connect
 from dualtune_mlx.tools import Message, Tool, ToolCall
 from tests.agent.fakes import DELETE, TOOLS, WRITE, Engine, FakeToolbox, agent, call, config, error
 from tests.mcp.conftest import INTERRUPTIBLE
@@ -55,7 +55,16 @@ def test_the_events_tell_all_of_it_and_are_the_same_asynchronously(tmp_path):
     events = list(made().stream("do it"))
     names = [type(event).__name__ for event in events]
     choice = ["StageBegins", "Candidates", "ArgumentText", "CallProposed"]
-    assert names == ["ToolsChanged", *choice, "ApprovalDecided", "Result", *choice, "SpokenText", "Spoken", "RunEnded"]
+    assert names == [
+        "ToolsChanged",
+        *choice,
+        "ApprovalDecided",
+        "CallResult",
+        *choice,
+        "SpokenText",
+        "Spoken",
+        "RunEnded",
+    ]
     assert untimed(asyncio.run(gathered())) == untimed(events)
     assert asyncio.run(made().arun("do it")).answer == "Done."
 
@@ -353,7 +362,7 @@ def test_long_results_are_cut_for_the_model(tmp_path):
     made = agent(engine, FakeToolbox(lambda call: "x" * 10_000), tmp_path, limits=Limits(result_characters=300))
     events = list(made.stream("do it"))
     assert 290 <= len(engine.asked[1][-1].content) <= 300
-    assert [event.text for event in events if isinstance(event, Result)] == [engine.asked[1][-1].content]
+    assert [event.text for event in events if isinstance(event, CallResult)] == [engine.asked[1][-1].content]
 
 
 GOOD = {"script": "good", "name": "fs", "pinned": {"folder": "/data"}}
@@ -364,7 +373,7 @@ def test_with_real_servers_a_run_calls_with_pinned_arguments_and_survives_a_cras
     configs = [server(**GOOD)]
     calls = [call("echo", text="hi"), call("die"), call("respond")]
     with connect(configs) as toolbox:
-        made = Agent(Engine(*calls), toolbox, Policy(configs, "auto"), transcripts=tmp_path)
+        made = Agent(Engine(*calls), toolbox, ApprovalPolicy(configs, "auto"), transcripts=tmp_path)
         ended = asyncio.run(made.arun("do it")) if asynchronous else made.run("do it")
     results = [step.result for step in read_transcript(ended.transcript).steps if step.result]
     assert results[0].text == "/data: hi"
@@ -377,7 +386,9 @@ def test_a_server_that_never_answers_costs_no_more_than_the_time_that_is_left(se
     configs = [server(**GOOD)]
     with connect(configs) as toolbox:
         limits = Limits(seconds=0.5)
-        made = Agent(Engine(call("silence")), toolbox, Policy(configs, "auto"), limits=limits, transcripts=tmp_path)
+        made = Agent(
+            Engine(call("silence")), toolbox, ApprovalPolicy(configs, "auto"), limits=limits, transcripts=tmp_path
+        )
         began = time.monotonic()
         ended = asyncio.run(made.arun("do it")) if asynchronous else made.run("do it")
         assert ended.reason == "time" and "'silence' ran" in ended.message

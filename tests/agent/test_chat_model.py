@@ -131,9 +131,9 @@ def test_an_endpoint_streams_its_answer(endpoint, monkeypatch):
     [
         ((401, b"sesame"), "status 401"),
         ((307, b""), "status 307"),
-        ((200, b"data: {}\n\n"), "none of chat completions"),
-        ((200, b"data: no\n\n"), "none of chat completions"),
-        ((200, b"data: []\n\n"), "none of chat completions"),
+        ((200, b"data: {}\n\n"), "not a chat completion"),
+        ((200, b"data: no\n\n"), "not a chat completion"),
+        ((200, b"data: []\n\n"), "not a chat completion"),
         ((200, b"data: {}"), "no event"),
         ((200, b"x" * 2_000), "too long an event"),
         ((200, b"data: " + b"x\ndata: " * 300), "too long an event"),

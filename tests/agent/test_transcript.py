@@ -81,7 +81,7 @@ def test_a_line_that_is_not_whole_is_left_out(tmp_path):
         ("[]\n", "not a JSON object"),
         ("{\n", "not JSON"),
         ('{"event": "begin", "version": 9}\n', "another version"),
-        ('{"event": "begin", "version": 1}\n', "none of a transcript"),
+        ('{"event": "begin", "version": 1}\n', "does not belong in a transcript"),
         ('{"event": "begin", "version": 1, "messages": []}\n{"event": "call"}\n', ":2"),
         ('{"event": "begin", "version": 1, "messages": []}\n{"event": "result", "text": 1}\n', ":2"),
     ],

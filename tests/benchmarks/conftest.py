@@ -27,7 +27,7 @@ def learn(model: str, folder: Path, activation: str = "turn", **changes: object)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**TINY, **changes}.items():
             patch.setattr(memorized, name, value)
-        memorized.memorize(model, "name", CALLS, TOOLS, activation, folder)
+        memorized.memorize(model, "name", calls=CALLS, tools=TOOLS, activation=activation, folder=folder)
     return folder
 
 

@@ -26,7 +26,7 @@ from dualtune_mlx.benchmarks.tasks import TASKS
 from dualtune_mlx.bundle import AdapterEntry, Bundle
 from dualtune_mlx.evaluation.calls import Report, ScoredCall
 from dualtune_mlx.prompts import PromptRenderer, Template
-from dualtune_mlx.synthesis.chains import generate_chains
+from dualtune_mlx.synthesis import generate_chains
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
 from tests import tiny
 from tests.synthesis.test_requests import VISIBLE
@@ -112,7 +112,7 @@ def test_a_planner_learns_from_all_chains_and_a_quarter_as_many_single_requests(
 
 
 def test_every_fourth_divided_chain_is_trained_on_to_its_answer():
-    chains = generate_chains("train", 60, 1, TOOLS)
+    chains = generate_chains("train", 60, seed=1, tools=TOOLS)
     shortened = list(drop_most_answers(chains))
     left_out = [before != after for before, after in zip(chains, shortened, strict=True)]
     divided = [bool(chain.messages[0].subtasks) for chain in chains]

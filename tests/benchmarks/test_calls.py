@@ -178,12 +178,12 @@ def test_a_row_has_the_mean_and_every_call():
 
 
 def test_a_whole_run_on_a_tiny_model_prints_and_reports(work, folder, monkeypatch):
-    monkeypatch.setattr(calls, "run_isolated", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(calls, "run_isolated", lambda function, *arguments, **named: function(*arguments, **named))
     monkeypatch.setattr(calls, "demo_tools", lambda folder: TOOLS)
     monkeypatch.setattr(calls, "EMBEDDED", work.model)
     monkeypatch.setattr(calls, "CALLS", CALLS)
     monkeypatch.setattr(calls, "QUICK", calls.Setting("name", theirs=1, ours=2))
-    monkeypatch.setattr(calls, "memorize", lambda *given: copytree(folder / "bundle", given[-1]))
+    monkeypatch.setattr(calls, "memorize", lambda *_, **given: copytree(folder / "bundle", given["folder"]))
     written = io.StringIO()
     value = json.loads(json.dumps(calls.run(True, Console(file=written, width=80))))
 

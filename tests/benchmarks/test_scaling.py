@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def found(model, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Everything in this process, with a call that a tiny model can learn."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scaling, "run_isolated", lambda function, *arguments: function(*arguments))
+        patch.setattr(scaling, "run_isolated", lambda function, *arguments, **named: function(*arguments, **named))
         patch.setattr(scaling, "CALLS", CALLS[:1])
         patch.setattr(scaling, "CARDS", "name")
         for name, value in TINY.items():

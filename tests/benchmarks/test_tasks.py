@@ -21,7 +21,7 @@ from dualtune_mlx.benchmarks.playground import Playground, new_playground
 from dualtune_mlx.benchmarks.tasks import START_SECONDS, TASKS, Task, run_task, run_tasks
 from dualtune_mlx.benchmarks.world import DATABASE, MEMORY, git
 from dualtune_mlx.errors import ToolError
-from dualtune_mlx.mcp import Policy, Toolbox, connect, read_config
+from dualtune_mlx.mcp import ApprovalPolicy, Toolbox, connect, read_config
 from dualtune_mlx.tools import ToolCall
 from tests.agent.fakes import Engine
 
@@ -142,7 +142,7 @@ def test_what_leads_out_of_the_scratch_folder_is_refused(
 
 
 def test_only_what_the_tasks_need_runs_unasked_of_what_destroys(toolbox: Toolbox, shared: Playground) -> None:
-    policy = Policy(read_config(shared.config), "auto")
+    policy = ApprovalPolicy(read_config(shared.config), "auto")
     actions = {(tool.server, tool.name): policy.verdict(tool).action for tool in toolbox.tools}
     assert {actions[call.server, call.name] for task in TASKS for call in task.gold} == {"run"}
     asked = {name for (_, name), action in actions.items() if action != "run"}

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.benchmarks import engines, training
-from dualtune_mlx.benchmarks.engines import OURS, PEER, TrainingRun, Workload, peer_batches, train_ours, train_peer
+from dualtune_mlx.benchmarks.engines import OURS, PEER, TimedRun, Workload, peer_batches, train_ours, train_peer
 from dualtune_mlx.benchmarks.training import Setting
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
@@ -49,7 +49,7 @@ def start(work, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(work, start, tmp_path_factory) -> dict[str, TrainingRun]:
+def runs(work, start, tmp_path_factory) -> dict[str, TimedRun]:
     folder = tmp_path_factory.mktemp("runs")
     ours = {name: train_ours(work, name, folder / name, STEPS) for name in OURS}
     return {PEER: train_peer(work, start, folder / PEER, STEPS), **ours}
@@ -115,11 +115,11 @@ def test_an_adapter_is_judged_whoever_trained_it(work, runs):
         assert judged.loss > 0
 
 
-def fake(engine: str, seconds: float, memory: int, prefix: float = 0.0, first: float = 5.0) -> TrainingRun:
-    return TrainingRun(engine, 2, tuple(seconds * k for k in (1, 2, 3)), (first, 2.0, 1.0), memory, prefix, None)
+def fake(engine: str, seconds: float, memory: int, prefix: float = 0.0, first: float = 5.0) -> TimedRun:
+    return TimedRun(engine, 2, tuple(seconds * k for k in (1, 2, 3)), (first, 2.0, 1.0), memory, prefix, None)
 
 
-def figures(**changes: TrainingRun) -> list[TrainingRun]:
+def figures(**changes: TimedRun) -> list[TimedRun]:
     found = {
         PEER: fake(PEER, 10.0, 1000),
         "all": fake("all", 5.0, 500),

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dualtune_mlx.agent.events import Result, RunEnded
+from dualtune_mlx.agent.events import CallResult, RunEnded
 from dualtune_mlx.cli import agent as command
-from dualtune_mlx.cli.live import View, format_full, format_short
-from dualtune_mlx.mcp.approvals import Question
+from dualtune_mlx.cli.live import RunDisplay, format_full, format_short
+from dualtune_mlx.mcp.approvals import ApprovalQuestion
 from dualtune_mlx.tools import Tool, ToolCall
 from tests.agent.fakes import Engine, FakeToolbox, agent, call
 from tests.cli.conftest import dualtune
@@ -162,7 +162,7 @@ def test_the_question_shows_the_call_in_full_and_takes_only_a_clear_yes(typed, a
     out = Typing(typed)
     long = "x" * 5_000
     made = ToolCall("delete", {"path": long, "note": "\x1b[2Jharmless\u202e", "[bold]": 1}, "fs")
-    assert View(out).ask(Question(made, Tool("delete", server="fs"), "it is destructive")) == answer
+    assert RunDisplay(out).ask(ApprovalQuestion(made, Tool("delete", server="fs"), "it is destructive")) == answer
     shown = out.file.getvalue()
     assert long in shown and '"[bold]": 1' in shown and "it is destructive" in shown
     assert "\x1b" not in shown and "\u202e" not in shown
@@ -173,8 +173,8 @@ def test_nothing_that_is_shown_can_steer_the_terminal():
     nasty = "\x1b]0;owned\x07\x9b2J\u200b"
     made = ToolCall("t", {nasty: nasty}, "s")
     out = Console(file=io.StringIO(), width=80)
-    with View(out) as view:
-        view.show(Result(nasty, True, details=nasty))
+    with RunDisplay(out) as view:
+        view.show(CallResult(nasty, True, details=nasty))
         view.show(RunEnded("answered", answer=nasty))
     for text in (format_short(made), format_full(made), out.file.getvalue()):
         assert all(one.isprintable() or one == "\n" for one in text)
@@ -185,7 +185,7 @@ def test_the_parts_of_a_task_are_shown_before_their_calls_and_their_ends_are_not
     engine = Engine(
         call("read", path="a"), ToolCall("respond"), call("write", path="b"), subtasks=("look at a", "copy it")
     )
-    with View(out) as view:
+    with RunDisplay(out) as view:
         for event in agent(engine, FakeToolbox(), tmp_path).stream("look at a and copy it"):
             view.show(event)
     text = out.file.getvalue()
@@ -196,7 +196,7 @@ def test_the_parts_of_a_task_are_shown_before_their_calls_and_their_ends_are_not
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_live_view_leaves_the_steps_and_fits_the_width(width, tmp_path):
     out = Console(file=io.StringIO(), force_terminal=True, width=width)
-    with View(out) as view:
+    with RunDisplay(out) as view:
         for event in agent(Engine(call("read", path="a")), FakeToolbox(), tmp_path).stream("do it"):
             view.show(event)
     shown = out.file.getvalue()

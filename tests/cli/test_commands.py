@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 
 import pytest
 
+from dualtune_mlx.cli.main import COMMANDS
 from tests.cli.conftest import SMALL, dualtune, line
 from tests.conversion.gguf import writer
 
@@ -264,3 +266,9 @@ def test_convert_can_say_what_it_would_write(tmp_path):
     (row,) = [line.split() for line in result.output.splitlines() if "ffn_up" in line]
     assert row[:7] == ["blk.*.ffn_up.weight", "2", "64", "x", "32", "F32", "4"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_s_own_help_begins_as_the_list_of_commands_has_it(name):
+    command = importlib.import_module(f"dualtune_mlx.cli.{name}").command
+    assert " ".join((command.help or "").split()).startswith(COMMANDS[name].removesuffix("."))

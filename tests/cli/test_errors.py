@@ -169,5 +169,5 @@ def test_a_bundle_of_another_model_is_not_trained_further(data, bundle, tmp_path
     other = tiny.save(tmp_path / "other", seed=7)
     before = (bundle / "dualtune.json").read_bytes()
     where = ["--model", other, "--data", data, "--bundle", bundle]
-    check_failure(1, ["another fingerprint", "fix: "], "train", "selector", *where, *SMALL)
+    check_failure(1, ["another model", "fix: "], "train", "selector", *where, *SMALL)
     assert (bundle / "dualtune.json").read_bytes() == before

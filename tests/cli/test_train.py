@@ -242,7 +242,7 @@ def test_notes_are_warnings_and_not_endless(model, data, tmp_path, monkeypatch):
     [
         ("learning-rate: 1", ["unknown key", "did you mean learning_rate"]),
         ("selector: {rnak: 1}", ["section selector", "did you mean rank"]),
-        ("rank: [", ["not YAML", "line 1"]),
+        ("rank: [", ["not valid YAML", "line 1"]),
         ("rank: much", ["rank", "a whole number"]),
         ("rank: -1", ["out of range", "rank"]),
     ],

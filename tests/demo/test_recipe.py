@@ -15,7 +15,7 @@ def test_the_demo_trains_on_few_wordings_and_is_measured_on_all(
 ) -> None:
     used: dict[str, int | None] = {}
 
-    def generate(split: str, *_: object, max_wordings: int | None) -> list[object]:
+    def generate(split: str, _count: int, *, max_wordings: int | None, **_: object) -> list[object]:
         used[split] = max_wordings
         return []
 

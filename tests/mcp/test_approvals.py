@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.mcp.approvals import Policy
+from dualtune_mlx.mcp.approvals import ApprovalPolicy
 from dualtune_mlx.tools import Tool
 from tests.agent.fakes import DESTRUCTIVE, READ_ONLY, config
 
@@ -54,15 +54,15 @@ HARMLESS = {"destructiveHint": False, "readOnlyHint": False}
 )
 def test_the_table(approve, hints, fields, action):
     tool = Tool("t", server="fs", annotations=hints)
-    verdict = Policy([config(**fields)], approve).verdict(tool)
+    verdict = ApprovalPolicy([config(**fields)], approve).verdict(tool)
     assert verdict.action == action
     assert verdict.why
 
 
 def test_a_tool_of_an_unknown_server_is_refused():
-    assert Policy([config()], "auto").verdict(Tool("t", server="else")).action == "refuse"
+    assert ApprovalPolicy([config()], "auto").verdict(Tool("t", server="else")).action == "refuse"
 
 
 def test_an_unknown_policy_is_refused():
     with pytest.raises(UsageError, match="ask, never"):
-        Policy([], "yes")
+        ApprovalPolicy([], "yes")

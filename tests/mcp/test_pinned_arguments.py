@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.mcp.pinned_arguments import check_known, fill_pinned, hide_arguments
+from dualtune_mlx.mcp.pinned_arguments import fill_pinned, hide_arguments
+from dualtune_mlx.mcp.tool_checks import check_configured_names
 from dualtune_mlx.tools import Tool
 
 SCHEMA = {
@@ -43,6 +44,6 @@ def test_a_pinned_value_wins_over_the_models() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    check_known("pinned arguments", ["a"], ["a", "b"], "git")
+    check_configured_names("pinned arguments", ["a"], ["a", "b"], "git")
     with pytest.raises(UsageError, match="server 'git'(?s:.*)got: c(?s:.*)one of a, b"):
-        check_known("pinned arguments", ["c"], ["a", "b"], "git")
+        check_configured_names("pinned arguments", ["c"], ["a", "b"], "git")

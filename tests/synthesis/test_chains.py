@@ -34,7 +34,8 @@ from dualtune_mlx.synthesis.requests import add_noise
 from dualtune_mlx.synthesis.results import ARGUMENT, RESULTS
 from dualtune_mlx.synthesis.subtask_markup import parse_markup
 from dualtune_mlx.synthesis.values.clock import CITIES
-from dualtune_mlx.synthesis.values.sampling import SLOT, read_toml
+from dualtune_mlx.synthesis.values.sampling import read_toml
+from dualtune_mlx.synthesis.values.slot import SLOT_PATTERN
 from dualtune_mlx.synthesis.values.slots import draw_slots, slot_names
 from dualtune_mlx.tools import Tool, ToolCall, Trajectory
 from tests.synthesis.test_requests import normalised, server_tools, strings, without_pinned
@@ -49,7 +50,7 @@ SQL = re.compile(
 
 @cache
 def data(split: str) -> list[Trajectory]:
-    return generate_chains(split, 600, 7, list(VISIBLE.values()))
+    return generate_chains(split, 600, seed=7, tools=list(VISIBLE.values()))
 
 
 def calls(trajectory: Trajectory) -> list[ToolCall]:
@@ -86,7 +87,7 @@ def test_no_placeholder_is_left_over(split: str) -> None:
         texts = [message.content for message in trajectory.messages]
         texts += [text for call in calls(trajectory) for text in strings(dict(call.arguments))]
         for text in texts:
-            assert not any(pattern.search(text) for pattern in (SLOT, ARGUMENT, PLACE)), text
+            assert not any(pattern.search(text) for pattern in (SLOT_PATTERN, ARGUMENT, PLACE)), text
 
 
 def test_the_kinds_have_their_shares() -> None:
@@ -105,7 +106,7 @@ def test_every_chain_is_used() -> None:
 
 
 def test_the_same_seed_gives_the_same_data_and_another_seed_does_not() -> None:
-    first, again, other = (generate_chains("train", 60, seed, list(VISIBLE.values())) for seed in (1, 1, 2))
+    first, again, other = (generate_chains("train", 60, seed=seed, tools=list(VISIBLE.values())) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
@@ -220,14 +221,21 @@ def test_sentences_of_any_form_are_joined(wording: str, whether: bool) -> None:
 
 def test_questions_and_statements_are_among_the_joined(own: Path) -> None:
     tools = [VISIBLE["read_file"], VISIBLE["append_insight"]]
-    asked = [one.messages[0].content for one in generate_chains("train", 300, 1, tools, own) if len(calls(one)) > 1]
+    asked = [
+        one.messages[0].content
+        for one in generate_chains("train", 300, seed=1, tools=tools, folder=own)
+        if len(calls(one)) > 1
+    ]
     assert any("What is in" in request for request in asked)
     assert not any("?." in request or "?," in request for request in asked)
 
 
 def test_what_is_asked_together_mostly_belongs_to_one_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chains, "SHARES", {"single": 0, "joined": 1, "chained": 0, "failed": 0})
-    asked = [{call.server for call in calls(one)} for one in generate_chains("train", 400, 1, list(VISIBLE.values()))]
+    asked = [
+        {call.server for call in calls(one)}
+        for one in generate_chains("train", 400, seed=1, tools=list(VISIBLE.values()))
+    ]
     assert 0.5 < sum(len(servers) == 1 for servers in asked) / len(asked) < 0.75
     assert set.union(*asked) == set(SERVERS)
 
@@ -269,7 +277,9 @@ def test_what_ends_in_free_text_stands_last_also_if_it_needs_several_calls(monke
         Dialogue(text, two, ("a", "b"), open_ended=text == "write on and on") for text in ("write", "write on and on")
     ]
     monkeypatch.setattr(chains, "undivided_chain_dialogues", lambda *_: cycle(dialogues))
-    texts = [one.messages[0].content.lower() for one in generate_chains("train", 300, 1, list(VISIBLE.values()))]
+    texts = [
+        one.messages[0].content.lower() for one in generate_chains("train", 300, seed=1, tools=list(VISIBLE.values()))
+    ]
     open_ended = [text for text in texts if "write on and on" in text]
     assert open_ended and all(text.endswith("write on and on") for text in open_ended)
     assert any("write" in text and text not in open_ended for text in texts)
@@ -327,7 +337,7 @@ def own(tmp_path: Path) -> Path:
 
 def test_free_text_stands_last_and_calls_keep_the_order_of_the_request(own: Path) -> None:
     tools = [VISIBLE["read_file"], VISIBLE["append_insight"]]
-    joined = [one for one in generate_chains("train", 300, 1, tools, own) if len(calls(one)) > 1]
+    joined = [one for one in generate_chains("train", 300, seed=1, tools=tools, folder=own) if len(calls(one)) > 1]
     assert {call.name for one in joined for call in calls(one)} == {"read_file", "append_insight"}
     for trajectory in joined:
         request = trajectory.messages[0].content
@@ -345,9 +355,9 @@ def test_free_text_stands_last_and_calls_keep_the_order_of_the_request(own: Path
 def test_a_tool_whose_answers_are_not_known_is_named(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text("[[look]]\narguments = {}\ntrain = ['look']\n")
     with pytest.raises(DataError, match="look"):
-        generate_chains("train", 5, 1, [Tool("look", parameters={"type": "object"})], tmp_path)
+        generate_chains("train", 5, seed=1, tools=[Tool("look", parameters={"type": "object"})], folder=tmp_path)
 
 
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(DataError, match="tset"):
-        generate_chains("tset", 10, 1, list(VISIBLE.values()))
+        generate_chains("tset", 10, seed=1, tools=list(VISIBLE.values()))

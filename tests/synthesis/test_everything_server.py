@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from dualtune_mlx.synthesis.values import everything_server
-from dualtune_mlx.synthesis.values.sampling import Sampler, Slot
+from dualtune_mlx.synthesis.values.sampling import Sampler
+from dualtune_mlx.synthesis.values.slot import Slot
 
 
 def drawn(slot: Callable[[Sampler], Slot], count: int = 500) -> list[Slot]:

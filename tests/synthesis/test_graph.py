@@ -8,7 +8,8 @@ import re
 import pytest
 
 from dualtune_mlx.synthesis.values.graph import CATEGORIES, RELATED, Entity, a_kind, entity, link, related, relation
-from dualtune_mlx.synthesis.values.sampling import PHRASES, SLOT, WORDS, Sampler, Slot
+from dualtune_mlx.synthesis.values.sampling import PHRASES, WORDS, Sampler
+from dualtune_mlx.synthesis.values.slot import SLOT_PATTERN, Slot
 from dualtune_mlx.synthesis.values.slots import fill
 
 RNG = random.Random(3)
@@ -16,7 +17,7 @@ RNG = random.Random(3)
 
 def frames(kind: str) -> re.Pattern[str]:
     """What the phrases of a kind look like, with anything in their gaps."""
-    return re.compile("|".join(".+".join(map(re.escape, SLOT.split(frame)[::3])) for frame in PHRASES[kind]))
+    return re.compile("|".join(".+".join(map(re.escape, SLOT_PATTERN.split(frame)[::3])) for frame in PHRASES[kind]))
 
 
 def test_every_category_has_names_kinds_traits_and_relations() -> None:

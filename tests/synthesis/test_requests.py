@@ -17,7 +17,8 @@ from dualtune_mlx.data import SPLITS
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.synthesis.requests import RESPOND_SHARE, generate_requests, wordings
 from dualtune_mlx.synthesis.values.clock import CITIES, ZONES
-from dualtune_mlx.synthesis.values.sampling import SLOT, WORDS
+from dualtune_mlx.synthesis.values.sampling import WORDS
+from dualtune_mlx.synthesis.values.slot import SLOT_PATTERN
 from dualtune_mlx.tools import Tool, ToolCall, Trajectory
 
 TOOLS = Path(__file__).parents[1] / "fixtures" / "tools"
@@ -90,7 +91,7 @@ def all_wordings() -> list[str]:
 
 def normalised(wording: str) -> str:
     """Case, white space and punctuation aside; a slot counts as a slot, of whatever kind."""
-    return re.sub(r"\W+", " ", SLOT.sub(" slot ", wording).casefold()).strip()
+    return re.sub(r"\W+", " ", SLOT_PATTERN.sub(" slot ", wording).casefold()).strip()
 
 
 def test_no_wording_is_in_two_splits() -> None:
@@ -196,7 +197,7 @@ def readings(request: str) -> set[str]:
 
 
 def test_the_same_seed_gives_the_same_data_and_another_seed_does_not() -> None:
-    first, again, other = (generate_requests("train", 100, seed, VISIBLE) for seed in (1, 1, 2))
+    first, again, other = (generate_requests("train", 100, seed=seed, tools=VISIBLE) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
@@ -224,14 +225,14 @@ def test_no_placeholder_is_left_over(examples: dict[str, list[Trajectory]], spli
     for trajectory in examples[split]:
         for message in trajectory.messages:
             texts = [message.content, *(text for call in message.tool_calls for text in strings(dict(call.arguments)))]
-            assert not any(SLOT.search(text) for text in texts), texts
+            assert not any(SLOT_PATTERN.search(text) for text in texts), texts
 
 
 def test_tools_are_equally_frequent_and_respond_a_little_more() -> None:
     weights = dict.fromkeys(FULL, 1.0) | {"respond": RESPOND_SHARE * len(FULL)}
     calls = Counter(
         trajectory.messages[1].tool_calls[0].name if trajectory.messages[1].tool_calls else "respond"
-        for trajectory in generate_requests("train", round(40 * sum(weights.values())), 3, VISIBLE)
+        for trajectory in generate_requests("train", round(40 * sum(weights.values())), seed=3, tools=VISIBLE)
     )
     assert calls == {name: round(40 * weight) for name, weight in weights.items()}
 
@@ -239,7 +240,7 @@ def test_tools_are_equally_frequent_and_respond_a_little_more() -> None:
 def test_every_wording_is_used_before_any_repeats() -> None:
     status = "git_status"
     count = round(len(wordings("test")[status]) * len(FULL) * (1 + RESPOND_SHARE))
-    generated = requests_and_calls(generate_requests("test", count, 5, VISIBLE))
+    generated = requests_and_calls(generate_requests("test", count, seed=5, tools=VISIBLE))
     assert sorted(request for request, call in generated if call.name == status) == sorted(wordings("test")[status])
 
 
@@ -248,7 +249,7 @@ def test_only_training_requests_are_noisy() -> None:
     strange = {
         split: [
             request
-            for request, call in requests_and_calls(generate_requests(split, 2000, 1, VISIBLE))
+            for request, call in requests_and_calls(generate_requests(split, 2000, seed=1, tools=VISIBLE))
             if call.name == "list_allowed_directories" and request not in exact[split]
         ]
         for split in SPLITS
@@ -267,17 +268,17 @@ def test_quoted_text_does_not_contain_its_quote(examples: dict[str, list[Traject
 
 def test_a_missing_tool_is_named() -> None:
     with pytest.raises(DataError, match="git_reset"):
-        generate_requests("train", 10, 1, [tool for tool in VISIBLE if tool.name != "git_reset"])
+        generate_requests("train", 10, seed=1, tools=[tool for tool in VISIBLE if tool.name != "git_reset"])
 
 
 def test_a_call_that_does_not_fit_is_refused() -> None:
     with pytest.raises(DataError, match="repo_path"):
-        generate_requests("train", 100, 1, list(FULL.values()))
+        generate_requests("train", 100, seed=1, tools=list(FULL.values()))
 
 
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(DataError, match="tset"):
-        generate_requests("tset", 10, 1, VISIBLE)
+        generate_requests("tset", 10, seed=1, tools=VISIBLE)
 
 
 @pytest.mark.parametrize(
@@ -296,13 +297,13 @@ def test_mistakes_in_ones_own_wordings_are_explained(tmp_path: Path, table: str,
     (tmp_path / "own.toml").write_text(f"[[look]]\n{table}\n")
     look = Tool("look", parameters={"type": "object", "properties": {"path": {"type": "string"}}})
     with pytest.raises(DataError, match=complaint):
-        generate_requests("train", 1, 1, [look], tmp_path)
+        generate_requests("train", 1, seed=1, tools=[look], folder=tmp_path)
 
 
 def test_ones_own_wordings_work(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text("[[look]]\narguments = { path = '{file}' }\ntest = ['see {file}']\n")
     look = Tool("look", parameters={"type": "object", "properties": {"path": {"type": "string"}}})
-    for request, call in requests_and_calls(generate_requests("test", 5, 1, [look], tmp_path)):
+    for request, call in requests_and_calls(generate_requests("test", 5, seed=1, tools=[look], folder=tmp_path)):
         assert request == f"see {call.arguments['path']}"
 
 
@@ -313,13 +314,21 @@ def test_wordings_of_servers_that_are_not_there_are_left_out(tmp_path: Path) -> 
         "[[respond]]\nanswer = 'Hi'\ntest = ['hi']\n[[respond]]\nanswer = '3'\nunless = ['look']\ntest = ['1 + 2']\n"
     )
     look, sing = Tool("look", parameters={"type": "object"}), Tool("sing", parameters={"type": "object"})
-    asked = {one.messages[0].content for one in generate_requests("test", 60, 1, [look, sing], tmp_path)}
+    asked = {
+        one.messages[0].content for one in generate_requests("test", 60, seed=1, tools=[look, sing], folder=tmp_path)
+    }
     assert asked == {"see", "hi"}
-    assert {one.messages[0].content for one in generate_requests("test", 9, 1, [sing], tmp_path)} == {"hi", "1 + 2"}
+    assert {one.messages[0].content for one in generate_requests("test", 9, seed=1, tools=[sing], folder=tmp_path)} == {
+        "hi",
+        "1 + 2",
+    }
 
 
 def test_where_few_wordings_are_wanted_they_are_the_first_of_each_template(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text("[[look]]\narguments = {}\ntest = ['see', 'watch', 'view']\n")
     look = Tool("look", parameters={"type": "object"})
-    asked = {one.messages[0].content for one in generate_requests("test", 30, 1, [look], tmp_path, max_wordings=2)}
+    asked = {
+        one.messages[0].content
+        for one in generate_requests("test", 30, seed=1, tools=[look], folder=tmp_path, max_wordings=2)
+    }
     assert asked == {"see", "watch"}

@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 
 from dualtune_mlx.data import SPLITS
-from dualtune_mlx.synthesis.requests import generate_requests
+from dualtune_mlx.synthesis import generate_requests
 from dualtune_mlx.synthesis.values.sampling import Sampler
 from dualtune_mlx.synthesis.values.tables import cell, column, numeric, row, table
 from dualtune_mlx.tools import ToolCall
@@ -51,7 +51,7 @@ SAID = {
 @cache
 def queries(split: str) -> list[tuple[str, ToolCall, str]]:
     """Requests, calls, and the SQL of the calls that have some."""
-    made = requests_and_calls(generate_requests(split, 1500, 7, server_tools("sqlite")))
+    made = requests_and_calls(generate_requests(split, 1500, seed=7, tools=server_tools("sqlite")))
     return [(request, call, call.arguments["query"]) for request, call in made if call.name in STATEMENTS]
 
 

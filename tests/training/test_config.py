@@ -140,11 +140,11 @@ def test_merge_keys_of_yaml_work(tmp_path):
         ("schedule: stairs", ["schedule", "got: stairs", "cosine"]),
         ("rank: 1\nrank: 2", ["line 2, column 1", "'rank' stands there twice"]),
         ("selector: {rank: 1, rank: 2}", ["'rank' stands there twice"]),
-        ("rank: [1", ["not YAML", "line 1"]),
-        ("rank:\n\t- 1", ["not YAML", "line 2, column 1"]),
-        ("data: 2026-13-45", ["not YAML", "month"]),
-        ("data: !!python/name:os.system", ["not YAML", "python/name:os.system"]),
-        ("data: \x00", ["not YAML"]),
+        ("rank: [1", ["not valid YAML", "line 1"]),
+        ("rank:\n\t- 1", ["not valid YAML", "line 2, column 1"]),
+        ("data: 2026-13-45", ["not valid YAML", "month"]),
+        ("data: !!python/name:os.system", ["not valid YAML", "python/name:os.system"]),
+        ("data: \x00", ["not valid YAML"]),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, words):
@@ -175,7 +175,7 @@ def test_all_that_is_missing_is_named():
         merge_config(None, {"data": "d"})
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), (b"data: \xff", "not YAML")])
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), (b"data: \xff", "not valid YAML")])
 def test_a_file_that_cannot_be_read_is_named(tmp_path, content, words):
     path = tmp_path / "night.yaml"
     if content is not None:

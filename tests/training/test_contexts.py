@@ -31,9 +31,10 @@ def test_loss_and_gradients_are_the_same(kind, activation):
     _, prefix, batch = prepared(base, activation)
     given = options(activation)
     loss_and_gradients, weights, cache = mx.value_and_grad(masked_loss), started(base, given), ContextCache(1e9)
-    plain = loss_and_gradients(weights, base, prefix, batch, given)
+    given_batch = {"prefix": prefix, "batch": batch, "options": given}
+    plain = loss_and_gradients(weights, base, **given_batch)
     for hits in (0, len(batch.contexts)):
-        assert_equal(loss_and_gradients(weights, base, prefix, batch, given, None, cache), plain)
+        assert_equal(loss_and_gradients(weights, base, **given_batch, contexts=cache), plain)
         assert cache.hits == hits
 
 
@@ -52,15 +53,15 @@ def test_what_does_not_fit_is_computed_again():
     base = tiny.model()
     _, prefix, batch = prepared(base)
     full, small = ContextCache(1e9), ContextCache(1e9)
-    full.padded(base, prefix, batch.contexts)
+    full.load_padded(base, prefix, batch.contexts)
     small.budget = full.nbytes - 1
     for _ in range(2):
-        pairs = small.padded(base, prefix, batch.contexts)
+        pairs = small.load_padded(base, prefix, batch.contexts)
         assert 0 < small.nbytes <= small.budget
     assert small.hits == len(batch.contexts) - 1
     assert all(
         mx.array_equal(left, right)
-        for pair, other in zip(pairs, full.padded(base, prefix, batch.contexts), strict=True)
+        for pair, other in zip(pairs, full.load_padded(base, prefix, batch.contexts), strict=True)
         for left, right in zip(pair, other, strict=True)
     )
 
@@ -69,7 +70,7 @@ def test_another_model_or_prefix_has_its_own():
     base, other = tiny.model(0), tiny.model(1)
     examples, prefix, batch = prepared(base)
     cache = ContextCache(1e9)
-    cache.padded(base, prefix, batch.contexts)
-    cache.padded(other, base_prefix(other, examples), batch.contexts)
-    cache.padded(base, None, batch.contexts)
+    cache.load_padded(base, prefix, batch.contexts)
+    cache.load_padded(other, base_prefix(other, examples), batch.contexts)
+    cache.load_padded(base, None, batch.contexts)
     assert cache.hits == 0

@@ -9,7 +9,7 @@ import pytest
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.models import load_model
 from dualtune_mlx.training import Group, TrainOptions
-from dualtune_mlx.training.memory import GIB, MemoryEstimate, check_budget, estimate_memory
+from dualtune_mlx.training.estimate import GIB, RunEstimate, check_budget, estimate_run
 from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import examples
@@ -27,7 +27,7 @@ def test_the_predicted_peak_is_within_a_fifth_of_the_measured_one(base, activati
     found = examples(base, 16, "arguments", activation)
     options = TrainOptions(steps=2, batch_size=batch_size, activation=activation, validate_every=0)
     trainer = Trainer(base, found, found[:1], options)
-    predicted = estimate_memory(trainer)
+    predicted = estimate_run(trainer)
     trainer = Trainer(base, found, found[:1], options)
     trained = trainer.run(trainer.initial_state())
     measured = max(progress.peak_memory for progress in trained.history)
@@ -37,7 +37,7 @@ def test_the_predicted_peak_is_within_a_fifth_of_the_measured_one(base, activati
     assert predicted.peak(fits) <= measured * 1.2 < predicted.peak(fits + 1)
 
 
-ESTIMATE = MemoryEstimate(
+ESTIMATE = RunEstimate(
     1.0 * GIB, 0.5 * GIB, 1 * GIB, batch_size=4, steps=10, seconds_per_example=0.5, examples_per_step=4
 )
 
@@ -65,5 +65,5 @@ def test_every_process_of_several_measures_a_whole_batch():
     options = TrainOptions(steps=2, batch_size=8, rank=4)
     trainers = (Trainer(base, found, found[:1], options, group=group) for group in (Group(), Group(1, 2)))
     # How soon a buffer is given back depends on the threads: the highest of some peaks does not.
-    alone, second = (max(trainer.probe(found).gradients for _ in range(6)) for trainer in trainers)
+    alone, second = (max(trainer.measure_step(found).gradients for _ in range(6)) for trainer in trainers)
     assert second == pytest.approx(alone, rel=0.05)

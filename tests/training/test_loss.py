@@ -122,7 +122,7 @@ def compared(base, stage, given):
     prefix = base_prefix(base, prepared.examples)
     assert (prefix is None) == (given.activation == "all")
     batch = make_batch(prepared.examples, len(prefix.tokens) if prefix else 0)
-    ours = mx.value_and_grad(masked_loss)(weights, base, prefix, batch, given)
+    ours = mx.value_and_grad(masked_loss)(weights, base, prefix=prefix, batch=batch, options=given)
     plain = mx.value_and_grad(plain_loss)(weights, base, examples_of(renderer, stage, given.activation), given)
     mx.eval(ours, plain)
     return ours, plain
@@ -187,7 +187,7 @@ def test_dropout_follows_its_key_and_survives_recomputation():
     def gradients(key, **given):
         chosen = options("turn", **given)
         loss_and_gradients = mx.value_and_grad(masked_loss)
-        return loss_and_gradients(started(base, chosen), base, prefix, batch, chosen, key)
+        return loss_and_gradients(started(base, chosen), base, prefix=prefix, batch=batch, options=chosen, key=key)
 
     key = mx.random.key(3)
     dropped = gradients(key, dropout=0.3)

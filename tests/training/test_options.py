@@ -40,6 +40,7 @@ def test_a_value_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(UsageError, match="out of range") as refused:
         TrainOptions(**{name: value})
     assert refused.value.where == name
+    assert refused.value.expected
 
 
 def test_every_option_that_has_a_range_is_tried_above():

@@ -15,7 +15,7 @@ from dualtune_mlx.training.examples import stage_examples
 from dualtune_mlx.training.jobs import all_jobs
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.prefixes import Prefixes
-from dualtune_mlx.training.routing import views
+from dualtune_mlx.training.routing import shown_decisions
 from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import PATH
@@ -37,7 +37,10 @@ def asked(*calls: ToolCall, tools: tuple[Tool, ...] = TOOLS, request: str = "do 
 def seen(trajectory: Trajectory, stage: str, number: int = 0) -> list[list[tuple[set[str], str]]]:
     """Of every decision, the choices that are shown and the right one."""
     return [
-        [({tool.name for tool in view.shown}, view.decision.call.name) for view in views(decision, stage, True, number)]
+        [
+            ({tool.name for tool in view.shown}, view.decision.call.name)
+            for view in shown_decisions(decision, stage, True, number)
+        ]
         for decision in call_decisions(trajectory)
     ]
 

@@ -14,7 +14,7 @@ from dualtune_mlx.engine.events import StageBegins
 from dualtune_mlx.errors import CheckpointError, DataError, TrainingError, UsageError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Trajectory
-from dualtune_mlx.training import Job, Run, RunSetup, TrainOptions, all_jobs
+from dualtune_mlx.training import Job, RunSetup, TrainingRun, TrainOptions, all_jobs
 from dualtune_mlx.training.log import read_log
 from dualtune_mlx.training.run import hold_out
 from tests import tiny
@@ -38,7 +38,7 @@ def made(base, bundle, job=SELECTOR, options=OPTIONS, train=None, valid=None, st
     renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     train = trajectories(20) if train is None else train
     setup = RunSetup(base, renderer, train, trajectories(6) if valid is None else valid, bundle)
-    return Run(job, options, setup, start=start)
+    return TrainingRun(job, options, setup, start=start)
 
 
 @pytest.mark.parametrize("stage", ["router", "selector", "arguments"])
@@ -141,7 +141,7 @@ def test_a_resumed_run_goes_on_and_its_log_is_whole(base, tmp_path):
 
 
 def test_a_run_that_was_stopped_while_it_was_judged_is_not_trained_again(base, tmp_path, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     options = replace(OPTIONS, checkpoint_every=0, patience=1, learning_rate=1.0, validate_every=1)

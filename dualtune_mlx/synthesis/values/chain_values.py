@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dualtune_mlx.synthesis.values.paths import file
-from dualtune_mlx.synthesis.values.sampling import Sampler, Slot
+from dualtune_mlx.synthesis.values.sampling import Sampler
+from dualtune_mlx.synthesis.values.slot import Slot
 
 
 def inside(sampler: Sampler) -> Slot:

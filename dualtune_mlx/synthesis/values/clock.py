@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dualtune_mlx.synthesis.values.sampling import Sampler, Slot, read_toml
+from dualtune_mlx.synthesis.values.sampling import Sampler, read_toml
+from dualtune_mlx.synthesis.values.slot import Slot
 
 _PLACES = read_toml("zones.toml")
 CITIES: Mapping[str, str] = _PLACES["cities"]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from dualtune_mlx.synthesis.values.paths import tracked
-from dualtune_mlx.synthesis.values.sampling import Sampler, Slot
+from dualtune_mlx.synthesis.values.sampling import Sampler
+from dualtune_mlx.synthesis.values.slot import Slot
 
 
 def _one_of(surfaces: Mapping[str, tuple[str, ...]]) -> Callable[[Sampler], Slot]:

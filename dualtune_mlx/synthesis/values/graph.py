@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dualtune_mlx.synthesis.values.sampling import PHRASES, Sampler, Slot
+from dualtune_mlx.synthesis.values.sampling import PHRASES, Sampler
+from dualtune_mlx.synthesis.values.slot import Slot
 
 CATEGORIES = ("person", "person", "company", "project", "place", "event")
 RELATED = {

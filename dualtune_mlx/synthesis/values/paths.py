@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dualtune_mlx.synthesis.values.sampling import Sampler, Slot
+from dualtune_mlx.synthesis.values.sampling import Sampler
+from dualtune_mlx.synthesis.values.slot import Slot
 
 
 def _stem(sampler: Sampler) -> str:

@@ -1,32 +1,15 @@
-"""Slots, and the random words and phrases that their values are made of."""
+"""The random words and phrases that the values of slots are made of."""
 
 from __future__ import annotations
 
 import random
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-SLOT = re.compile(r"\{([a-z_]+)(\d?)\}")
-"""A placeholder in a wording: the kind of slot, and a digit where a wording has two slots of a kind."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A slot with its value."""
-
-    surface: str
-    """The words that stand in the request."""
-    value: Any
-    """The value that stands in the call's arguments."""
-
-    @staticmethod
-    def verbatim(text: str) -> Slot:
-        """A slot whose value is exactly what the user writes."""
-        return Slot(text, text)
+from dualtune_mlx.synthesis.values.slot import SLOT_PATTERN, Slot
 
 
 def read_toml(name: str) -> dict[str, Any]:
@@ -67,7 +50,7 @@ class Sampler:
 
     def phrase(self, kind: str) -> str:
         """A phrase of this kind, with all gaps filled."""
-        return SLOT.sub(lambda gap: self._fill_gap(gap[1]), self.rng.choice(PHRASES[kind]))
+        return SLOT_PATTERN.sub(lambda gap: self._fill_gap(gap[1]), self.rng.choice(PHRASES[kind]))
 
     def _fill_gap(self, kind: str) -> str:
         if kind in WORDS:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dualtune_mlx.synthesis.values import chain_values, clock, everything_server, graph, paths, revisions, tables, texts
-from dualtune_mlx.synthesis.values.sampling import SLOT, Sampler, Slot
+from dualtune_mlx.synthesis.values.sampling import Sampler
+from dualtune_mlx.synthesis.values.slot import SLOT_PATTERN, Slot
 
 QUOTES = ('"', "'", "`")
 
@@ -122,7 +123,7 @@ DETERMINED = frozenset(("hour", "total"))
 def slot_names(pattern: Any) -> set[str]:
     """The names of all slots in a wording, or anywhere in a pattern of arguments."""
     if isinstance(pattern, str):
-        return {kind + digit for kind, digit in SLOT.findall(pattern)}
+        return {kind + digit for kind, digit in SLOT_PATTERN.findall(pattern)}
     if isinstance(pattern, Mapping):
         pattern = list(pattern.values())
     return set().union(*map(slot_names, pattern)) if isinstance(pattern, list) else set()
@@ -137,7 +138,7 @@ def fill(wording: str, arguments: Any, rng: random.Random) -> tuple[str, Any]:
 def draw_slots(text: str, rng: random.Random) -> dict[str, Slot]:
     """Draw all slots of a text, by kind and digit (``file2``)."""
     slots: dict[str, Slot] = {}
-    for match in sorted(SLOT.finditer(text), key=lambda match: list(SLOTS).index(match[1])):
+    for match in sorted(SLOT_PATTERN.finditer(text), key=lambda match: list(SLOTS).index(match[1])):
         if match[1] + match[2] not in slots:
             slots[match[1] + match[2]] = _draw_slot(match, slots, rng)
     return slots
@@ -145,12 +146,12 @@ def draw_slots(text: str, rng: random.Random) -> dict[str, Slot]:
 
 def fill_text(text: str, slots: Mapping[str, Slot]) -> str:
     """The text with every slot replaced by the words that the user writes."""
-    return SLOT.sub(lambda match: slots[match[1] + match[2]].surface, text)
+    return SLOT_PATTERN.sub(lambda match: slots[match[1] + match[2]].surface, text)
 
 
 def ends_open(text: str, slots: Mapping[str, Slot]) -> bool:
     """Whether a text ends in a slot of several bare words: whatever followed would seem to belong to its value."""
-    end = SLOT.fullmatch(text, text.rfind("{")) if text.endswith("}") else None
+    end = SLOT_PATTERN.fullmatch(text, text.rfind("{")) if text.endswith("}") else None
     return end is not None and " " in slots[end[1] + end[2]].surface
 
 
@@ -174,10 +175,10 @@ def _draw_slot(match: re.Match[str], slots: Mapping[str, Slot], rng: random.Rand
 def fill_arguments(pattern: Any, slots: Mapping[str, Slot]) -> Any:
     """A pattern of arguments with every slot replaced by its value; ``"{slot}"`` alone keeps the value's type."""
     if isinstance(pattern, str):
-        whole = SLOT.fullmatch(pattern)
+        whole = SLOT_PATTERN.fullmatch(pattern)
         if whole:
             return slots[whole[1] + whole[2]].value
-        return SLOT.sub(lambda match: str(slots[match[1] + match[2]].value), pattern)
+        return SLOT_PATTERN.sub(lambda match: str(slots[match[1] + match[2]].value), pattern)
     if isinstance(pattern, Mapping):
         return {key: fill_arguments(value, slots) for key, value in pattern.items()}
     return [fill_arguments(value, slots) for value in pattern] if isinstance(pattern, list) else pattern

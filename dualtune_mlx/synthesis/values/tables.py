@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dualtune_mlx.synthesis.values.clock import CITIES
 from dualtune_mlx.synthesis.values.paths import enumeration
-from dualtune_mlx.synthesis.values.sampling import PHRASES, SLOT, WORDS, Sampler, Slot
+from dualtune_mlx.synthesis.values.sampling import PHRASES, WORDS, Sampler
+from dualtune_mlx.synthesis.values.slot import SLOT_PATTERN, Slot
 
 COMPARISONS: Mapping[str, tuple[str, ...]] = {
     ">": ("above", "over", "greater than", "more than", "higher than", "larger than", "bigger than", ">"),
@@ -255,7 +256,7 @@ def text_fields(sampler: Sampler) -> Slot:
 
 def _statement(sampler: Sampler, kind: str) -> Slot:
     frame = sampler.rng.choice(PHRASES[kind])
-    return Slot.verbatim(SLOT.sub(lambda gap: str(SQL_GAPS[gap[1]](sampler).value), frame))
+    return Slot.verbatim(SLOT_PATTERN.sub(lambda gap: str(SQL_GAPS[gap[1]](sampler).value), frame))
 
 
 def select_sql(sampler: Sampler) -> Slot:

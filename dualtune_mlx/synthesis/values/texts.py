@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from dualtune_mlx.synthesis.values.sampling import WORDS, Sampler, Slot
+from dualtune_mlx.synthesis.values.sampling import WORDS, Sampler
+from dualtune_mlx.synthesis.values.slot import Slot
 
 
 def _kind(sampler: Sampler) -> str:

@@ -47,12 +47,15 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of a chart: its CSS class, (step, value) in the order of steps, and whether values are drawn as dots."""
+class Series:
+    """A line of a chart."""
 
     style: str
+    """Its CSS class."""
     pairs: Sequence[Pair]
+    """(step, value) in the order of steps."""
     dots: bool = False
+    """Whether values are drawn as dots."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _mean(values: Sequence[float], keep: float) -> list[float]:
 
 
 def draw_chart(
-    name: str, title: str, about: str, x: Axis, y: Axis, lines: Sequence[Line], mark: Mark | None = None
+    name: str, title: str, *, about: str, x: Axis, y: Axis, series: Sequence[Series], mark: Mark | None = None
 ) -> str:
     """One chart as SVG. Its ids begin with ``name``; screen readers read its title and ``about``."""
     return "\n".join(
@@ -172,9 +175,9 @@ def draw_chart(
             '<line class="rule" x1="0" x2="100%" y1="100%" y2="100%"/>',
             *_steps(x),
             f'<svg viewBox="0 0 {GRID} {GRID}" preserveAspectRatio="none">',
-            *(_polyline(line, x, y) for line in lines),
+            *(_polyline(one, x, y) for one in series),
             "</svg>",
-            *(dot for line in lines for dot in _dots(line, x, y)),
+            *(dot for one in series for dot in _dots(one, x, y)),
             *(_ring(mark, x, y) if mark else ()),
             "</svg>",
         ]
@@ -193,17 +196,17 @@ def _steps(x: Axis) -> Iterator[str]:
         yield f'<text x="{_percent(x.place(tick))}" y="100%" dy="20" text-anchor="middle">{label}</text>'
 
 
-def _polyline(line: Line, x: Axis, y: Axis) -> str:
-    points = (f"{GRID * x.place(at):.1f},{GRID * (1 - y.place(value)):.1f}" for at, value in thin(line.pairs))
-    return f'<polyline class="{line.style}" points="{" ".join(points)}"/>'
+def _polyline(series: Series, x: Axis, y: Axis) -> str:
+    points = (f"{GRID * x.place(at):.1f},{GRID * (1 - y.place(value)):.1f}" for at, value in thin(series.pairs))
+    return f'<polyline class="{series.style}" points="{" ".join(points)}"/>'
 
 
-def _dots(line: Line, x: Axis, y: Axis) -> Iterator[str]:
+def _dots(series: Series, x: Axis, y: Axis) -> Iterator[str]:
     """A dot for each pair of a short line that wants them; a lone pair is a dot, as no line leads to it."""
-    if len(line.pairs) == 1 or (line.dots and len(line.pairs) <= DOTS):
-        for at, value in line.pairs:
+    if len(series.pairs) == 1 or (series.dots and len(series.pairs) <= DOTS):
+        for at, value in series.pairs:
             where = f'cx="{_percent(x.place(at))}" cy="{_percent(1 - y.place(value))}"'
-            yield f'<circle class="{line.style}" {where} r="3"><title>step {at:,}: {number(value)}</title></circle>'
+            yield f'<circle class="{series.style}" {where} r="3"><title>step {at:,}: {number(value)}</title></circle>'
 
 
 def _ring(mark: Mark, x: Axis, y: Axis) -> Iterator[str]:

@@ -13,14 +13,14 @@ from dualtune_mlx.training.trainer import Progress, TrainResult
 
 if TYPE_CHECKING:
     from dualtune_mlx.prompts import Encoder
-    from dualtune_mlx.training.run import Run
+    from dualtune_mlx.training.run import TrainingRun
 
 SHOWN = 3
 """Examples in a report."""
 
 
 def make_report(
-    run: Run, trained: TrainResult, accuracy: tuple[int, int] | None, history: Sequence[Progress]
+    run: TrainingRun, trained: TrainResult, accuracy: tuple[int, int] | None, history: Sequence[Progress]
 ) -> Report:
     """The report of a finished run; ``history`` has all its steps, those before it was resumed included."""
     training, validation = run.training, run.validation

@@ -22,9 +22,9 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from dualtune_mlx.files import write_text
 from dualtune_mlx.training.report.charts import (
-    Line,
     Mark,
     Pair,
+    Series,
     draw_chart,
     fitting_axis,
     linear_axis,
@@ -176,14 +176,18 @@ def _loss_chart(report: Report) -> Figure:
     lines, best = _each_and_mean(report, losses), None
     about = f"Training loss from {number(losses[0])} to {number(losses[-1])}."
     if report.validation:
-        lines.append(Line("validation", report.validation, dots=True))
+        lines.append(Series("validation", report.validation, dots=True))
         best = Mark((report.best_step, report.best_loss), f"best {number(report.best_loss)}, step {report.best_step:,}")
         about += f" Lowest validation loss {number(report.best_loss)} at step {report.best_step:,}."
         losses += [report.best_loss, *(loss for _, loss in report.validation)]
     steps = steps_axis(report.steps[0].step, report.steps[-1].step, count=6)
     scale = fitting_axis(losses, count=6)
     note = "In nats a target token, by step; lower is better." + scale.logarithmic * " The scale is logarithmic."
-    return Figure("Loss", note=note, picture=draw_chart("loss", "Loss by step", about, steps, scale, lines, best))
+    return Figure(
+        "Loss",
+        note=note,
+        picture=draw_chart("loss", "Loss by step", about=about, x=steps, y=scale, series=lines, mark=best),
+    )
 
 
 def _small_charts(report: Report) -> Iterator[Figure]:
@@ -201,15 +205,17 @@ def _small_charts(report: Report) -> Iterator[Figure]:
         ("memory", f"Peak memory, {unit}", memory, linear_axis(0, max(memory), 3), f"up to {number(max(memory))}"),
     ):
         about = f"From {number(min(values))} to {number(max(values))}."
-        lines = _each_and_mean(report, values) if name == "norm" else [Line("mean", _by_step(report, values))]
-        yield Figure(title, value, picture=draw_chart(name, f"{title} by step", about, steps, scale, lines))
+        lines = _each_and_mean(report, values) if name == "norm" else [Series("mean", _by_step(report, values))]
+        yield Figure(
+            title, value, picture=draw_chart(name, f"{title} by step", about=about, x=steps, y=scale, series=lines)
+        )
 
 
-def _each_and_mean(report: Report, values: Sequence[float]) -> list[Line]:
+def _each_and_mean(report: Report, values: Sequence[float]) -> list[Series]:
     """A line of the values and, unless they are few, a smoothed line."""
-    lines = [Line("each", _by_step(report, values))]
+    lines = [Series("each", _by_step(report, values))]
     if len(values) >= SMOOTHED_FROM:
-        lines.append(Line("mean", _by_step(report, smooth(values))))
+        lines.append(Series("mean", _by_step(report, smooth(values))))
     return lines
 
 

@@ -240,15 +240,15 @@ def test_logits_are_compared_before_anything_is_written(root, tmp_path, monkeypa
     models.save_adapter(models.torch_model(folder), config_of({"target_modules": ALL, **own}), tmp_path / "peft")
     base = models.mlx_base(folder)
     found = []
-    adapter = from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base, verify=found.append)
-    to_peft(adapter, tmp_path / "back", base=base, verify=found.append)
+    adapter = from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base, on_verified=found.append)
+    to_peft(adapter, tmp_path / "back", base=base, on_verified=found.append)
     assert len(found) == 2 and max(found) <= LARGEST
     ours = verify.mlx_logits
     monkeypatch.setattr(verify, "mlx_logits", lambda *arguments: ours(*arguments) * 1.01)
     with pytest.raises(ConversionError, match="not PEFT's(?s:.*)a difference of 0.0"):
-        from_peft(str(tmp_path / "peft"), tmp_path / "wrong", base=base, verify=found.append)
+        from_peft(str(tmp_path / "peft"), tmp_path / "wrong", base=base, on_verified=found.append)
     with pytest.raises(ConversionError, match="not PEFT's"):
-        to_peft(adapter, tmp_path / "wrong", base=base, verify=found.append)
+        to_peft(adapter, tmp_path / "wrong", base=base, on_verified=found.append)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "ours", "peft"]
 
 
