@@ -35,6 +35,8 @@ WINDOW = 16
 TEXT_MODELS = {"gemma3": "gemma3_text", "mistral3": "llama"}
 """The multimodal wrappers, and the kind of language model inside."""
 KINDS = ("llama", "qwen2", "qwen3", "gemma3_text", "gemma3", "phi3", "phi", "ministral3", "mistral3")
+TEMPLATE = str(Path(__file__).with_suffix(".jinja"))
+"""The file of a template that adds few tokens: the work of attention grows with their square."""
 QUANTIZATION = {"group_size": 32, "bits": 4}
 
 
@@ -51,8 +53,8 @@ def tokenizer() -> TokenizerWrapper:
 
 
 def renderer(base: BaseModel) -> PromptRenderer:
-    """Prompts of few tokens, for tests that need no template in use: attention's work grows with their square."""
-    return PromptRenderer(Template(str(Path(__file__).with_suffix(".jinja"))), base.tokenizer, "name")
+    """Prompts of few tokens, for tests that need no template in use."""
+    return PromptRenderer(Template(TEMPLATE), base.tokenizer, "name")
 
 
 def config(kind: str = "llama", layers: int = 2, **changes: Any) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], list[str]
         patch.setenv("DUALTUNE_CACHE", str(cache))
         patch.setattr(accuracy, "EMBEDDED", str(tiny.save(cache / "model")))
         patch.setattr(accuracy, "QUICK", SETTING)
+        patch.setattr(accuracy, "TEMPLATE", tiny.TEMPLATE)
         patch.setattr(accuracy, "CARD", "name")
         patch.setattr(accuracy, "MAX_TOKENS", 4)
         patch.setattr(accuracy, "served_tools", lambda: TOOLS)

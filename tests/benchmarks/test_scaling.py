@@ -33,7 +33,7 @@ def found(model, tmp_path_factory: pytest.TempPathFactory) -> Results:
         patch.setattr(scaling, "run_isolated", lambda function, *arguments, **named: function(*arguments, **named))
         patch.setattr(scaling, "CALLS", CALLS[:1])
         patch.setattr(scaling, "CARDS", "name")
-        for name, value in TINY.items():
+        for name, value in {**TINY, "TEMPLATE": tiny.TEMPLATE}.items():
             patch.setattr(memorized, name, value)
         return scaling.measure_all(SETTING, model, EVERY, tmp_path_factory.mktemp("found"), Console(file=io.StringIO()))
 

@@ -111,9 +111,8 @@ def no_spare_buffers():
 def test_memory_stays_within_the_budget_over_200_random_calls(bundle):
     """Weights, 30 adapters, prefixes and fused weights; a call's own arrays are gone when it is done."""
     base = load_model(bundle.model)
-    many = Bundle(
-        bundle.folder.parent / "many", base.name, base.fingerprint, "chatml", Template("chatml").hash, "signature"
-    )
+    template = Template(tiny.TEMPLATE)
+    many = Bundle(bundle.folder.parent / "many", base.name, base.fingerprint, template.name, template.hash, "name")
     tools = [Tool(f"tool_{number}", "Do.", PATH, "s") for number in range(30)]
     many = many.add_adapter("selector", "", adapter_for(base.bank, 100, "turn"), training={}, tools=tools)
     for number, tool in enumerate(tools):

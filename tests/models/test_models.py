@@ -67,7 +67,6 @@ def through(base: BaseModel, caches: list[Any], step: int = 24) -> mx.array:
     parts = []
     for start, end in zip([0, *ends], ends, strict=False):
         parts.append(base.model(mx.array([TOKENS[start:end]]), cache=caches))
-        mx.eval(parts[-1])
     return mx.concatenate(parts, axis=1)
 
 
@@ -94,7 +93,10 @@ def test_caches_that_forget_nothing_give_what_the_model_s_own_give(variant, quan
     caches = base.new_caches()
     assert [type(cache) for cache in caches] == [KVCache] * base.bank.num_layers
     logits = through(base, caches)
-    assert close(logits, through(base, make_prompt_cache(base.model)))
+    its_own = make_prompt_cache(base.model)
+    assert variant not in WINDOWED or RotatingKVCache in map(type, its_own)
+    if RotatingKVCache in map(type, its_own):  # otherwise they are the very same caches
+        assert close(logits, through(base, its_own))
     assert close(logits, base.model(mx.array([TOKENS])))
     assert {cache.offset for cache in caches} == {len(TOKENS)}
 
