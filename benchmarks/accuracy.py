@@ -48,14 +48,14 @@ from dualtune_mlx.benchmarks.tasks import START_SECONDS, TASKS, run_tasks
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.engine.stage import STAGES
-from dualtune_mlx.evaluation.calls import METRICS, Report, evaluate_calls
+from dualtune_mlx.evaluation import Report, evaluate_calls
+from dualtune_mlx.evaluation.calls import METRICS
 from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
 from dualtune_mlx.paths import cache_folder
 from dualtune_mlx.prompts import CARD_KINDS, PromptRenderer, Template, span_name
 from dualtune_mlx.tools import Tool, Trajectory
-from dualtune_mlx.training import Job, Progress, RunSetup, TrainingRun
+from dualtune_mlx.training import STAGES, Job, Progress, RunSetup, TrainingRun
 from dualtune_mlx.training.examples import decisions_of_stage
 from dualtune_mlx.training.routing import shown_decisions
 

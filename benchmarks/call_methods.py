@@ -25,8 +25,7 @@ from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 
 from dualtune_mlx.benchmarks.memorized import TEMPLATE, KnownCall, check_call
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.models import resolve
-from dualtune_mlx.models.base_model import PREFILL_CHUNK
+from dualtune_mlx.models import PREFILL_CHUNK, resolve
 from dualtune_mlx.prompts import PromptRenderer, Template, TokenStream
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.usage import Usage

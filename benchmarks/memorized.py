@@ -17,9 +17,8 @@ from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
-from dualtune_mlx.training import TrainOptions
+from dualtune_mlx.training import Progress, TrainOptions, train
 from dualtune_mlx.training.examples import stage_examples
-from dualtune_mlx.training.trainer import Progress, train
 
 TEMPLATE = "chatml"
 MEMORIZED_LOSS = 0.01

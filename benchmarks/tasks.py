@@ -15,8 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dualtune_mlx.agent import Limits
-from dualtune_mlx.agent.agent import Agent
+from dualtune_mlx.agent import Agent, Limits
 from dualtune_mlx.agent.events import AgentEvent, CallProposed, RunEnded
 from dualtune_mlx.benchmarks.playground import Playground, new_playground
 from dualtune_mlx.benchmarks.world import World

@@ -33,8 +33,8 @@ from dualtune_mlx.agent.loop import Loop, Steps
 from dualtune_mlx.agent.performers import AsyncPerformer, BlockingPerformer, Performer, run_in_place
 from dualtune_mlx.agent.transcript import Recorder, new_transcript
 from dualtune_mlx.engine.events import Done, Planned
-from dualtune_mlx.mcp.approvals import ApprovalAnswer, ApprovalPolicy, ApprovalQuestion, Ask
-from dualtune_mlx.mcp.client import Toolbox
+from dualtune_mlx.mcp import ApprovalPolicy, ApprovalQuestion, Toolbox
+from dualtune_mlx.mcp.approvals import ApprovalAnswer, Ask
 from dualtune_mlx.paths import cache_folder
 from dualtune_mlx.tools import as_messages
 

@@ -18,7 +18,7 @@ from dualtune_mlx.concurrency import EngineThread, FairLock, Ticket
 from dualtune_mlx.engine.answer import repeats_itself
 from dualtune_mlx.errors import ModelError, ServerError, UsageError
 from dualtune_mlx.models import resolve
-from dualtune_mlx.prompts.encoder import Encoder
+from dualtune_mlx.prompts import Encoder
 from dualtune_mlx.tools import Message, Tool
 
 if TYPE_CHECKING:

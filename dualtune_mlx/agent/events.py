@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
-from dualtune_mlx.mcp.approvals import ApprovalQuestion
+from dualtune_mlx.mcp import ApprovalQuestion
 from dualtune_mlx.tools import Message, Tool, ToolCall
 
 BASE_MODEL = "base model"

@@ -27,8 +27,7 @@ from dualtune_mlx.agent.events import (
 from dualtune_mlx.agent.limits import Budget, History, Stop
 from dualtune_mlx.engine.events import Planned
 from dualtune_mlx.errors import DualTuneError
-from dualtune_mlx.mcp.approvals import ApprovalPolicy, ApprovalQuestion
-from dualtune_mlx.mcp.results import ToolResult
+from dualtune_mlx.mcp import ApprovalPolicy, ApprovalQuestion, ToolResult
 from dualtune_mlx.tools import Message, Tool, ToolCall, find_called_tool
 from dualtune_mlx.tools.usage import Usage
 

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 from dualtune_mlx.agent.chat_model import ChatModel, speak_on_thread
 from dualtune_mlx.agent.events import Choose, Divide, Speak
 from dualtune_mlx.engine.events import AnswerText, Event
-from dualtune_mlx.mcp.approvals import ApprovalAnswer, ApprovalQuestion, Ask
-from dualtune_mlx.mcp.client import Toolbox
-from dualtune_mlx.mcp.results import ToolResult
+from dualtune_mlx.mcp import ApprovalQuestion, Toolbox, ToolResult
+from dualtune_mlx.mcp.approvals import ApprovalAnswer, Ask
 from dualtune_mlx.tools import ToolCall
 
 if TYPE_CHECKING:

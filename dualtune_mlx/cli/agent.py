@@ -11,18 +11,17 @@ from typing import Any
 
 import click
 
-from dualtune_mlx.agent.agent import Agent, refuse
+from dualtune_mlx.agent import Agent, Limits
+from dualtune_mlx.agent.agent import refuse
 from dualtune_mlx.agent.chat_model import open_chat_model
 from dualtune_mlx.agent.events import RunEnded
-from dualtune_mlx.agent.limits import Limits
 from dualtune_mlx.agent.transcript import event_to_json
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.live import RunDisplay
 from dualtune_mlx.cli.output import STDOUT, argument_or_file, console, emit_json, json_option
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.mcp import connect, read_config
-from dualtune_mlx.mcp.approvals import ApprovalPolicy
+from dualtune_mlx.mcp import ApprovalPolicy, connect, read_config
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 

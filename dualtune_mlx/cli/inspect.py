@@ -11,10 +11,10 @@ from rich.text import Text
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.data import read_trajectories
-from dualtune_mlx.engine.stage import STAGES
 from dualtune_mlx.models import load_tokenizer
 from dualtune_mlx.prompts import ACTIVATIONS, PromptRenderer, Template
 from dualtune_mlx.tools.hierarchy import ROUTINGS
+from dualtune_mlx.training import STAGES
 from dualtune_mlx.training.inspection import InspectedExample, inspect_examples
 
 COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "black on green"}

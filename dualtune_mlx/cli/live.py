@@ -20,7 +20,8 @@ from dualtune_mlx.agent.events import (
     SpokenText,
 )
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
-from dualtune_mlx.mcp.approvals import ApprovalAnswer, ApprovalQuestion
+from dualtune_mlx.mcp import ApprovalQuestion
+from dualtune_mlx.mcp.approvals import ApprovalAnswer
 from dualtune_mlx.tools import Tool, ToolCall
 
 BAR = 20

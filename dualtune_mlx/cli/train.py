@@ -18,17 +18,20 @@ from dualtune_mlx.cli.output import console, progress
 from dualtune_mlx.cli.train_flags import train_flags
 from dualtune_mlx.prompts import CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
-from dualtune_mlx.training import PRESETS, STAGES, Job, Progress, RunResult, TrainingSession
-from dualtune_mlx.training.config import SHARDS, ConfigFile, TrainConfig, merge_config
-from dualtune_mlx.training.session import (
-    AllFinished,
-    RunFailed,
-    RunFinished,
-    RunSkipped,
-    RunStarted,
+from dualtune_mlx.training import (
+    PRESETS,
+    STAGES,
+    ConfigFile,
+    Job,
+    Progress,
+    RunResult,
     SessionEvent,
-    StepTaken,
+    TrainConfig,
+    TrainingSession,
+    merge_config,
 )
+from dualtune_mlx.training.config import SHARDS
+from dualtune_mlx.training.session import AllFinished, RunFailed, RunFinished, RunSkipped, RunStarted, StepTaken
 
 ALL = "all"
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 import numpy as np
 
-from dualtune_mlx.kv import BatchOverPrefix, Snapshot
-from dualtune_mlx.kv.batch import KeysValues
+from dualtune_mlx.kv import BatchOverPrefix, KeysValues, Snapshot
 from dualtune_mlx.models import BaseModel
 
 

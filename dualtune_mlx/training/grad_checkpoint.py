@@ -9,8 +9,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from dualtune_mlx.adapters import LoRAUpdate
-from dualtune_mlx.adapters.lora import LoRALinear
+from dualtune_mlx.adapters import LoRALinear, LoRAUpdate
 from dualtune_mlx.models import BaseModel
 
 

@@ -8,8 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from dualtune_mlx.adapters import LoRAUpdate
-from dualtune_mlx.kv import BatchOverPrefix, Snapshot
-from dualtune_mlx.kv.batch import KeysValues
+from dualtune_mlx.kv import BatchOverPrefix, KeysValues, Snapshot
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.training.batches import Batch, pad
 from dualtune_mlx.training.contexts import ContextCache, prefix_layers

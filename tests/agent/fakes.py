@@ -6,11 +6,10 @@ from collections.abc import Callable, Generator
 from types import SimpleNamespace
 from typing import Any
 
-from dualtune_mlx.agent.agent import Agent
+from dualtune_mlx.agent import Agent
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine.events import AnswerText, ArgumentText, Candidates, Done, Planned, StageBegins
-from dualtune_mlx.mcp import ServerConfig, ToolResult
-from dualtune_mlx.mcp.approvals import ApprovalPolicy
+from dualtune_mlx.mcp import ApprovalPolicy, ServerConfig, ToolResult
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall
 from dualtune_mlx.tools.usage import StageUsage, Usage
 

@@ -112,13 +112,13 @@ def test_a_replay_gives_recorded_results_and_finds_all_the_same(tmp_path):
 PARTS = ("read a", "write b")
 
 
-def divided(tmp_path, does=lambda call: "fine"):
+def run_divided_task(tmp_path, does=lambda call: "fine"):
     engine = Engine(READ_A, ToolCall("respond"), WRITE_B, subtasks=PARTS)
     return agent(engine, FakeToolbox(does), tmp_path / "t").run("read a, then write b").transcript
 
 
 def test_a_transcript_tells_the_parts_and_what_each_call_was_for(tmp_path):
-    read = read_transcript(divided(tmp_path))
+    read = read_transcript(run_divided_task(tmp_path))
     assert read.subtasks == PARTS
     assert [(step.call.name, step.subtask) for step in read.steps] == [
         ("read", "read a"),
@@ -131,7 +131,7 @@ def test_a_transcript_tells_the_parts_and_what_each_call_was_for(tmp_path):
 
 
 def test_a_replay_compares_the_parts_and_asks_for_each_call_of_them(tmp_path):
-    read = read_transcript(divided(tmp_path))
+    read = read_transcript(run_divided_task(tmp_path))
     engine = Engine(READ_A, ToolCall("respond"), WRITE_B, subtasks=("read a, then", "write b"))
     rows = list(replay(read, engine))
     assert [(row.what, row.same) for row in rows[:2]] == [("parts", False), ("call 1", True)]
@@ -139,7 +139,7 @@ def test_a_replay_compares_the_parts_and_asks_for_each_call_of_them(tmp_path):
 
 
 def test_a_run_with_parts_becomes_training_data_with_parts(tmp_path):
-    add_to_data(read_transcript(divided(tmp_path)), tmp_path / "data")
+    add_to_data(read_transcript(run_divided_task(tmp_path)), tmp_path / "data")
     (trajectory,) = read_trajectories(tmp_path / "data" / "train.jsonl")
     assert trajectory.messages[0].subtasks == PARTS
     assert [message.subtask for message in trajectory.messages if message.tool_calls] == list(PARTS)

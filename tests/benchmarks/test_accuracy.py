@@ -24,7 +24,8 @@ from dualtune_mlx.benchmarks.accuracy_data import (
 )
 from dualtune_mlx.benchmarks.tasks import TASKS
 from dualtune_mlx.bundle import AdapterEntry, Bundle
-from dualtune_mlx.evaluation.calls import Report, ScoredCall
+from dualtune_mlx.evaluation import Report
+from dualtune_mlx.evaluation.calls import ScoredCall
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.synthesis import generate_chains
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
@@ -79,10 +80,10 @@ def test_every_method_answers_the_same_requests(ran):
 
 def test_all_stages_learn_along_the_hierarchy_and_the_flat_method_has_a_selector_of_its_own(ran):
     ours, flat = (stages(ran[2], 1, method) for method in (OURS, FLAT))
-    assert {stage: slot.training["hierarchical"] for (stage, _), slot in ours.items()} == dict.fromkeys(
+    assert {stage: entry.training["hierarchical"] for (stage, _), entry in ours.items()} == dict.fromkeys(
         ("planner", "router", "selector", "arguments"), True
     )
-    assert {stage for (stage, _), slot in flat.items() if slot != ours[stage, ""]} == {"selector"}
+    assert {stage for (stage, _), entry in flat.items() if entry != ours[stage, ""]} == {"selector"}
     assert flat["selector", ""].training["hierarchical"] is False
     assert flat["selector", ""].training["examples"] == 60
 

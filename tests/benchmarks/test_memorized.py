@@ -30,7 +30,7 @@ def test_adapters_that_are_added_change_no_call(model, learned, tmp_path):
     others = [Tool(f"other{n}", server="s") for n in range(3)]
     memorized.add_untrained_adapters(model, bundle, others[:1])
     memorized.add_untrained_adapters(model, bundle, others[1:])
-    added = [slot.content_hash for (_, scope), slot in Bundle.open(bundle).stages.items() if scope]
+    added = [entry.content_hash for (_, scope), entry in Bundle.open(bundle).stages.items() if scope]
     assert len(set(added)) == 3
     with DualTune.load(bundle) as dualtune:
         assert len(dualtune.base.bank.resident) == 5

@@ -99,7 +99,7 @@ def test_all_adapters_of_a_bundle_go_out_at_once(tmp_path, bundle):
     result = dualtune("convert", "to-peft", bundle, tmp_path / "peft")
     assert result.exit_code == 0, result.output
     manifest = json.loads((bundle / "dualtune.json").read_text())
-    paths = [slot["path"] for scopes in manifest["stages"].values() for slot in scopes.values()]
+    paths = [entry["path"] for scopes in manifest["stages"].values() for entry in scopes.values()]
     assert len(paths) == 2
     for path in paths:
         back = read_peft(str(tmp_path / "peft" / path))

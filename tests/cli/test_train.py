@@ -80,7 +80,7 @@ def test_each_stage_trains_and_leaves_its_run(divided, tmp_path, stage):
     said = good(dualtune("train", stage, *divided, *SMALL))
     assert f"{stage}: validation loss" in said
     assert ("choices right" in said) == (stage in ("router", "selector"))
-    (facts,) = (slot["training"] for slot in stages(tmp_path / "bundle")[stage].values())
+    (facts,) = (entry["training"] for entry in stages(tmp_path / "bundle")[stage].values())
     assert facts["steps"] == 2
     (report,) = (tmp_path / "bundle" / "runs").rglob("report.html")
     assert str(report) in said

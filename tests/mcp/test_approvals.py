@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.mcp.approvals import ApprovalPolicy
+from dualtune_mlx.mcp import ApprovalPolicy
 from dualtune_mlx.tools import Tool
 from tests.agent.fakes import DESTRUCTIVE, READ_ONLY, config
 

@@ -96,7 +96,7 @@ def test_shows_no_secret_in_its_repr() -> None:
     assert "secret" not in repr((stdio, web)) and web.address == "https://h/mcp"
 
 
-def grouped(groups: Any) -> dict[str, Any]:
+def make_groups(groups: Any) -> dict[str, Any]:
     return {"mcpServers": {"a": {"command": "c", "dualtune": {"groups": groups}}}}
 
 
@@ -127,15 +127,15 @@ def grouped(groups: Any) -> dict[str, Any]:
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"approve": "yes"}}}}, ["got: yes", "auto, ask, never"]),
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"timeout": 0}}}}, ["'timeout'", "a positive number"]),
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"output_limit": "1"}}}}, ["'output_limit'", "a string"]),
-        (grouped([]), ["'groups'", "expected: an object"]),
-        (grouped({"reading": "read"}), ["'groups', 'reading'", "expected: a list"]),
-        (grouped({"reading": ["read", 1]}), ["'reading'[1]", "got: a number"]),
-        (grouped({"reading": []}), ["group of tools is empty", "'reading'"]),
-        (grouped({" ": ["read"]}), ["no name that can be used", "got: ' '"]),
-        (grouped({"a\nb": ["read"]}), ["no name that can be used", "printable"]),
-        (grouped({"respond": ["read"]}), ["no name that can be used", "a choice of its own"]),
-        (grouped({"a": ["x", "y"], "b": ["y"]}), ["named twice in the groups", "got: y"]),
-        (grouped({"a": ["x", "x"]}), ["named twice in the groups", "got: x"]),
+        (make_groups([]), ["'groups'", "expected: an object"]),
+        (make_groups({"reading": "read"}), ["'groups', 'reading'", "expected: a list"]),
+        (make_groups({"reading": ["read", 1]}), ["'reading'[1]", "got: a number"]),
+        (make_groups({"reading": []}), ["group of tools is empty", "'reading'"]),
+        (make_groups({" ": ["read"]}), ["no name that can be used", "got: ' '"]),
+        (make_groups({"a\nb": ["read"]}), ["no name that can be used", "printable"]),
+        (make_groups({"respond": ["read"]}), ["no name that can be used", "a choice of its own"]),
+        (make_groups({"a": ["x", "y"], "b": ["y"]}), ["named twice in the groups", "got: y"]),
+        (make_groups({"a": ["x", "x"]}), ["named twice in the groups", "got: x"]),
     ],
 )
 def test_refuses(write: Any, content: Any, parts: list[str]) -> None:

@@ -100,7 +100,7 @@ def test_a_rule_may_be_for_some_tools():
     assert not allows(Rule(("a",), ("read", "write"), forbidden=True), 1)
 
 
-def configured(tmp_path, **ours):
+def write_config(tmp_path, **ours):
     path = tmp_path / "mcp.json"
     path.write_text(json.dumps({"mcpServers": {"fs": {"command": "c", "dualtune": ours}}}))
     return read_config(path)[0]
@@ -108,7 +108,7 @@ def configured(tmp_path, **ours):
 
 def test_rules_come_from_the_configuration(tmp_path):
     rules = [{"arguments": ["path"], "tools": ["write"], "below": "/data"}, {"arguments": ["force"], "forbidden": True}]
-    read = configured(tmp_path, rules=rules, allow=["write"], trust_hints=True)
+    read = write_config(tmp_path, rules=rules, allow=["write"], trust_hints=True)
     assert read.rules == (Rule(("path",), ("write",), below="/data"), Rule(("force",), forbidden=True))
     assert (read.allow, read.trust_hints) == (("write",), True)
 
@@ -129,7 +129,7 @@ def test_rules_come_from_the_configuration(tmp_path):
 )
 def test_a_rule_that_is_none_is_refused(tmp_path, rule):
     with pytest.raises(UsageError, match=r"'rules'\[0\]"):
-        configured(tmp_path, rules=[rule])
+        write_config(tmp_path, rules=[rule])
 
 
 def test_the_toolbox_holds_calls_to_them(server):

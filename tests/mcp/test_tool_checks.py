@@ -11,7 +11,7 @@ from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, drop_duplicates, repair_too
 from dualtune_mlx.tools import Tool
 
 
-def nested(depth: int) -> dict[str, Any]:
+def nest_schema(depth: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(depth):
         schema = {"type": "object", "properties": {"a": schema}}
@@ -19,7 +19,7 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 def test_a_tool_within_the_limits_is_kept_with_all_it_says() -> None:
-    tool = {"name": "a" * 128, "description": "d" * 20_000, "inputSchema": nested(20), "_meta": {"x": 1}}
+    tool = {"name": "a" * 128, "description": "d" * 20_000, "inputSchema": nest_schema(20), "_meta": {"x": 1}}
     assert repair_tool(tool, "s") == tool
     assert repair_tool({"name": "a"}, "s") == {"name": "a", "inputSchema": {"type": "object"}}
 
@@ -33,8 +33,8 @@ def test_a_tool_within_the_limits_is_kept_with_all_it_says() -> None:
         ({"name": "a" * 129}, ["name cannot be used", "129 characters"]),
         ({"name": "a\nb"}, ["name cannot be used", "printable"]),
         ({"name": "a", "description": "d" * 20_001}, ["description is beyond the limit", "20,001 characters", "s/a"]),
-        ({"name": "a", "inputSchema": nested(40)}, ["schema is beyond the limit", "82 levels"]),
-        ({"name": "a", "inputSchema": nested(100_000)}, ["schema is beyond the limit", "levels"]),
+        ({"name": "a", "inputSchema": nest_schema(40)}, ["schema is beyond the limit", "82 levels"]),
+        ({"name": "a", "inputSchema": nest_schema(100_000)}, ["schema is beyond the limit", "levels"]),
         ({"name": "a", "inputSchema": {"enum": ["x" * 200_000]}}, ["schema is beyond the limit", "characters", "200,"]),
         ({"name": "a", "inputSchema": {"type": "array"}}, ["does not describe an object"]),
     ],

@@ -16,9 +16,9 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from dualtune_mlx.data import SPLITS
 from dualtune_mlx.decoding.grounding import is_span
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.synthesis import chains, requests
+from dualtune_mlx.synthesis import chains, generate_chains, requests
 from dualtune_mlx.synthesis.chain_templates import CHAINS, ChainTemplate, undivided_chain_dialogues, usable_chains
-from dualtune_mlx.synthesis.chains import SHARES, UNDIVIDED_CHAIN_SHARE, generate_chains
+from dualtune_mlx.synthesis.chains import SHARES, UNDIVIDED_CHAIN_SHARE
 from dualtune_mlx.synthesis.conjunctions import (
     ORDER_CONJUNCTIONS,
     PLACE,
@@ -38,10 +38,10 @@ from dualtune_mlx.synthesis.values.sampling import read_toml
 from dualtune_mlx.synthesis.values.slot import SLOT_PATTERN
 from dualtune_mlx.synthesis.values.slots import draw_slots, slot_names
 from dualtune_mlx.tools import Tool, ToolCall, Trajectory
-from tests.synthesis.test_requests import normalised, server_tools, strings, without_pinned
+from tests.synthesis.test_requests import hide_pinned, normalise, server_tools, strings
 
 SERVERS = ("filesystem", "git", "time", "memory", "sqlite", "everything")
-VISIBLE = {tool.name: without_pinned(tool) for server in SERVERS for tool in server_tools(server)}
+VISIBLE = {tool.name: hide_pinned(tool) for server in SERVERS for tool in server_tools(server)}
 DERIVED = {"inside": {"file", "folder"}, "total": {"augend", "addend"}, "hour": {"moment"}}
 SQL = re.compile(
     r"\b(SELECT|FROM|WHERE|INSERT|INTO|VALUES|UPDATE|SET|DELETE|CREATE|TABLE|COUNT|SUM|INTEGER|PRIMARY|KEY|TEXT|REAL|UNIQUE|NOT|NULL|id)\b"
@@ -113,15 +113,15 @@ def test_the_same_seed_gives_the_same_data_and_another_seed_does_not() -> None:
 
 def test_no_wording_and_no_conjunction_is_in_two_splits() -> None:
     for chain in CHAINS:
-        splits = [{normalised(wording) for wording in chain.wordings[split]} for split in SPLITS]
+        splits = [{normalise(wording) for wording in chain.wordings[split]} for split in SPLITS]
         assert len(set.union(*splits)) == sum(map(len, splits)), chain.tools
     conjunctions = [{*ORDER_CONJUNCTIONS[split], *SENTENCE_CONJUNCTIONS[split]} for split in SPLITS]
     assert len(set.union(*conjunctions)) == sum(map(len, conjunctions))
 
 
 def test_no_wording_stands_for_one_call_and_for_a_chain() -> None:
-    single = {normalised(text) for split in SPLITS for texts in requests.wordings(split).values() for text in texts}
-    assert [text for chain in CHAINS for text in wordings(chain) if normalised(text) in single] == []
+    single = {normalise(text) for split in SPLITS for texts in requests.wordings(split).values() for text in texts}
+    assert [text for chain in CHAINS for text in wordings(chain) if normalise(text) in single] == []
 
 
 def test_there_are_many_chains_with_many_wordings_over_all_servers() -> None:
@@ -249,7 +249,7 @@ def test_what_others_decide_may_be_what_another_slot_says() -> None:
     assert slots["hour"].value == slots["moment"].value[11:16] == "00:00"
 
 
-def joined(conjunction: str, *orders: str) -> str:
+def join_orders(conjunction: str, *orders: str) -> str:
     return parse_markup(join(conjunction, orders))[0]
 
 
@@ -311,7 +311,7 @@ def test_the_subtasks_of_a_request_are_words_of_it_and_each_call_is_for_one(spli
 
 
 def test_a_question_keeps_its_mark_in_place_of_the_conjunctions() -> None:
-    assert joined("{1}. {2}. {3}", "What is it?", "Is it on?", "Go") == "What is it? Is it on? Go"
+    assert join_orders("{1}. {2}. {3}", "What is it?", "Is it on?", "Go") == "What is it? Is it on? Go"
 
 
 @pytest.mark.parametrize(("wording", "left"), [("Stage it.", "Stage it"), ("git add .", "git add .")])
@@ -321,8 +321,8 @@ def test_a_dot_that_is_a_value_is_no_full_stop(wording: str, left: str) -> None:
 
 
 def test_orders_begin_with_a_capital_letter_only_where_a_sentence_begins() -> None:
-    assert joined("{1}, then {2}. {3}", "Look", "See it", "Go") == "Look, then see it. Go"
-    assert joined("{2}, but first {1}\n{3}", "SQL runs", "See it", "Go") == "See it, but first SQL runs\nGo"
+    assert join_orders("{1}, then {2}. {3}", "Look", "See it", "Go") == "Look, then see it. Go"
+    assert join_orders("{2}, but first {1}\n{3}", "SQL runs", "See it", "Go") == "See it, but first SQL runs\nGo"
     assert place_numbers("{2}, but first {1}") == [2, 1]
 
 

@@ -15,7 +15,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from dualtune_mlx.data import SPLITS
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.synthesis.requests import RESPOND_SHARE, generate_requests, wordings
+from dualtune_mlx.synthesis import generate_requests
+from dualtune_mlx.synthesis.requests import RESPOND_SHARE, wordings
 from dualtune_mlx.synthesis.values.clock import CITIES, ZONES
 from dualtune_mlx.synthesis.values.sampling import WORDS
 from dualtune_mlx.synthesis.values.slot import SLOT_PATTERN
@@ -54,7 +55,7 @@ def server_tools(server: str) -> list[Tool]:
     return [Tool.from_dict(tool, server) for tool in (listing if isinstance(listing, list) else listing["tools"])]
 
 
-def without_pinned(tool: Tool) -> Tool:
+def hide_pinned(tool: Tool) -> Tool:
     properties = {name: value for name, value in tool.parameters["properties"].items() if name != "repo_path"}
     required = [name for name in tool.parameters.get("required", []) if name != "repo_path"]
     return replace(tool, parameters={**tool.parameters, "properties": properties, "required": required})
@@ -62,7 +63,7 @@ def without_pinned(tool: Tool) -> Tool:
 
 SERVERS = ("filesystem", "git", "time", "memory", "sqlite", "everything")
 FULL = {tool.name: tool for server in SERVERS for tool in server_tools(server)}
-VISIBLE = [without_pinned(tool) for tool in FULL.values()]
+VISIBLE = [hide_pinned(tool) for tool in FULL.values()]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def all_wordings() -> list[str]:
     return [text for split in SPLITS for texts in wordings(split).values() for text in texts]
 
 
-def normalised(wording: str) -> str:
+def normalise(wording: str) -> str:
     """Case, white space and punctuation aside; a slot counts as a slot, of whatever kind."""
     return re.sub(r"\W+", " ", SLOT_PATTERN.sub(" slot ", wording).casefold()).strip()
 
@@ -99,7 +100,7 @@ def test_no_wording_is_in_two_splits() -> None:
     for split in SPLITS:
         for tool, texts in wordings(split).items():
             for text in texts:
-                owners.setdefault((tool, normalised(text)), set()).add(split)
+                owners.setdefault((tool, normalise(text)), set()).add(split)
     assert [key for key, splits in owners.items() if len(splits) > 1] == []
 
 
@@ -114,7 +115,7 @@ def test_no_wording_stands_for_two_tools() -> None:
 
 @pytest.mark.parametrize(("split", "per_tool", "respond"), [("train", 40, 90), ("valid", 4, 10), ("test", 6, 16)])
 def test_every_tool_has_enough_different_wordings(split: str, per_tool: int, respond: int) -> None:
-    counts = {tool: len({normalised(text) for text in texts}) for tool, texts in wordings(split).items()}
+    counts = {tool: len({normalise(text) for text in texts}) for tool, texts in wordings(split).items()}
     assert set(counts) == {*FULL, "respond"}
     least = {tool: respond if tool == "respond" else per_tool for tool in counts}
     assert {tool: count for tool, count in counts.items() if count < least[tool]} == {}

@@ -14,9 +14,8 @@ from pathlib import Path
 import mlx.core as mx
 
 import dualtune_mlx  # noqa: F401 (loads OpenBLAS before MLX)
-from dualtune_mlx.training import TrainOptions
+from dualtune_mlx.training import Progress, Trainer, TrainOptions
 from dualtune_mlx.training.checkpoints import Checkpoints
-from dualtune_mlx.training.trainer import Progress, Trainer
 from tests import tiny
 from tests.training.data import examples
 

@@ -14,8 +14,8 @@ import mlx.core as mx
 import pytest
 
 from dualtune_mlx.errors import CheckpointError
+from dualtune_mlx.training import Trainer
 from dualtune_mlx.training.checkpoints import ARRAYS, FACTS, Checkpoints
-from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import examples
 from tests.training.resumable import OPTIONS
@@ -23,14 +23,14 @@ from tests.training.resumable import OPTIONS
 ROOT = Path(__file__).parents[2]
 
 
-def started(folder: Path, kill_at: int = 0, where: str = "never") -> subprocess.CompletedProcess[str]:
+def start_process(folder: Path, kill_at: int = 0, where: str = "never") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.training.resumable", str(folder), str(kill_at), where]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    done = started(tmp_path_factory.mktemp("undisturbed"))
+    done = start_process(tmp_path_factory.mktemp("undisturbed"))
     assert done.returncode == 0, done.stderr
     return done.stdout.split()[1]
 
@@ -40,8 +40,8 @@ def undisturbed(tmp_path_factory):
 def test_a_run_killed_at_random_ends_with_the_same_bits(where, tmp_path, undisturbed):
     points = sorted(random.Random(where).sample(range(3, 12), 2))
     for point in points:
-        assert started(tmp_path, point, where).returncode == -9
-    done = started(tmp_path)
+        assert start_process(tmp_path, point, where).returncode == -9
+    done = start_process(tmp_path)
     assert done.returncode == 0, done.stderr
     first_step, content = done.stdout.split()
     assert int(first_step) > 1

@@ -10,20 +10,19 @@ import pytest
 import yaml
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.training import PRESETS, STAGES, TrainOptions
-from dualtune_mlx.training.config import ConfigFile, TrainConfig, merge_config
+from dualtune_mlx.training import PRESETS, STAGES, ConfigFile, TrainConfig, TrainOptions, merge_config
 
 NEEDED = {"model": "m", "data": "d", "bundle": "b"}
 
 
-def written(folder: Path, text: str) -> Path:
+def write_config(folder: Path, text: str) -> Path:
     path = folder / "night.yaml"
     path.write_text(text)
     return path
 
 
 def config(folder: Path, text: str, **flags: Any) -> TrainConfig:
-    return merge_config(ConfigFile.read(written(folder, text)), {**NEEDED, **flags})
+    return merge_config(ConfigFile.read(write_config(folder, text)), {**NEEDED, **flags})
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_presets_hold_options_only_and_default_is_the_dataclass():
 
 
 def test_settings_of_a_file_give_way_to_flags(tmp_path):
-    path = written(tmp_path, "{model: theirs, data: d, bundle: b, cards: name, min_examples: 3, template: gemma}")
+    path = write_config(tmp_path, "{model: theirs, data: d, bundle: b, cards: name, min_examples: 3, template: gemma}")
     found = merge_config(ConfigFile.read(path), {"model": "ours", "shard": "adapters"})
     assert (found.model, found.cards, found.min_examples, found.template) == ("ours", "name", 3, "gemma")
     assert (found.data, found.bundle, found.shard) == ("d", "b", "adapters")
@@ -198,7 +197,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content, words):
 def test_what_is_saved_gives_the_same_run(tmp_path, text, flags):
     found = config(tmp_path, text, **flags)
     saved = yaml.safe_dump(found.to_dict(), sort_keys=False, allow_unicode=True)
-    again = merge_config(ConfigFile.read(written(tmp_path, saved)), {})
+    again = merge_config(ConfigFile.read(write_config(tmp_path, saved)), {})
     assert again == found
     for stage in STAGES:  # also in their types: a run is known by what its options look like in JSON
         assert repr(again.stages[stage]) == repr(found.stages[stage])

@@ -7,17 +7,17 @@ from dataclasses import replace
 import mlx.core as mx
 import pytest
 
+from dualtune_mlx.training import Trainer
 from dualtune_mlx.training.batches import make_batch
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import stage_examples
 from dualtune_mlx.training.loss import masked_loss
-from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import base_prefix
-from tests.training.test_loss import TRAJECTORIES, assert_equal, options, started
+from tests.training.test_loss import TRAJECTORIES, assert_equal, options, start_weights
 
 
-def prepared(base, activation="turn"):
+def prepare(base, activation="turn"):
     renderer = tiny.renderer(base)
     examples = stage_examples(TRAJECTORIES, renderer, "selector", activation).examples
     prefix = base_prefix(base, examples)
@@ -28,9 +28,9 @@ def prepared(base, activation="turn"):
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
 def test_loss_and_gradients_are_the_same(kind, activation):
     base = tiny.model(kind=kind)
-    _, prefix, batch = prepared(base, activation)
+    _, prefix, batch = prepare(base, activation)
     given = options(activation)
-    loss_and_gradients, weights, cache = mx.value_and_grad(masked_loss), started(base, given), ContextCache(1e9)
+    loss_and_gradients, weights, cache = mx.value_and_grad(masked_loss), start_weights(base, given), ContextCache(1e9)
     given_batch = {"prefix": prefix, "batch": batch, "options": given}
     plain = loss_and_gradients(weights, base, **given_batch)
     for hits in (0, len(batch.contexts)):
@@ -42,7 +42,7 @@ def test_a_second_epoch_computes_no_context_and_a_conversation_is_kept_once():
     base = tiny.model()
     cache = ContextCache(1e9)
     given = replace(options("invocation"), steps=0, epochs=3.0, batch_size=2, validate_every=0)
-    examples, *_ = prepared(base, "invocation")
+    examples, *_ = prepare(base, "invocation")
     trainer = Trainer(base, examples, examples[:1], given, contexts=cache)
     trainer.run(trainer.initial_state())
     assert cache.misses == len(TRAJECTORIES)
@@ -51,7 +51,7 @@ def test_a_second_epoch_computes_no_context_and_a_conversation_is_kept_once():
 
 def test_what_does_not_fit_is_computed_again():
     base = tiny.model()
-    _, prefix, batch = prepared(base)
+    _, prefix, batch = prepare(base)
     full, small = ContextCache(1e9), ContextCache(1e9)
     full.load_padded(base, prefix, batch.contexts)
     small.budget = full.nbytes - 1
@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_computed_again():
 
 def test_another_model_or_prefix_has_its_own():
     base, other = tiny.model(0), tiny.model(1)
-    examples, prefix, batch = prepared(base)
+    examples, prefix, batch = prepare(base)
     cache = ContextCache(1e9)
     cache.load_padded(base, prefix, batch.contexts)
     cache.load_padded(other, base_prefix(other, examples), batch.contexts)

@@ -8,9 +8,8 @@ import pytest
 
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.models import load_model
-from dualtune_mlx.training import Group, TrainOptions
+from dualtune_mlx.training import Group, Trainer, TrainOptions
 from dualtune_mlx.training.estimate import GIB, RunEstimate, check_budget, estimate_run
-from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import examples
 

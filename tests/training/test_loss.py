@@ -6,10 +6,10 @@ import pytest
 from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.prompts import ACTIVATIONS
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
+from dualtune_mlx.training import TrainOptions
 from dualtune_mlx.training.batches import make_batch
 from dualtune_mlx.training.examples import example, stage_examples
 from dualtune_mlx.training.loss import masked_loss
-from dualtune_mlx.training.options import TrainOptions
 from tests import tiny
 from tests.training.data import base_prefix
 
@@ -57,7 +57,9 @@ def plain_loss(weights, base, examples, given):
     total = 0.0
     for item in examples:
         acts = (mx.arange(len(item.tokens)) >= item.active)[None, :, None]
-        hooks = {name: updated(slot.linear, weights.get(name), given, acts) for name, slot in base.bank.layers.items()}
+        hooks = {
+            name: updated(layer.linear, weights.get(name), given, acts) for name, layer in base.bank.layers.items()
+        }
         logits = run_with(base, hooks, mx.array([item.tokens]))
         (target,) = item.targets
         rows = logits[0, target.start - 1 : target.end - 1].astype(mx.float32)
@@ -85,18 +87,18 @@ def updated(linear, parts, given, acts):
 
 
 def run_with(base, hooks, tokens):
-    """Full logits with every slot's layer replaced by a function."""
-    originals = {name: slot.linear for name, slot in base.bank.layers.items()}
+    """Full logits with every layer replaced by a function."""
+    originals = {name: layer.linear for name, layer in base.bank.layers.items()}
     try:
-        for name, slot in base.bank.layers.items():
-            slot["linear"] = hooks[name]
+        for name, layer in base.bank.layers.items():
+            layer["linear"] = hooks[name]
         return base.model(tokens)
     finally:
-        for name, slot in base.bank.layers.items():
-            slot["linear"] = originals[name]
+        for name, layer in base.bank.layers.items():
+            layer["linear"] = originals[name]
 
 
-def started(base, given):
+def start_weights(base, given):
     """A new adapter's arrays, with a B that is not zero."""
     adapter = base.bank.new_adapter(
         rank=given.rank,
@@ -114,11 +116,11 @@ def started(base, given):
     return weights
 
 
-def compared(base, stage, given):
+def compute_both(base, stage, given):
     """The loss and the gradients of both computations."""
     renderer = tiny.renderer(base)
     prepared = stage_examples(TRAJECTORIES, renderer, stage, given.activation)
-    weights = started(base, given)
+    weights = start_weights(base, given)
     prefix = base_prefix(base, prepared.examples)
     assert (prefix is None) == (given.activation == "all")
     batch = make_batch(prepared.examples, len(prefix.tokens) if prefix else 0)
@@ -142,23 +144,23 @@ def assert_equal(ours, plain, tolerance=1e-4):
 @pytest.mark.parametrize("stage", ["selector", "arguments"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_loss_and_gradients_equal_the_plain_computation(activation, stage, kind):
-    assert_equal(*compared(tiny.model(kind=kind), stage, options(activation)))
+    assert_equal(*compute_both(tiny.model(kind=kind), stage, options(activation)))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in tiny.KINDS if kind not in ("llama", "qwen2")])
 @pytest.mark.parametrize("given", [{"activation": "turn", "grad_checkpoint": True}, {"activation": "all"}])
 def test_other_architectures_are_trained_as_right(kind, given):
-    assert_equal(*compared(tiny.model(kind=kind), "selector", options(**given)))
+    assert_equal(*compute_both(tiny.model(kind=kind), "selector", options(**given)))
 
 
 @pytest.mark.parametrize("given", [{"dora": True}, {"rslora": True}, {"grad_checkpoint": True}])
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
 def test_other_kinds_of_updates_are_trained_as_right(kind, given):
-    assert_equal(*compared(tiny.model(kind=kind), "arguments", options("turn", **given)))
+    assert_equal(*compute_both(tiny.model(kind=kind), "arguments", options("turn", **given)))
 
 
 def test_a_quantised_base_is_trained_as_right():
-    assert_equal(*compared(tiny.model(quantized=True), "arguments", options("turn")), tolerance=1e-3)
+    assert_equal(*compute_both(tiny.model(quantized=True), "arguments", options("turn")), tolerance=1e-3)
 
 
 def test_all_decisions_of_a_conversation_come_from_one_pass():
@@ -187,7 +189,9 @@ def test_dropout_follows_its_key_and_survives_recomputation():
     def gradients(key, **given):
         chosen = options("turn", **given)
         loss_and_gradients = mx.value_and_grad(masked_loss)
-        return loss_and_gradients(started(base, chosen), base, prefix=prefix, batch=batch, options=chosen, key=key)
+        return loss_and_gradients(
+            start_weights(base, chosen), base, prefix=prefix, batch=batch, options=chosen, key=key
+        )
 
     key = mx.random.key(3)
     dropped = gradients(key, dropout=0.3)

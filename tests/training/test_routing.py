@@ -11,15 +11,13 @@ from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.tools.hierarchy import GROUP_SIZE
+from dualtune_mlx.training import Trainer, TrainOptions, all_jobs
 from dualtune_mlx.training.examples import stage_examples
-from dualtune_mlx.training.jobs import all_jobs
-from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.prefixes import Prefixes
 from dualtune_mlx.training.routing import shown_decisions
-from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import PATH
-from tests.training.test_loss import assert_equal, plain_loss, started
+from tests.training.test_loss import assert_equal, plain_loss, start_weights
 
 FILES = (Tool("read", "", PATH, "fs"), Tool("list", "", PATH, "fs"))
 CLOCK = (Tool("now", "", {"type": "object"}, "clock"), Tool("alarm", "", PATH, "clock"))
@@ -28,7 +26,7 @@ ALONE = (Tool("sing", "", PATH, "alone"),)
 TOOLS = (*FILES, *CLOCK, *MANY, *ALONE)
 
 
-def asked(*calls: ToolCall, tools: tuple[Tool, ...] = TOOLS, request: str = "do it") -> Trajectory:
+def make_trajectory(*calls: ToolCall, tools: tuple[Tool, ...] = TOOLS, request: str = "do it") -> Trajectory:
     """A conversation of these calls, each with its result, and an answer."""
     made = [part for call in calls for part in (Message("assistant", "", (call,)), Message("tool", "done"))]
     return Trajectory((Message("user", request), *made, Message("assistant", "There you are.")), tools)
@@ -53,30 +51,30 @@ SERVERS = {"fs", "clock", "many", "alone"}
 
 
 def test_a_router_learns_every_node_above_the_tool_and_to_respond_at_the_first():
-    found = seen(asked(ToolCall("put_3", {}, "many"), ToolCall("sing", {}, "alone")), "router")
+    found = seen(make_trajectory(ToolCall("put_3", {}, "many"), ToolCall("sing", {}, "alone")), "router")
     groups = {"get tools", "put tools"}
     assert found == [[(SERVERS, "many"), (groups, "put tools")], [(SERVERS, "alone")], [(SERVERS, RESPOND.name)]]
 
 
 @pytest.mark.parametrize("stage", ["selector", "arguments"])
 def test_selector_and_arguments_see_the_tools_of_the_node(stage):
-    first, second, _ = seen(asked(ToolCall("put_3", {}, "many"), ToolCall("read", {}, "fs")), stage)
+    first, second, _ = seen(make_trajectory(ToolCall("put_3", {}, "many"), ToolCall("read", {}, "fs")), stage)
     assert first == [(names(MANY[GROUP_SIZE:]), "put_3")]
     assert second == [(names(FILES), "read")]
 
 
 def test_a_selector_learns_to_respond_where_the_last_call_was_or_at_all_nodes_in_turn():
-    *_, last = seen(asked(ToolCall("alarm", {}, "clock")), "selector")
+    *_, last = seen(make_trajectory(ToolCall("alarm", {}, "clock")), "selector")
     assert last == [(names(CLOCK), RESPOND.name)]
-    shown = [seen(asked(), "selector", number)[0][0][0] for number in range(4)]
+    shown = [seen(make_trajectory(), "selector", number)[0][0][0] for number in range(4)]
     assert shown == [names(FILES), names(CLOCK), names(MANY[:GROUP_SIZE]), names(MANY[GROUP_SIZE:])]
 
 
 def test_one_server_without_groups_is_no_hierarchy():
-    trajectory = asked(ToolCall("read", {}, "fs"), tools=FILES)
+    trajectory = make_trajectory(ToolCall("read", {}, "fs"), tools=FILES)
     assert seen(trajectory, "router") == [[], []]
     assert seen(trajectory, "selector") == [[(names(FILES), "read")], [(names(FILES), RESPOND.name)]]
-    nameless = asked(ToolCall("read", {}, "fs"), tools=(*FILES, Tool("hum", "", PATH)))
+    nameless = make_trajectory(ToolCall("read", {}, "fs"), tools=(*FILES, Tool("hum", "", PATH)))
     with pytest.raises(DataError, match="server without a name"):
         seen(nameless, "router")
 
@@ -85,7 +83,7 @@ GROUPED = (replace(FILES[0], group="looking"), FILES[1])
 
 
 def test_groups_that_were_given_are_learned_in_a_small_server_too():
-    trajectory = asked(ToolCall("read", {}, "fs"), tools=(*GROUPED, *CLOCK))
+    trajectory = make_trajectory(ToolCall("read", {}, "fs"), tools=(*GROUPED, *CLOCK))
     first, last = seen(trajectory, "router")
     assert first == [({"fs", "clock"}, "fs"), ({"looking", "other tools"}, "looking")]
     assert last == [({"fs", "clock"}, RESPOND.name)]
@@ -93,10 +91,10 @@ def test_groups_that_were_given_are_learned_in_a_small_server_too():
 
 
 def test_all_trains_a_router_where_there_are_many_tools_or_groups_or_it_is_told_to():
-    few = [asked(ToolCall("read", {}, "fs"), tools=(*FILES, *CLOCK))]
-    one_server = [asked(ToolCall("read", {}, "fs"), tools=FILES)]
-    many = [asked(ToolCall("read", {}, "fs"))]
-    groups = [asked(ToolCall("read", {}, "fs"), tools=GROUPED)]
+    few = [make_trajectory(ToolCall("read", {}, "fs"), tools=(*FILES, *CLOCK))]
+    one_server = [make_trajectory(ToolCall("read", {}, "fs"), tools=FILES)]
+    many = [make_trajectory(ToolCall("read", {}, "fs"))]
+    groups = [make_trajectory(ToolCall("read", {}, "fs"), tools=GROUPED)]
     with_router = {
         (name, routing)
         for name, data in {"few": few, "one": one_server, "many": many, "groups": groups}.items()
@@ -108,11 +106,13 @@ def test_all_trains_a_router_where_there_are_many_tools_or_groups_or_it_is_told_
 
 
 REQUESTS = [
-    asked(ToolCall("read", {"path": "a"}, "fs"), request="read a"),
-    asked(ToolCall("alarm", {"path": "seven"}, "clock"), ToolCall("list", {"path": "b"}, "fs"), request="alarm"),
-    asked(request="hello"),
-    asked(ToolCall("sing", {"path": "song"}, "alone"), request="sing the song"),
-    asked(ToolCall("now", {}, "clock"), request="what time is it"),
+    make_trajectory(ToolCall("read", {"path": "a"}, "fs"), request="read a"),
+    make_trajectory(
+        ToolCall("alarm", {"path": "seven"}, "clock"), ToolCall("list", {"path": "b"}, "fs"), request="alarm"
+    ),
+    make_trajectory(request="hello"),
+    make_trajectory(ToolCall("sing", {"path": "song"}, "alone"), request="sing the song"),
+    make_trajectory(ToolCall("now", {}, "clock"), request="what time is it"),
 ]
 
 
@@ -125,7 +125,7 @@ def test_loss_and_gradients_over_several_prefixes_equal_the_plain_computation(st
     examples = stage_examples(REQUESTS, renderer, stage, "turn", hierarchical=True).examples
     trainer = Trainer(base, examples, examples, options)
     assert len(trainer.prefixes.all) > 1 or batch_size == 8 or stage == "router"
-    weights = started(base, options)
+    weights = start_weights(base, options)
     gradients, totals = trainer.gradients(weights, examples, 1)
     rows = [
         replace(example, targets=(target,), tokens=example.tokens[: target.end])

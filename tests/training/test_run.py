@@ -34,7 +34,7 @@ def base():
 LONG = Trajectory((Message("user", "x" * 500), trajectories(1)[0].messages[1]), TOOLS)
 
 
-def made(base, bundle, job=SELECTOR, options=OPTIONS, train=None, valid=None, start=None):
+def make_run(base, bundle, job=SELECTOR, options=OPTIONS, train=None, valid=None, start=None):
     renderer = PromptRenderer(Template("chatml"), base.tokenizer, "name")
     train = trajectories(20) if train is None else train
     setup = RunSetup(base, renderer, train, trajectories(6) if valid is None else valid, bundle)
@@ -43,7 +43,7 @@ def made(base, bundle, job=SELECTOR, options=OPTIONS, train=None, valid=None, st
 
 @pytest.mark.parametrize("stage", ["router", "selector", "arguments"])
 def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
-    run = made(base, tmp_path, Job(stage))
+    run = make_run(base, tmp_path, Job(stage))
     assert not run.is_finished
     finished = run.train(config={"data": "there"})
     assert {path.name for path in run.folder.iterdir()} == {"config.yaml", "log.jsonl", "report.html"}
@@ -55,13 +55,13 @@ def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
     assert (finished.accuracy is None) == (stage == "arguments")
     assert base.bank.active is None
     assert not base.bank.resident
-    assert made(base, tmp_path, Job(stage)).is_finished
-    assert not made(base, tmp_path, Job(stage), replace(OPTIONS, seed=1)).is_finished
+    assert make_run(base, tmp_path, Job(stage)).is_finished
+    assert not make_run(base, tmp_path, Job(stage), replace(OPTIONS, seed=1)).is_finished
 
 
 def test_a_planner_learns_to_divide_requests_into_words_of_theirs(base, tmp_path):
     options = replace(OPTIONS, steps=60, learning_rate=2e-2, rank=8)
-    run = made(base, tmp_path, Job("planner"), options, divided(12), divided(6))
+    run = make_run(base, tmp_path, Job("planner"), options, divided(12), divided(6))
     assert run.training.counts == {"plan": 12}
     finished = run.train()
     assert finished.accuracy is None
@@ -80,31 +80,31 @@ def test_a_planner_learns_to_divide_requests_into_words_of_theirs(base, tmp_path
 
 def test_without_parts_there_is_no_planner(base, tmp_path):
     with pytest.raises(DataError, match='requests with "parts"'):
-        made(base, tmp_path, Job("planner"))
+        make_run(base, tmp_path, Job("planner"))
     assert all_jobs(divided(3), 99)[0] == Job("planner")
     assert Job("planner") not in all_jobs(trajectories(3), 1)
 
 
 def test_the_end_of_a_part_is_learned_as_respond(base, tmp_path):
-    run = made(base, tmp_path, SELECTOR, train=divided(2), valid=divided(2))
+    run = make_run(base, tmp_path, SELECTOR, train=divided(2), valid=divided(2))
     assert run.training.counts == {"fs/list": 2, "fs/read": 2, "respond": 4}
     texts = [base.tokenizer.decode(list(example.tokens)) for example in run.training.examples]
     assert sum("Now: list old0<" in text.rpartition("user\n")[2] for text in texts) == 2
 
 
 def test_a_run_goes_on_from_an_adapter(base, tmp_path):
-    first = made(base, tmp_path / "first").train().trained.adapter
-    run = made(base, tmp_path / "second", start=first)
+    first = make_run(base, tmp_path / "first").train().trained.adapter
+    run = make_run(base, tmp_path / "second", start=first)
     began = run.trainer().initial_state().weights
     assert all(mx.array_equal(began[name]["b"], layer.b) for name, layer in first.layers.items())
     assert not mx.array_equal(next(iter(began.values()))["b"], 0)
-    new = made(base, tmp_path / "new").train()
+    new = make_run(base, tmp_path / "new").train()
     gone_on = run.train()
     assert gone_on.trained.history[0].loss < new.trained.history[0].loss
     assert Bundle.open(tmp_path / "second").stages["selector", ""].training["start"] == first.content_hash
-    assert made(base, tmp_path / "second", start=first).is_finished
-    assert not made(base, tmp_path / "second").is_finished
-    other = made(base, tmp_path / "other", options=replace(OPTIONS, rank=8), start=first)
+    assert make_run(base, tmp_path / "second", start=first).is_finished
+    assert not make_run(base, tmp_path / "second").is_finished
+    other = make_run(base, tmp_path / "other", options=replace(OPTIONS, rank=8), start=first)
     with pytest.raises(UsageError, match="not what the options describe") as raised:
         other.train()
     assert (raised.value.where, raised.value.got, raised.value.expected) == ("rank", 4, 8)
@@ -112,7 +112,7 @@ def test_a_run_goes_on_from_an_adapter(base, tmp_path):
 
 
 def test_the_accuracy_is_what_the_engine_chooses(base, tmp_path):
-    finished = made(base, tmp_path, options=replace(OPTIONS, steps=40, checkpoint_every=0)).train()
+    finished = make_run(base, tmp_path, options=replace(OPTIONS, steps=40, checkpoint_every=0)).train()
     with DualTune.load(tmp_path, base) as dualtune:
         chosen = [dualtune.select(t.messages[:1], t.tools, top_k=1)[0][0].name for t in trajectories(6)]
     right = sum(name == t.messages[1].tool_calls[0].name for name, t in zip(chosen, trajectories(6), strict=True))
@@ -121,23 +121,23 @@ def test_the_accuracy_is_what_the_engine_chooses(base, tmp_path):
 
 
 def test_a_resumed_run_goes_on_and_its_log_is_whole(base, tmp_path):
-    whole = made(base, tmp_path / "whole").train()
+    whole = make_run(base, tmp_path / "whole").train()
 
     def interrupted(progress):
         if progress.step == 5:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        made(base, tmp_path / "killed").train(interrupted)
+        make_run(base, tmp_path / "killed").train(interrupted)
     with pytest.raises(CheckpointError, match="another run"):
-        made(base, tmp_path / "killed", options=replace(OPTIONS, learning_rate=1e-3)).train(resume=True)
-    run = made(base, tmp_path / "killed")
+        make_run(base, tmp_path / "killed", options=replace(OPTIONS, learning_rate=1e-3)).train(resume=True)
+    run = make_run(base, tmp_path / "killed")
     finished = run.train(resume=True)
     assert [progress.step for progress in finished.trained.history] == [5, 6]
     assert [progress.step for progress in read_log(run.folder / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
     assert finished.trained.adapter.content_hash == whole.trained.adapter.content_hash
-    assert made(base, tmp_path / "killed", options=replace(OPTIONS, keep=5)).key == run.key
-    assert made(base, tmp_path / "killed").train().trained.history[0].step == 1
+    assert make_run(base, tmp_path / "killed", options=replace(OPTIONS, keep=5)).key == run.key
+    assert make_run(base, tmp_path / "killed").train().trained.history[0].step == 1
 
 
 def test_a_run_that_was_stopped_while_it_was_judged_is_not_trained_again(base, tmp_path, monkeypatch):
@@ -147,8 +147,8 @@ def test_a_run_that_was_stopped_while_it_was_judged_is_not_trained_again(base, t
     options = replace(OPTIONS, checkpoint_every=0, patience=1, learning_rate=1.0, validate_every=1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("dualtune_mlx.training.run.selection_accuracy", interrupted)
-        made(base, tmp_path, options=options).train()
-    run = made(base, tmp_path, options=options)
+        make_run(base, tmp_path, options=options).train()
+    run = make_run(base, tmp_path, options=options)
     taken = len(read_log(run.folder / "log.jsonl"))
     finished = run.train(resume=True)
     assert finished.trained.history == []
@@ -164,12 +164,12 @@ def test_only_arguments_have_a_scope():
 @pytest.mark.parametrize(("window", "limit"), [(0, 400), (300, 300), (500, 400)])
 def test_no_window_is_longer_than_the_model_s(base, tmp_path, monkeypatch, window, limit):
     monkeypatch.setattr(type(base), "context_length", 400)
-    run = made(base, tmp_path, options=replace(OPTIONS, window=window), train=[*trajectories(3), LONG])
+    run = make_run(base, tmp_path, options=replace(OPTIONS, window=window), train=[*trajectories(3), LONG])
     assert [f"exceeds {limit}" in note for note in run.notes] == [True]
 
 
 def test_a_scope_takes_its_own_calls_and_holds_some_out_where_none_are_for_validation(base, tmp_path):
-    run = made(base, tmp_path, Job("arguments", "fs/read"), valid=trajectories(12)[1:2])
+    run = make_run(base, tmp_path, Job("arguments", "fs/read"), valid=trajectories(12)[1:2])
     assert run.training.counts == {"fs/read": 6}
     assert run.validation.counts == {"fs/read": 1}
     assert "held out" in run.notes[0]
@@ -177,11 +177,11 @@ def test_a_scope_takes_its_own_calls_and_holds_some_out_where_none_are_for_valid
     assert Bundle.open(tmp_path).find_adapter("arguments", "fs/read")
     assert Bundle.open(tmp_path).find_adapter("arguments", "fs/list") is None
     with pytest.raises(DataError, match="no example(?s:.*)clock"):
-        made(base, tmp_path, Job("arguments", "clock"))
+        make_run(base, tmp_path, Job("arguments", "clock"))
 
 
 def test_every_tenth_conversation_is_held_out(base, tmp_path):
-    run = made(base, tmp_path)
+    run = make_run(base, tmp_path)
     rest, held_out = hold_out(run.training)
     assert [item.conversation for item in held_out.examples] == [0, 10]
     assert len(rest.examples) == 18
@@ -204,17 +204,17 @@ def test_all_trains_what_there_is_data_for(least, own):
 def test_a_router_needs_two_servers(base, tmp_path):
     one = [replace(trajectory, tools=TOOLS[:2]) for trajectory in trajectories(2)]
     with pytest.raises(DataError, match="tools of at least two servers"):
-        made(base, tmp_path, Job("router"), train=one, valid=one)
+        make_run(base, tmp_path, Job("router"), train=one, valid=one)
 
 
 def test_data_without_a_call_has_no_arguments(base, tmp_path):
     talk = [Trajectory((Message("user", "hi"), Message("assistant", "hello")), TOOLS)]
     with pytest.raises(DataError, match="no example for the stage 'arguments'"):
-        made(base, tmp_path, Job("arguments"), train=talk, valid=talk)
+        make_run(base, tmp_path, Job("arguments"), train=talk, valid=talk)
 
 
 def test_a_run_beyond_its_memory_budget_is_refused_before_it_starts(base, tmp_path):
-    run = made(base, tmp_path, options=replace(OPTIONS, memory_budget=1e-4))
+    run = make_run(base, tmp_path, options=replace(OPTIONS, memory_budget=1e-4))
     with pytest.raises(TrainingError, match="more memory than its budget"):
         run.train()
     assert not run.folder.exists()

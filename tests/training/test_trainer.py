@@ -9,10 +9,9 @@ import mlx.core as mx
 import pytest
 
 from dualtune_mlx.errors import TrainingError
-from dualtune_mlx.training import TrainOptions, train
+from dualtune_mlx.training import Trainer, TrainOptions, train
 from dualtune_mlx.training.batches import batches_by_length, iterate_steps, make_batch, steps_per_epoch
 from dualtune_mlx.training.checkpoints import Checkpoints
-from dualtune_mlx.training.trainer import Trainer
 from tests import tiny
 from tests.training.data import examples
 

@@ -11,8 +11,7 @@ from dataclasses import replace
 import mlx.core as mx
 
 import dualtune_mlx  # noqa: F401 (loads OpenBLAS before MLX)
-from dualtune_mlx.training import Group, TrainOptions
-from dualtune_mlx.training.trainer import Trainer
+from dualtune_mlx.training import Group, Trainer, TrainOptions
 from tests import tiny
 from tests.training.data import examples
 

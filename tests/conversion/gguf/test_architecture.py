@@ -13,7 +13,7 @@ import pytest
 from dualtune_mlx.conversion.gguf import from_gguf, plan_conversion
 from dualtune_mlx.conversion.gguf.architecture import ARCHITECTURES
 from tests.conversion.gguf import writer as gguf
-from tests.conversion.gguf.test_convert import TOKENS, refused
+from tests.conversion.gguf.test_convert import TOKENS, check_refused
 
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
@@ -30,14 +30,14 @@ def test_heads_may_be_wider_than_their_share_of_the_states(tmp_path):
     model = gguf.network("llama", head_dim=16)
     widths = {"arch_attention.key_length": 16, "arch_attention.value_length": 16, "arch_rope.dimension_count": 16}
     path = gguf.write(tmp_path / "m.gguf", gguf.fields("llama", **widths), gguf.tensors("llama", model))
-    assert mx.array_equal(loaded(path)(TOKENS), model(TOKENS)).item()
+    assert mx.array_equal(load(path)(TOKENS), model(TOKENS)).item()
 
 
 def test_a_head_width_that_goes_without_saying_may_be_said(tmp_path):
     widths = {"arch_attention.key_length": 8, "arch_attention.value_length": 8, "arch_rope.dimension_count": 8}
     path = gguf.tiny_gguf(tmp_path / "m.gguf", **widths, arch_vocab_size=272)
     assert "head_dim" not in plan_conversion(path).config
-    assert mx.array_equal(loaded(path)(TOKENS), gguf.network()(TOKENS)).item()
+    assert mx.array_equal(load(path)(TOKENS), gguf.network()(TOKENS)).item()
 
 
 @pytest.mark.parametrize("kind", gguf.KINDS)
@@ -45,7 +45,7 @@ def test_linear_scaling_of_positions_is_carried_over(tmp_path, kind):
     scaling = {"arch_rope.scaling.type": "linear", "arch_rope.scaling.factor": 8.0}
     model = gguf.network(kind, rope_scaling={"rope_type": "linear", "factor": 8.0})
     path = gguf.write(tmp_path / "m.gguf", gguf.fields(kind, **scaling), gguf.tensors(kind, model))
-    assert mx.array_equal(loaded(path)(TOKENS), model(TOKENS)).item()
+    assert mx.array_equal(load(path)(TOKENS), model(TOKENS)).item()
     assert not mx.array_equal(model(TOKENS), gguf.network(kind)(TOKENS)).item()
 
 
@@ -56,7 +56,7 @@ def test_yarn_is_carried_over(tmp_path, kind):
     scaling = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
     model = gguf.network(kind, rope_scaling=scaling)
     path = gguf.write(tmp_path / "m.gguf", gguf.fields(kind, **fields), gguf.tensors(kind, model))
-    assert mx.array_equal(loaded(path)(TOKENS), model(TOKENS)).item()
+    assert mx.array_equal(load(path)(TOKENS), model(TOKENS)).item()
 
 
 def llama3_factors(base: float, width: int) -> np.ndarray:
@@ -85,7 +85,7 @@ def test_llama_3_s_factors_become_its_scaling(tmp_path):
     fields = gguf.fields("llama", **{"arch_rope.freq_base": base, "arch_attention.key_length": width})
     path = gguf.write(tmp_path / "m.gguf", fields, tensors)
     assert plan_conversion(path).config["rope_scaling"] == scaling
-    assert mx.array_equal(loaded(path)(TOKENS), model(TOKENS)).item()
+    assert mx.array_equal(load(path)(TOKENS), model(TOKENS)).item()
 
 
 def test_factors_of_one_scale_nothing(tmp_path):
@@ -100,7 +100,7 @@ def test_factors_of_one_scale_nothing(tmp_path):
 def test_other_factors_are_refused(tmp_path, factors):
     tensors = {**gguf.tensors(), "rope_freqs.weight": gguf.tensor(np.array(factors))}
     path = gguf.write(tmp_path / "m.gguf", gguf.fields(**{"arch_rope.freq_base": 500000.0}), tensors)
-    refused(path, ["scales its positions", "rope_freqs.weight", "the 4 factors of Llama 3's scaling"])
+    check_refused(path, ["scales its positions", "rope_freqs.weight", "the 4 factors of Llama 3's scaling"])
 
 
 def test_gemma_3_27b_scales_its_scores_by_its_width(tmp_path):
@@ -111,7 +111,7 @@ def test_gemma_3_27b_scales_its_scores_by_its_width(tmp_path):
     path = gguf.write(tmp_path / "m.gguf", gguf.fields("gemma3", **fields), gguf.tensors("gemma3", model))
     config = plan_conversion(path).config
     assert (config["query_pre_attn_scalar"], config["head_dim"]) == (32 // 2, 8)
-    assert mx.array_equal(loaded(path)(TOKENS), model(TOKENS)).item()
+    assert mx.array_equal(load(path)(TOKENS), model(TOKENS)).item()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_gemma_3_27b_scales_its_scores_by_its_width(tmp_path):
     ],
 )
 def test_fields_that_are_impossible_or_not_known_are_refused_by_name(tmp_path, kind, changes, words):
-    refused(gguf.tiny_gguf(tmp_path / "m.gguf", kind, **changes), words)
+    check_refused(gguf.tiny_gguf(tmp_path / "m.gguf", kind, **changes), words)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_fields_that_are_impossible_or_not_known_are_refused_by_name(tmp_path, k
 )
 def test_a_tensor_too_many_is_refused_by_name(tmp_path, name, words):
     tensors = {**gguf.tensors(), name: gguf.tensor(np.ones(4))}
-    refused(gguf.write(tmp_path / "m.gguf", gguf.fields(), tensors), words)
+    check_refused(gguf.write(tmp_path / "m.gguf", gguf.fields(), tensors), words)
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_a_tensor_too_many_is_refused_by_name(tmp_path, name, words):
 def test_a_missing_tensor_is_named(tmp_path, kind, name):
     tensors = gguf.tensors(kind)
     del tensors[name]
-    refused(gguf.write(tmp_path / "m.gguf", gguf.fields(kind), tensors), ["lacks a tensor", name])
+    check_refused(gguf.write(tmp_path / "m.gguf", gguf.fields(kind), tensors), ["lacks a tensor", name])
 
 
-def loaded(path):
+def load(path):
     folder = from_gguf(path, path.parent / "out")
     assert json.loads((folder / "config.json").read_text())["model_type"]
     return mlx_lm.load(str(folder))[0]

@@ -99,7 +99,7 @@ def weights_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def refused(path: Path, words: list[str]) -> None:
+def check_refused(path: Path, words: list[str]) -> None:
     with pytest.raises(ConversionError) as caught:
         from_gguf(path, path.parent / "out")
     for word in [*words, path.name]:
@@ -118,7 +118,7 @@ def refused(path: Path, words: list[str]) -> None:
     ],
 )
 def test_what_is_not_a_model_of_these_is_refused(tmp_path, changes, words):
-    refused(gguf.tiny_gguf(tmp_path / "m.gguf", **changes), words)
+    check_refused(gguf.tiny_gguf(tmp_path / "m.gguf", **changes), words)
 
 
 def test_a_file_that_ends_early_is_refused_wherever_it_ends(tmp_path):
@@ -127,7 +127,7 @@ def test_a_file_that_ends_early_is_refused_wherever_it_ends(tmp_path):
     path = tmp_path / "m.gguf"
     for end in [*range(1, 120, 7), 1000, 5000, len(content) // 2, len(content) - 200]:
         path.write_bytes(content[:end])
-        refused(path, [])
+        check_refused(path, [])
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3"])
@@ -155,7 +155,7 @@ def test_what_fails_while_writing_leaves_nothing_behind(tmp_path):
     tensors["blk.1.ffn_down.weight"] = (shape, kind, raw[:-4] + struct.pack("<f", float("nan")))
     path = gguf.write(tmp_path / "m.gguf", gguf.fields(), tensors)
     plan_conversion(path)  # the values are not looked at before they are converted
-    refused(path, ["not finite numbers", "blk.1.ffn_down.weight", "F32"])
+    check_refused(path, ["not finite numbers", "blk.1.ffn_down.weight", "F32"])
 
 
 def test_an_existing_destination_is_left_as_it_is(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from dualtune_mlx.conversion.gguf.file import GGUFFile
 from dualtune_mlx.errors import ConversionError
 from tests.conversion.gguf import writer as gguf
-from tests.conversion.gguf.test_convert import refused
+from tests.conversion.gguf.test_convert import check_refused
 
 HEAD = b"GGUF" + struct.pack("<I", 3)
 
@@ -23,7 +23,7 @@ def field(value: bytes, key: str | bytes = "k") -> bytes:
     return header(0, 1, gguf.string(key) + value)
 
 
-def described(name: str, shape: tuple[int, ...], kind: int = gguf.F32, offset: int = 0) -> bytes:
+def describe_tensor(name: str, shape: tuple[int, ...], kind: int = gguf.F32, offset: int = 0) -> bytes:
     """A tensor's description."""
     dimensions = struct.pack(f"<I{len(shape)}Q", len(shape), *shape[::-1])
     return gguf.string(name) + dimensions + struct.pack("<IQ", kind, offset)
@@ -60,23 +60,23 @@ def test_plain_types_are_read_exactly_and_in_the_right_shape(tmp_path, kind):
         (field(struct.pack("<IIQ", 9, 9, 1)), ["an array of metadata of type 9"]),
         (field(struct.pack("<IB", 7, 1), b"\xff\xfe"), ["the text at offset 24 is not UTF-8"]),
         (header(0, 2, 2 * (gguf.string("k") + struct.pack("<II", 4, 1))), ["field 'k' stands there twice"]),
-        (header(2, 0, 2 * described("t", (4,)) + bytes(32)), ["tensor 't' stands there twice"]),
-        (header(1, 0, described("t", (1,) * 5)), ["tensor 't' has 5 dimensions"]),
-        (header(1, 0, described("t", ()) + bytes(32)), ["tensor 't' has 0 dimensions"]),
-        (header(1, 0, described("t", (0, 4))), ["tensor 't' is empty", "(0, 4)"]),
-        (header(1, 0, described("t", (4,), offset=3)), ["'t' does not begin at a multiple of 32"]),
+        (header(2, 0, 2 * describe_tensor("t", (4,)) + bytes(32)), ["tensor 't' stands there twice"]),
+        (header(1, 0, describe_tensor("t", (1,) * 5)), ["tensor 't' has 5 dimensions"]),
+        (header(1, 0, describe_tensor("t", ()) + bytes(32)), ["tensor 't' has 0 dimensions"]),
+        (header(1, 0, describe_tensor("t", (0, 4))), ["tensor 't' is empty", "(0, 4)"]),
+        (header(1, 0, describe_tensor("t", (4,), offset=3)), ["'t' does not begin at a multiple of 32"]),
     ],
 )
 def test_what_is_damaged_is_refused_in_words(tmp_path, content, words):
     path = tmp_path / "m.gguf"
     path.write_bytes(content)
-    refused(path, words)
+    check_refused(path, words)
 
 
 @pytest.mark.parametrize("alignment", [0, 7, "thirty-two"])
 def test_an_odd_alignment_is_refused(tmp_path, alignment):
     path = gguf.tiny_gguf(tmp_path / "m.gguf", **{"general.alignment": alignment})
-    refused(path, ["damaged", f"general.alignment is {alignment!r}"])
+    check_refused(path, ["damaged", f"general.alignment is {alignment!r}"])
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -98,4 +98,4 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_tensor_that_cannot_be_read_is_refused_by_name(tmp_path, value, words):
     tensors = {**gguf.tensors(), "blk.0.ffn_up.weight": value}
     name = [] if "cannot be decoded" in words else ["blk.0.ffn_up.weight"]
-    refused(gguf.write(tmp_path / "m.gguf", gguf.fields(), tensors), [*words, *name])
+    check_refused(gguf.write(tmp_path / "m.gguf", gguf.fields(), tensors), [*words, *name])

@@ -13,7 +13,7 @@ import pytest
 
 from dualtune_mlx.conversion.gguf import from_gguf
 from tests.conversion.gguf import writer as gguf
-from tests.conversion.gguf.test_convert import refused
+from tests.conversion.gguf.test_convert import check_refused
 from tests.conversion.gguf.test_tokenizer import TEXTS
 
 sentencepiece = pytest.importorskip("sentencepiece", reason="needs the package sentencepiece")
@@ -185,4 +185,4 @@ def test_what_is_streamed_is_what_is_decoded(converted):
 def test_what_is_not_supported_is_refused_by_name(trained, tmp_path, key, change, words):
     changed = fields(*trained)
     changed[f"tokenizer.ggml.{key}"] = change(changed.get(f"tokenizer.ggml.{key}"))
-    refused(write(tmp_path, "llama", changed), words)
+    check_refused(write(tmp_path, "llama", changed), words)

@@ -10,7 +10,7 @@ from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 from dualtune_mlx.conversion.gguf import from_gguf
 from tests import tiny
 from tests.conversion.gguf import writer as gguf
-from tests.conversion.gguf.test_convert import refused
+from tests.conversion.gguf.test_convert import check_refused
 
 TEXTS = [
     "",
@@ -28,13 +28,13 @@ TEXTS = [
 ]
 
 
-def loaded(path, **changes):
+def load(path, **changes):
     folder = from_gguf(gguf.tiny_gguf(path / "m.gguf", **changes), path / "out")
     return mlx_lm.load(str(folder))[1]
 
 
 def test_the_tokenizer_is_the_file_s(tmp_path):
-    tokenizer = loaded(tmp_path)
+    tokenizer = load(tmp_path)
     ids = tokenizer.encode("in the<|im_end|><tool_call>", add_special_tokens=False)
     tokens = gguf.fields()["tokenizer.ggml.tokens"]
     assert [tokens[i] for i in ids] == ["i", "n", "Ġt", "he", "<|im_end|>", "<tool_call>"]
@@ -51,7 +51,7 @@ def test_a_qwen2_file_gives_the_ids_of_transformers_tokenizer(tmp_path, text):
     tokens = fields["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
     theirs = Qwen2Tokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
-    ours = loaded(tmp_path, **{"tokenizer.ggml.pre": "qwen2"})
+    ours = load(tmp_path, **{"tokenizer.ggml.pre": "qwen2"})
     ids = ours.encode(text, add_special_tokens=False)
     assert ids == theirs.encode(text, add_special_tokens=False)
 
@@ -67,7 +67,7 @@ def test_a_qwen2_file_gives_the_ids_of_transformers_tokenizer(tmp_path, text):
     ],
 )
 def test_words_are_cut_as_each_pre_tokenizer_does(tmp_path, pre, words):
-    tokenizer = loaded(tmp_path, **{"tokenizer.ggml.pre": pre})
+    tokenizer = load(tmp_path, **{"tokenizer.ggml.pre": pre})
     cut = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("We'll Meet  at 12345!\n\nUSAid /\n")
     assert [word for word, _ in cut] == words
 
@@ -76,7 +76,7 @@ def test_words_are_cut_as_each_pre_tokenizer_does(tmp_path, pre, words):
 def test_a_word_that_no_merge_leads_to_is_a_token_where_the_model_s_own_tokenizer_has_it_so(tmp_path, pre, whole):
     tokens = gguf.tokenizer_fields()["tokenizer.ggml.tokens"]
     tokens[271] = "word"
-    ids = loaded(tmp_path, **{"tokenizer.ggml.pre": pre, "tokenizer.ggml.tokens": tokens}).encode(
+    ids = load(tmp_path, **{"tokenizer.ggml.pre": pre, "tokenizer.ggml.tokens": tokens}).encode(
         "word", add_special_tokens=False
     )
     assert (ids == [271]) is whole
@@ -93,7 +93,7 @@ def test_a_word_that_no_merge_leads_to_is_a_token_where_the_model_s_own_tokenize
     ],
 )
 def test_a_text_begins_and_ends_as_the_file_says(tmp_path, changes, begins, ends):
-    ids = loaded(tmp_path, **{"tokenizer.ggml.bos_token_id": 263, **changes}).encode("ab")
+    ids = load(tmp_path, **{"tokenizer.ggml.bos_token_id": 263, **changes}).encode("ab")
     letters = tiny.tokenizer().encode("ab", add_special_tokens=False)
     assert ids == [263] * begins + letters + [258] * ends
 
@@ -103,20 +103,20 @@ def test_the_token_that_texts_begin_with_may_look_like_anything(tmp_path):
     tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
     tokens[271], types[271] = "$A:7", 3
     named = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types, "tokenizer.ggml.bos_token_id": 271}
-    ids = loaded(tmp_path, **named, **{"tokenizer.ggml.add_bos_token": True}).encode("a")
+    ids = load(tmp_path, **named, **{"tokenizer.ggml.add_bos_token": True}).encode("a")
     assert ids == [271, *tiny.tokenizer().encode("a", add_special_tokens=False)]
 
 
 def test_all_roles_of_tokens_are_carried_over(tmp_path):
     roles = {"bos": 263, "unknown": 256, "padding": 257}
-    tokenizer = loaded(tmp_path, **{f"tokenizer.ggml.{role}_token_id": i for role, i in roles.items()})
+    tokenizer = load(tmp_path, **{f"tokenizer.ggml.{role}_token_id": i for role, i in roles.items()})
     found = (tokenizer.bos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id)
     assert found == (263, 256, 257, 258)
 
 
 def test_templates_beside_the_default_one_are_carried_over(tmp_path):
     named = {"tokenizer.chat_templates": ["tool_use"], "tokenizer.chat_template.tool_use": "{{ tools }}"}
-    tokenizer = loaded(tmp_path, **named)
+    tokenizer = load(tmp_path, **named)
     assert tokenizer.chat_template == {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
     messages = [{"role": "user", "content": "hi"}]
     text = tokenizer.apply_chat_template(messages, tokenize=False)
@@ -132,7 +132,7 @@ def test_the_reference_is_a_tokenizer_written_by_hand(tmp_path):
     reference.decoder = decoders.ByteLevel()
     reference.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tiny.SPECIAL])
     reference.add_tokens([AddedToken(token, normalized=False) for token in tiny.PLAIN_ADDED])
-    ours = loaded(tmp_path)
+    ours = load(tmp_path)
     for text in [*TEXTS, "<|im_start|>the the<tool_call>"]:
         ids = ours.encode(text, add_special_tokens=False)
         assert ids == reference.encode(text, add_special_tokens=False).ids
@@ -167,10 +167,10 @@ def test_the_reference_is_a_tokenizer_written_by_hand(tmp_path):
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(tmp_path, changes, words):
-    refused(gguf.tiny_gguf(tmp_path / "m.gguf", **changes), words)
+    check_refused(gguf.tiny_gguf(tmp_path / "m.gguf", **changes), words)
 
 
 def test_a_token_that_stands_there_twice_is_refused(tmp_path):
     tokens = gguf.tokenizer_fields()["tokenizer.ggml.tokens"]
     tokens[271] = "he"
-    refused(gguf.tiny_gguf(tmp_path / "m.gguf", **{"tokenizer.ggml.tokens": tokens}), ["a token twice", "'he'"])
+    check_refused(gguf.tiny_gguf(tmp_path / "m.gguf", **{"tokenizer.ggml.tokens": tokens}), ["a token twice", "'he'"])

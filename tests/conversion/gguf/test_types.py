@@ -12,7 +12,7 @@ import pytest
 from dualtune_mlx.conversion.gguf import from_gguf, types
 from dualtune_mlx.conversion.gguf.file import GGUFFile
 from tests.conversion.gguf import writer as gguf
-from tests.conversion.gguf.test_convert import refused
+from tests.conversion.gguf.test_convert import check_refused
 
 ROWS, WIDTH = 3, 512
 OF_THE_PACKAGE = (
@@ -143,6 +143,6 @@ def test_without_the_package_its_types_are_refused_and_it_is_named(tmp_path, mon
     try:
         tensors = {**gguf.tensors(), "blk.0.ffn_up.weight": ((64, 256), gguf.Q4_K, bytes(144 * 64))}
         path = gguf.write(tmp_path / "m.gguf", gguf.fields(), tensors)
-        refused(path, ["without the package gguf", "Q4_K", "F32, F16, Q4_0", "pip install 'dualtune-mlx[gguf]'"])
+        check_refused(path, ["without the package gguf", "Q4_K", "F32, F16, Q4_0", "pip install 'dualtune-mlx[gguf]'"])
     finally:
         types.tensor_type.cache_clear()

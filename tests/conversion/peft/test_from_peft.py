@@ -45,7 +45,7 @@ def base(folder) -> BaseCheckpoint:
     return base_for(folder)
 
 
-def converted(tmp_path, base=None) -> Adapter:
+def convert(tmp_path, base=None) -> Adapter:
     from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base)
     return Adapter.load(tmp_path / "ours")
 
@@ -58,7 +58,7 @@ def same(left: Adapter, right: Adapter) -> bool:
 def test_a_and_b_are_transposed_and_the_scale_is_alpha_over_r(tmp_path, base, given):
     tensors = linear_tensors()
     write_adapter(tmp_path / "peft", tensors, lora_alpha=6)
-    adapter = converted(tmp_path, base if given else None)
+    adapter = convert(tmp_path, base if given else None)
     assert (adapter.config.rank, adapter.config.scale, adapter.config.activation) == (4, 1.5, "all")
     assert adapter.config.keys == ("self_attn.q_proj", "self_attn.v_proj")
     assert adapter.config.layers == ((-2, None) if given else (0, 2))
@@ -70,7 +70,7 @@ def test_a_and_b_are_transposed_and_the_scale_is_alpha_over_r(tmp_path, base, gi
 
 def test_an_adapter_of_one_rank_and_scale_also_loads_in_mlx_lm(tmp_path, folder, base):
     write_adapter(tmp_path / "peft", linear_tensors())
-    adapter = converted(tmp_path, base)
+    adapter = convert(tmp_path, base)
     bank = AdapterBank(base.model)
     bank.activate(bank.load(adapter))
     theirs = load_adapters(load_model(folder)[0], str(tmp_path / "ours"))
@@ -79,7 +79,7 @@ def test_an_adapter_of_one_rank_and_scale_also_loads_in_mlx_lm(tmp_path, folder,
 
 def test_mlx_lm_refuses_one_of_several_scales(tmp_path, folder):
     write_adapter(tmp_path / "peft", linear_tensors(), alpha_pattern={"q_proj": 3})
-    adapter = converted(tmp_path)
+    adapter = convert(tmp_path)
     assert adapter.config.lists_paths
     assert {name.rpartition(".")[2]: scale for name, scale in adapter.config.scales.items()} == {
         "q_proj": 0.75,
@@ -107,14 +107,14 @@ def test_the_names_of_other_writers_say_the_same(tmp_path, base, rename):
     write_adapter(tmp_path / "plain", tensors)
     from_peft(str(tmp_path / "plain"), tmp_path / "expected", base=base)
     write_adapter(tmp_path / "peft", {rename(key): value for key, value in tensors.items()})
-    assert same(converted(tmp_path, base), Adapter.load(tmp_path / "expected"))
+    assert same(convert(tmp_path, base), Adapter.load(tmp_path / "expected"))
 
 
 def test_an_adapter_fits_the_language_model_of_a_wrapper(tmp_path):
     folder = tiny.save(tmp_path / "wrapped", kind="mistral3")
     tensors = {key.replace("model.layers", "model.language_model.layers"): v for key, v in linear_tensors().items()}
     write_adapter(tmp_path / "peft", tensors)
-    adapter = converted(tmp_path, base_for(folder))
+    adapter = convert(tmp_path, base_for(folder))
     assert all(path.startswith("language_model.model.layers.") for path in adapter.layers)
     assert same(adapter, Adapter.from_layers(adapter.config, adapter.layers))
 
@@ -132,10 +132,10 @@ def test_unsloth_s_configuration_is_read(tmp_path, base):
         alpha_pattern=None,
         unsloth_version=None,
     )
-    assert converted(tmp_path, base).config.rank == 4
+    assert convert(tmp_path, base).config.rank == 4
 
 
-def sharded(folder: Path, tensors, listed=None) -> Path:
+def write_shards(folder: Path, tensors, listed=None) -> Path:
     write_adapter(folder, {})
     (folder / WEIGHTS).unlink()
     keys, names = sorted(tensors), (SHARD.format(1), SHARD.format(2))
@@ -149,10 +149,10 @@ def sharded(folder: Path, tensors, listed=None) -> Path:
 
 def test_shards_are_one_adapter(tmp_path, base):
     tensors = linear_tensors()
-    sharded(tmp_path / "peft", tensors)
+    write_shards(tmp_path / "peft", tensors)
     write_adapter(tmp_path / "whole", tensors)
     from_peft(str(tmp_path / "whole"), tmp_path / "expected", base=base)
-    assert same(converted(tmp_path, base), Adapter.load(tmp_path / "expected"))
+    assert same(convert(tmp_path, base), Adapter.load(tmp_path / "expected"))
 
 
 def test_a_hub_id_is_downloaded_without_pickles(tmp_path, monkeypatch):
@@ -180,7 +180,7 @@ def test_ranks_and_alphas_are_those_of_the_first_pattern_that_matches(tmp_path):
         rank_pattern={"proj": 7, r".*q_proj": 2, "q_proj": 5, r"layers\.\d\.self_attn\.v_proj": 3},
         alpha_pattern={"^model.layers.1.self_attn.q_proj": 5, "q_proj": 6},
     )
-    scales = converted(tmp_path).config.scales
+    scales = convert(tmp_path).config.scales
     assert scales["model.layers.0.self_attn.q_proj"] == 6 / 2**0.5
     assert scales["model.layers.1.self_attn.q_proj"] == 5 / 2**0.5
     assert scales["model.layers.1.self_attn.v_proj"] == 8 / 3**0.5
@@ -191,7 +191,7 @@ def test_the_tensors_types_stay(tmp_path, dtype):
     tensors = {key: mx.array(value).astype(dtype) for key, value in linear_tensors().items()}
     folder = write_adapter(tmp_path / "peft", {})
     mx.save_safetensors(str(folder / WEIGHTS), tensors)
-    adapter = converted(tmp_path)
+    adapter = convert(tmp_path)
     assert {array.dtype for update in adapter.layers.values() for array in update.parts.values()} == {dtype}
     assert mx.array_equal(adapter.layers["model.layers.0.self_attn.q_proj"].a, tensors[f"{Q}.lora_A.weight"].T).item()
 
@@ -211,7 +211,7 @@ def test_saved_modules_and_rows_are_swapped_in_and_out(tmp_path, base):
         modules_to_save=["lm_head", "norm"],
         trainable_token_indices=[30, 7],
     )
-    adapter = converted(tmp_path, base)
+    adapter = convert(tmp_path, base)
     assert {path: type(own) for path, own in adapter.modules.items()} == {
         "lm_head": SavedModule,
         "model.norm": SavedModule,
@@ -238,7 +238,7 @@ def test_a_copy_of_the_base_s_embedding_is_left_out(tmp_path, base):
     update = {f"{EMBEDDING}.lora_embedding_A": np.ones((4, 272), np.float32)}
     update[f"{EMBEDDING}.lora_embedding_B"] = np.ones((32, 4), np.float32)
     write_adapter(tmp_path / "peft", {**update, f"{EMBEDDING}.base_layer.weight": own})
-    adapter = converted(tmp_path, base)
+    adapter = convert(tmp_path, base)
     assert (list(adapter.layers), adapter.modules) == (["model.embed_tokens"], {})
 
 
@@ -252,7 +252,7 @@ def without(tensors, *endings):
     return {key: value for key, value in tensors.items() if not key.endswith(endings)}
 
 
-def changed(key, value):
+def change_field(key, value):
     return {**linear_tensors(), key: value}
 
 
@@ -310,36 +310,40 @@ TENSORS = [
     # (tensors, fields, words)
     (without(linear_tensors(), "0.self_attn.q_proj.lora_A.weight"), {}, ["without their counterparts", "b alone"]),
     (without(linear_tensors(), "1.self_attn.v_proj.lora_B.weight"), {}, ["without their counterparts", "a alone"]),
-    (changed(M, ones(32)), {}, ["use_dora and the tensors"]),
+    (change_field(M, ones(32)), {}, ["use_dora and the tensors"]),
     ({M: ones(32)}, {"use_dora": True}, ["without their counterparts", "m alone"]),
-    (changed(f"{Q}.lora_C.weight", ones(4, 4)), {}, ["unknown", "lora_C"]),
-    (changed("odd", ones(4)), {}, ["unknown", "odd: not known"]),
-    (changed(f"{Q}.lora_B.bias", ones(32)), {}, ["unknown", "lora_B.bias"]),
-    (changed(f"{Q}.lora_A.second.weight", ones(4, 32)), {}, ["a tensor twice", "one adapter a folder"]),
-    (changed(f"{Q}.lora_A.weight", ones(4, 31)), {}, ["does not fit", "a (31, 4)"]),
-    (changed(f"{Q}.lora_B.weight", ones(33, 4)), {}, ["does not fit", "b (4, 33)"]),
-    (changed(f"{Q}.lora_B.weight", ones(32, 5)), {}, ["do not go together", "(32, 5)"]),
-    (changed(f"{Q}.lora_A.weight", ones(4, 32, 1)), {}, ["do not go together", "(4, 32, 1)"]),
-    (changed(f"{Q}.lora_A.weight", ones(0, 32)), {}, ["do not go together", "(0, 32)"]),
-    (changed(f"{Q}.lora_A.weight", np.full((4, 32), np.nan, np.float32)), {}, ["NaN", "q_proj (a)"]),
-    (changed(f"{V}.lora_B.weight", np.full((16, 4), np.inf, np.float32)), {}, ["infinite", "v_proj (b)"]),
-    (changed(f"{Q}.lora_A.weight", np.ones((4, 32), np.int8)), {}, ["type", "I8", "BF16"]),
-    (changed(f"{Q}.lora_A.weight", np.ones((4, 32))), {}, ["type", "F64"]),
+    (change_field(f"{Q}.lora_C.weight", ones(4, 4)), {}, ["unknown", "lora_C"]),
+    (change_field("odd", ones(4)), {}, ["unknown", "odd: not known"]),
+    (change_field(f"{Q}.lora_B.bias", ones(32)), {}, ["unknown", "lora_B.bias"]),
+    (change_field(f"{Q}.lora_A.second.weight", ones(4, 32)), {}, ["a tensor twice", "one adapter a folder"]),
+    (change_field(f"{Q}.lora_A.weight", ones(4, 31)), {}, ["does not fit", "a (31, 4)"]),
+    (change_field(f"{Q}.lora_B.weight", ones(33, 4)), {}, ["does not fit", "b (4, 33)"]),
+    (change_field(f"{Q}.lora_B.weight", ones(32, 5)), {}, ["do not go together", "(32, 5)"]),
+    (change_field(f"{Q}.lora_A.weight", ones(4, 32, 1)), {}, ["do not go together", "(4, 32, 1)"]),
+    (change_field(f"{Q}.lora_A.weight", ones(0, 32)), {}, ["do not go together", "(0, 32)"]),
+    (change_field(f"{Q}.lora_A.weight", np.full((4, 32), np.nan, np.float32)), {}, ["NaN", "q_proj (a)"]),
+    (change_field(f"{V}.lora_B.weight", np.full((16, 4), np.inf, np.float32)), {}, ["infinite", "v_proj (b)"]),
+    (change_field(f"{Q}.lora_A.weight", np.ones((4, 32), np.int8)), {}, ["type", "I8", "BF16"]),
+    (change_field(f"{Q}.lora_A.weight", np.ones((4, 32))), {}, ["type", "F64"]),
     (linear_tensors(layers=3), {}, ["does not fit", "model.layers.2.self_attn.q_proj: the model has no such"]),
     ({}, {}, ["no tensors"]),
-    (changed(f"{HEAD}.weight", ones(272, 32)), {}, ["holds weights of the base", "other weights than the model's"]),
-    (changed(f"{HEAD}.weight", ones(270, 32)), {"modules_to_save": ["lm_head"]}, ["does not fit", "(270, 32)"]),
     (
-        changed(f"{PREFIX}model.layers.0.mlp.weight", ones(4)),
+        change_field(f"{HEAD}.weight", ones(272, 32)),
+        {},
+        ["holds weights of the base", "other weights than the model's"],
+    ),
+    (change_field(f"{HEAD}.weight", ones(270, 32)), {"modules_to_save": ["lm_head"]}, ["does not fit", "(270, 32)"]),
+    (
+        change_field(f"{PREFIX}model.layers.0.mlp.weight", ones(4)),
         {"modules_to_save": ["mlp"]},
         ["does not fit", "no such update fits"],
     ),
-    (changed(ROWS, ones(2, 32)), {"trainable_token_indices": [1, 2, 3]}, ["trained rows", "2 rows, 3 token ids"]),
-    (changed(ROWS, ones(2, 32)), {"trainable_token_indices": [1, 1]}, ["trained rows", "1 different"]),
-    (changed(ROWS, ones(1, 32)), {"trainable_token_indices": [272]}, ["does not fit", "[272]"]),
-    (changed(ROWS, ones(1, 31)), {"trainable_token_indices": [3]}, ["does not fit", "rows (1, 31)"]),
+    (change_field(ROWS, ones(2, 32)), {"trainable_token_indices": [1, 2, 3]}, ["trained rows", "2 rows, 3 token ids"]),
+    (change_field(ROWS, ones(2, 32)), {"trainable_token_indices": [1, 1]}, ["trained rows", "1 different"]),
+    (change_field(ROWS, ones(1, 32)), {"trainable_token_indices": [272]}, ["does not fit", "[272]"]),
+    (change_field(ROWS, ones(1, 31)), {"trainable_token_indices": [3]}, ["does not fit", "rows (1, 31)"]),
     (
-        changed(f"{Q}.weight", ones(32, 32)),
+        change_field(f"{Q}.weight", ones(32, 32)),
         {"modules_to_save": ["q_proj"]},
         ["without their counterparts", "q_proj"],
     ),
@@ -360,7 +364,7 @@ TENSORS = [
         ["holds weights of the base", "base_layer"],
     ),
     (
-        changed(f"{HEAD}.weight", ones(272, 32)),
+        change_field(f"{HEAD}.weight", ones(272, 32)),
         {"modules_to_save": ["lm_head"], "alora_invocation_tokens": [5]},
         ["activated adapter", "lm_head"],
     ),
@@ -372,7 +376,7 @@ TENSORS = [
 ]
 
 
-def refused(tmp_path, base, words, error=DualTuneError):
+def check_refused(tmp_path, base, words, error=DualTuneError):
     with pytest.raises(error) as caught:
         from_peft(str(tmp_path / "peft"), tmp_path / "ours", base=base)
     for word in words:
@@ -384,20 +388,20 @@ def refused(tmp_path, base, words, error=DualTuneError):
 @pytest.mark.parametrize(("fields", "words"), FIELDS, ids=lambda value: str(value)[:40])
 def test_a_field_that_cannot_be_kept_is_named(tmp_path, base, fields, words):
     write_adapter(tmp_path / "peft", linear_tensors(), **fields)
-    refused(tmp_path, base, [*words, CONFIG], ConversionError)
+    check_refused(tmp_path, base, [*words, CONFIG], ConversionError)
 
 
 @pytest.mark.parametrize(("tensors", "fields", "words"), TENSORS, ids=lambda value: str(value)[:40])
 def test_bad_tensors_are_named(tmp_path, base, tensors, fields, words):
     write_adapter(tmp_path / "peft", tensors, **fields)
-    refused(tmp_path, base, words, (ConversionError, AdapterError))
+    check_refused(tmp_path, base, words, (ConversionError, AdapterError))
 
 
 def test_the_messages_are_each_their_own(tmp_path, base):
     sentences = set()
     for number, (fields, words) in enumerate(FIELDS):
         write_adapter(tmp_path / str(number) / "peft", linear_tensors(), **fields)
-        sentences.add(refused(tmp_path / str(number), base, words).replace(str(tmp_path / str(number)), ""))
+        sentences.add(check_refused(tmp_path / str(number), base, words).replace(str(tmp_path / str(number)), ""))
     assert len(sentences) == len(FIELDS)
 
 
@@ -419,7 +423,7 @@ def test_the_messages_are_each_their_own(tmp_path, base):
 )
 def test_damaged_files_are_named(tmp_path, base, damage, words):
     damage(write_adapter(tmp_path / "peft", linear_tensors()))
-    refused(tmp_path, base, words, ConversionError)
+    check_refused(tmp_path, base, words, ConversionError)
 
 
 @pytest.mark.parametrize(
@@ -437,16 +441,16 @@ def test_damaged_files_are_named(tmp_path, base, damage, words):
 )
 def test_an_index_leads_nowhere_else(tmp_path, base, listed, words):
     (tmp_path / "secret.safetensors").write_bytes(b"")
-    sharded(tmp_path / "peft", linear_tensors(), listed=listed)
+    write_shards(tmp_path / "peft", linear_tensors(), listed=listed)
     (tmp_path / "secret.safetensors").unlink()
-    refused(tmp_path, base, words, ConversionError)
+    check_refused(tmp_path, base, words, ConversionError)
 
 
 def test_a_tensor_in_two_files_is_refused(tmp_path, base):
     tensors = linear_tensors()
-    folder = sharded(tmp_path / "peft", tensors)
+    folder = write_shards(tmp_path / "peft", tensors)
     save_file(dict(sorted(tensors.items())[3:]), folder / SHARD.format(2))
-    refused(tmp_path, base, ["in two files", SHARD.format(2)], ConversionError)
+    check_refused(tmp_path, base, ["in two files", SHARD.format(2)], ConversionError)
 
 
 @pytest.mark.parametrize(
@@ -459,13 +463,13 @@ def test_a_tensor_in_two_files_is_refused(tmp_path, base):
 )
 def test_what_only_the_model_can_say_needs_it(tmp_path, tensors, words):
     write_adapter(tmp_path / "peft", tensors)
-    refused(tmp_path, None, [words, "--model"], ConversionError)
+    check_refused(tmp_path, None, [words, "--model"], ConversionError)
 
 
 def test_a_pattern_that_takes_too_long_is_refused(tmp_path, base, monkeypatch):
     monkeypatch.setattr(peft_config, "PATTERN_SECONDS", 1e-6)
     write_adapter(tmp_path / "peft", linear_tensors(), alpha_pattern={r"(?:.?){30}(?:.?){30}(?:.?){30}(?<=\d)": 2})
-    refused(tmp_path, base, ["pattern of layer names", "timed out"], ConversionError)
+    check_refused(tmp_path, base, ["pattern of layer names", "timed out"], ConversionError)
 
 
 def test_a_tied_head_is_refused_by_name(tmp_path):
@@ -473,29 +477,29 @@ def test_a_tied_head_is_refused_by_name(tmp_path):
     write_adapter(
         tmp_path / "adapter" / "peft", {f"{HEAD}.lora_A.weight": ones(4, 32), f"{HEAD}.lora_B.weight": ones(272, 4)}
     )
-    refused(tmp_path / "adapter", base_for(folder), ["shares with its embedding", "lm_head"], ConversionError)
+    check_refused(tmp_path / "adapter", base_for(folder), ["shares with its embedding", "lm_head"], ConversionError)
 
 
 def test_a_base_in_the_hub_s_cache_is_compared(tmp_path, base, monkeypatch):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2"}))
     monkeypatch.setattr(peft_base, "try_to_load_from_cache", lambda name, file: str(tmp_path / file))
     write_adapter(tmp_path / "one" / "peft", linear_tensors(), base_model_name_or_path="some/model")
-    refused(tmp_path / "one", base, ["not the one", "model_type llama, not qwen2", "some/model"], ConversionError)
+    check_refused(tmp_path / "one", base, ["not the one", "model_type llama, not qwen2", "some/model"], ConversionError)
 
 
 @pytest.mark.parametrize("named", ["", "smollm2-135m", "no/such", "/no/such", "a b/c?", "../up"])
 def test_a_base_that_is_not_here_is_not_compared(tmp_path, base, named):
     write_adapter(tmp_path / "peft", linear_tensors(), base_model_name_or_path=named)
-    assert converted(tmp_path, base).layers
+    assert convert(tmp_path, base).layers
 
 
 def test_another_base_is_refused(tmp_path, base):
     other = tiny.save(tmp_path / "other", intermediate_size=96)
     write_adapter(tmp_path / "one" / "peft", linear_tensors(), base_model_name_or_path=str(other))
-    refused(tmp_path / "one", base, ["not the one", "intermediate_size 64, not 96", str(other)], ConversionError)
+    check_refused(tmp_path / "one", base, ["not the one", "intermediate_size 64, not 96", str(other)], ConversionError)
     own = {"dualtune": json.dumps({"fingerprint": "a" * 64})}
     write_adapter(tmp_path / "two" / "peft", linear_tensors(), metadata=own)
-    refused(tmp_path / "two", base, ["not the one", "weights aaaaaaaaaaaa"], ConversionError)
+    check_refused(tmp_path / "two", base, ["not the one", "weights aaaaaaaaaaaa"], ConversionError)
     base = base_for(Path(base.name), "a" * 64)
     from_peft(str(tmp_path / "two" / "peft"), tmp_path / "two" / "ours", base=base)
 

@@ -44,21 +44,21 @@ def experts(rank=2, scale=1.0, seed=0, a=None):
     return LoRAUpdate(a, mx.random.normal((4, 24, a.shape[1]), key=key), scale)
 
 
-def listed(layers, whole=None, **changes):
+def list_tensors(layers, whole=None, **changes):
     config = AdapterConfig(0, 0.0, "all", (0, None), ())
     scales = {path: one.scale for path, one in layers.items()}
     config = replace(config, scales=scales, modules=tuple(whole or ()), **changes)
     return Adapter.from_layers(config, layers, whole)
 
 
-def written(adapter, folder, **options):
+def write_adapter(adapter, folder, **options):
     to_peft(adapter, folder / "peft", **options)
     return json.loads((folder / "peft" / CONFIG).read_text()), load_file(folder / "peft" / WEIGHTS)
 
 
 def test_the_folder_holds_peft_s_names_and_nothing_else(bank, tmp_path):
     adapter = adapter_for(bank, 1, rank=3, scale=2.0, targets=("q_proj",))
-    config, tensors = written(adapter, tmp_path, model="some/model")
+    config, tensors = write_adapter(adapter, tmp_path, model="some/model")
     assert sorted(os.listdir(tmp_path / "peft")) == [CONFIG, WEIGHTS]
     assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (3, 6, False)
     assert config["base_model_name_or_path"] == "some/model"
@@ -95,7 +95,7 @@ def same(left, right):
 @pytest.mark.parametrize("ranks", [(4, 4), (3, 7), (6, 64)], ids=str)
 def test_every_scale_comes_back_bit_for_bit(tmp_path, ranks, scales):
     layers = {Q: update(ranks[0], scales[0]), DOWN: update(ranks[1], scales[1], 64, 32)}
-    to_peft(listed(layers), tmp_path / "peft")
+    to_peft(list_tensors(layers), tmp_path / "peft")
     back = from_peft(str(tmp_path / "peft"), tmp_path / "ours")
     assert {path: (one.rank, one.scale) for path, one in back.layers.items()} == dict(
         zip((Q, DOWN), zip(ranks, scales, strict=True), strict=True)
@@ -103,7 +103,9 @@ def test_every_scale_comes_back_bit_for_bit(tmp_path, ranks, scales):
 
 
 def test_rslora_is_recognised_by_its_whole_alphas(tmp_path):
-    config, _ = written(listed({Q: update(8, 16 / math.sqrt(8)), DOWN: update(2, 4 / math.sqrt(2))}), tmp_path)
+    config, _ = write_adapter(
+        list_tensors({Q: update(8, 16 / math.sqrt(8)), DOWN: update(2, 4 / math.sqrt(2))}), tmp_path
+    )
     assert (config["use_rslora"], config["r"], config["lora_alpha"]) == (True, 8, 16)
     assert list(config["rank_pattern"].values()) == [2]
     assert list(config["alpha_pattern"].values()) == [4]
@@ -111,14 +113,14 @@ def test_rslora_is_recognised_by_its_whole_alphas(tmp_path):
 
 def test_a_scale_without_an_alpha_is_refused(tmp_path):
     with pytest.raises(ConversionError, match=f"no alpha(?s:.*){Q}: 1e\\+308"):
-        to_peft(listed({Q: update(4, 1e308)}), tmp_path / "peft")
+        to_peft(list_tensors({Q: update(4, 1e308)}), tmp_path / "peft")
     assert os.listdir(tmp_path) == []
 
 
 def test_embeddings_rows_and_weights_have_their_names(tmp_path):
     layers = {"model.embed_tokens": update(4, 2.0, 272, 32), Q: update()}
     whole = {"model.norm": NORM, "lm_head": TrainedTokenRows(mx.array([5, 3]), mx.ones((2, 32)))}
-    config, tensors = written(listed(layers, whole), tmp_path)
+    config, tensors = write_adapter(list_tensors(layers, whole), tmp_path)
     assert tensors[f"{PREFIX}model.embed_tokens.lora_embedding_A"].shape == (4, 272)
     assert tensors[f"{PREFIX}model.embed_tokens.lora_embedding_B"].shape == (32, 4)
     assert tensors[f"{PREFIX}lm_head.token_adapter.trainable_tokens_delta"].shape == (2, 32)
@@ -128,7 +130,7 @@ def test_embeddings_rows_and_weights_have_their_names(tmp_path):
 
 def test_a_wrapped_language_model_has_transformers_names(tmp_path):
     path = "language_model.model.layers.0.self_attn.q_proj"
-    config, tensors = written(listed({path: update()}), tmp_path)
+    config, tensors = write_adapter(list_tensors({path: update()}), tmp_path)
     assert config["target_modules"] == ["model.language_model.layers.0.self_attn.q_proj"]
     assert all(name.startswith(f"{PREFIX}model.language_model.layers.0.") for name in tensors)
 
@@ -137,7 +139,7 @@ def test_a_wrapped_language_model_has_transformers_names(tmp_path):
 def test_gate_and_up_become_one_update(tmp_path, shared):
     gate = experts(2)
     up = experts(2, seed=1, a=gate.a if shared else None)
-    config, tensors = written(listed({GATE: gate, UP: up}), tmp_path)
+    config, tensors = write_adapter(list_tensors({GATE: gate, UP: up}), tmp_path)
     rank = 2 if shared else 4
     a = tensors[f"{PREFIX}model.layers.0.mlp.experts.lora_A.weight"].reshape(4, rank, 32)
     b = tensors[f"{PREFIX}model.layers.0.mlp.experts.lora_B.weight"].reshape(48, rank, 4)
@@ -150,7 +152,7 @@ def test_gate_and_up_become_one_update(tmp_path, shared):
 
 def test_what_opens_an_activation_is_written_and_noted(bank, tmp_path):
     adapter = adapter_for(bank, 1, "turn")
-    config, _ = written(adapter, tmp_path, invocation=(5, 6), fingerprint="f" * 64)
+    config, _ = write_adapter(adapter, tmp_path, invocation=(5, 6), fingerprint="f" * 64)
     assert (config["alora_invocation_tokens"], config["task_type"]) == ([5, 6], "CAUSAL_LM")
     with safe_open(tmp_path / "peft" / WEIGHTS, framework="numpy") as file:
         assert json.loads(file.metadata()["dualtune"]) == {"activation": "turn", "fingerprint": "f" * 64}
@@ -158,7 +160,7 @@ def test_what_opens_an_activation_is_written_and_noted(bank, tmp_path):
 
 
 def test_fields_of_no_importance_have_their_defaults(bank, tmp_path):
-    config, _ = written(adapter_for(bank, 1), tmp_path)
+    config, _ = write_adapter(adapter_for(bank, 1), tmp_path)
     for key, field in FIELDS.items():
         if field.verdict != "carried over" and key not in ("runtime_config", "inference_mode"):
             assert config[key] == field.default or (config[key] in EMPTY_VALUES and field.default in EMPTY_VALUES), key
@@ -170,24 +172,24 @@ def test_fields_of_no_importance_have_their_defaults(bank, tmp_path):
         (lambda bank: adapter_for(bank, 1, "turn"), ["no tokens", "turn", "--template"]),
         (lambda bank: adapter_for(bank, 1, "invocation", dora=True), ["activates only plain", "DoRA"]),
         (
-            lambda bank: listed({"model.embed_tokens": update(4, 2.0, 272)}, activation="tokens", tokens=(5,)),
+            lambda bank: list_tensors({"model.embed_tokens": update(4, 2.0, 272)}, activation="tokens", tokens=(5,)),
             ["activates only plain", "model.embed_tokens"],
         ),
         (
-            lambda bank: listed({GATE: experts(), UP: experts()}, activation="tokens", tokens=(5,)),
+            lambda bank: list_tensors({GATE: experts(), UP: experts()}, activation="tokens", tokens=(5,)),
             ["activates only plain", "gate_up_proj"],
         ),
         (
-            lambda bank: listed({Q: update()}, {"model.norm": NORM}, activation="tokens", tokens=(5,)),
+            lambda bank: list_tensors({Q: update()}, {"model.norm": NORM}, activation="tokens", tokens=(5,)),
             ["activates only plain", "model.norm"],
         ),
         (
-            lambda bank: listed({ROUTER: replace(update(), magnitude=mx.ones(32))}, kind="dora"),
+            lambda bank: list_tensors({ROUTER: replace(update(), magnitude=mx.ones(32))}, kind="dora"),
             ["not PEFT's", "mlp.gate"],
         ),
-        (lambda bank: listed({}, {"model.norm": NORM}), ["without a low-rank update"]),
-        (lambda bank: listed({GATE: experts()}), ["one update for an expert's gate and up"]),
-        (lambda bank: listed({GATE: experts(), UP: experts(scale=3.0)}), ["one update for", "scale 3.0"]),
+        (lambda bank: list_tensors({}, {"model.norm": NORM}), ["without a low-rank update"]),
+        (lambda bank: list_tensors({GATE: experts()}), ["one update for an expert's gate and up"]),
+        (lambda bank: list_tensors({GATE: experts(), UP: experts(scale=3.0)}), ["one update for", "scale 3.0"]),
     ],
 )
 def test_what_peft_cannot_express_is_named(bank, tmp_path, adapter, words):
