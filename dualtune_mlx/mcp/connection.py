@@ -18,7 +18,6 @@ from dualtune_mlx.errors import DualTuneError, ServerError
 from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.faults import (
     CLOSED,
-    Transport,
     first_error,
     is_connection_lost,
     not_running_error,
@@ -27,6 +26,7 @@ from dualtune_mlx.mcp.faults import (
 from dualtune_mlx.mcp.handshake import LenientDispatcher, check_names, list_tools, shake_hands
 from dualtune_mlx.mcp.process import ServerProcess
 from dualtune_mlx.mcp.process_guard import ProcessGuard
+from dualtune_mlx.mcp.transport import Transport
 from dualtune_mlx.mcp.web import WebServer
 from dualtune_mlx.tools import Tool
 

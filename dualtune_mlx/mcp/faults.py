@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
-
 import httpx2
 from mcp import MCPError
 from mcp_types import CONNECTION_CLOSED
@@ -13,28 +10,12 @@ from pydantic import ValidationError
 from dualtune_mlx.errors import DualTuneError, ServerError
 from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.secrets import clean_output
+from dualtune_mlx.mcp.transport import Transport
 
 CLOSED = MCPError(CONNECTION_CLOSED, "Connection closed")
 """What the SDK raises when a connection ends. Its code alone does not tell: servers use the same code for errors."""
 LOST = ("SSE stream ended without a response", "SSE stream ended and reconnection attempts were exhausted")
 """The SDK's messages when an HTTP server goes away in the middle of an answer."""
-
-
-class Transport(Protocol):
-    """Carries messages to a server and back."""
-
-    fault: str
-    """What the transport saw of a failure; "" where it saw nothing."""
-    session_unknown: bool
-    """Whether the server no longer knows the session."""
-
-    def open(self) -> AbstractAsyncContextManager[Any]:
-        """Connect; the streams of messages."""
-        ...
-
-    def last_words(self) -> str:
-        """What the server said before it failed, without secrets."""
-        ...
 
 
 def to_server_error(
