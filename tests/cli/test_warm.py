@@ -24,7 +24,7 @@ def warm_bundle(bundle, tmp_path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
-def warmed(folder: Path, *arguments: object, told: str = "") -> dict:
+def run_warm(folder: Path, *arguments: object, told: str = "") -> dict:
     """What the command printed; ``told`` is what it warned of."""
     result = dualtune("warm", "--bundle", folder, *arguments, "--json")
     assert result.exit_code == 0, result.output
@@ -38,7 +38,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_bundle_s_own_tools_are_warmed_once(warm_bundle):
-    first = warmed(warm_bundle)
+    first = run_warm(warm_bundle)
     assert [prefix["name"] for prefix in first["prefixes"]] == ["all tools", "server fs", "server clock"]
     assert all(prefix["seconds"] > 0 and prefix["tokens"] > 50 for prefix in first["prefixes"])
     written = files(warm_bundle)
@@ -46,7 +46,7 @@ def test_the_bundle_s_own_tools_are_warmed_once(warm_bundle):
     assert first["bytes"] == sum(map(len, written.values())) == sum(prefix["bytes"] for prefix in first["prefixes"])
     assert first["folder"] == str(warm_bundle / "prefixes")
 
-    again = warmed(warm_bundle)
+    again = run_warm(warm_bundle)
     assert [prefix["seconds"] for prefix in again["prefixes"]] == [None] * 3
     assert (again["seconds"], again["saved_seconds"], again["removed"]) == (0, 0, [])
     assert files(warm_bundle) == written
@@ -63,7 +63,7 @@ def test_it_says_what_it_did_and_what_it_saves(warm_bundle):
 
 def test_what_it_wrote_is_what_a_call_begins_with(warm_bundle, model, data):
     """The selector's prefix, to the token."""
-    prefixes = warmed(warm_bundle)["prefixes"]
+    prefixes = run_warm(warm_bundle)["prefixes"]
     base = load_model(str(model))
     store = open_store(warm_bundle / "prefixes", base)
     usage = json.loads(
@@ -79,9 +79,9 @@ def test_what_it_wrote_is_what_a_call_begins_with(warm_bundle, model, data):
 
 def test_tools_may_be_others(warm_bundle, tmp_path):
     (tmp_path / "tools.json").write_text(json.dumps(TOOLS[:2]))
-    (only,) = warmed(warm_bundle, "--tools", tmp_path / "tools.json")["prefixes"]
+    (only,) = run_warm(warm_bundle, "--tools", tmp_path / "tools.json")["prefixes"]
     assert only["name"] == "all tools", "of one server: that is all of them"
-    both = warmed(warm_bundle)["prefixes"]
+    both = run_warm(warm_bundle)["prefixes"]
     assert [prefix["seconds"] is None for prefix in both] == [False, True, False], "its own set is server fs there"
 
 
@@ -110,20 +110,20 @@ def test_tools_may_be_those_of_running_servers(warm_bundle, tmp_path):
 
     servers = {name: {"command": sys.executable, "args": [str(SERVERS / "good.py")]} for name in ("one", "two")}
     (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
-    names = [prefix["name"] for prefix in warmed(warm_bundle, "--mcp", tmp_path / "mcp.json")["prefixes"]]
+    names = [prefix["name"] for prefix in run_warm(warm_bundle, "--mcp", tmp_path / "mcp.json")["prefixes"]]
     assert names == ["all tools", "server one", "server two"]
 
 
 def test_a_damaged_file_is_computed_again(warm_bundle):
-    warmed(warm_bundle)
+    run_warm(warm_bundle)
     written = files(warm_bundle)
     for path in (warm_bundle / "prefixes").iterdir():
         path.write_bytes(path.read_bytes()[:-7])
-    value = warmed(warm_bundle, told="Warning: a prefix file is ignored: it is damaged")
+    value = run_warm(warm_bundle, told="Warning: a prefix file is ignored: it is damaged")
     assert all(prefix["seconds"] is not None for prefix in value["prefixes"])
     assert files(warm_bundle).keys() == {prefix["file"] for prefix in value["prefixes"]}
     assert files(warm_bundle) == written, "the same content under the same name"
-    warmed(warm_bundle)
+    run_warm(warm_bundle)
 
 
 def test_files_that_no_longer_serve_are_removed_and_others_stay(warm_bundle):
@@ -131,7 +131,7 @@ def test_files_that_no_longer_serve_are_removed_and_others_stay(warm_bundle):
     folder.mkdir()
     (folder / f"{'0' * 32}.safetensors").write_bytes(b"old")
     (folder / "mine.safetensors").write_bytes(b"not ours")
-    value = warmed(warm_bundle, told="Warning: a prefix file is ignored")
+    value = run_warm(warm_bundle, told="Warning: a prefix file is ignored")
     assert value["removed"] == [f"{'0' * 32}.safetensors"]
     assert (folder / "mine.safetensors").exists()
     assert len(files(warm_bundle)) == 4
@@ -142,19 +142,19 @@ def test_an_adapter_that_acts_on_every_token_has_a_prefix_of_its_own(model, data
     for stage, activation in (("selector", "all"), ("arguments", "turn")):
         where = ["--model", model, "--data", data, "--bundle", folder]
         assert dualtune("train", stage, *where, *SMALL, "--activation", activation).exit_code == 0
-    value = warmed(folder)["prefixes"]
+    value = run_warm(folder)["prefixes"]
     assert [prefix["name"] for prefix in value][-1] == "all tools under selector"
     assert [bool(prefix["adapter"]) for prefix in value] == [False, False, False, True]
     assert value[0]["tokens"] == value[3]["tokens"]
     assert len({prefix["file"] for prefix in value}) == 4
-    assert [prefix["seconds"] for prefix in warmed(folder)["prefixes"]] == [None] * 4
+    assert [prefix["seconds"] for prefix in run_warm(folder)["prefixes"]] == [None] * 4
 
 
 def test_where_all_stages_act_on_every_token_the_base_needs_none(model, data, tmp_path):
     folder = tmp_path / "classic"
     where = ["--model", model, "--data", data, "--bundle", folder]
     assert dualtune("train", "selector", *where, *SMALL, "--activation", "all").exit_code == 0
-    assert [prefix["name"] for prefix in warmed(folder)["prefixes"]] == ["all tools under selector"]
+    assert [prefix["name"] for prefix in run_warm(folder)["prefixes"]] == ["all tools under selector"]
 
 
 def test_a_wrong_call_says_what_is_wrong(warm_bundle, tmp_path):

@@ -58,7 +58,7 @@ def plain_loss(weights, base, examples, given):
     for item in examples:
         acts = (mx.arange(len(item.tokens)) >= item.active)[None, :, None]
         hooks = {
-            name: updated(layer.linear, weights.get(name), given, acts) for name, layer in base.bank.layers.items()
+            name: add_update(layer.linear, weights.get(name), given, acts) for name, layer in base.bank.layers.items()
         }
         logits = run_with(base, hooks, mx.array([item.tokens]))
         (target,) = item.targets
@@ -68,7 +68,7 @@ def plain_loss(weights, base, examples, given):
     return total
 
 
-def updated(linear, parts, given, acts):
+def add_update(linear, parts, given, acts):
     """A layer with its update, by the papers' formulas."""
     if parts is None:
         return linear

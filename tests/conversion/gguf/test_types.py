@@ -100,7 +100,7 @@ def test_mlx_s_own_reader_gives_the_same_within_its_half_precision(tmp_path, nam
     package = pytest.importorskip("gguf", reason="needs the extra gguf")
     kind = package.GGMLQuantizationType[name]
     raw = np.random.default_rng(0).normal(0, 0.02, (64, 256)).astype(np.float32)
-    tensor = quantized(kind, raw)
+    tensor = quantize_values(kind, raw)
     path = gguf.write_officially(tmp_path / "m.gguf", {"general.architecture": "llama"}, {"t.weight": tensor})
     theirs = mx.load(str(path))
     if "t.scales" in theirs:
@@ -111,7 +111,7 @@ def test_mlx_s_own_reader_gives_the_same_within_its_half_precision(tmp_path, nam
     np.testing.assert_allclose(GGUFFile(path).tensor("t.weight"), np.array(value.astype(mx.float32)), atol=2e-3)
 
 
-def quantized(kind: int, values: np.ndarray) -> tuple[tuple[int, ...], int, bytes]:
+def quantize_values(kind: int, values: np.ndarray) -> tuple[tuple[int, ...], int, bytes]:
     """Values in a type; the package cannot quantise to K-quants, so theirs are made up."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
     from gguf.quants import quantize
