@@ -9,6 +9,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import dualtune_mlx  # noqa: F401
 
+os.fsync = lambda file: None  # nothing that a test writes has to outlive a power failure
 gc.disable()
 
 
