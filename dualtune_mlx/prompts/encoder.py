@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from dualtune_mlx.errors import PromptError
@@ -24,10 +25,12 @@ class Encoder:
         self.control_ids = frozenset(control)
         longest_first = sorted((re.escape(text) for text in control.values()), key=len, reverse=True)
         self._control = re.compile("|".join(longest_first) or r"(?!)")
+        self._encode = partial(_encode, tokenizer)
+        self._encode_again = lru_cache(maxsize=256)(self._encode)
 
     def encode_text(self, text: str) -> list[int]:
-        """The tokens of template text. Control tokens are recognised."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        """The tokens of template text. Control tokens are recognised. Texts come again and again, so some are kept."""
+        return list(self._encode_again(text))
 
     def encode_data(self, text: str) -> list[int]:
         """The tokens of data. What looks like a control token is encoded as ordinary characters.
@@ -35,7 +38,7 @@ class Encoder:
         Raises:
             PromptError: when the tokenizer makes a control token of ordinary characters.
         """
-        ids = [i for part in self._split_controls(text) for i in self.encode_text(part)]
+        ids = [i for part in self._split_controls(text) for i in self._encode(part)]
         if not self.control_ids.isdisjoint(ids):
             raise PromptError("the tokenizer turns ordinary text into control tokens", got=text[:200])
         return ids
@@ -51,7 +54,7 @@ class Encoder:
             first, *rest = [piece.value] if piece.kind == "text" else [*self._split_controls(piece.value)] or [""]
             parts[-1] += first
             parts += rest
-        ids = [i for part in parts for i in self.encode_text(part)]
+        ids = [i for part in parts for i in self._encode(part)]
         own = [i for piece in pieces if piece.kind == "text" for i in self.encode_text(piece.value)]
         if self._control_tokens(ids) != self._control_tokens(own):
             raise PromptError("a template's text and data make control tokens together", got="".join(parts)[:200])
@@ -76,3 +79,7 @@ class Encoder:
             start = match.start() + 1
         if start < len(text):
             yield text[start:]
+
+
+def _encode(tokenizer: Any, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer.encode(text, add_special_tokens=False))
