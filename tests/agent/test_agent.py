@@ -400,12 +400,12 @@ INTERRUPTED = f"""{INTERRUPTIBLE}
 import sys
 from pathlib import Path
 from dualtune_mlx.agent import Agent
-from dualtune_mlx.mcp import Policy, ServerConfig, connect
+from dualtune_mlx.mcp import ApprovalPolicy, ServerConfig, connect
 from tests.agent.fakes import Engine, call
 configs = [ServerConfig("fs", sys.executable, (sys.argv[1],))]
 with connect(configs) as toolbox:
     print(toolbox.execute(call("pid")).text, flush=True)
-    agent = Agent(Engine(call("silence")), toolbox, Policy(configs, "auto"), transcripts=Path(sys.argv[2]))
+    agent = Agent(Engine(call("silence")), toolbox, ApprovalPolicy(configs, "auto"), transcripts=Path(sys.argv[2]))
     for event in agent.stream("x"):
         print(type(event).__name__, flush=True)
 """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dualtune_mlx.errors import ServerError
-from dualtune_mlx.mcp import ServerConfig, connect
+from dualtune_mlx.mcp import ServerConfig, Toolbox, connect
 from dualtune_mlx.tools import ToolCall
 from tests.mcp.conftest import SERVERS, until_listening
 
@@ -47,12 +47,22 @@ def web(port: int, **fields: object) -> ServerConfig:
     return ServerConfig("web", url=f"http://127.0.0.1:{port}/mcp", **fields)  # type: ignore[arg-type]
 
 
+def wait_for_tool(toolbox: Toolbox, name: str) -> None:
+    """Wait until a toolbox has a tool: over HTTP the news of it and the answer of a call come by different ways."""
+    for _ in range(500):
+        if name in [tool.name for tool in toolbox.tools]:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{name!r} is not among {toolbox.tools}")
+
+
 def test_two_toolboxes_on_one_server_with_a_key(start: Start, free_port: int) -> None:
     process = start("--key", KEY)
     config = web(free_port, headers={"Authorization": KEY})
     with connect([config]) as one, connect([config]) as other:
         assert one.execute(ToolCall("pid")).text == str(process.pid)
         one.execute(ToolCall("grow"))
+        wait_for_tool(one, "new")
         assert one.execute(ToolCall("new")).text == "new"
         assert other.execute(ToolCall("pid")).text == str(process.pid)
     assert process.poll() is None
