@@ -111,7 +111,7 @@ def test_forced_tokens_go_with_the_next_pass_and_the_last_ones_with_none():
 @cache
 def engine(seed: int = 0) -> CallPipeline:
     """One for all tests: what is written leaves nothing behind but the prefix."""
-    base = tiny.model(seed, layers=1)
+    base = tiny.model(seed)
     return CallPipeline(base, tiny.renderer(base), StageRegistry(base))
 
 
