@@ -65,23 +65,23 @@ class StageEstimate:
     """Tokens of the longest prefix that examples share."""
     budget: float
     """Bytes that the run may take: the option ``memory_budget`` or, without it, most of this machine's memory."""
-    memory: RunEstimate
+    run: RunEstimate
     """The memory and the time of the run."""
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate for JSON; memory in bytes, time in seconds."""
-        memory = self.memory
+        run = self.run
         return {
             "stage": self.stage,
             "examples": self.examples,
             "prefix_tokens": self.prefix_tokens,
-            "steps": memory.steps,
-            "batch_size": memory.batch_size,
-            "peak_memory": memory.peak(memory.batch_size),
-            "memory_per_example": round(memory.per_example),
+            "steps": run.steps,
+            "batch_size": run.batch_size,
+            "peak_memory": run.peak(run.batch_size),
+            "memory_per_example": round(run.per_example),
             "budget": round(self.budget),
-            "largest_batch": memory.largest_batch(self.budget),
-            "seconds": memory.seconds,
+            "largest_batch": run.largest_batch(self.budget),
+            "seconds": run.seconds,
         }
 
 

@@ -177,7 +177,7 @@ class TrainingRun:
             examples=len(self.training.examples),
             prefix_tokens=max(map(len, trainer.prefixes.all), default=0),
             budget=self.options.memory_budget * GIB or usable_memory(),
-            memory=estimate_run(trainer),
+            run=estimate_run(trainer),
         )
 
     def _accuracy(self, adapter: Adapter) -> tuple[int, int]:
