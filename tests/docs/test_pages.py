@@ -37,7 +37,8 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_named_sources_exist(page):
-    named = re.findall(r"`(?:python |bash )?([\w/]+/[\w/]*\w\.py)`", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`(?:python |bash )?([\w/]+/[\w/]*\w\.py)`", text) + re.findall(r"\btests/[\w/]+\.py", text)
     assert [name for name in named if not any((root / name).is_file() for root in (ROOT, ROOT / "dualtune_mlx"))] == []
 
 
