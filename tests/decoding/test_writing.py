@@ -35,7 +35,7 @@ from tests import tiny
 from tests.decoding.test_grammar import SCHEMAS, schema
 
 REQUEST = 'Put "abcabcabc" and 12121212 into notes/abc.txt, true true null, then abcabc again'
-BUDGET = 64
+BUDGET = 120
 """Tokens: enough for all but the integers without bounds, whose digits a tiny model never ends."""
 SAMPLED = Decoding(temperature=1.5, seed=3, max_tokens=BUDGET)
 

@@ -60,7 +60,7 @@ def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
 
 
 def test_a_planner_learns_to_divide_requests_into_words_of_theirs(base, tmp_path):
-    options = replace(OPTIONS, steps=20, learning_rate=2e-2, rank=8)
+    options = replace(OPTIONS, steps=60, learning_rate=2e-2, rank=8)
     run = make_run(base, tmp_path, Job("planner"), options, divided(12), divided(6))
     assert run.training.counts == {"plan": 12}
     finished = run.train()
