@@ -1,16 +1,14 @@
 """Tools, calls, messages and trajectories: plain frozen data, their schemas, their hierarchy, and what a call costs."""
 
+from dualtune_mlx.tools.messages import Message, Trajectory, as_messages
 from dualtune_mlx.tools.types import (
     LONGEST_PLAN,
     NO_PARAMETERS,
     PLAN,
     RESPOND,
-    Message,
     Tool,
     ToolCall,
     ToolServer,
-    Trajectory,
-    as_messages,
     as_tools,
     find_called_tool,
 )
