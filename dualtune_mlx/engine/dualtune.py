@@ -11,25 +11,21 @@ model in the order in which they come. ``acall`` and ``astream`` work on a threa
 
 from __future__ import annotations
 
-import gc
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Unpack
 
-import mlx.core as mx
-
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle, StageKey
-from dualtune_mlx.concurrency import EngineThread, Ticket
 from dualtune_mlx.decoding import Decoding, DecodingOptions, Grounding
-from dualtune_mlx.engine.answer import MAX_ANSWER_TOKENS, write_answer
+from dualtune_mlx.engine.answer import MAX_ANSWER_TOKENS
 from dualtune_mlx.engine.batch import call_batch
-from dualtune_mlx.engine.budget import divide_budget
 from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
+from dualtune_mlx.engine.open_engine import OpenEngine
 from dualtune_mlx.engine.pipeline import CHOICE_OPTIONS, CallOptions, CallPipeline, CallRequest
 from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.engine.stage import Stage
@@ -95,10 +91,7 @@ class DualTune:
         self.bundle = bundle
         self.decoding = decoding or Decoding()
         registry = _open_registry(base, adapters or {}, grounding, bundle)
-        self._pipeline_until_closed: CallPipeline | None = CallPipeline(base, renderer, registry, bundle, routing)
-        self._fused_limit: int | None = None
-        # A thread whose streams outlive it can abort the process at its end (MLX asks for this call).
-        self._thread = EngineThread(at_end=mx.clear_streams)
+        self._open = OpenEngine(CallPipeline(base, renderer, registry, bundle, routing))
 
     @classmethod
     def load(
@@ -146,8 +139,7 @@ class DualTune:
         try:
             with base.lock.turn():
                 if memory_budget is not None:
-                    dualtune._fused_limit = divide_budget(memory_budget, base, dualtune.prefixes)
-                    base.limit_fused(dualtune._fused_limit)
+                    dualtune._open.limit_memory(memory_budget)
                 dualtune.prefixes.attach(opened.folder / PREFIX_FOLDER, base.snapshot)
         except BaseException:  # an interrupt too: what was added to a shared base has to leave it
             dualtune.close()
@@ -172,26 +164,26 @@ class DualTune:
 
     def tree(self, tools: Tools) -> Node:
         """The hierarchy in which these tools are chosen; one node, where they are chosen among all at once."""
-        return self._pipeline.tree(as_tools(tools))
+        return self._open.pipeline.tree(as_tools(tools))
 
     def stage(self, name: str, tool: Tool | None = None) -> Stage:
         """The stage that serves a tool: with the adapter of the narrowest scope, or as the base model alone."""
-        return self._pipeline.registry.find(name, tool)
+        return self._open.pipeline.registry.find(name, tool)
 
     @property
     def stages(self) -> Mapping[StageKey, Stage]:
         """The stages that have adapters, by (stage, scope)."""
-        return self._pipeline.registry.stages
+        return self._open.pipeline.registry.stages
 
     @property
     def prefixes(self) -> PrefixCache:
         """The keys and values that the engine keeps of the prefixes of its prompts."""
-        return self._pipeline.runner.prefixes
+        return self._open.pipeline.runner.prefixes
 
     @property
     def routing(self) -> str:
         """``auto``, ``always`` or ``never``, as in ``load``."""
-        return self._pipeline.routing
+        return self._open.pipeline.routing
 
     @property
     def base(self) -> BaseModel:
@@ -200,7 +192,7 @@ class DualTune:
         Raises:
             UsageError: when the engine is closed.
         """
-        return self._pipeline.base
+        return self._open.pipeline.base
 
     def close(self) -> None:
         """Wait for the engine's turn, then free the memory that it added. Closing twice is fine.
@@ -211,18 +203,7 @@ class DualTune:
         Raises:
             UsageError: when a stream of this same thread is neither at its end nor closed.
         """
-        if self._pipeline_until_closed is None:
-            return
-        base, pipeline = self.base, self._pipeline
-        with base.lock.turn():
-            self._pipeline_until_closed = None
-            pipeline.registry.close()
-            if self._fused_limit is not None:
-                base.unlimit_fused(self._fused_limit)
-        self._thread.close()
-        del base, pipeline
-        gc.collect()
-        mx.clear_cache()
+        self._open.close()
 
     def call(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> ToolCall:
         """Choose a tool (or ``respond``) and write its arguments.
@@ -252,7 +233,7 @@ class DualTune:
         and makes no other call meanwhile. Closing the generator, as leaving a ``for`` loop does, stops before the next
         token.
         """
-        return self._stream(self._request(messages, tools, options))
+        return self._open.stream(self._request(messages, tools, options))
 
     async def acall(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> ToolCall:
         """``call`` on a thread of the engine. Cancelling the task stops before the next forward pass."""
@@ -262,17 +243,12 @@ class DualTune:
         assert isinstance(done, Done)
         return done.call
 
-    async def astream(
-        self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]
-    ) -> AsyncGenerator[Event, None]:
+    def astream(self, messages: Messages, tools: Tools, **options: Unpack[CallOptions]) -> AsyncGenerator[Event, None]:
         """``stream`` on a thread of the engine, which works on without waiting for whoever takes the events.
 
         Cancelling the task, or closing the generator, stops before the next forward pass.
         """
-        work = partial(self._stream, self._request(messages, tools, options))
-        async with aclosing(self._thread.iterate(self.base.lock, work)) as events:
-            async for event in events:
-                yield event
+        return self._open.on_thread(partial(self._open.stream, self._request(messages, tools, options)))
 
     def call_many(self, requests: Iterable[Messages], tools: Tools, **options: Unpack[CallOptions]) -> list[ToolCall]:
         """``call`` for many requests over the same tools, up to 16 of them in the same forward passes.
@@ -288,11 +264,11 @@ class DualTune:
         """
         tools = as_tools(tools)
         listed = [self._request(messages, tools, options) for messages in requests]
-        with self._turn():
-            if not self._pipeline.can_batch:
-                return [done.call for one in listed for done in self._pipeline.call(one) if isinstance(done, Done)]
+        with self._open.turn():
+            if not self._open.pipeline.can_batch:
+                return [done.call for one in listed for done in self._open.pipeline.call(one) if isinstance(done, Done)]
             groups = [listed[start : start + BATCH_SIZE] for start in range(0, len(listed), BATCH_SIZE)]
-            return [call for group in groups for call in call_batch(self._pipeline, group)]
+            return [call for group in groups for call in call_batch(self._open.pipeline, group)]
 
     def select(
         self, messages: Messages, tools: Tools, *, top_k: int = 5, subtask: str = ""
@@ -303,8 +279,8 @@ class DualTune:
             PromptError, ToolError, UsageError: as ``call``.
         """
         messages, tools = as_messages(messages), as_tools(tools)
-        with self._turn():
-            return list(run_to_end(self._pipeline.choose(messages, tools, top_k, subtask)).candidates)
+        with self._open.turn():
+            return list(run_to_end(self._open.pipeline.choose(messages, tools, top_k, subtask)).candidates)
 
     def arguments(
         self,
@@ -331,15 +307,15 @@ class DualTune:
         decoding = replace(self.decoding, **options)
         if not tool.takes_arguments:
             return {}
-        with self._turn():
+        with self._open.turn():
             visible = as_tools(tools) or (tool,)
-            request = self._pipeline.prepare_arguments(as_messages(messages), visible, tool, subtask=subtask)
-            return run_to_end(self._pipeline.write(request, decoding)).value
+            request = self._open.pipeline.prepare_arguments(as_messages(messages), visible, tool, subtask=subtask)
+            return run_to_end(self._open.pipeline.write(request, decoding)).value
 
     @property
     def divides(self) -> bool:
         """Whether there is a planner, which divides requests into subtasks."""
-        return self._pipeline.divides
+        return self._open.pipeline.divides
 
     def plan(self, messages: Messages, tools: Tools = (), **options: Unpack[DecodingOptions]) -> tuple[str, ...]:
         """The subtasks of the last request, in the order in which they are to be done. Each of them is words of it.
@@ -368,16 +344,14 @@ class DualTune:
 
         Without a planner the base model divides the request.
         """
-        return self._planning(as_messages(messages), as_tools(tools), replace(self.decoding, **options))
+        return self._open.planning(as_messages(messages), as_tools(tools), replace(self.decoding, **options))
 
-    async def aplanning(
+    def aplanning(
         self, messages: Messages, tools: Tools = (), **options: Unpack[DecodingOptions]
     ) -> AsyncGenerator[Event, None]:
         """``planning`` on a thread of the engine. Cancelling the task stops before the next forward pass."""
-        work = partial(self._planning, as_messages(messages), as_tools(tools), replace(self.decoding, **options))
-        async with aclosing(self._thread.iterate(self.base.lock, work)) as events:
-            async for event in events:
-                yield event
+        decoding = replace(self.decoding, **options)
+        return self._open.on_thread(partial(self._open.planning, as_messages(messages), as_tools(tools), decoding))
 
     def answer(self, messages: Messages, *, max_tokens: int = MAX_ANSWER_TOKENS) -> Generator[AnswerText, None, None]:
         """An answer in words, piece by piece: the base model's most probable one, of ``max_tokens`` at most.
@@ -389,53 +363,16 @@ class DualTune:
             PromptError: when the conversation cannot be used.
             UsageError: when ``max_tokens`` is below 1, or the engine is closed.
         """
-        return self._answer(as_messages(messages), max_tokens)
+        return self._open.answer(as_messages(messages), max_tokens)
 
-    async def aanswer(
-        self, messages: Messages, *, max_tokens: int = MAX_ANSWER_TOKENS
-    ) -> AsyncGenerator[AnswerText, None]:
+    def aanswer(self, messages: Messages, *, max_tokens: int = MAX_ANSWER_TOKENS) -> AsyncGenerator[AnswerText, None]:
         """``answer`` on a thread of the engine. Cancelling the task stops before the next forward pass."""
-        work = partial(self._answer, as_messages(messages), max_tokens)
-        async with aclosing(self._thread.iterate(self.base.lock, work)) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    @property
-    def _pipeline(self) -> CallPipeline:
-        if self._pipeline_until_closed is None:
-            raise UsageError("the engine is closed", fix="load the bundle again")
-        return self._pipeline_until_closed
-
-    @contextmanager
-    def _turn(self, ticket: Ticket | None = None) -> Iterator[None]:
-        """The turn at the base model. Before and after it no adapter is active."""
-        with self.base.lock.turn(ticket):
-            bank = self.base.bank  # once more: the engine may have been closed meanwhile
-            try:
-                yield
-            finally:
-                bank.activate(None)
+        return self._open.on_thread(partial(self._open.answer, as_messages(messages), max_tokens))
 
     def _request(self, messages: Messages, tools: Tools, options: CallOptions) -> CallRequest:
         of_decoding: dict[str, Any] = {**options}
         of_choice = {name: of_decoding.pop(name) for name in CHOICE_OPTIONS if name in of_decoding}
         return CallRequest(as_messages(messages), as_tools(tools), replace(self.decoding, **of_decoding), **of_choice)
-
-    def _stream(self, request: CallRequest, ticket: Ticket | None = None) -> Generator[Event, None, None]:
-        with self._turn(ticket):
-            yield from self._pipeline.call(request)
-
-    def _planning(
-        self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding, ticket: Ticket | None = None
-    ) -> Generator[Event, None, None]:
-        with self._turn(ticket):
-            yield from self._pipeline.plan(messages, tools, decoding)
-
-    def _answer(
-        self, messages: tuple[Message, ...], max_tokens: int, ticket: Ticket | None = None
-    ) -> Generator[AnswerText, None, None]:
-        with self._turn(ticket):
-            yield from write_answer(self._pipeline, messages, max_tokens)
 
 
 def _open_registry(
