@@ -17,6 +17,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from dualtune_mlx.data.decisions import Decision
+from dualtune_mlx.decoding.references import keep_references
 from dualtune_mlx.tools import Message, Tool, find_called_tool
 
 MIN_EXAMPLES = 8
@@ -76,6 +77,9 @@ def ground_schema(tool: Tool, messages: Iterable[Message], grounding: Grounding)
 
     The schema stays as it is where there is nothing to copy, or where the spans have more than ``MAX_CHARACTERS``
     characters: a list with gaps would forbid right answers.
+
+    Raises:
+        ToolError: when the schema has a ``$ref`` and is not a valid JSON Schema.
     """
     parameters = grounding.get(f"{tool.server}/{tool.name}", {})
     spans: dict[str, None] = {}
@@ -85,8 +89,9 @@ def ground_schema(tool: Tool, messages: Iterable[Message], grounding: Grounding)
         room -= len(span)
         if room < 0:
             return tool.parameters
-    schema: Mapping[str, Any] = _restrict(tool.parameters, "", parameters, tuple(spans)) if spans else tool.parameters
-    return schema
+    if not spans:
+        return tool.parameters
+    return keep_references(_restrict(tool.parameters, "", parameters, tuple(spans)), tool)
 
 
 def filter_grounding(grounding: Grounding, paths: Container[str]) -> Grounding:

@@ -13,7 +13,7 @@ from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer, ground_schema, grounding, learn_grounding
 from dualtune_mlx.decoding.grounding import MAX_CHARACTERS, MAX_CONSTANTS, MIN_EXAMPLES, find_spans, is_span
-from dualtune_mlx.errors import DataError
+from dualtune_mlx.errors import DataError, ToolError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, as_messages
 from dualtune_mlx.tools.schemas import check_arguments
@@ -28,6 +28,11 @@ def tool_with(**properties: Any) -> Tool:
 
 READ = tool_with(path=STRING)
 GROUNDING = {"s/t": {"path": (".",)}}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> GrammarTokenizer:
+    return GrammarTokenizer(tiny.tokenizer())
 
 
 def make_decision(request: str, arguments: dict[str, Any], tool: Tool = READ, *more: Message) -> Decision:
@@ -233,6 +238,105 @@ def test_strings_inside_lists_and_objects_are_held():
     assert enum_at(grounded, "properties", "to", "properties", "new") == ["go", "x"]
 
 
+def object_of(*required: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+THING = object_of("name", name=STRING)
+SHARED = {
+    "another parameter": (
+        object_of("thing", "code", thing=STRING, code={"$ref": "#/properties/thing"}),
+        {"thing": ()},
+        {"thing": "lamp", "code": "LAMP"},
+        {"thing": "LAMP", "code": "LAMP"},
+    ),
+    "a nested parameter": (
+        object_of("item", "code", item=THING, code={"$ref": "#/properties/item/properties/name"}),
+        {"item.name": ()},
+        {"item": {"name": "lamp"}, "code": "LAMP"},
+        {"item": {"name": "LAMP"}, "code": "LAMP"},
+    ),
+    "an object around the parameter": (
+        object_of("item", "other", item=THING, other={"$ref": "#/properties/item"}),
+        {"item.name": ()},
+        {"item": {"name": "lamp"}, "other": {"name": "LAMP"}},
+        {"item": {"name": "LAMP"}, "other": {"name": "LAMP"}},
+    ),
+    "the whole schema": (
+        object_of("name", name=STRING, child={"$ref": "#"}),
+        {"name": ()},
+        {"name": "lamp", "child": {"name": "LAMP", "child": {"name": "L"}}},
+        {"name": "LAMP", "child": {"name": "lamp"}},
+    ),
+    "one of several types": (
+        object_of("a", "b", a={"anyOf": [STRING, {"type": "null"}]}, b={"$ref": "#/properties/a/anyOf/0"}),
+        {"a": ()},
+        {"a": "lamp", "b": "LAMP"},
+        {"a": "LAMP", "b": "LAMP"},
+    ),
+    "items": (
+        object_of("a", "b", a={"type": "array", "items": STRING}, b={"$ref": "#/properties/a/items"}),
+        {"a[]": ()},
+        {"a": ["lamp"], "b": "LAMP"},
+        {"a": ["LAMP"], "b": "LAMP"},
+    ),
+    "from a definition": (
+        {
+            **object_of("thing", "code", thing=STRING, code={"$ref": "#/$defs/code"}),
+            "$defs": {"code": {"$ref": "#/properties/thing"}, "ungrounded-1": {"type": "integer"}},
+        },
+        {"thing": ()},
+        {"thing": "lamp", "code": "LAMP"},
+        {"thing": "LAMP", "code": "LAMP"},
+    ),
+    "by a name of its own": (
+        object_of("thing", "code", thing={**STRING, "$anchor": "thing"}, code={"$ref": "#thing"}),
+        {"thing": ()},
+        {"thing": "lamp", "code": "LAMP"},
+        {"thing": "LAMP", "code": "LAMP"},
+    ),
+    "by the schema's address": (
+        {
+            "$id": "https://example.org/tool",
+            **object_of("t/h", "code", **{"t/h": STRING}, code={"$ref": "https://example.org/tool#/properties/t~1h"}),
+        },
+        {"t/h": ()},
+        {"t/h": "lamp", "code": "LAMP"},
+        {"t/h": "LAMP", "code": "LAMP"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("schema", "held", "right", "wrong"), SHARED.values(), ids=SHARED.keys())
+def test_what_refers_to_a_grounded_parameter_is_not_held_itself(tokenizer, schema, held, right, wrong):
+    grounded = ground_schema(Tool("t", "", schema, "s"), as_messages("tag the lamp"), {"s/t": held})
+    Draft202012Validator.check_schema(grounded)
+    for value, allowed in ((right, True), (wrong, False)):
+        tokens = tiny.tokenizer().encode(json.dumps(value), add_special_tokens=False)
+        valid = ArgumentGrammar(Tool("t", "", grounded), tokenizer).valid_prefix(tokens)
+        assert (len(valid) == len(tokens)) is allowed, value
+
+
+def test_a_definition_that_two_parameters_share_is_held_in_neither():
+    schema = {**object_of("a", "b", a={"$ref": "#/$defs/x"}, b={"$ref": "#/$defs/x"}), "$defs": {"x": STRING}}
+    assert ground_schema(Tool("t", "", schema, "s"), as_messages("tag the lamp"), {"s/t": {"a": ()}}) == schema
+
+
+@pytest.mark.parametrize("broken", [{"properties": {"x": 5}}, {"anyOf": 5}, {"$defs": 5}])
+def test_a_broken_schema_with_a_ref_is_refused_by_name(broken):
+    tool = tool_with(path=STRING, other={"$ref": "#/properties/path"}, more=broken)
+    with pytest.raises(ToolError, match="not a valid JSON Schema"):
+        ground_schema(tool, as_messages("show a.txt"), GROUNDING)
+
+
+def test_a_ref_in_an_example_or_to_nowhere_stays_as_it_is():
+    other = {"type": "object", "default": {"$ref": "#/properties/path"}, "properties": {"$ref": STRING}}
+    tool = tool_with(path=STRING, other=other, lost={"$ref": "#/$defs/none"})
+    grounded = ground_schema(tool, as_messages("show a.txt"), GROUNDING)
+    assert grounded["properties"]["other"] == other
+    assert grounded["properties"]["lost"] == {"$ref": "#/$defs/none"}
+
+
 @pytest.mark.parametrize(
     ("messages", "grounding"),
     [
@@ -257,11 +361,6 @@ def test_the_limit_is_shared_by_a_tool_s_parameters(monkeypatch):
     monkeypatch.setattr(grounding, "MAX_CHARACTERS", 20)
     assert ground_schema(READ, as_messages("show a.txt"), GROUNDING) != READ.parameters  # 4 + 10 + 5 characters
     assert ground_schema(READ, as_messages("show a.txt"), {"s/t": {"path": (), "more": ()}}) is READ.parameters
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> GrammarTokenizer:
-    return GrammarTokenizer(tiny.tokenizer())
 
 
 @pytest.mark.parametrize("letters", ["ab", '"\\', "\x01\x02", "é😀"], ids=["plain", "escaped", "control", "wide"])

@@ -1,0 +1,96 @@
+"""The ``$ref``s of a schema that was changed in places: they go on leading to what stood there before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.schemas import read_schema
+
+DATA = frozenset(("enum", "const", "default", "examples"))
+"""Keywords whose values are no schemas: a ``$ref`` in them refers to nothing."""
+IDENTIFIERS = frozenset(("$id", "$anchor", "$schema"))
+"""Keywords that a copy must not repeat."""
+
+
+def keep_references(changed: Mapping[str, Any], tool: Tool) -> Mapping[str, Any]:
+    """The changed schema of a tool, in which each ``$ref`` means what it means in the tool's own.
+
+    A ``$ref`` into a place that was changed leads to a copy of what the tool's own schema has there.
+
+    Raises:
+        ToolError: when the tool's schema has a ``$ref`` and is not a valid JSON Schema.
+    """
+    if not _has_references(changed):
+        return changed
+    original = read_schema(dict(tool.parameters), f"tool {tool.name!r}")
+    copies = _Copies(original, changed)
+    kept: dict[str, Any] = copies.redirect(changed)
+    return {**kept, "$defs": {**kept.get("$defs", {}), **copies.definitions}} if copies.definitions else changed
+
+
+class _Copies:
+    """The copies that the references of a changed schema lead to."""
+
+    def __init__(self, original: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
+        self.definitions: dict[str, Any] = {}
+        self._original, self._changed = _Referred(original), _Referred(changed)
+        self._taken = {*original.get("$defs", {})}
+        self._names: dict[str, str] = {}
+
+    def redirect(self, schema: Any) -> Any:
+        """The schema with other references where they led into a changed place."""
+        if isinstance(schema, list):
+            return [self.redirect(item) for item in schema]
+        if not isinstance(schema, Mapping):
+            return schema
+        found = {key: value if key in DATA else self.redirect(value) for key, value in schema.items()}
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            found["$ref"] = self._lead(reference)
+        return found
+
+    def _lead(self, reference: str) -> str:
+        target = self._original.find(reference)
+        if target == self._changed.find(reference):
+            return reference
+        if reference not in self._names:
+            name = f"ungrounded-{len(self._names) + 1}"
+            while name in self._taken:
+                name += "-"
+            self._names[reference] = name  # before its references are looked at: they may lead back
+            self.definitions[name] = self.redirect(_drop_identifiers(target))
+        return f"#/$defs/{self._names[reference]}"
+
+
+class _Referred:
+    """Finds what the references of a schema lead to."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        resource = DRAFT202012.create_resource(schema)
+        uri = resource.id() or ""
+        self._resolver = Registry().with_resource(uri, resource).crawl().resolver(uri)
+
+    def find(self, reference: str) -> Any:
+        try:
+            return self._resolver.lookup(reference).contents
+        except Unresolvable:
+            return None
+
+
+def _has_references(schema: Any) -> bool:
+    values = schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ()
+    return (isinstance(schema, Mapping) and "$ref" in schema) or any(map(_has_references, values))
+
+
+def _drop_identifiers(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_drop_identifiers(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {key: _drop_identifiers(value) for key, value in schema.items() if key not in IDENTIFIERS}
