@@ -29,6 +29,7 @@ ROOMS = {
     "files.py": "atomic writes: a file is complete or not there",
     "concurrency.py": "turns at a model: one caller at a time, in order, from any threads",
     "tools/": "tools, calls, messages, trajectories, usage: plain frozen data, no MLX; schemas; the hierarchy of tools",
+    "grammar/": "a tool's schema as a grammar: what may be written of a call's arguments; no MLX",
     "data/": "trajectory files: reading, checking, writing; the decisions in a trajectory",
     "prompts/": "templates, tool cards, encoding; conversations to token streams with spans",
     "adapters/": "low-rank layers, adapter files, the bank of resident adapters, fusion",

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
-from dualtune_mlx.errors import DecodingError, ModelError, ToolError
+from dualtune_mlx.errors import DecodingError, ModelError
+from dualtune_mlx.grammar import new_matcher
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.schemas import read_schema
-
-# The spelling of json.dumps, which is what training data is written in.
-SPELLING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-# An enum of all spans of a conversation (see `grounding`) is a grammar beyond llguidance's own limits.
-LIMITS = LLParserLimits(initial_lexer_fuel=20_000_000, max_grammar_size=5_000_000)
-# Where schemas stand inside a schema: under names, or by themselves and in lists. Not `allOf`, see `close_objects`.
-SCHEMA_MAPS = frozenset(("properties", "patternProperties", "$defs", "definitions"))
-SCHEMAS = frozenset(("items", "prefixItems", "additionalProperties", "anyOf", "oneOf"))
 
 
 class GrammarTokenizer:
@@ -54,15 +46,7 @@ class ArgumentGrammar:
     def __init__(self, tool: Tool, tokenizer: GrammarTokenizer, frame: tuple[str, str] = ("", "")) -> None:
         self.tool, self.frame = tool, frame
         self._tokenizer = tokenizer.tokenizer
-        schema = close_objects(read_schema(dict(tool.parameters), f"tool {tool.name!r}"))
-        self._matcher = LLMatcher(self._tokenizer, _lark_grammar(schema, frame), limits=LIMITS)
-        if self._matcher.is_error():
-            raise ToolError(
-                "a tool's schema uses something that cannot be enforced while decoding",
-                where=f"tool {tool.name!r}",
-                got=self._matcher.get_error().splitlines()[0],
-                fix="simplify the tool's input schema",
-            )
+        self._matcher = new_matcher(tool, self._tokenizer, frame)
         self._mask = allocate_token_bitmask(1, self._tokenizer.vocab_size)
 
     def append_forced(self) -> list[int]:
@@ -111,49 +95,3 @@ class ArgumentGrammar:
     def complete(self) -> bool:
         """Whether the JSON object is complete, so that nothing may follow."""
         return bool(self._matcher.is_stopped())
-
-
-def _lark_grammar(schema: Mapping[str, Any], frame: tuple[str, str]) -> str:
-    """llguidance's grammar of a JSON value with fixed text around it."""
-    before, after = map(json.dumps, frame)
-    value = json.dumps({**schema, "x-guidance": SPELLING})
-    return LLMatcher.grammar_from_lark(f"start: {before} value {after}\nvalue: %json {value}")
-
-
-def close_objects(schema: Any) -> Any:
-    """The schema with ``additionalProperties: false`` in every object that lists its properties.
-
-    So the model cannot invent a key. Schemas that an ``allOf`` combines stay open, because each would forbid the keys
-    of the others.
-    """
-    return _close(schema, frozenset(_find_combined(schema)))
-
-
-def _close(schema: Any, combined: frozenset[str]) -> Any:
-    if isinstance(schema, list):
-        return [_close(item, combined) for item in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    inner = dict(schema)
-    for key in SCHEMA_MAPS & schema.keys():
-        if isinstance(schema[key], Mapping):
-            inner[key] = {
-                name: item if f"#/{key}/{name}" in combined else _close(item, combined)
-                for name, item in schema[key].items()
-            }
-    for key in SCHEMAS & schema.keys():
-        inner[key] = _close(schema[key], combined)
-    kinds = schema.get("type", "object")
-    may_be_object = kinds == "object" or (isinstance(kinds, list) and "object" in kinds)
-    if may_be_object and isinstance(schema.get("properties"), Mapping) and "allOf" not in schema:
-        inner.setdefault("additionalProperties", False)
-    return inner
-
-
-def _find_combined(schema: Any) -> Iterator[str]:
-    """The references that an ``allOf`` combines with other schemas."""
-    for value in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
-        yield from _find_combined(value)
-    parts = schema.get("allOf") if isinstance(schema, Mapping) else None
-    if isinstance(parts, list) and (len(parts) > 1 or "properties" in schema):
-        yield from (part["$ref"] for part in parts if isinstance(part, Mapping) and "$ref" in part)

@@ -13,6 +13,7 @@ from dualtune_mlx.prompts.encoder import Encoder
 from dualtune_mlx.prompts.stream import Span, TokenStream
 from dualtune_mlx.prompts.template import JOINED, Piece, Template
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, find_called_tool
+from dualtune_mlx.tools.spelling import spell_arguments
 
 PREFIX_LIMIT = 64
 """How many rendered prefixes are kept."""
@@ -236,7 +237,8 @@ class PromptRenderer:
         return TokenStream(inner.tokens, (Span(name, 0, len(inner)), *inner.spans))
 
     def _call_pieces(self, call: ToolCall, tool: Tool, label: str) -> list[Piece]:
-        values = {"name": label, "arguments": _arguments_json(call, tool), "is_respond": call.is_respond}
+        arguments = spell_arguments(call.arguments, tool.parameters)
+        values = {"name": label, "arguments": arguments, "is_respond": call.is_respond}
         return self.template.render("call", call={**values, "schema": dict(tool.parameters)})
 
     def _encode(self, pieces: list[Piece]) -> TokenStream:
@@ -264,12 +266,6 @@ class PromptRenderer:
         return [token for piece in pieces for token in encode[piece.kind](piece.value)]
 
 
-def sort_by_schema(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments in the order of the schema's properties, which is the order of constrained decoding."""
-    order = [name for name in schema.get("properties", {}) if name in arguments]
-    return {name: arguments[name] for name in [*order, *(n for n in arguments if n not in order)]}
-
-
 def _joined_pieces(pieces: Sequence[Piece], span: str) -> list[Piece]:
     """The pieces directly in a span that are encoded as one text."""
     opened: list[str] = []
@@ -293,11 +289,7 @@ def _shorten(text: str) -> str:
 def _call_line(call: ToolCall, tools: Sequence[Tool]) -> str:
     """A call in one line: its label and its arguments."""
     tool, label = _find_tool(call, tools)
-    return f"{label} {_arguments_json(call, tool)}"
-
-
-def _arguments_json(call: ToolCall, tool: Tool) -> str:
-    return json.dumps(sort_by_schema(call.arguments, tool.parameters), ensure_ascii=False)
+    return f"{label} {spell_arguments(call.arguments, tool.parameters)}"
 
 
 def _empty_call(tool: Tool) -> ToolCall:
