@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from dualtune_mlx.engine.dualtune import Messages
 
 
-def refuse(_: ApprovalQuestion) -> ApprovalAnswer:
+def ask_nobody(_: ApprovalQuestion) -> ApprovalAnswer:
     """Answer where nobody can be asked."""
-    return "no"
+    return "nobody"
 
 
 class Agent:
@@ -67,7 +67,7 @@ class Agent:
         dualtune: DualTune,
         toolbox: Toolbox,
         policy: ApprovalPolicy,
-        ask: Ask = refuse,
+        ask: Ask = ask_nobody,
         *,
         limits: Limits | None = None,
         chat_model: ChatModel | None = None,

@@ -37,8 +37,8 @@ class ApprovalDecided:
 
     action: Literal["run", "ask", "refuse"]
     """What is done with the call."""
-    by: Literal["configuration", "user"]
-    """Who decided."""
+    by: Literal["configuration", "user", "nobody"]
+    """Who decided; "nobody" where the user could not be asked."""
     why: str
     """The reason, for the user."""
 

@@ -34,6 +34,7 @@ from dualtune_mlx.tools.usage import Usage
 T = TypeVar("T")
 Steps = Generator[AgentEvent | Effect, Any, T]
 """Events and effects; the outcome of each effect is sent back. At the end a value is returned."""
+UNASKED = "nobody was asked, for there is no terminal or other way to ask"
 DRY_RUN = "dry run"
 DRY_RUN_SAYS = {"run": "it would run", "ask": "you would be asked", "refuse": "it would be refused"}
 
@@ -178,6 +179,9 @@ class Loop:
         answer = yield Approve(ApprovalQuestion(complete, tool, why))
         if answer == "always":
             self._always.append((tool, tool.annotations))
+        if answer == "nobody":
+            yield ApprovalDecided("refuse", "nobody", f"{why}; {UNASKED}")
+            return f"Error: this call needs the user's approval: {UNASKED}."
         if answer not in ("yes", "always"):
             yield ApprovalDecided("refuse", "user", why)
             return "Error: the user did not allow this call."

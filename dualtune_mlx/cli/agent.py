@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from dualtune_mlx.agent import Agent, Limits
-from dualtune_mlx.agent.agent import refuse
+from dualtune_mlx.agent.agent import ask_nobody
 from dualtune_mlx.agent.chat_model import open_chat_model
 from dualtune_mlx.agent.events import RunEnded
 from dualtune_mlx.agent.transcript import event_to_json
@@ -36,7 +36,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
     type=click.Choice(["ask", "auto", "never"]),
     default="ask",
     show_default=True,
-    help="Ask before calls that the configuration does not allow; only before destructive ones; refuse them all.",
+    help="Ask before calls that the configuration does not allow; before those that may be destructive; refuse all.",
 )
 @click.option("--dry-run", is_flag=True, help="Write the first call and end; no tool is called.")
 @click.option("--planner", metavar="M|URL", help="A model that plans and answers: a folder, a hub id, or an endpoint.")
@@ -100,7 +100,7 @@ def command(
             dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
             emit = stack.enter_context(open_event_output(json_to))
             view = stack.enter_context(RunDisplay(out))
-            ask = view.ask if out.is_terminal and sys.stdin.isatty() else refuse
+            ask = view.ask if out.is_terminal and sys.stdin.isatty() else ask_nobody
             agent = Agent(
                 dualtune,
                 toolbox,

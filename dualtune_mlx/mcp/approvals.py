@@ -1,7 +1,8 @@
 """Approvals: the user's configuration decides which calls may run, which need the user's word, and which are refused.
 
 This file only decides. The agent asks the user, and ``client.py`` enforces: it refuses a call that was not approved.
-A server's hints can only make this stricter. What a tool or its results say has no influence.
+A server's hints can only make this stricter, unless the user believes them: by ``auto``, or of this server by
+``trust_hints``. What a tool or its results say has no influence.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dualtune_mlx.errors import UsageError
 from dualtune_mlx.mcp.config import APPROVALS, ServerConfig
 from dualtune_mlx.tools import Tool, ToolCall
 
-ApprovalAnswer = Literal["yes", "always", "no"]
+ApprovalAnswer = Literal["yes", "always", "no", "nobody"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ApprovalQuestion:
 
 
 Ask = Callable[[ApprovalQuestion], ApprovalAnswer]
-"""Asks the user. "always" is for this very tool until the run ends."""
+"""Asks the user. "always" is for this very tool until the run ends; "nobody" is said where there is nobody to ask."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class ApprovalPolicy:
     Args:
         configs: the servers' configurations.
         approve: when the user is asked. ``ask``: before every call that the configuration does not allow; ``auto``:
-            only before calls that servers call destructive; ``never``: such calls are refused instead.
+            only before calls that servers do not call harmless; ``never``: what ``ask`` asks about is refused.
 
     Raises:
         UsageError: when ``approve`` has another value.
@@ -68,11 +69,23 @@ class ApprovalPolicy:
             return ApprovalVerdict("refuse", "the configuration forbids this server's tools")
         if tool.name in config.allow:
             return ApprovalVerdict("run", "the configuration allows this tool")
-        hints = tool.annotations
-        destructive = hints.get("destructiveHint") is True
-        if not destructive and self._approve == config.approve == "auto":
+        danger, automatic = _describe_danger(tool, config), self._approve == config.approve == "auto"
+        if not danger and automatic:
             return ApprovalVerdict("run", "everything that is not destructive is approved")
-        if not destructive and config.trust_hints and hints.get("readOnlyHint") is True:
+        if not danger and config.trust_hints and _only_reads(tool):
             return ApprovalVerdict("run", "it only reads, says its server, whose hints the configuration trusts")
-        why = "its server says that it is destructive" if destructive else "the configuration does not allow this tool"
+        called_destructive = tool.annotations.get("destructiveHint") is True
+        why = danger if automatic or called_destructive else "the configuration does not allow this tool"
         return ApprovalVerdict("refuse" if self._approve == "never" else "ask", why)
+
+
+def _only_reads(tool: Tool) -> bool:
+    return tool.annotations.get("readOnlyHint") is True
+
+
+def _describe_danger(tool: Tool, config: ServerConfig) -> str:
+    """Why a tool counts as destructive; "" where it does not. Without a hint it does: that is MCP's default."""
+    hint = tool.annotations.get("destructiveHint")
+    if hint is None and not _only_reads(tool) and not config.trust_unhinted:
+        return "its server does not say whether it is destructive"
+    return "" if hint in (None, False) else "its server says that it is destructive"

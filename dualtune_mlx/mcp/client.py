@@ -209,10 +209,10 @@ def _check_approval(config: ServerConfig, tool: Tool, approved: bool) -> None:
     if config.approve == "auto" or (config.approve == "ask" and approved):
         return
     raise ToolError(
-        "the tool may not be called" if config.approve == "never" else "the user has not approved of the call",
+        "the tool may not be called" if config.approve == "never" else "the call is not approved: nobody was asked",
         where=f"{config.name}/{tool.name}",
         got=f"'approve': {config.approve!r} in the MCP configuration",
-        fix="ask the user, or change 'approve' in the server's 'dualtune' entry",
+        fix="let the user agree (`dualtune agent` asks, approved=True says so), or change the server's 'approve'",
     )
 
 

@@ -25,7 +25,7 @@ TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "streamabl
 KEYS = ("command", "args", "env", "cwd", "url", "headers", "type", "disabled", "dualtune")
 OUR_KEYS = (
     *("pinned", "exclude", "approve", "timeout", "start_timeout", "output_limit"),
-    *("allow", "trust_hints", "rules", "groups"),
+    *("allow", "trust_hints", "trust_unhinted", "rules", "groups"),
 )
 APPROVALS = ("auto", "ask", "never")
 OUTPUT_LIMIT = 32 * 2**20
@@ -78,6 +78,8 @@ class ServerConfig:
     """The names of the tools in each group of tools that are chosen together. A tool is in one group at most."""
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The environment variables that the configuration names, with their values."""
+    trust_unhinted: bool = False
+    """Believe that a tool is not destructive where the server does not say so."""
 
     @property
     def address(self) -> str:
@@ -217,6 +219,7 @@ def _read_own_keys(ours: Mapping[str, Any], where: str) -> dict[str, Any]:
         "approve": approve,
         "allow": _read_strings(ours, "allow", where),
         "trust_hints": _read_value(ours, "trust_hints", bool, False, where),
+        "trust_unhinted": _read_value(ours, "trust_unhinted", bool, False, where),
         "rules": read_rules(_read_value(ours, "rules", list, [], where), where),
         "groups": _read_groups(ours, where),
         "timeout": _read_positive(ours, "timeout", None, where),

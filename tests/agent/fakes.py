@@ -15,7 +15,7 @@ from dualtune_mlx.tools.usage import StageUsage, Usage
 
 READ_ONLY, DESTRUCTIVE = {"readOnlyHint": True}, {"destructiveHint": True}
 READ = Tool("read", "Read.", {"type": "object", "properties": {"path": {"type": "string"}}}, "fs", READ_ONLY)
-WRITE = Tool("write", "Write.", READ.parameters, "fs")
+WRITE = Tool("write", "Write.", READ.parameters, "fs", {"destructiveHint": False})
 DELETE = Tool("delete", "Delete.", READ.parameters, "fs", DESTRUCTIVE)
 TOOLS = (READ, WRITE, DELETE)
 RESPONDS = ToolCall("respond")

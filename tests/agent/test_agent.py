@@ -246,9 +246,14 @@ def test_a_no_executes_nothing_and_the_model_hears_of_it(tmp_path):
 
 
 def test_nobody_to_ask_is_a_no(tmp_path):
-    toolbox = FakeToolbox()
-    agent(Engine(WRITE_A), toolbox, tmp_path, "ask").run("do it")
+    engine, toolbox = Engine(WRITE_A, READ_B), FakeToolbox()
+    events = list(agent(engine, toolbox, tmp_path, "ask").stream("do it"))
     assert toolbox.executed == []
+    decided = [event for event in events if isinstance(event, ApprovalDecided)]
+    assert [(event.action, event.by) for event in decided] == [("refuse", "nobody")] * 2
+    for said in (decided[0].why, engine.asked[1][-1].content, events[-1].message):
+        assert "nobody was asked" in said and "no terminal" in said
+        assert "did not allow" not in said
 
 
 def test_always_is_for_that_very_tool(tmp_path):
@@ -365,7 +370,7 @@ def test_long_results_are_cut_for_the_model(tmp_path):
     assert [event.text for event in events if isinstance(event, CallResult)] == [engine.asked[1][-1].content]
 
 
-GOOD = {"script": "good", "name": "fs", "pinned": {"folder": "/data"}}
+GOOD = {"script": "good", "name": "fs", "pinned": {"folder": "/data"}, "trust_unhinted": True}
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -402,7 +407,7 @@ from pathlib import Path
 from dualtune_mlx.agent import Agent
 from dualtune_mlx.mcp import ApprovalPolicy, ServerConfig, connect
 from tests.agent.fakes import Engine, call
-configs = [ServerConfig("fs", sys.executable, (sys.argv[1],))]
+configs = [ServerConfig("fs", sys.executable, (sys.argv[1],), trust_unhinted=True)]
 with connect(configs) as toolbox:
     print(toolbox.execute(call("pid")).text, flush=True)
     agent = Agent(Engine(call("silence")), toolbox, ApprovalPolicy(configs, "auto"), transcripts=Path(sys.argv[2]))

@@ -29,7 +29,7 @@ PID = ToolCall("pid", {}, "good")
 @pytest.fixture
 def mcp(tmp_path) -> Path:
     path = tmp_path / "mcp.json"
-    entry = {"command": sys.executable, "args": [str(GOOD)], "dualtune": {"exclude": SAFE}}
+    entry = {"command": sys.executable, "args": [str(GOOD)], "dualtune": {"exclude": SAFE, "trust_unhinted": True}}
     path.write_text(json.dumps({"mcpServers": {"good": entry}}))
     return path
 
@@ -73,8 +73,9 @@ def test_where_nobody_can_be_asked_nothing_is_executed(scripted, mcp, tmp_path):
     result = run(mcp, tmp_path, "--json", tmp_path / "events.json")
     events = json.loads((tmp_path / "events.json").read_text())
     assert result.exit_code == 1
-    assert [event["action"] for event in events if event["event"] == "approval"] == ["refuse", "refuse"]
-    assert "failed: two calls in a row failed" in result.output
+    decided = [(event["action"], event["by"]) for event in events if event["event"] == "approval"]
+    assert decided == [("refuse", "nobody")] * 2
+    assert "failed: two calls in a row failed" in result.output and "there is no terminal" in result.output
 
 
 def test_a_dry_run_and_a_limit(scripted, mcp, tmp_path):

@@ -9,7 +9,7 @@ from dualtune_mlx.mcp import ApprovalPolicy
 from dualtune_mlx.tools import Tool
 from tests.agent.fakes import DESTRUCTIVE, READ_ONLY, config
 
-TRUSTED, ALLOWED = {"trust_hints": True}, {"allow": ("t",)}
+TRUSTED, ALLOWED, UNHINTED = {"trust_hints": True}, {"allow": ("t",)}, {"trust_unhinted": True}
 BOTH = {**READ_ONLY, **DESTRUCTIVE}
 HARMLESS = {"destructiveHint": False, "readOnlyHint": False}
 
@@ -34,11 +34,25 @@ HARMLESS = {"destructiveHint": False, "readOnlyHint": False}
         ("ask", DESTRUCTIVE, ALLOWED, "run"),
         ("never", DESTRUCTIVE, ALLOWED, "run"),
         ("ask", {}, {"allow": ("other",)}, "ask"),
-        # auto: all but the destructive ones; the server's own policy may be stricter.
-        ("auto", {}, {}, "run"),
+        # auto: what the server calls harmless; the server's own policy may be stricter.
         ("auto", HARMLESS, {}, "run"),
+        ("auto", READ_ONLY, {}, "run"),
+        ("auto", {"destructiveHint": False}, {}, "run"),
         ("auto", DESTRUCTIVE, {}, "ask"),
         ("auto", BOTH, TRUSTED, "ask"),
+        # auto: a tool without hints is destructive, as MCP has it, unless the user says otherwise of its server.
+        ("auto", {}, {}, "ask"),
+        ("auto", {}, TRUSTED, "ask"),
+        ("auto", {"title": "t", "idempotentHint": True}, {}, "ask"),
+        ("auto", {"readOnlyHint": False}, {}, "ask"),
+        ("auto", {"readOnlyHint": "true"}, {}, "ask"),
+        ("auto", {"destructiveHint": "false"}, UNHINTED, "ask"),
+        ("auto", {}, ALLOWED, "run"),
+        ("auto", {}, UNHINTED, "run"),
+        ("auto", {"readOnlyHint": False}, UNHINTED, "run"),
+        ("auto", DESTRUCTIVE, UNHINTED, "ask"),
+        ("ask", {}, UNHINTED, "ask"),
+        ("auto", {}, {"approve": "ask", **UNHINTED}, "ask"),
         ("auto", DESTRUCTIVE, ALLOWED, "run"),
         ("auto", {}, {"approve": "ask"}, "ask"),
         ("auto", READ_ONLY, {"approve": "ask"}, "ask"),
