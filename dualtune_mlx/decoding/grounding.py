@@ -17,8 +17,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from dualtune_mlx.data.decisions import Decision
-from dualtune_mlx.decoding.references import keep_references
 from dualtune_mlx.tools import Message, Tool, find_called_tool
+from dualtune_mlx.tools.references import keep_references
 
 MIN_EXAMPLES = 8
 MAX_CONSTANTS = 3

@@ -283,7 +283,7 @@ SHARED = {
     "from a definition": (
         {
             **object_of("thing", "code", thing=STRING, code={"$ref": "#/$defs/code"}),
-            "$defs": {"code": {"$ref": "#/properties/thing"}, "ungrounded-1": {"type": "integer"}},
+            "$defs": {"code": {"$ref": "#/properties/thing"}, "original-1": {"type": "integer"}},
         },
         {"thing": ()},
         {"thing": "lamp", "code": "LAMP"},

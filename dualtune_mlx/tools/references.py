@@ -14,6 +14,8 @@ from dualtune_mlx.tools.schemas import read_schema
 
 DATA = frozenset(("enum", "const", "default", "examples"))
 """Keywords whose values are no schemas: a ``$ref`` in them refers to nothing."""
+NAMED = frozenset(("properties", "patternProperties", "dependentSchemas", "$defs", "definitions"))
+"""Keywords whose values are schemas by names, which may be those of keywords."""
 IDENTIFIERS = frozenset(("$id", "$anchor", "$schema"))
 """Keywords that a copy must not repeat."""
 
@@ -49,18 +51,23 @@ class _Copies:
             return [self.redirect(item) for item in schema]
         if not isinstance(schema, Mapping):
             return schema
-        found = {key: value if key in DATA else self.redirect(value) for key, value in schema.items()}
+        found = {key: self._redirect_value(key, value) for key, value in schema.items()}
         reference = schema.get("$ref")
         if isinstance(reference, str):
             found["$ref"] = self._lead(reference)
         return found
+
+    def _redirect_value(self, key: str, value: Any) -> Any:
+        if key in NAMED and isinstance(value, Mapping):
+            return {name: self.redirect(schema) for name, schema in value.items()}
+        return value if key in DATA else self.redirect(value)
 
     def _lead(self, reference: str) -> str:
         target = self._original.find(reference)
         if target == self._changed.find(reference):
             return reference
         if reference not in self._names:
-            name = f"ungrounded-{len(self._names) + 1}"
+            name = f"original-{len(self._names) + 1}"
             while name in self._taken:
                 name += "-"
             self._names[reference] = name  # before its references are looked at: they may lead back
