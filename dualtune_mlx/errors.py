@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LONGEST_GOT = 1_000
+"""Characters of what was found that a message repeats."""
+
 
 class DualTuneError(Exception):
     """Something went wrong, and the user can understand and mend it.
@@ -33,15 +36,26 @@ class DualTuneError(Exception):
         self.fix = fix
         super().__init__(str(self))
 
+    def inside(self, place: object) -> DualTuneError:
+        """The same error, of the same class, found inside a file, a line or another object."""
+        where = place if self.where is None else f"{place}, {self.where}"
+        return type(self)(self.what, where=where, got=self.got, expected=self.expected, fix=self.fix)
+
     def __str__(self) -> str:
         details = {
             "where": self.where,
-            "got": self.got,
+            "got": _shorten(self.got),
             "expected": self.expected,
             "fix": self.fix,
         }
         lines = [f"  {key}: {value}" for key, value in details.items() if value is not None]
         return "\n".join([self.what, *lines])
+
+
+def _shorten(value: object) -> object:
+    """A value that another program wrote may be of any length."""
+    text = str(value)
+    return value if len(text) <= LONGEST_GOT else f"{text[:LONGEST_GOT]}… ({len(text):,} characters)"
 
 
 class DualTuneWarning(UserWarning):
