@@ -7,21 +7,54 @@ A line is ``{"messages": […], "tools": […]}`` in OpenAI's style; ``tools`` m
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dualtune_mlx.data.keys import LINE, TOOLS_FILE, check_keys, check_message, check_tool
+from dualtune_mlx.data.results import sort_results
 from dualtune_mlx.errors import DataError, ToolError, UsageError
+from dualtune_mlx.files import parse_json, read_text
 from dualtune_mlx.tools import LONGEST_PLAN, Message, Tool, Trajectory, find_called_tool
+from dualtune_mlx.tools.messages import read_weight
 from dualtune_mlx.tools.schemas import check_arguments, read_schema
 
 SPLITS = ("train", "valid", "test")
+LONGEST_SHOWN = 80
+"""Characters of a line that an error repeats."""
 
 
 def read_split(folder: str | Path, split: str) -> list[Trajectory]:
-    """Read the trajectories of one split of a data folder; errors as in ``read_trajectories``."""
-    return read_trajectories(Path(folder) / f"{split}.jsonl")
+    """Read the trajectories of one split of a data folder.
+
+    Raises:
+        UsageError: when the folder has no such file, or the file cannot be read.
+        DataError, ToolError: as in ``read_trajectories``.
+    """
+    folder = Path(folder)
+    path = folder / f"{split}.jsonl"
+    if not path.exists():
+        raise UsageError("a data file cannot be read", where=path, got=_describe(folder), fix=_way_out(folder, split))
+    return read_trajectories(path)
+
+
+def _describe(folder: Path) -> str:
+    if not folder.is_dir():
+        return "a file, no folder" if folder.exists() else "no such folder"
+    return ", ".join(f"{name}.jsonl" for name in SPLITS if (folder / f"{name}.jsonl").exists()) or "no .jsonl file"
+
+
+def _way_out(folder: Path, split: str) -> str:
+    if folder.is_file():
+        return f"name the folder: {folder.parent}"
+    if split == "valid" and (folder / "train.jsonl").exists():
+        return (
+            "let every tenth line of train.jsonl be validation data, in the folder: mv train.jsonl all.jsonl; "
+            """awk '{print > (NR % 10 ? "train.jsonl" : "valid.jsonl")}' all.jsonl"""
+        )
+    return f"write the conversations into {folder / split}.jsonl, one a line"
 
 
 def read_trajectories(path: str | Path) -> list[Trajectory]:
@@ -33,10 +66,10 @@ def read_trajectories(path: str | Path) -> list[Trajectory]:
     """
     path = Path(path)
     beside = path.parent / "tools.json"
-    tools = read_tools(beside) if beside.is_file() else ()
-    numbered = [(n, line) for n, line in enumerate(_read_text(path).split("\n"), 1) if line.strip()]
+    numbered = [(n, line) for n, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
     if not numbered:
         raise DataError("a data file is empty", where=path, expected='lines of {"messages": […], "tools": […]}')
+    tools = read_tools(beside) if beside.is_file() else ()
     return [_parse_line(line, tools, f"{path}:{number}") for number, line in numbered]
 
 
@@ -50,65 +83,76 @@ def read_tools(path: str | Path) -> tuple[Tool, ...]:
         DataError, ToolError: when it holds no such list, or a tool's schema is not valid.
     """
     path = Path(path)
-    try:
-        value = json.loads(_read_text(path))
-    except ValueError as error:
-        raise DataError("a tools file is not JSON", where=path, got=error) from error
-    server = str(value.get("server", "")) if isinstance(value, Mapping) else ""
+    value = parse_json(read_text(path), "a tools file is not JSON", path)
     listed = value.get("tools") if isinstance(value, Mapping) else value
     if not isinstance(listed, list) or not listed:
         raise DataError("a tools file holds no list of tools", where=path, expected='[…] or {"tools": […]}')
     try:
-        tools = tuple(Tool.from_dict(tool, server) for tool in listed)
-    except ToolError as error:
-        nested = f"{path}: {error.where}" if error.where else path
-        raise ToolError(error.what, where=nested, got=error.got, expected=error.expected) from error
-    for tool in tools:
-        read_schema(dict(tool.parameters), f"{path}: tool {tool.name!r}")
-    return tools
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError("a file cannot be read", where=path, got=error.strerror) from error
-    except UnicodeDecodeError as error:
-        raise DataError("a file is not UTF-8 text", where=path, got=error.reason) from error
+        check_keys(value, TOOLS_FILE)
+        server = str(value.get("server") or "") if isinstance(value, Mapping) else ""
+        return _parse_tools(listed, server)
+    except (DataError, ToolError) as error:
+        raise error.inside(path) from error
 
 
 def _parse_line(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise DataError(
-            "a line is not JSON", where=where, got=f"{line[:80]} ({error})", expected="a JSON object"
-        ) from error
+    value = parse_json(line, "a line is not JSON", where)
     if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
         raise DataError(
-            "a line has no messages", where=where, got=line[:80], expected='{"messages": […], "tools": […]}'
+            "a line has no messages",
+            where=where,
+            got=line.strip()[:LONGEST_SHOWN],
+            expected='{"messages": […], "tools": […]}',
         )
-    if not isinstance(value.get("tools", []), list):
-        raise DataError("a line's tools are not a list", where=where, got=type(value["tools"]).__name__)
     try:
-        visible = tuple(_parse_tool(tool) for tool in value["tools"]) if "tools" in value else tools
-        trajectory = Trajectory(tuple(Message.from_dict(message) for message in value["messages"]), visible, where)
+        check_keys(value, LINE)
+        listed = _list_tools(value)
+        visible = tools if listed is None else _parse_tools(listed)
+        trajectory = Trajectory(_parse_messages(value), visible, where)
         _check_trajectory(trajectory)
     except (DataError, ToolError) as error:
-        nested = f"{where}, {error.where}" if error.where else where
-        raise type(error)(error.what, where=nested, got=error.got, expected=error.expected, fix=error.fix) from error
+        raise error.inside(where) from error
     return trajectory
 
 
-def _parse_tool(value: Mapping[str, Any]) -> Tool:
-    tool = Tool.from_dict(value)
-    _check_schema(json.dumps(dict(tool.parameters)), f"tool {tool.name!r}")
-    return tool
+def _list_tools(line: Mapping[str, Any]) -> list[Any] | None:
+    """The line's own tools, under their key or the older one; None where it has none."""
+    given = [line[key] for key in ("tools", "functions") if line.get(key) is not None]
+    if len(given) > 1:
+        raise DataError("a line has both tools and functions", fix="leave functions out: it is the older form")
+    if given and not isinstance(given[0], list):
+        raise DataError("a line's tools are not a list", got=type(given[0]).__name__)
+    return given[0] if given else None
+
+
+def _parse_tools(listed: Sequence[Any], server: str = "") -> tuple[Tool, ...]:
+    return tuple(_parse_tool(json.dumps(tool), server) for tool in listed)
 
 
 @lru_cache(maxsize=1024)  # lines repeat their tools
-def _check_schema(schema: str, where: str) -> None:
-    read_schema(json.loads(schema), where)
+def _parse_tool(text: str, server: str) -> Tool:
+    value = json.loads(text)
+    tool = Tool.from_dict(value, server)
+    try:
+        check_tool(value)
+    except DataError as error:
+        raise error.inside(f"tool {tool.name!r}") from error
+    read_schema(dict(tool.parameters), f"tool {tool.name!r}")
+    return tool
+
+
+def _parse_messages(line: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The messages of a line; all have weight 0 where the line has."""
+    messages = []
+    for number, value in enumerate(line["messages"], 1):
+        try:
+            messages.append(Message.from_dict(value))
+            check_message(value)
+        except DataError as error:
+            raise error.inside(f"message {number}") from error
+    if not read_weight(line):
+        messages = [replace(message, weight=0) for message in messages]
+    return tuple(sort_results(messages, line["messages"]))
 
 
 def _check_trajectory(trajectory: Trajectory) -> None:

@@ -30,10 +30,14 @@ class Message:
     """The subtasks of a request, in order (``parts`` in data files)."""
     subtask: str = ""
     """The subtask that the calls are for (``part`` in data files); "" is the whole request."""
+    weight: int = 1
+    """0 where the message is context alone: its calls, its answer or its plan are not learned."""
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise DataError("a message has an unknown role", got=self.role, expected=", ".join(ROLES))
+        if self.tool_calls and self.role != "assistant":
+            raise DataError("a call stands at the wrong message", where=f"role {self.role}", expected="role assistant")
         if not isinstance(self.content, str):
             raise DataError(
                 "a message's content is not text", where=f"role {self.role}", got=type(self.content).__name__
@@ -54,20 +58,25 @@ class Message:
     def from_dict(cls, value: Mapping[str, Any]) -> Message:
         """Read an OpenAI-style message, with ``parts`` and ``part`` beside its content.
 
+        A call may stand in ``tool_calls`` or, as before these, in ``function_call``, with its result in a message of
+        the role ``function``.
+
         Raises:
             DataError: when it is not a message.
         """
         if not isinstance(value, Mapping):
             raise DataError("a message is not a JSON object", got=type(value).__name__)
-        listed = value.get("tool_calls") or []
-        if not isinstance(listed, Sequence):
-            raise DataError("a message's tool_calls are not a list", got=type(listed).__name__)
-        calls = tuple(ToolCall.from_dict(call) for call in listed)
         parts = value.get("parts") or []
         if not isinstance(parts, list | tuple):
             raise DataError("a request's parts are not a list", got=type(parts).__name__)
+        role = "tool" if value.get("role") == "function" else str(value.get("role"))
         return cls(
-            str(value.get("role")), _read_content(value.get("content")), calls, tuple(parts), value.get("part") or ""
+            role=role,
+            content=_read_content(value.get("content")),
+            tool_calls=_read_calls(value),
+            subtasks=tuple(parts),
+            subtask=value.get("part") or "",
+            weight=read_weight(value),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,7 +86,42 @@ class Message:
             "parts": list(self.subtasks),
             "part": self.subtask,
         }
-        return {"role": self.role, "content": self.content, **{key: item for key, item in beside.items() if item}}
+        weight = {} if self.weight else {"weight": 0}
+        own = {key: item for key, item in beside.items() if item}
+        return {"role": self.role, "content": self.content, **own, **weight}
+
+
+def read_weight(value: Mapping[str, Any]) -> int:
+    """The ``weight`` of a message or of a line of data: 1 where there is none.
+
+    Raises:
+        DataError: when it is neither 0 nor 1.
+    """
+    weight = value.get("weight")
+    if weight is None:
+        return 1
+    if isinstance(weight, bool) or weight not in (0, 1):
+        raise DataError(
+            "a weight is neither 0 nor 1",
+            got=repr(weight),
+            expected="0 (context alone) or 1 (learned)",
+            fix="round it: a message is learned or it is not",
+        )
+    return int(weight)
+
+
+def _read_calls(value: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    listed = value.get("tool_calls") or []
+    if not isinstance(listed, Sequence):
+        raise DataError("a message's tool_calls are not a list", got=type(listed).__name__)
+    legacy = value.get("function_call")
+    if legacy is not None:
+        if listed:
+            raise DataError(
+                "a message has both tool_calls and function_call", fix="leave function_call out: it is the older form"
+            )
+        listed = [legacy]
+    return tuple(ToolCall.from_dict(call) for call in listed)
 
 
 def _read_content(content: Any) -> Any:
@@ -85,10 +129,19 @@ def _read_content(content: Any) -> Any:
     if content is None:
         return ""
     if isinstance(content, Sequence) and not isinstance(content, str):
-        if not all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in content):
-            raise DataError("a message has content that is not text", got=content, expected="text parts only")
+        for other in (part for part in content if not _is_text(part)):
+            raise DataError(
+                "a message has content that is not text",
+                got=f"a part of type {other.get('type')!r}" if isinstance(other, Mapping) else type(other).__name__,
+                expected='parts of {"type": "text", "text": …}',
+                fix="write a call into the message's tool_calls, and leave out what is no text",
+            )
         return "".join(part["text"] for part in content)
     return content
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type", "text") == "text" and isinstance(part.get("text"), str)
 
 
 @dataclass(frozen=True)

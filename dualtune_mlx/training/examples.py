@@ -124,7 +124,7 @@ def stage_examples(
             f"the data holds no example for the stage {stage!r}",
             where=scope or None,
             got=f"{len(trajectories)} trajectories" + (f"; {dropped[0]}" if dropped else ""),
-            expected=EXPECTED.get(stage, "assistant messages with tool_calls"),
+            expected=EXPECTED.get(stage, "assistant messages with tool_calls, and not of weight 0"),
         )
     return StageExamples(tuple(examples), cut, tuple(dropped))
 
@@ -157,8 +157,8 @@ def decisions_of_stage(trajectory: Trajectory, stage: str, scope: str = "") -> I
 
 
 def is_divided(trajectory: Trajectory) -> bool:
-    """Whether a request of the trajectory is divided into subtasks."""
-    return any(message.subtasks for message in trajectory.messages)
+    """Whether a plan that is learned from the trajectory divides a request into subtasks."""
+    return any(decision.call.arguments["parts"] for decision in plan_decisions(trajectory))
 
 
 def _tool_name(stage: str, decision: Decision) -> str:

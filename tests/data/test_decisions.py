@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dualtune_mlx.data.decisions import call_decisions, plan_decisions
@@ -68,3 +70,41 @@ def test_every_request_that_is_answered_is_divided() -> None:
 def test_a_run_that_failed_early_still_has_its_whole_plan(end: int) -> None:
     (plan,) = plan_decisions(conversation(*TWO_PARTS.messages[:end]))
     assert plan.call.arguments == {"parts": ["read it twice", "write it"]}
+
+
+def weighted(trajectory: Trajectory, *context: int) -> Trajectory:
+    """The trajectory with these of its messages as context alone."""
+    return replace(
+        trajectory,
+        messages=tuple(replace(m, weight=0) if i in context else m for i, m in enumerate(trajectory.messages)),
+    )
+
+
+def test_a_message_of_weight_0_decides_nothing_and_is_known_afterwards() -> None:
+    found = weighted(TWO_PARTS, 3)
+    assert said(found) == [
+        (1, "read", "read it twice"),
+        (5, "respond", "read it twice"),
+        (5, "write", "write it"),
+        (7, "respond", "write it"),
+    ]
+    assert list(call_decisions(found))[-1].messages == found.messages[:-1]
+
+
+def test_the_end_of_a_part_is_decided_by_the_message_behind_it() -> None:
+    assert (5, "respond", "read it twice") not in said(weighted(TWO_PARTS, 5))
+    assert (7, "respond", "write it") in said(weighted(TWO_PARTS, 5))
+
+
+def test_an_answer_of_weight_0_is_not_the_choice_of_respond() -> None:
+    assert [name for _, name, _ in said(weighted(TWO_PARTS, 7))] == ["read", "read", "respond", "write"]
+
+
+@pytest.mark.parametrize(
+    ("context", "planned"),
+    [((), 2), ((1, 3, 5), 2), ((1, 3, 5, 7), 1), ((0,), 1), ((9,), 1), ((0, 9), 0)],
+    ids=["none", "all calls", "all that is done for a request", "the request", "the answer", "both"],
+)
+def test_a_plan_is_learned_where_something_of_its_request_is(context, planned) -> None:
+    more = conversation(*TWO_PARTS.messages, Message("user", "thanks"), Message("assistant", "Welcome."))
+    assert len(list(plan_decisions(weighted(more, *context)))) == planned
