@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from dualtune_mlx.errors import DataError
+from dualtune_mlx.files import parse_json
 
 LONGEST_SHOWN = 80
 
@@ -92,10 +93,10 @@ def check_keys(value: Any, keys: Keys) -> None:
 
 
 def check_message(value: Mapping[str, Any]) -> None:
-    """Check the keys of a message, of its calls, and of the parts of its content.
+    """Check the keys of a message, of its calls and their arguments, and of the parts of its content.
 
     Raises:
-        DataError: when one is not known.
+        DataError: when one is not known, or arguments are not strict JSON.
     """
     role = value["role"]
     check_keys(value, RESULT if role in ("tool", "function") else MESSAGE)
@@ -110,7 +111,10 @@ def check_message(value: Mapping[str, Any]) -> None:
         check_keys(part, PART)
     for call in _list(value.get("tool_calls")):
         _check_nested(call, CALL, CALL_BODY, FLAT_CALL)
-    check_keys(value.get("function_call"), CALL_BODY)
+        _check_arguments(call.get("function") or call)
+    if value.get("function_call") is not None:
+        check_keys(value["function_call"], CALL_BODY)
+        _check_arguments(value["function_call"])
 
 
 def check_tool(value: Mapping[str, Any]) -> None:
@@ -133,6 +137,12 @@ def _check_nested(value: Any, outer: Keys, body: Keys, flat: Keys) -> None:
         check_keys(value["function"], body)
     else:
         check_keys(value, flat)
+
+
+def _check_arguments(call: Mapping[str, Any]) -> None:
+    arguments = call.get("arguments")
+    if isinstance(arguments, str) and arguments:
+        parse_json(arguments, "a tool call's arguments are not JSON", f"call of {call['name']!r}")
 
 
 def _fix(key: str, keys: Keys) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dualtune_mlx.errors import DataError, DualTuneError, ToolError
-from dualtune_mlx.files import parse_json
 from dualtune_mlx.tools.usage import Usage
 
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
@@ -158,7 +158,12 @@ class ToolCall:
             raise DataError("a tool call has no name", got=value, expected="{'name': …, 'arguments': {…}}")
         arguments = body.get("arguments") or {}
         if isinstance(arguments, str):
-            arguments = parse_json(arguments, "a tool call's arguments are not JSON", f"call of {body['name']!r}")
+            try:
+                arguments = json.loads(arguments)
+            except (ValueError, RecursionError) as error:
+                raise DataError(
+                    "a tool call's arguments are not JSON", where=f"call of {body['name']!r}", got=arguments
+                ) from error
         if not isinstance(arguments, Mapping):
             raise DataError(
                 "a tool call's arguments are not a JSON object", where=f"call of {body['name']!r}", got=arguments

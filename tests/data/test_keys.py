@@ -139,6 +139,14 @@ WRONG = {
     "a weight between": (([USER, {**CALLING, "weight": 0.5}], {}), "neither 0 nor 1"),
     "a weight of a line between": (([USER, CALLING], {"weight": 0.5}), "neither 0 nor 1"),
     "a learned request": (([{**USER, "weight": 1}, CALLING], {}), "never learned"),
+    "arguments that name a key twice": (
+        ([USER, {"role": "assistant", "function_call": {**FUNCTION, "arguments": '{"path": "a", "path": "b"}'}}], {}),
+        "arguments are not JSON(?s:.*)message 2, call of 'read'(?s:.*)'path' stands there twice",
+    ),
+    "arguments without an end": (
+        ([USER, {"role": "assistant", "tool_calls": [{"name": "read", "arguments": '{"path": ' + "[" * 9999}]}], {}),
+        "arguments are not JSON",
+    ),
     "a call in a part of a message": (
         ([USER, {"role": "assistant", "content": [{"type": "tool_use", "text": "x", "name": "read"}]}], {}),
         "content that is not text",
