@@ -278,9 +278,7 @@ def print_report(value: Mapping[str, Any], out: Console) -> None:
         word = "reached" if rows[0][metric] >= goal else "NOT reached"
         out.print(f"goal {metric} at least {goal:.0%}: {word}", markup=False)
     counters = value["counters"]
-    for cards, of in counters["prompt_tokens"].items():
-        part = of[OURS.name] / of[FLAT.name]
-        out.print(f"prompt tokens with {cards} cards: {part:.2f} of flat", markup=False)
+    common.print_ratios(out, value["ratios"])
     out.print(
         f"tasks reached: {counters['tasks_reached']} of {counters['tasks']}; "
         f"with a change outside: {counters['outside_changed']}",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -30,6 +30,7 @@ from dualtune_mlx.prompts import PromptRenderer, Template, TokenStream
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.usage import Usage
 
+T = TypeVar("T")
 Tokens = tuple[int, ...]
 Sampler = Callable[[mx.array], mx.array]
 """From log-probabilities (rows, vocabulary) to a token of each row."""
@@ -91,8 +92,18 @@ class Workload:
         return PromptRenderer(Template(TEMPLATE), tokenizer, "schema").render(known.messages, tools, known.call)
 
 
-def time_ours(work: Workload, bundle: Path, activation: str, rounds: int) -> TimedCalls:
-    """Time ``DualTune.call`` with a bundle that memorized the calls.
+TimedCall = Callable[[], tuple[float, Cost]]
+"""Makes a call; its seconds and its cost."""
+
+
+def join_rounds(rounds: Sequence[TimedCalls]) -> TimedCalls:
+    """All rounds of one method as one."""
+    seconds = zip(*(one.seconds for one in rounds), strict=True)
+    return TimedCalls(tuple(tuple(chain(*of)) for of in seconds), rounds[-1].costs)
+
+
+def time_ours(work: Workload, bundle: Path, activation: str) -> Iterator[TimedCalls]:
+    """Time ``DualTune.call`` with a bundle that memorized the calls: a round with each of them, again and again.
 
     Raises:
         TrainingError: when the bundle makes another call.
@@ -100,40 +111,40 @@ def time_ours(work: Workload, bundle: Path, activation: str, rounds: int) -> Tim
     with DualTune.load(bundle) as dualtune:
         for known in work.calls * SETTLING_ROUNDS:
             check_call(dualtune.call(known.messages, work.tools), known)
-        timed = []
-        for known in work.calls:
-            call = partial(dualtune.call, known.messages, work.tools)
-            seconds, made = _time_rounds(call, rounds)
+
+        def call(known: KnownCall) -> tuple[float, Cost]:
+            seconds, made = _time(partial(dualtune.call, known.messages, work.tools))
+            assert made.usage, "an engine counts its calls"
             stream = work.render(dualtune.base.tokenizer, known)
-            timed.append((seconds, _our_cost(stream, activation, made.usage)))
-    return _collect(timed)
+            return seconds, _our_cost(stream, activation, made.usage)
+
+        yield from _rounds([partial(call, known) for known in work.calls])
 
 
-def time_one_stage(work: Workload, adapter: Path | None, compact: bool, rounds: int) -> TimedCalls:
+def time_one_stage(work: Workload, adapter: Path | None, compact: bool) -> Iterator[TimedCalls]:
     """Time mlx-lm with a joint adapter and its prompt cache: name and arguments in one go.
 
     Args:
         work: the calls.
         adapter: the joint adapter's folder; None where it is fused into the model.
         compact: write the call in our form, the name and a line with the arguments; otherwise as a JSON object.
-        rounds: how often each call is made.
     """
     peer = Peer.load(work.model, adapter)
     streams = [work.render(peer.tokenizer, known) for known in work.calls]
     cache = peer.prefill(_prefix_tokens(streams[0]))
-    timed = []
-    for known, stream in zip(work.calls, streams, strict=True):
+
+    def call(known: KnownCall, stream: TokenStream) -> tuple[float, Cost]:
         prompt, our_form = _request_tokens(stream), stream.tokens[stream.last_span("selector").start :]
         json_form = {"name": known.call.name, "arguments": dict(known.call.arguments)}
         script = peer.cut_at_end(our_form) if compact else peer.encode_json(json_form)
-        write = partial(peer.write, cache, prompt, script)
-        seconds, written = _time_rounds(write, rounds, _make_restore(cache))
+        seconds, written = _time(partial(peer.write, cache, prompt, script), _make_restore(cache))
         assert tuple(written) == script
-        timed.append((seconds, Cost(len(prompt), 1 + len(script), len(script))))
-    return _collect(timed)
+        return seconds, Cost(len(prompt), 1 + len(script), len(script))
+
+    return _rounds([partial(call, *one) for one in zip(work.calls, streams, strict=True)])
 
 
-def time_ten_samples(work: Workload, selector: Path, arguments: Path, batched: bool, rounds: int) -> TimedCalls:
+def time_ten_samples(work: Workload, selector: Path, arguments: Path, batched: bool) -> Iterator[TimedCalls]:
     """Time the authors' method: samples of the name and a vote, then the arguments behind a prompt of that tool alone.
 
     It has all that vLLM gives it, and more. Both adapters are in models of their own, so nothing is switched. The
@@ -144,31 +155,32 @@ def time_ten_samples(work: Workload, selector: Path, arguments: Path, batched: b
         selector: the selector adapter's folder.
         arguments: the argument adapter's folder.
         batched: draw all samples in one batch; otherwise one after the other.
-        rounds: how often each call is made.
     """
     selecting, writing = Peer.load(work.model, selector), Peer.load(work.model, arguments)
     cache = selecting.prefill(_prefix_tokens(work.render(selecting.tokenizer, work.calls[0])))
-    call = partial(_time_sampled_call, work, selecting, cache, writing, batched=batched, rounds=rounds)
-    return _collect([call(known) for known in work.calls])
+    return _rounds([_sampled_call(work, selecting, cache, writing, known, batched=batched) for known in work.calls])
 
 
-def _time_sampled_call(
-    work: Workload, selecting: Peer, cache: list[Any], writing: Peer, known: KnownCall, *, batched: bool, rounds: int
-) -> tuple[tuple[float, ...], Cost]:
+def _sampled_call(
+    work: Workload, selecting: Peer, cache: list[Any], writing: Peer, known: KnownCall, *, batched: bool
+) -> TimedCall:
     choice, own = work.render(selecting.tokenizer, known), work.render_own_tool(writing.tokenizer, known)
     choice_prompt, own_prompt = _request_tokens(choice), _request_tokens(own)
     name, text = selecting.encode_json({"name": known.call.name}), writing.encode_json(dict(known.call.arguments))
     own_cache = writing.prefill(_prefix_tokens(own))
     sample = selecting.sample_together if batched else selecting.sample_in_turn
+    sampling = Cost(len(choice_prompt), 1 + len(name) * (1 if batched else SAMPLES), len(name) * SAMPLES)
 
-    def call() -> tuple[str, list[int]]:
+    def write() -> tuple[str, list[int]]:
         votes = Counter(sample(cache, choice_prompt, name))
         return votes.most_common(1)[0][0], writing.write(own_cache, own_prompt, text)
 
-    seconds, (chosen, written) = _time_rounds(call, rounds, _make_restore(cache, own_cache))
-    assert (json.loads(chosen), tuple(written)) == ({"name": known.call.name}, text)
-    sampling = Cost(len(choice_prompt), 1 + len(name) * (1 if batched else SAMPLES), len(name) * SAMPLES)
-    return seconds, sampling + Cost(len(own_prompt), 1 + len(text), len(text))
+    def call() -> tuple[float, Cost]:
+        seconds, (chosen, written) = _time(write, _make_restore(cache, own_cache))
+        assert (json.loads(chosen), tuple(written)) == ({"name": known.call.name}, text)
+        return seconds, sampling + Cost(len(own_prompt), 1 + len(text), len(text))
+
+    return call
 
 
 def _greedy(log_probabilities: mx.array) -> mx.array:
@@ -271,19 +283,16 @@ def _our_cost(stream: TokenStream, activation: str, usage: Usage) -> Cost:
     return Cost(usage.prefilled_tokens + prompts, usage.forwards, usage.decoded_tokens, usage.forced_tokens)
 
 
-def _time_rounds(
-    call: Callable[[], Any], rounds: int, restore: Callable[[], None] = lambda: None
-) -> tuple[tuple[float, ...], Any]:
-    """The seconds of every round, and the value of the last one; ``restore`` runs after each, outside the time."""
-    seconds = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        value = call()
-        seconds.append(time.perf_counter() - began)
-        restore()
-    return tuple(seconds), value
+def _rounds(calls: Sequence[TimedCall]) -> Iterator[TimedCalls]:
+    while True:
+        seconds, costs = zip(*(call() for call in calls), strict=True)
+        yield TimedCalls(tuple((taken,) for taken in seconds), costs)
 
 
-def _collect(timed: Sequence[tuple[tuple[float, ...], Cost]]) -> TimedCalls:
-    seconds, costs = zip(*timed, strict=True)
-    return TimedCalls(seconds, costs)
+def _time(call: Callable[[], T], restore: Callable[[], None] = lambda: None) -> tuple[float, T]:
+    """The seconds of a call, and its value; ``restore`` runs after it, outside the time."""
+    began = time.perf_counter()
+    value = call()
+    seconds = time.perf_counter() - began
+    restore()
+    return seconds, value

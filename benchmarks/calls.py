@@ -3,7 +3,7 @@
     python benchmarks/calls.py [--quick] [--json FILE]           is: dualtune bench calls [--quick] [--json FILE]
 
 Both need the embedded model and the extra ``demo``: the tools in the prompt are those that its real servers list, as
-whole schemas. ``--quick`` has them as signatures, and makes each of the others' calls once.
+whole schemas. In each round all methods make every call once. ``--quick`` has them as signatures, and three rounds.
 
 All methods write the same calls, the same arguments token by token, behind the same tools and requests. Our adapters
 memorized these calls (``memorized.py``), and nothing else is made easy for ours: it searches all names, the grammar is
@@ -20,8 +20,9 @@ token, not with the forward pass that it has begun beyond it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -30,9 +31,18 @@ from typing import Any
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import common
-from dualtune_mlx.benchmarks.call_methods import Cost, TimedCalls, Workload, time_one_stage, time_ours, time_ten_samples
-from dualtune_mlx.benchmarks.common import ratio, run_isolated, spread
+from dualtune_mlx.benchmarks.call_methods import (
+    Cost,
+    TimedCalls,
+    Workload,
+    join_rounds,
+    time_one_stage,
+    time_ours,
+    time_ten_samples,
+)
+from dualtune_mlx.benchmarks.common import Goal, ratio, spread
 from dualtune_mlx.benchmarks.memorized import KnownCall, memorize
+from dualtune_mlx.benchmarks.processes import run_isolated, take_turns
 from dualtune_mlx.benchmarks.switch_methods import save_adapters
 from dualtune_mlx.benchmarks.training import demo_tools
 from dualtune_mlx.models import EMBEDDED, load_tokenizer
@@ -59,7 +69,7 @@ Method = tuple[str, str]
 ONE_STAGE: Method = ("one stage", "adapter")
 AT_BEST: Method = ("one stage", "at best")
 SAMPLES: tuple[Method, Method] = (("ten samples", "batched"), ("ten samples", "in turn"))
-GOALS = {"call_time_vs_one_stage": 0.6, "call_time_vs_ten_samples": 0.1}
+GOALS = {"call_time_vs_one_stage": Goal(0.6), "call_time_vs_ten_samples": Goal(0.1)}
 
 
 @dataclass(frozen=True)
@@ -68,14 +78,12 @@ class Setting:
 
     cards: str
     """The kind of tool card."""
-    theirs: int
-    """How often each call of another method is made."""
-    ours: int
-    """How often each of our calls is made."""
+    rounds: int
+    """How often every method makes each call."""
 
 
-QUICK = Setting("signature", theirs=1, ours=3)
-FULL = Setting("schema", theirs=5, ours=10)
+QUICK = Setting("signature", rounds=3)
+FULL = Setting("schema", rounds=10)
 
 
 def run(quick: bool, out: Console) -> dict[str, Any]:
@@ -95,23 +103,19 @@ def measure(setting: Setting, work: Workload, folder: Path, out: Console) -> dic
     """Time the calls of every method."""
     selector, arguments = folder / "selector", folder / "arguments"
     run_isolated(save_adapters, work.model, selector, arguments)
-    found = {}
     for activation in ACTIVATIONS:
-        out.print(f"ours, {activation}: learning the calls, then {setting.ours} of each", markup=False)
+        out.print(f"ours, {activation}: learning the calls", markup=False)
         bundle = folder / activation
         run_isolated(
             memorize, work.model, work.cards, calls=work.calls, tools=work.tools, activation=activation, folder=bundle
         )
-        found["ours", activation] = run_isolated(time_ours, work, bundle, activation, setting.ours)
-    out.print(f"one stage: {setting.theirs} of each call, in two forms", markup=False)
-    found[ONE_STAGE] = run_isolated(time_one_stage, work, selector, False, setting.theirs)
-    found[AT_BEST] = run_isolated(time_one_stage, work, None, True, setting.theirs)
-    out.print(f"ten samples: {setting.theirs} of each call, in two forms", markup=False)
-    for method in SAMPLES:
-        found[method] = run_isolated(
-            time_ten_samples, work, selector, arguments, method[1] == "batched", setting.theirs
-        )
-    return found
+    methods: dict[Method, Callable[[], Iterator[TimedCalls]]] = {
+        **{("ours", one): partial(time_ours, work, folder / one, one) for one in ACTIVATIONS},
+        ONE_STAGE: partial(time_one_stage, work, selector, False),
+        AT_BEST: partial(time_one_stage, work, None, True),
+        **{one: partial(time_ten_samples, work, selector, arguments, one[1] == "batched") for one in SAMPLES},
+    }
+    return {method: join_rounds(rounds) for method, rounds in take_turns(setting.rounds, methods, out).items()}
 
 
 def mean_seconds(timed: TimedCalls) -> list[float]:
@@ -172,7 +176,8 @@ def show(out: Console, value: Mapping[str, Any]) -> None:
     title = f"A call, behind {counters['tools']} tools of {counters['prefix_tokens']} tokens"
     columns = ["way", "form", "s", "prefilled", "forwards", "decoded", "forced"]
     common.print_table(out, title, columns, [_line(one) for one in value["rows"]])
-    out.print("Means over the calls; s: median of the rounds. Ratios: ours over theirs.", markup=False)
+    out.print("Means over the calls; s: median of the rounds.", markup=False)
+    common.print_ratios(out, ratios)
     common.print_goals(out, ratios, GOALS)
 
 

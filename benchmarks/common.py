@@ -1,4 +1,4 @@
-"""What every benchmark shares: a fresh process for each measurement, ratios, and what it was measured on.
+"""What every benchmark shares: ratios, the value it reports, what it was measured on, and how it is printed.
 
 A ratio is ours over the peer's: for speed more than 1 is better, for time and memory less.
 """
@@ -9,14 +9,13 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import mlx.core as mx
 from rich.box import SIMPLE_HEAD
@@ -24,32 +23,46 @@ from rich.console import Console
 from rich.table import Table
 
 from dualtune_mlx import linux
-from dualtune_mlx.errors import TrainingError
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 GIB = 2**30
+BUSY = 0.25
+"""Programs that run or wait to run, a core: from this load average on, a machine is called busy."""
 
 
-def run_isolated(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Run a function in a process of its own, without memory, caches or patched classes of earlier measurements.
+@dataclass(frozen=True)
+class Goal:
+    """What a ratio's median should be."""
 
-    On Linux the process has OpenBLAS and keeps its freed memory, for our code and for a peer's.
+    limit: float
+    """The most that it may be."""
+    at_least: bool = False
+    """Whether ``limit`` is the least instead: of speeds."""
 
-    Raises:
-        TrainingError: when the process is killed, usually for want of memory.
-    """
-    with ProcessPoolExecutor(1, get_context("spawn"), linux.keep_freed_memory) as pool:
-        try:
-            return pool.submit(function, *arguments, **named).result()
-        except BrokenProcessPool as error:
-            raise TrainingError(
-                "a measurement's process was killed, most likely because memory ran out",
-                where=function.__name__,
-                got=f"{memory() / GIB:.0f} GiB of memory in this machine",
-                fix="close other programs, or measure on a machine with more memory",
-            ) from error
+    def __str__(self) -> str:
+        return f"at {'least' if self.at_least else 'most'} {self.limit:g}"
+
+    def is_reached(self, value: float) -> bool:
+        """Whether a value is on the right side of the limit."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+def run(benchmark: str, quick: bool, out: Console) -> dict[str, Any]:
+    """Run a benchmark by name; a busy machine is said at once, and its load is among the value's machine facts."""
+    load = load_at_start()
+    if load["busy"]:
+        out.print(
+            f"The machine is busy: load average {load['load_average']:.1f} on {os.cpu_count()} cores. "
+            "Its figures are worth less; close other programs, and measure again.",
+            markup=False,
+        )
+    value: dict[str, Any] = import_module(f"dualtune_mlx.benchmarks.{benchmark}").run(quick, out)
+    return {**value, "machine": {**value["machine"], **load}}
+
+
+def load_at_start() -> dict[str, Any]:
+    """The load average of the last minute, and whether other programs then leave too little of the machine."""
+    load = os.getloadavg()[0]
+    return {"load_average": round(load, 2), "busy": load > BUSY * (os.cpu_count() or 1)}
 
 
 def ratio(ours: Sequence[float], peers: Sequence[float]) -> dict[str, float]:
@@ -118,16 +131,35 @@ def print_table(out: Console, title: str, columns: Sequence[str], lines: Sequenc
     out.print(table)
 
 
-def print_goals(out: Console, ratios: Mapping[str, Mapping[str, float]], goals: Mapping[str, float]) -> None:
-    """Print all ratios with their spread, and for each goal whether the ratio is at most that."""
+def format_spread(found: Mapping[str, float], form: str = ".3g") -> str:
+    """The median, and the least and the greatest in brackets."""
+    middle, least, greatest = (format(found[name], form) for name in ("median", "min", "max"))
+    return f"{middle} ({least} to {greatest})" if found["min"] < found["max"] else middle
+
+
+def format_ratio(found: Mapping[str, float]) -> str:
+    """A ratio with its spread, and what forbids to conclude from it."""
+    doubt = ", measured once" if found["n"] == 1 else ""
+    if found["min"] < 1 < found["max"]:
+        doubt += ", not decided"
+    return format_spread(found) + doubt
+
+
+def print_ratios(out: Console, ratios: Mapping[str, Mapping[str, float]]) -> None:
+    """Print all ratios with their spread."""
+    out.print("Ratios: of the medians; in brackets the least and the greatest of all pairs.", markup=False)
     for name, found in ratios.items():
-        out.print(f"{name}: {found['median']:.3g} ({found['min']:.3g} to {found['max']:.3g})", markup=False)
+        out.print(f"{name}: {format_ratio(found)}", markup=False)
+
+
+def print_goals(out: Console, ratios: Mapping[str, Mapping[str, float]], goals: Mapping[str, Goal]) -> None:
+    """Print for each goal whether the ratio's median reaches it."""
     for name, goal in goals.items():
+        found = ratios.get(name)
         words = "NOT measured"
-        if name in ratios:
-            got = ratios[name]["median"]
-            words = f"{'reached' if got <= goal else 'NOT reached'}: {got:.3g}"
-        out.print(f"goal {name} at most {goal:g}: {words}", markup=False)
+        if found:
+            words = f"{'reached' if goal.is_reached(found['median']) else 'NOT reached'}: {found['median']:.3g}"
+        out.print(f"goal {name} {goal}: {words}", markup=False)
 
 
 def main(file: str) -> None:

@@ -30,8 +30,9 @@ from rich.console import Console
 from dualtune_mlx.benchmarks import common
 from dualtune_mlx.benchmarks.calls import CALLS
 from dualtune_mlx.benchmarks.catalogue import exchanges, make_tools
-from dualtune_mlx.benchmarks.common import ratio, run_isolated, spread
+from dualtune_mlx.benchmarks.common import Goal, ratio, spread
 from dualtune_mlx.benchmarks.memorized import TEMPLATE, KnownCall, add_untrained_adapters, check_call, memorize
+from dualtune_mlx.benchmarks.processes import run_isolated
 from dualtune_mlx.benchmarks.training import demo_tools
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import PromptError
@@ -43,7 +44,7 @@ CARDS = "signature"
 ACTIVATION = "turn"
 SETTLING_CALLS = 2
 """Calls between the first one and the timed ones: an adapter may be fused in them."""
-GOALS = {"call_time_1000_tools_vs_10": 2.0}
+GOALS = {"call_time_1000_tools_vs_10": Goal(2.0)}
 MIB = 2**20
 
 
@@ -233,6 +234,7 @@ def show(out: Console, value: Mapping[str, Any]) -> None:
     for one in rows:
         if "refused" in one:
             out.print(f"{one[one['axis']]} {one['axis']}, {one['way']}: refused: {one['refused']}", markup=False)
+    common.print_ratios(out, ratios)
     common.print_goals(out, ratios, GOALS)
 
 

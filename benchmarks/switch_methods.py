@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,12 @@ from dualtune_mlx.models import BaseModel, load_model, resolve
 RANK, SCALE = 16, 2.0
 WARM_UP = 16
 """How many of the stream's last tokens the selector's adapter processes beforehand."""
-REFERENCE_CHANGES = 300
-"""How often the change of references alone is timed."""
+REFERENCE_CHANGES = 100
+"""How often the change of references alone is timed in a round."""
 FORMS = ("low_rank", "fused", "fused_cold")
 """How an adapter of ours acts; ``fused_cold`` is fused within the switch."""
+OWN_KV = "load_adapters, own KV"
+"""The way of mlx-lm that keeps a KV for each adapter."""
 NO_LIMIT = 2**60
 """Bytes of fused weights."""
 
@@ -52,30 +54,38 @@ class SwitchTask:
     """The folder of the adapter that is active then."""
 
 
-@dataclass(frozen=True)
-class TimedSwitches:
-    """The switches in one way."""
+Way = tuple[str, str]
+"""A way's name and its activation, which is "" where it makes no difference."""
 
-    seconds: tuple[float, ...]
-    """The time of each."""
-    tokens: tuple[int, ...]
-    """The token that each ended with."""
+
+@dataclass(frozen=True)
+class Switch:
+    """One switch in one way."""
+
+    seconds: float
+    """Its time."""
+    token: int
+    """The token that it ended with."""
     processed: int
-    """How many tokens each processed."""
+    """How many tokens it processed."""
+    shared_kv: int = 0
+    """Bytes of KV that are kept between switches for all adapters together."""
+    adapter_kv: int = 0
+    """Bytes of KV that are kept between switches for each adapter."""
 
 
 @dataclass(frozen=True)
-class OurResults:
-    """Everything that is measured of ours."""
+class Round:
+    """What one round of measurements gives."""
 
-    switches: Mapping[tuple[str, str], TimedSwitches]
-    """By form and activation."""
-    reference_changes: Mapping[str, tuple[float, ...]]
-    """By form, the seconds of the change of references alone."""
-    decoding: Mapping[str, tuple[float, ...]]
-    """By form, the seconds of each decoded token; "base" is the model without an adapter."""
-    nbytes: Mapping[str, int]
-    """By form, the bytes of an adapter."""
+    switches: Mapping[Way, Switch]
+    """A switch in every way of the method."""
+    decoding: Mapping[str, float] = field(default_factory=dict)
+    """Of ours, tokens a second by form; "base" is the model without an adapter."""
+    reference_changes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of ours, by form, the seconds of the change of references alone."""
+    adapter_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Of ours, by form, the bytes of an adapter."""
 
 
 def save_adapters(model: str, *folders: Path) -> None:
@@ -91,7 +101,7 @@ def save_adapters(model: str, *folders: Path) -> None:
         Adapter.from_layers(fresh.config, layers).save(folder)
 
 
-def time_reload(task: SwitchTask, repeats: int) -> TimedSwitches:
+def time_reload(task: SwitchTask) -> Iterator[Round]:
     """Time what mlx-lm's server does: drop the model, load model and adapter from disk, process the stream."""
     path = str(resolve(task.model))
     loaded: list[nn.Module] = []
@@ -102,71 +112,74 @@ def time_reload(task: SwitchTask, repeats: int) -> TimedSwitches:
         mx.clear_cache()
         return mlx_lm.load(path, adapter_path=str(task.arguments))[0]
 
-    runs = []
-    for _ in range(repeats):
+    while True:
         loaded.append(mlx_lm.load(path, adapter_path=str(task.selector))[0])
         _first_token(loaded[0], task.tokens[-WARM_UP:])
-        runs.append(_time(lambda: _first_token(switch(), task.tokens)))
-    return _collect(runs, len(task.tokens))
+        seconds, token = _time(lambda: _first_token(switch(), task.tokens))
+        yield Round({("reload", ""): Switch(seconds, token, len(task.tokens))})
 
 
-def time_load_adapters(task: SwitchTask, repeats: int) -> tuple[TimedSwitches, TimedSwitches]:
+def time_load_adapters(task: SwitchTask) -> Iterator[Round]:
     """Time ``load_adapters`` on the resident model; then the same with the arguments' own KV from an earlier call.
 
-    mlx-lm's server keeps such KV for as long as it has room, a stream's length of it for every adapter.
+    mlx-lm's server keeps such KV for as long as it has room, a stream's length of it for every adapter. Counted is what
+    a later call can use, up to its request.
     """
     model = mlx_lm.load(str(resolve(task.model)))[0]
+    active = task.tokens[task.starts["turn"] :]
 
     def switch(adapter: Path) -> nn.Module:
         changed = load_adapters(remove_lora_layers(model), str(adapter))
         mx.eval(changed.parameters())
         return changed.eval()
 
-    plain, kept = [], []
-    for _ in range(repeats):
+    while True:
         _first_token(switch(task.selector), task.tokens[-WARM_UP:])
         cache = make_prompt_cache(model)
-        plain.append(_time(lambda: _first_token(switch(task.arguments), task.tokens, cache)))  # noqa: B023
+        seconds, token = _time(lambda: _first_token(switch(task.arguments), task.tokens, cache))  # noqa: B023
+        plain = Switch(seconds, token, len(task.tokens))
         _first_token(switch(task.selector), task.tokens[-WARM_UP:])
-        active = task.tokens[task.starts["turn"] :]
         trim_prompt_cache(cache, cache[0].offset - task.starts["turn"])
-        kept.append(_time(lambda: _first_token(switch(task.arguments), active, cache)))  # noqa: B023
-    return _collect(plain, len(task.tokens)), _collect(kept, len(active))
+        nbytes = sum(array.nbytes for layer in cache for array in layer.keys_and_values())
+        seconds, token = _time(lambda: _first_token(switch(task.arguments), active, cache))  # noqa: B023
+        kept = Switch(seconds, token, len(active), adapter_kv=nbytes)
+        yield Round({("load_adapters", ""): plain, (OWN_KV, "turn"): kept})
 
 
-def time_ours(task: SwitchTask, repeats: int, decoded: int) -> OurResults:
+def time_ours(task: SwitchTask, decoded: int) -> Iterator[Round]:
     """Time our switches in every form with every activation, then ``decoded`` tokens in each form."""
     base = load_model(task.model)
     bank = base.bank
     selector, arguments = bank.load(task.selector), bank.load(task.arguments)
     snapshot = base.snapshot(task.tokens[: max(task.starts.values())])
-    changes = {"low_rank": _time_reference_changes(bank.activate, selector, arguments)}
-
-    def first_token(start: int, activate: Callable[[Adapter], None]) -> int:
-        activate(arguments)
-        return _next_token(base, snapshot.to_caches(start), task.tokens[start:])
-
+    turn = task.starts["turn"]
+    shared = snapshot.bytes_per_token * turn
     fusion = FusionCache(bank, NO_LIMIT, "always")
-    runs: dict[tuple[str, str], list[tuple[float, int]]] = {
-        (form, activation): [] for form in FORMS for activation in task.starts
-    }
-    for _ in range(repeats):
-        for form, activation in runs:
-            _set_up(form, fusion, selector, arguments)
-            activate = bank.activate if form == "low_rank" else fusion.activate
-            start = task.starts[activation]
-            runs[form, activation].append(_time(lambda: first_token(start, activate)))  # noqa: B023
-    _set_up("fused", fusion, selector, arguments)
-    changes["fused"] = _time_reference_changes(fusion.activate, selector, arguments)
-    forms = {"base": {}, "low_rank": arguments.layers, "fused": bank.fused[arguments.content_hash]}
-    start = task.starts["turn"]
-    decoding = _time_decoding(base, forms, lambda: snapshot.to_caches(start), task.tokens[start:], decoded)
-    return OurResults(
-        {key: _collect(run, len(task.tokens) - task.starts[key[1]]) for key, run in runs.items()},
-        changes,
-        decoding,
-        {"low_rank": arguments.nbytes, "fused": fusion.nbytes // 2},
-    )
+    activate = {form: bank.activate if form == "low_rank" else fusion.activate for form in FORMS}
+
+    def switch(form: str, start: int) -> Switch:
+        def first_token() -> int:
+            activate[form](arguments)
+            return _next_token(base, snapshot.to_caches(start), task.tokens[start:])
+
+        _set_up(form, fusion, selector, arguments)
+        seconds, token = _time(first_token)
+        return Switch(seconds, token, len(task.tokens) - start, shared_kv=shared)
+
+    def time_reference_changes(form: str) -> tuple[float, ...]:
+        _set_up(form, fusion, selector, arguments)
+        adapters = islice(cycle((arguments, selector)), REFERENCE_CHANGES)
+        return tuple(_time(lambda: activate[form](adapter))[0] for adapter in adapters)  # noqa: B023
+
+    while True:
+        switches = {
+            (form, activation): switch(form, start) for form in FORMS for activation, start in task.starts.items()
+        }
+        changes = {form: time_reference_changes(form) for form in ("low_rank", "fused")}
+        layers = {"base": {}, "low_rank": arguments.layers, "fused": bank.fused[arguments.content_hash]}
+        speeds = _decode(base, layers, lambda: snapshot.to_caches(turn), task.tokens[turn:], decoded)
+        nbytes = {"low_rank": arguments.nbytes, "fused": fusion.nbytes // 2}
+        yield Round(switches, speeds, changes, nbytes)
 
 
 def _set_up(form: str, fusion: FusionCache, selector: Adapter, arguments: Adapter) -> None:
@@ -184,30 +197,26 @@ def _set_up(form: str, fusion: FusionCache, selector: Adapter, arguments: Adapte
     mx.eval([layer.weight for layer in fused if not isinstance(layer, LoRAUpdate)])
 
 
-def _time_reference_changes(activate: Callable[[Adapter], None], one: Adapter, other: Adapter) -> tuple[float, ...]:
-    return tuple(_time(lambda: activate(adapter))[0] for adapter in islice(cycle((other, one)), REFERENCE_CHANGES))  # noqa: B023
-
-
-def _time_decoding(
+def _decode(
     base: BaseModel,
     forms: Mapping[str, Mapping[str, Any]],
     caches: Callable[[], list[Any]],
     tail: tuple[int, ...],
     count: int,
-) -> dict[str, tuple[float, ...]]:
-    """Time every token in each form. The forms take turns, so that a busy machine slows all of them."""
+) -> dict[str, float]:
+    """Tokens a second in each form. The forms take turns at every token, so that a busy machine slows all of them."""
     own_caches = {form: caches() for form in forms}
     tokens: dict[str, int] = {}
     for form, layers in forms.items():
         with base.bank.overriding(layers):
             tokens[form] = _next_token(base, own_caches[form], tail)
-    seconds: dict[str, list[float]] = {form: [] for form in forms}
+    seconds = dict.fromkeys(forms, 0.0)
     for _ in range(count):
         for form, layers in forms.items():
             with base.bank.overriding(layers):
                 taken, tokens[form] = _time(lambda: _next_token(base, own_caches[form], (tokens[form],)))  # noqa: B023
-            seconds[form].append(taken)
-    return {form: tuple(taken) for form, taken in seconds.items()}
+            seconds[form] += taken
+    return {form: count / taken for form, taken in seconds.items()}
 
 
 def _next_token(base: BaseModel, caches: list[Any], tokens: tuple[int, ...]) -> int:
@@ -227,8 +236,3 @@ def _time(run: Callable[[], Any]) -> tuple[float, Any]:
     began = time.perf_counter()
     value = run()
     return time.perf_counter() - began, value
-
-
-def _collect(runs: list[tuple[float, int]], processed: int) -> TimedSwitches:
-    seconds, tokens = zip(*runs, strict=True)
-    return TimedSwitches(seconds, tokens, processed)

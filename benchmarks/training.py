@@ -29,7 +29,7 @@ from typing import Any
 from rich.console import Console
 
 from dualtune_mlx.benchmarks import common
-from dualtune_mlx.benchmarks.common import GIB, ratio, run_isolated, spread
+from dualtune_mlx.benchmarks.common import GIB, Goal, ratio, spread
 from dualtune_mlx.benchmarks.engines import (
     OURS,
     PEER,
@@ -42,6 +42,7 @@ from dualtune_mlx.benchmarks.engines import (
     train_ours,
     train_peer,
 )
+from dualtune_mlx.benchmarks.processes import run_isolated
 from dualtune_mlx.demo import Workspace
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.evaluation.calls import wilson_interval
@@ -57,7 +58,10 @@ LAST = 5
 """The training loss is the mean over this many of the last steps."""
 RUN = 1000
 """The number of examples over which the time of the prefix is spread."""
-GOALS = {"examples_per_second_vs_mlx_lm@3600": 100.0, "peak_memory_vs_mlx_lm@3600": 0.1}
+GOALS = {
+    "examples_per_second_vs_mlx_lm@3600": Goal(100.0, at_least=True),
+    "peak_memory_vs_mlx_lm@3600": Goal(0.1),
+}
 
 
 @dataclass(frozen=True)
@@ -288,11 +292,8 @@ def show(out: Console, value: Mapping[str, Any]) -> None:
     if learned:
         columns = ["engine", "examples", "right tool", "loss", "examples", "right tool", "loss"]
         common.print_table(out, "Held-out requests, after equal examples and after equal time", columns, learned)
-    for name, goal in GOALS.items():
-        got = ratios[name]["median"]
-        reached = got >= goal if goal > 1 else got <= goal
-        words = f"{'reached' if reached else 'NOT reached'}: {got:.3g}"
-        out.print(f"goal {name} {'at least' if goal > 1 else 'at most'} {goal:g}: {words}", markup=False)
+    common.print_ratios(out, ratios)
+    common.print_goals(out, ratios, GOALS)
 
 
 def _line(one: Mapping[str, Any], ratios: Mapping[str, Mapping[str, float]]) -> list[str]:

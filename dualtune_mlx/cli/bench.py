@@ -17,5 +17,5 @@ BENCHMARKS = ("training", "switching", "calls", "scaling", "accuracy")
 @json_option
 def command(benchmark: str, quick: bool, json_to: str | None) -> None:
     """Measure a claim here, beside the peer."""
-    run = import_module(f"dualtune_mlx.benchmarks.{benchmark}").run
-    emit_json(json_to, run(quick, console(json_to)))
+    run = import_module("dualtune_mlx.benchmarks.common").run
+    emit_json(json_to, run(benchmark, quick, console(json_to)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from dualtune_mlx.benchmarks import memorized
+from dualtune_mlx.benchmarks import memorized, processes
 from dualtune_mlx.benchmarks.memorized import KnownCall
 from dualtune_mlx.tools import Tool, ToolCall
 from tests import tiny
@@ -21,6 +22,11 @@ CALLS = (
 )
 TINY = {"LEARNING_RATE": 1e-2, "MEMORIZED_LOSS": 1.1}
 """For the tiny model, whose loss has a floor of 1: no logit of its normed states is larger than 6."""
+
+
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let rounds be measured in this process."""
+    monkeypatch.setattr(processes, "isolated_rounds", lambda begin, name: nullcontext(begin()))
 
 
 def learn(model: str, folder: Path, activation: str = "turn", **changes: object) -> Path:

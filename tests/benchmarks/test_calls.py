@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import islice
 from pathlib import Path
 from shutil import copytree
 
@@ -17,7 +18,7 @@ from dualtune_mlx.benchmarks.switch_methods import save_adapters
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.tools import ToolCall
 from tests import tiny
-from tests.benchmarks.conftest import CALLS, TOOLS
+from tests.benchmarks.conftest import CALLS, TOOLS, here
 
 ROUNDS = 2
 
@@ -78,12 +79,16 @@ def passes(monkeypatch) -> list[list[tuple[int, int]]]:
     return loaded
 
 
+def measured(rounds) -> TimedCalls:
+    return call_methods.join_rounds(list(islice(rounds, ROUNDS)))
+
+
 def text(tokens) -> str:
     return tiny.tokenizer().decode(list(tokens))
 
 
 def test_ours_costs_what_lies_behind_the_activation_point(work, folder):
-    found = call_methods.time_ours(work, folder / "bundle", "turn", ROUNDS)
+    found = measured(call_methods.time_ours(work, folder / "bundle", "turn"))
     assert [len(seconds) for seconds in found.seconds] == [ROUNDS] * len(CALLS)
     for one, cost in zip(CALLS, found.costs, strict=True):
         stream = work.render(tiny.tokenizer(), one)
@@ -97,13 +102,13 @@ def test_ours_costs_what_lies_behind_the_activation_point(work, folder):
 def test_our_method_refuses_to_time_a_call_that_is_not_the_others(work, folder):
     wrong = KnownCall(CALLS[0].request, ToolCall("list", {"path": "c"}))
     with pytest.raises(TrainingError, match="another call"):
-        call_methods.time_ours(Workload(work.model, "name", TOOLS, (wrong,)), folder / "bundle", "turn", 1)
+        next(call_methods.time_ours(Workload(work.model, "name", TOOLS, (wrong,)), folder / "bundle", "turn"))
 
 
 @pytest.mark.parametrize(("adapter", "compact"), [("selector", False), (None, True)])
 def test_one_stage_costs_a_pass_a_token(work, folder, passes, adapter, compact):
     work = Workload(work.model, work.cards, work.tools, CALLS[:1])
-    found = call_methods.time_one_stage(work, adapter and folder / adapter, compact, ROUNDS)
+    found = measured(call_methods.time_one_stage(work, adapter and folder / adapter, compact))
     (cost,), (peer,) = found.costs, passes
     written = 'read\n{"path": "a.txt"}' if compact else '{"name": "read", "arguments": {"path": "a.txt"}}'
     assert cost.decoded == len(written) + 1
@@ -116,7 +121,7 @@ def test_one_stage_costs_a_pass_a_token(work, folder, passes, adapter, compact):
 
 @pytest.mark.parametrize("batched", [True, False])
 def test_all_samples_cost_their_names_and_the_arguments(work, folder, passes, samples, batched):
-    found = call_methods.time_ten_samples(work, folder / "selector", folder / "arguments", batched, ROUNDS)
+    found = measured(call_methods.time_ten_samples(work, folder / "selector", folder / "arguments", batched))
     name, written = len('{"name": "read"}') + 1, len('{"path": "a.txt"}') + 1
     cost = found.costs[0]
     assert cost.decoded == samples * name + written
@@ -178,11 +183,12 @@ def test_a_row_has_the_mean_and_every_call():
 
 
 def test_a_whole_run_on_a_tiny_model_prints_and_reports(work, folder, monkeypatch):
+    here(monkeypatch)
     monkeypatch.setattr(calls, "run_isolated", lambda function, *arguments, **named: function(*arguments, **named))
     monkeypatch.setattr(calls, "demo_tools", lambda folder: TOOLS)
     monkeypatch.setattr(calls, "EMBEDDED", work.model)
     monkeypatch.setattr(calls, "CALLS", CALLS)
-    monkeypatch.setattr(calls, "QUICK", calls.Setting("name", theirs=1, ours=2))
+    monkeypatch.setattr(calls, "QUICK", calls.Setting("name", rounds=2))
     monkeypatch.setattr(calls, "memorize", lambda *_, **given: copytree(folder / "bundle", given["folder"]))
     written = io.StringIO()
     value = json.loads(json.dumps(calls.run(True, Console(file=written, width=80))))
@@ -195,6 +201,7 @@ def test_a_whole_run_on_a_tiny_model_prints_and_reports(work, folder, monkeypatc
         calls.AT_BEST,
         *calls.SAMPLES,
     ]
+    assert {one["seconds"]["n"] for one in value["rows"]} == {2}
     assert set(calls.GOALS) < set(value["ratios"])
     assert value["counters"]["tools"] == len(TOOLS)
     assert "goal call_time_vs_one_stage at most 0.6: " in written.getvalue()

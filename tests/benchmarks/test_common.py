@@ -1,24 +1,20 @@
-"""What every benchmark shares: ratios, the value it reports, a process of its own, and how it is started."""
+"""What every benchmark shares: ratios, the value it reports, what it prints, and how it is started."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import runpy
-import signal
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from dualtune_mlx.benchmarks import common
 from dualtune_mlx.cli import bench
-from dualtune_mlx.errors import TrainingError
 from tests.cli.conftest import dualtune
-
-
-def kill_myself() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_ratio_is_ours_over_the_peer_s_with_the_widest_spread():
@@ -48,35 +44,58 @@ def test_a_report_is_json_and_tells_nothing_about_the_owner():
         assert private not in about
 
 
-@pytest.mark.processes
-def test_a_function_runs_in_a_process_of_its_own():
-    assert common.run_isolated(os.getpid) != os.getpid()
+@pytest.mark.parametrize(
+    ("ours", "theirs", "text"),
+    [
+        ([1.0, 2.0], [4.0, 5.0], "0.333 (0.2 to 0.5)"),
+        ([1.0, 4.5], [4.0, 5.0], "0.611 (0.2 to 1.12), not decided"),
+        ([4.0, 5.0], [1.0, 4.5], "1.64 (0.889 to 5), not decided"),
+        ([1.0], [4.0], "0.25, measured once"),
+        ([1.0, 4.0], [2.0], "1.25 (0.5 to 2), measured once, not decided"),
+    ],
+)
+def test_a_ratio_whose_spread_crosses_one_is_not_decided(ours, theirs, text):
+    out = io.StringIO()
+    common.print_ratios(Console(file=out, width=80), {"time": common.ratio(ours, theirs)})
+    assert out.getvalue().splitlines()[1:] == [f"time: {text}"]
 
 
-@pytest.mark.processes
-def test_an_error_in_that_process_is_the_caller_s():
-    with pytest.raises(ZeroDivisionError):
-        common.run_isolated(divmod, 1, 0)
+def test_goals_have_a_direction_and_may_be_unmeasured():
+    out = io.StringIO()
+    goals = {"time": common.Goal(0.5), "speed": common.Goal(2, at_least=True), "memory": common.Goal(0.1)}
+    ratios = {"time": common.ratio([1.0], [2.0]), "speed": common.ratio([3.0], [2.0])}
+    common.print_goals(Console(file=out, width=80), ratios, goals)
+    assert out.getvalue().splitlines() == [
+        "goal time at most 0.5: reached: 0.5",
+        "goal speed at least 2: NOT reached: 1.5",
+        "goal memory at most 0.1: NOT measured",
+    ]
 
 
-@pytest.mark.processes
-def test_a_killed_process_is_said_to_be_one():
-    with pytest.raises(TrainingError, match="memory") as caught:
-        common.run_isolated(kill_myself)
-    assert caught.value.where == "kill_myself"
+@pytest.mark.parametrize(("load", "busy"), [(0.4, False), (1.6, True)])
+def test_a_busy_machine_is_said_and_stands_among_its_facts(load, busy, monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 9.0, 9.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr("dualtune_mlx.benchmarks.calls.run", lambda quick, out: {"machine": {"cores": 4}, "rows": []})
+    value = common.run("calls", True, Console(file=out, width=200))
+    assert value == {"machine": {"cores": 4, "load_average": load, "busy": busy}, "rows": []}
+    assert ("The machine is busy: load average 1.6 on 4 cores" in out.getvalue()) == busy
 
 
 @pytest.mark.parametrize("name", bench.BENCHMARKS)
 def test_the_command_and_the_script_are_the_same(name, monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(f"dualtune_mlx.benchmarks.{name}.run", lambda quick, out: asked.append(quick) or {"n": 1})
-    assert dualtune("bench", name, "--json").stdout == '{\n  "n": 1\n}\n'
+    monkeypatch.setattr(
+        f"dualtune_mlx.benchmarks.{name}.run", lambda quick, out: asked.append(quick) or {"machine": {}}
+    )
+    assert set(json.loads(dualtune("bench", name, "--json").stdout)["machine"]) == {"load_average", "busy"}
     file, script = tmp_path / "result.json", Path(common.__file__).with_name(f"{name}.py")
     monkeypatch.setattr(sys, "argv", [str(script), "--quick", "--json", str(file)])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(script), run_name="__main__")
     assert (ended.value.code, asked) == (0, [False, True])
-    assert json.loads(file.read_text()) == {"n": 1}
+    assert set(json.loads(file.read_text())["machine"]) == {"load_average", "busy"}
 
 
 def test_every_benchmark_is_a_script_and_a_command():
