@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from dualtune_mlx.errors import DualTuneError, ServerError, ToolError, UsageError
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.pinned_arguments import fill_pinned, hide_arguments
+from dualtune_mlx.mcp.pinned_arguments import fill_pinned, show_tool
 from dualtune_mlx.mcp.preflight import check_command
 from dualtune_mlx.mcp.results import ToolResult
-from dualtune_mlx.mcp.rules import check_rules, forbidden_arguments
+from dualtune_mlx.mcp.rules import check_rules
 from dualtune_mlx.tools import Tool, ToolCall, ToolServer
 from dualtune_mlx.tools.schemas import check_arguments
 
@@ -48,7 +48,7 @@ class Toolbox:
         return tuple(
             ToolServer(
                 name,
-                tuple(hide_arguments(tool, hidden_arguments(connection.config, tool)) for tool in connection.tools),
+                tuple(show_tool(connection.config, tool) for tool in connection.tools),
             )
             for name, connection in self._connections.items()
         )
@@ -127,11 +127,6 @@ class Toolbox:
             expected=", ".join(offered) or "nothing: there are no tools",
             fix="name a server and one of its tools",
         )
-
-
-def hidden_arguments(config: ServerConfig, tool: Tool) -> Mapping[str, Any]:
-    """The arguments of a tool that no model sees, by their names. Forbidden ones have the value None."""
-    return {**config.pinned, **dict.fromkeys(forbidden_arguments(config.rules, tool))}
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types import METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, PaginatedRequestParams, RequestId
 
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.pinned_arguments import argument_names
+from dualtune_mlx.mcp.pinned_arguments import show_tool
+from dualtune_mlx.mcp.settled_schema import find_argument_names
 from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, check_configured_names, drop_duplicates, repair_tool
 from dualtune_mlx.tools import Tool
 
@@ -98,15 +99,18 @@ async def list_tools(session: ClientSession, config: ServerConfig) -> tuple[Tool
 
 
 def check_names(config: ServerConfig, tools: tuple[Tool, ...], offered: set[str]) -> None:
-    """Check that the server has every argument and tool that the configuration names.
+    """Check that the server has every argument and tool that the configuration names, and takes what it pins.
 
     Raises:
-        UsageError: with the unknown names.
+        UsageError: with the unknown names, or with the tool that no call of is left.
     """
-    check_configured_names("pinned arguments", config.pinned, argument_names(tools), config.name)
+    arguments = sorted(set(chain(*(find_argument_names(tool.parameters) for tool in tools))))
+    check_configured_names("pinned arguments", config.pinned, arguments, config.name)
     check_configured_names("excluded tools", config.exclude, sorted(offered), config.name)
     check_configured_names("allowed tools", config.allow, sorted(offered), config.name)
     check_configured_names("tools of a group", chain(*config.groups.values()), sorted(offered), config.name)
     for rule in config.rules:
         check_configured_names("tools of a rule", rule.tools, sorted(offered), config.name)
-        check_configured_names("arguments of a rule", rule.arguments, argument_names(tools), config.name)
+        check_configured_names("arguments of a rule", rule.arguments, arguments, config.name)
+    for tool in tools:
+        show_tool(config, tool)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from referencing import Registry
 from referencing.exceptions import Unresolvable
@@ -16,6 +17,7 @@ DATA = frozenset(("enum", "const", "default", "examples"))
 """Keywords whose values are no schemas: a ``$ref`` in them refers to nothing."""
 NAMED = frozenset(("properties", "patternProperties", "dependentSchemas", "$defs", "definitions"))
 """Keywords whose values are schemas by names, which may be those of keywords."""
+DEFINITIONS = ("$defs", "definitions")
 IDENTIFIERS = frozenset(("$id", "$anchor", "$schema"))
 """Keywords that a copy must not repeat."""
 
@@ -28,7 +30,7 @@ def keep_references(changed: Mapping[str, Any], tool: Tool) -> Mapping[str, Any]
     Raises:
         ToolError: when the tool's schema has a ``$ref`` and is not a valid JSON Schema.
     """
-    if not _has_references(changed):
+    if not any(_list_references(changed)):
         return changed
     original = read_schema(dict(tool.parameters), f"tool {tool.name!r}")
     copies = _Copies(original, changed)
@@ -36,12 +38,36 @@ def keep_references(changed: Mapping[str, Any], tool: Tool) -> Mapping[str, Any]
     return {**kept, "$defs": {**kept.get("$defs", {}), **copies.definitions}} if copies.definitions else changed
 
 
+def drop_unused_definitions(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema without the definitions that nothing in it refers to."""
+    definitions = {
+        f"#/{key}/{name.replace('~', '~0').replace('/', '~1')}": (key, name, one)
+        for key in DEFINITIONS
+        for name, one in schema.get(key, {}).items()
+    }
+    body = {key: value for key, value in schema.items() if key not in DEFINITIONS}
+    waiting, used = [*_list_references(body)], set[str]()
+    while waiting:
+        reference = unquote(waiting.pop())
+        place = "/".join(reference.split("/")[:3])
+        if not reference.startswith("#/"):  # by a name or an address, which may stand in any of them
+            return schema
+        if place in definitions and place not in used:
+            used.add(place)
+            waiting += _list_references(definitions[place][2])
+    kept: dict[str, Any] = {}
+    for place in used:
+        key, name, one = definitions[place]
+        kept.setdefault(key, {})[name] = one
+    return {**body, **kept}
+
+
 class _Copies:
     """The copies that the references of a changed schema lead to."""
 
     def __init__(self, original: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
         self.definitions: dict[str, Any] = {}
-        self._original, self._changed = _Referred(original), _Referred(changed)
+        self._original, self._changed = References(original), References(changed)
         self._taken = {*original.get("$defs", {})}
         self._names: dict[str, str] = {}
 
@@ -75,7 +101,7 @@ class _Copies:
         return f"#/$defs/{self._names[reference]}"
 
 
-class _Referred:
+class References:
     """Finds what the references of a schema lead to."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -90,9 +116,12 @@ class _Referred:
             return None
 
 
-def _has_references(schema: Any) -> bool:
-    values = schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ()
-    return (isinstance(schema, Mapping) and "$ref" in schema) or any(map(_has_references, values))
+def _list_references(schema: Any) -> Iterator[str]:
+    """Every ``$ref`` in a schema."""
+    if isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str):
+        yield schema["$ref"]
+    for part in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
+        yield from _list_references(part)
 
 
 def _drop_identifiers(schema: Any) -> Any:

@@ -70,10 +70,8 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
             expected="Unicode text, finite numbers, lists and objects",
             fix="call the tool with arguments that are JSON",
         ) from broken
-    # An empty registry: jsonschema would else fetch a remote $ref, and the server chooses the address.
-    validator = _validator_class(tool.parameters)(tool.parameters, registry=Registry())
     try:
-        error = best_match(validator.iter_errors(arguments))
+        error = best_match(new_validator(tool.parameters).iter_errors(arguments))
     except Unresolvable as missing:
         raise ToolError(
             "a tool's schema has a $ref that leads nowhere",
@@ -90,6 +88,12 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
             expected=f"{error.validator}: {_to_short_json(error.validator_value)}",
             fix="call the tool with arguments that fit its schema",
         )
+
+
+def new_validator(schema: Mapping[str, Any]) -> Any:
+    """The validator of a schema; it fetches nothing."""
+    # An empty registry: jsonschema would else fetch a remote $ref, and the server chooses the address.
+    return _validator_class(schema)(schema, registry=Registry())
 
 
 def _validator_class(schema: Mapping[str, Any]) -> Any:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from dualtune_mlx.errors import UsageError
+from dualtune_mlx.mcp import ServerConfig, connect
 from dualtune_mlx.mcp.pinned_arguments import fill_pinned, hide_arguments
 from dualtune_mlx.mcp.tool_checks import check_configured_names
-from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools import Tool, ToolCall
 
 SCHEMA = {
     "type": "object",
@@ -47,3 +52,21 @@ def test_unknown_names_are_refused() -> None:
     check_configured_names("pinned arguments", ["a"], ["a", "b"], "git")
     with pytest.raises(UsageError, match="server 'git'(?s:.*)got: c(?s:.*)one of a, b"):
         check_configured_names("pinned arguments", ["c"], ["a", "b"], "git")
+
+
+def test_a_server_gets_the_pin_wherever_the_argument_may_stand(server: Callable[..., ServerConfig]) -> None:
+    commit = {"properties": {"repo": {"type": "string"}, "msg": {"type": "string"}}, "required": ["repo", "msg"]}
+    schemas: list[dict[str, Any]] = [{"anyOf": [commit]}, {"$ref": "#/$defs/c", "$defs": {"c": commit}}, {}]
+    tools = [{"name": f"t{n}", "inputSchema": {"type": "object", **one}} for n, one in enumerate(schemas)]
+    with connect([server("lists", json.dumps(tools), pinned={"repo": "/srv/repo"})]) as toolbox:
+        assert "repo" not in json.dumps([tool.to_dict() for tool in toolbox.tools])
+        for tool in toolbox.tools:
+            sent = toolbox.execute(ToolCall(tool.name, {"repo": "/etc", "msg": "fix"})).text
+            assert json.loads(sent) == {"repo": "/srv/repo", "msg": "fix"}
+
+
+def test_a_pin_that_a_tool_does_not_take_is_refused_with_the_tool(server: Callable[..., ServerConfig]) -> None:
+    tools = [{"name": "log", "inputSchema": {"anyOf": [{"properties": {"repo": {"type": "integer"}}}]}}]
+    with pytest.raises(UsageError, match="leave no call(?s:.*)lists/log(?s:.*)repo(?s:.*)exclude"):
+        with connect([server("lists", json.dumps(tools), pinned={"repo": "/srv/repo"})]):
+            pass
