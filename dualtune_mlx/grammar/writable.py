@@ -12,7 +12,7 @@ from llguidance import LLMatcher
 
 from dualtune_mlx.grammar.compiling import BYTES, new_matcher
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.spelling import sort_by_schema
+from dualtune_mlx.tools.spelling import sort_by_schema, spell_value
 
 CONTEXT = 20
 """Characters before the place that an explanation repeats."""
@@ -67,7 +67,7 @@ def _spell(value: Any, place: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         for number, (name, item) in enumerate(value.items()):
             inside = f"{place}.{name}"
-            yield f"{', ' if number else '{'}{json.dumps(name, ensure_ascii=False)}: ", inside
+            yield f"{', ' if number else '{'}{spell_value(name)}: ", inside
             yield from _spell(item, inside)
         yield "}", place
     elif isinstance(value, list | tuple) and value:
@@ -76,7 +76,7 @@ def _spell(value: Any, place: str) -> Iterator[tuple[str, str]]:
             yield from _spell(item, f"{place}[{number}]")
         yield "]", place
     else:
-        yield json.dumps(value, ensure_ascii=False), place
+        yield spell_value(value), place
 
 
 def _name_expected(matcher: LLMatcher) -> str:

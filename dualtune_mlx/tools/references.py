@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
@@ -105,11 +106,16 @@ class References:
     """Finds what the references of a schema lead to."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        resource = DRAFT202012.create_resource(schema)
+        self._schema = schema
+
+    @cached_property  # most schemas have no reference
+    def _resolver(self) -> Any:
+        resource = DRAFT202012.create_resource(self._schema)
         uri = resource.id() or ""
-        self._resolver = Registry().with_resource(uri, resource).crawl().resolver(uri)
+        return Registry().with_resource(uri, resource).crawl().resolver(uri)
 
     def find(self, reference: str) -> Any:
+        """What a reference leads to; None where that is nothing."""
         try:
             return self._resolver.lookup(reference).contents
         except Unresolvable:

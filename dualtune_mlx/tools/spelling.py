@@ -3,16 +3,80 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
+
+from dualtune_mlx.tools.references import References
 
 
 def spell_arguments(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """The arguments as JSON, in the order in which constrained decoding writes them."""
-    return json.dumps(sort_by_schema(arguments, schema), ensure_ascii=False)
+    return spell_value(sort_by_schema(arguments, schema))
+
+
+def spell_value(value: Any) -> str:
+    """A value as JSON, with the characters escaped that constrained decoding escapes."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def sort_by_schema(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments in the order of the schema's properties, which is the order of constrained decoding."""
-    order = [name for name in schema.get("properties", {}) if name in arguments]
-    return {name: arguments[name] for name in [*order, *(n for n in arguments if n not in order)]}
+    """The arguments in the order of the schema's properties, at all depths: constrained decoding writes no other.
+
+    Properties that the schema does not name come last, as they are.
+    """
+    sorted_arguments: dict[str, Any] = _sort(arguments, [schema], References(schema))
+    return sorted_arguments
+
+
+def _sort(value: Any, schemas: Sequence[Any], references: References) -> Any:
+    """A value in the order of all the schemas that say something about it."""
+    if isinstance(value, list | tuple):
+        applied = [part for schema in schemas for part in _applied(schema, (), references)]
+        return [_sort(item, _item_schemas(applied, number), references) for number, item in enumerate(value)]
+    if not isinstance(value, Mapping):
+        return value
+    applied = [part for schema in schemas for part in _applied(schema, value, references)]
+    named = _named(applied)
+    order = [*(name for name in named if name in value), *(name for name in value if name not in named)]
+    return {name: _sort(value[name], _property_schemas(applied, name), references) for name in order}
+
+
+def _applied(
+    schema: Any, names: Iterable[str], references: References, followed: frozenset[str] = frozenset()
+) -> list[Mapping[str, Any]]:
+    """A schema and those that it combines or refers to; of alternatives first the one that knows most of the names."""
+    if not isinstance(schema, Mapping):
+        return []
+    found = [schema]
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference not in followed:
+        found += _applied(references.find(reference), names, references, followed | {reference})
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        parts = [_applied(part, names, references, followed) for part in schema.get(keyword, ())]
+        if keyword != "allOf":
+            parts.sort(key=lambda part: len(_named(part).keys() & names), reverse=True)
+        found += chain.from_iterable(parts)
+    return found
+
+
+def _named(applied: Iterable[Mapping[str, Any]]) -> dict[str, None]:
+    return dict.fromkeys(name for schema in applied for name in _properties(schema))
+
+
+def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = schema.get("properties", {})
+    return found
+
+
+def _property_schemas(applied: Iterable[Mapping[str, Any]], name: str) -> list[Any]:
+    return [_properties(schema).get(name, schema.get("additionalProperties")) for schema in applied]
+
+
+def _item_schemas(applied: Iterable[Mapping[str, Any]], number: int) -> list[Any]:
+    return [_item_schema(schema, number) for schema in applied]
+
+
+def _item_schema(schema: Mapping[str, Any], number: int) -> Any:
+    first = schema.get("prefixItems", ())
+    return first[number] if number < len(first) else schema.get("items")

@@ -1,0 +1,63 @@
+"""Arguments are spelled as constrained decoding writes them, at all depths."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dualtune_mlx.grammar import explain_unwritable
+from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.spelling import sort_by_schema, spell_arguments
+
+TEXT = {"type": "string"}
+
+
+def of(**keywords: Any) -> dict[str, Any]:
+    return {"type": "object", **keywords}
+
+
+def an_object(*names: str, **others: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": dict.fromkeys(names, TEXT), **others}
+
+
+PAIR = an_object("b", "a")
+IN_ORDER = {"b": "1", "a": "2"}
+TURNED = {"a": "2", "b": "1"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "given", "written"),
+    [
+        (PAIR, TURNED, IN_ORDER),
+        (of(properties={"x": PAIR}), {"x": TURNED}, {"x": IN_ORDER}),
+        (of(properties={"x": {"type": "array", "items": PAIR}}), {"x": [TURNED]}, {"x": [IN_ORDER]}),
+        (of(properties={"x": {"type": "array", "prefixItems": [PAIR]}}), {"x": [TURNED]}, {"x": [IN_ORDER]}),
+        (an_object("y", additionalProperties=PAIR), {"x": TURNED}, {"x": IN_ORDER}),
+        (of(properties={"x": {"$ref": "#/$defs/P"}}, **{"$defs": {"P": PAIR}}), {"x": TURNED}, {"x": IN_ORDER}),
+        (of(properties={"x": {"anyOf": [PAIR, {"type": "null"}]}}), {"x": TURNED}, {"x": IN_ORDER}),
+        ({"type": "object", "anyOf": [PAIR, an_object("c", "a")]}, {"a": "2", "c": "1"}, {"c": "1", "a": "2"}),
+        ({"type": "object", "anyOf": [PAIR, an_object("a", "b")]}, TURNED, IN_ORDER),
+        ({"type": "object", "allOf": [an_object("b"), an_object("a")]}, TURNED, IN_ORDER),
+    ],
+)
+def test_order(schema: dict[str, Any], given: dict[str, Any], written: dict[str, Any]) -> None:
+    assert json.dumps(sort_by_schema(given, schema)) == json.dumps(written)
+    assert explain_unwritable(Tool("tool", "", schema), given) == ""
+
+
+def test_a_schema_that_refers_to_itself() -> None:
+    schema = an_object("b", "a", **{"$ref": "#"})
+    assert json.dumps(sort_by_schema(TURNED, schema)) == json.dumps(IN_ORDER)
+    tree = of(properties={"b": TEXT, "a": {"$ref": "#"}})
+    assert json.dumps(sort_by_schema({"a": TURNED, "b": "1"}, tree)) == json.dumps({"b": "1", "a": IN_ORDER})
+
+
+def test_unnamed_properties_come_last_as_they_are() -> None:
+    assert [*sort_by_schema({"z": 1, "a": "2", "y": 3, "b": "1"}, PAIR)] == ["b", "a", "z", "y"]
+
+
+def test_a_character_that_decoding_escapes() -> None:
+    assert spell_arguments({"a": "x\x7fé"}, PAIR) == '{"a": "x\\u007fé"}'
+    assert explain_unwritable(Tool("tool", "", PAIR), {"a": "x\x7fé"}) == ""
