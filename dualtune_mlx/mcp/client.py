@@ -18,7 +18,7 @@ from dualtune_mlx.errors import DualTuneError, ServerError, ToolError, UsageErro
 from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.pinned_arguments import fill_pinned, show_tool
 from dualtune_mlx.mcp.preflight import check_command
-from dualtune_mlx.mcp.results import ToolResult
+from dualtune_mlx.mcp.results import ToolResult, read_result
 from dualtune_mlx.mcp.rules import check_rules
 from dualtune_mlx.tools import Tool, ToolCall, ToolServer
 from dualtune_mlx.tools.schemas import check_arguments
@@ -86,7 +86,7 @@ class Toolbox:
 
         Raises:
             ToolError: when there is no such tool, it may not be called, or the arguments do not fit its schema; then
-                nothing was sent. Also when the answer is damaged.
+                nothing was sent.
             ServerError: when the server is down, ends, does not answer in time, or breaks the protocol.
             TimeoutError: after ``timeout`` seconds.
         """
@@ -193,11 +193,7 @@ def _start_servers(configs: Sequence[ServerConfig], timeout: float) -> Iterator[
 async def _call_tool(connection: Connection, tool: str, arguments: dict[str, Any]) -> ToolResult:
     started = time.perf_counter()
     answer = await connection.call(tool, arguments)
-    seconds = time.perf_counter() - started
-    content = tuple(block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in answer.content)
-    text = "\n".join(block["text"] for block in content if block["type"] == "text")
-    server, structured = connection.config.name, answer.structured_content
-    return ToolResult(server, tool, content, text, structured, bool(answer.is_error), seconds)
+    return read_result(connection.config.name, tool, answer, time.perf_counter() - started)
 
 
 def _check_approval(config: ServerConfig, tool: Tool, approved: bool) -> None:

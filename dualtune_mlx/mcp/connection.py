@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -11,7 +11,7 @@ from anyio.abc import TaskStatus
 from mcp import ClientSession
 from mcp.client.session import IncomingMessage
 from mcp.client.subscriptions import listen
-from mcp_types import CallToolResult, ToolListChangedNotification
+from mcp_types import ToolListChangedNotification
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from dualtune_mlx.errors import DualTuneError, ServerError
@@ -23,7 +23,7 @@ from dualtune_mlx.mcp.faults import (
     not_running_error,
     to_server_error,
 )
-from dualtune_mlx.mcp.handshake import LenientDispatcher, check_names, list_tools, shake_hands
+from dualtune_mlx.mcp.handshake import LenientDispatcher, check_names, list_tools, result_as_sent, shake_hands
 from dualtune_mlx.mcp.process import ServerProcess
 from dualtune_mlx.mcp.process_guard import ProcessGuard
 from dualtune_mlx.mcp.transport import Transport
@@ -80,8 +80,8 @@ class Connection:
             attempts = 0 if anyio.current_time() - began > STEADY else attempts + 1
         self._given_up = True
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> CallToolResult:
-        """Call a tool. Tools that change meanwhile are up to date when it returns.
+    async def call(self, tool: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
+        """Call a tool; the result as the server sent it. Tools that change meanwhile are up to date when it returns.
 
         Raises:
             ServerError: when the server is down, ends, stays silent, writes too much, or breaks the protocol.
@@ -100,7 +100,7 @@ class Connection:
             raise failure from error
         with anyio.move_on_after(SETTLING):
             await self._settled.wait()
-        return result
+        return result_as_sent(result)
 
     def down_error(self) -> ServerError:
         """The error of a call while the server is down."""

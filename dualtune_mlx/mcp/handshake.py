@@ -11,7 +11,13 @@ import anyio
 from mcp import ClientSession, MCPError
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
-from mcp_types import METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, PaginatedRequestParams, RequestId
+from mcp_types import (
+    METHOD_NOT_FOUND,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    CallToolResult,
+    PaginatedRequestParams,
+    RequestId,
+)
 
 from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.pinned_arguments import show_tool
@@ -24,8 +30,15 @@ for _name in ("mcp", "client"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
+AS_SENT = "dualtune_mlx/as-sent"
+"""Where in a result's ``_meta`` the whole of it goes past the SDK."""
+
+
 class LenientDispatcher(JSONRPCDispatcher[Any]):
-    """Checks and repairs listed tools before the SDK sees them: the SDK would refuse the whole list for one of them.
+    """Stands before the SDK, which refuses the whole for one of its parts.
+
+    It checks and repairs listed tools, and lets results of calls pass as they are (``result_as_sent``): a call that
+    was made is not undone by what its result looks like.
 
     Attributes:
         offered: the names of all tools, also of the excluded ones, which are not checked.
@@ -53,6 +66,8 @@ class LenientDispatcher(JSONRPCDispatcher[Any]):
         _related_request_id: RequestId | None = None,
     ) -> dict[str, Any]:
         result = await super().send_raw_request(method, params, opts, _related_request_id=_related_request_id)
+        if method == "tools/call" and result.get("resultType", "complete") == "complete":
+            return {"content": [], "resultType": "complete", "_meta": {AS_SENT: result}}
         tools = result.get("tools") if method == "tools/list" else None
         if isinstance(tools, list):
             result["tools"] = [repair_tool(tool, self._config.name) for tool in tools if not self._is_excluded(tool)]
@@ -63,6 +78,12 @@ class LenientDispatcher(JSONRPCDispatcher[Any]):
         if isinstance(name, str):
             self.offered.add(name)
         return name in self._config.exclude
+
+
+def result_as_sent(result: CallToolResult) -> Mapping[str, Any]:
+    """The result of a call as the server sent it."""
+    sent: Mapping[str, Any] = (result.meta or {})[AS_SENT]
+    return sent
 
 
 async def shake_hands(session: ClientSession) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from subprocess import PIPE
@@ -13,7 +14,6 @@ from mcp.client.stdio import get_default_environment
 from mcp.os.posix.utilities import terminate_posix_process_tree
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCResponse, jsonrpc_message_adapter
-from pydantic import ValidationError
 
 from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.process_guard import ProcessGuard
@@ -158,7 +158,11 @@ class ServerProcess:
 
 
 def _parse(line: bytes | bytearray) -> JSONRPCMessage | None:
+    """The message in a line, or None. Half a surrogate pair, as in a file's name that is not UTF-8, becomes "?"."""
+    text = line.decode(errors="replace")
     try:
-        return jsonrpc_message_adapter.validate_json(line.decode(errors="replace"), by_name=False)
-    except ValidationError:
+        if "\\ud" in text.lower():
+            text = json.dumps(json.loads(text), ensure_ascii=False).encode(errors="replace").decode()
+        return jsonrpc_message_adapter.validate_json(text, by_name=False)
+    except (ValueError, RecursionError):  # pydantic's ValidationError is a ValueError
         return None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dualtune_mlx.errors import ToolError
 
+DATA_URL = re.compile(r"data:(?P<type>[^;,]*)[^,]*;base64,", re.IGNORECASE)
+UNKNOWN_TYPE = "application/octet-stream"
 SHORTEST_CUT = 200  # characters: below this, little would be left beside the line that tells of the cut
 
 
@@ -42,11 +44,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool answered.
-
-    Raises:
-        ToolError: when a block has content that is not base64.
-    """
+    """What a tool answered. ``read_result`` makes it of what a server sends."""
 
     server: str
     """The server that was called."""
@@ -62,9 +60,6 @@ class ToolResult:
     """The tool itself reports a failure; ``text`` describes it."""
     seconds: float
     """How long the call took."""
-
-    def __post_init__(self) -> None:
-        _ = self.images, self.audio, self.resources
 
     @property
     def images(self) -> tuple[Media, ...]:
@@ -99,6 +94,21 @@ class ToolResult:
         return head_and_tail("\n".join(parts), limit)
 
 
+def read_result(server: str, tool: str, answer: Mapping[str, Any], seconds: float) -> ToolResult:
+    """The result of a call, as the server sent it.
+
+    The call was made, so nothing in it is refused. A block that cannot be read becomes a text that shows it. The
+    structured content may be any JSON: it is not held to the tool's output schema.
+    """
+    given = answer.get("content")
+    blocks = given if isinstance(given, list) else [] if given is None else [given]
+    content = tuple(map(_read_block, blocks))
+    text = "\n".join(block["text"] for block in content if block["type"] == "text")
+    return ToolResult(
+        server, tool, content, text, answer.get("structuredContent"), bool(answer.get("isError")), seconds
+    )
+
+
 def head_and_tail(text: str, limit: int) -> str:
     """Cut a text to ``limit`` characters: its beginning and its end, and between them a line that counts what is left
     out.
@@ -117,29 +127,77 @@ def head_and_tail(text: str, limit: int) -> str:
     return f"{head}{_cut_mark(len(text) - room)}{tail}"
 
 
-def decode_base64(data: str) -> bytes:
-    """The bytes of a block's base64 text.
-
-    Raises:
-        ToolError: when it is not base64.
-    """
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ToolError(
-            "a result has content that is not base64",
-            got=str(error),
-            expected="base64 text",
-            fix="report this to the server's authors",
-        ) from error
-
-
 def _cut_mark(count: int) -> str:
     return f"\n[… {count:,} characters left out …]\n"
 
 
+def _read_block(block: Any) -> Mapping[str, Any]:
+    """A content block whose fields are there and of their type, its data plain base64; else a text that shows it."""
+    if isinstance(block, str):
+        return {"type": "text", "text": block}
+    try:
+        return _BLOCKS[block["type"]](_drop_nulls(block))
+    except (KeyError, TypeError):  # a field is missing, or not of its type
+        return {"type": "text", "text": json.dumps(block, ensure_ascii=False)}
+    except ValueError:  # its data is not base64
+        about = block.get("resource", {}).get("uri") or block.get("mimeType") or UNKNOWN_TYPE
+        return {"type": "text", "text": f"[{block['type']}: {about}, its data cannot be read]"}
+
+
+def _drop_nulls(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        raise TypeError(values)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _check_text(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    _check_strings(block, "text")
+    return block
+
+
+def _check_media(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    _check_strings(block, "data", *{"mimeType"} & set(block))
+    url = DATA_URL.match(block["data"].strip())
+    mime_type = block.get("mimeType") or (url and url["type"]) or UNKNOWN_TYPE
+    return {**block, "mimeType": mime_type, "data": _plain_base64(block["data"])}
+
+
+def _check_link(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    _check_strings(block, "uri", *{"name", "mimeType"} & set(block))
+    return block
+
+
+def _check_resource(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    resource = _drop_nulls(block["resource"])
+    _check_strings(resource, "uri", *{"name", "mimeType", "text", "blob"} & set(resource))
+    data = {"blob": _plain_base64(resource["blob"])} if "blob" in resource else {}
+    return {**block, "resource": {**resource, **data}}
+
+
+_BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    "text": _check_text,
+    "image": _check_media,
+    "audio": _check_media,
+    "resource_link": _check_link,
+    "resource": _check_resource,
+}
+"""How each type of block is checked; a KeyError, TypeError or ValueError says that it cannot be read."""
+
+
+def _check_strings(values: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        if not isinstance(values[name], str):
+            raise TypeError(name)
+
+
+def _plain_base64(data: str) -> str:
+    """Base64 without line breaks, as servers also write it: wrapped, as ``data:`` URL, for URLs, without padding."""
+    text = "".join(DATA_URL.sub("", data.strip(), count=1).split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+    return base64.b64encode(base64.b64decode(text + "=" * (-len(text) % 4), validate=True)).decode()
+
+
 def _read_media(block: Mapping[str, Any]) -> Media:
-    return Media(block["mimeType"], decode_base64(block["data"]))
+    return Media(block["mimeType"], base64.b64decode(block["data"]))
 
 
 def _read_resource(block: Mapping[str, Any]) -> Resource:
@@ -150,7 +208,7 @@ def _read_resource(block: Mapping[str, Any]) -> Resource:
         resource.get("name", ""),
         resource.get("mimeType", ""),
         resource.get("text"),
-        None if data is None else decode_base64(data),
+        None if data is None else base64.b64decode(data),
     )
 
 

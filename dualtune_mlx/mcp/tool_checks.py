@@ -23,6 +23,8 @@ DEEPEST_SCHEMA = 64
 def repair_tool(tool: Any, server: str) -> dict[str, Any]:
     """Check a tool as the server listed it, and return it with a complete schema.
 
+    Its output schema is left out: no result is held to it.
+
     Raises:
         ToolError: when it is beyond a limit, or has no valid schema.
     """
@@ -37,7 +39,8 @@ def repair_tool(tool: Any, server: str) -> dict[str, Any]:
     schema = tool.get("inputSchema")
     _check_limit(where, "schema", _count_levels(schema), DEEPEST_SCHEMA, "levels")
     _check_limit(where, "schema", len(json.dumps(schema)), LARGEST_SCHEMA, "characters")
-    return {**tool, "inputSchema": read_schema(schema, where)}
+    kept = {key: value for key, value in tool.items() if key != "outputSchema"}
+    return {**kept, "inputSchema": read_schema(schema, where)}
 
 
 def drop_duplicates(tools: Sequence[Tool], server: str) -> tuple[Tool, ...]:

@@ -160,7 +160,7 @@ def test_one_that_is_still_writing_ends_by_itself(server: Make, monkeypatch: pyt
 def test_what_the_sdk_stumbles_over_is_the_server_s_failure(server: Make) -> None:
     with connect([server("rough")]) as toolbox:
         with pytest.raises(ServerError, match="'rough' failed(?s:.*)call of 'odd'"):
-            toolbox.execute(ToolCall("odd"))
+            toolbox.execute(ToolCall("odd", {"result": {"resultType": "a promise"}}))
         assert number(toolbox, "pid") > 0
 
 

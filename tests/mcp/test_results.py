@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.mcp import Media, Resource, ServerConfig, ToolResult, connect, head_and_tail
+from dualtune_mlx.mcp.results import read_result
 from dualtune_mlx.tools import ToolCall
 
 
@@ -37,8 +39,6 @@ def test_a_limit_that_leaves_nothing_is_refused() -> None:
 def test_every_kind_of_content_comes_back_as_such(server: Callable[..., ServerConfig]) -> None:
     with connect([server("rough")]) as toolbox:
         got = toolbox.execute(ToolCall("blocks"))
-        with pytest.raises(ToolError, match="not base64"):
-            toolbox.execute(ToolCall("broken_image"))
     assert got.text == "a picture:" and got.structured == {"count": 6}
     assert got.images == (Media("image/png", b"\x89PNG"),) and got.audio == (Media("audio/wav", b"RIFF"),)
     assert got.resources == (
@@ -57,6 +57,80 @@ def test_every_kind_of_content_comes_back_as_such(server: Callable[..., ServerCo
     ]
 
 
+@pytest.mark.parametrize("tool", ["odd", "promise", "dangle", "nonsense", "no_schema"])
+def test_what_came_is_shown_whatever_the_output_schema_promised(server: Callable[..., ServerConfig], tool: str) -> None:
+    structured: Any
+    with connect([server("rough")]) as toolbox:
+        for structured in ({"a": "b"}, None, [1], "text", 0):
+            got = toolbox.execute(ToolCall(tool, {"result": {"content": [HERE], "structuredContent": structured}}))
+            assert (got.text, got.structured, got.is_error) == ("here", structured, False)
+        assert toolbox.execute(ToolCall(tool, {"result": {"content": [HERE]}})).text == "here"
+        assert toolbox.execute(ToolCall(tool, {"result": {"content": [HERE], "isError": True}})).is_error
+        assert toolbox.execute(ToolCall(tool, {"result": {"structuredContent": {"n": 1}}})).for_model(200) == '{"n": 1}'
+
+
+HERE = {"type": "text", "text": "here"}
+PNG = b"\x89PNG\r\n\x1a\n\xff\xfb"
+AS_BASE64 = base64.b64encode(PNG).decode()
+
+
+@pytest.mark.parametrize(
+    ("block", "mime_type"),
+    [
+        ({"mimeType": "image/png", "data": AS_BASE64}, "image/png"),
+        ({"mimeType": "image/png", "data": f"\n{AS_BASE64[:5]}\r\n{AS_BASE64[5:]}\n"}, "image/png"),
+        ({"mimeType": "image/png", "data": f"data:image/webp;base64,{AS_BASE64}"}, "image/png"),
+        ({"data": f"data:image/webp;charset=x;base64,{AS_BASE64}"}, "image/webp"),
+        ({"mimeType": "image/png", "data": AS_BASE64.rstrip("=")}, "image/png"),
+        ({"mimeType": "image/png", "data": base64.urlsafe_b64encode(PNG).decode()}, "image/png"),
+        ({"data": AS_BASE64}, "application/octet-stream"),
+    ],
+)
+def test_an_image_is_read_however_its_data_is_written(block: dict[str, Any], mime_type: str) -> None:
+    got = read_result("s", "t", {"content": [{"type": "image", **block}]}, 0.0)
+    assert got.images == (Media(mime_type, PNG),)
+    assert got.to_record()["content"] == [{"type": "image", "mimeType": mime_type, "data": AS_BASE64}]
+
+
+@pytest.mark.parametrize(
+    ("block", "shown"),
+    [
+        (
+            {"type": "image", "mimeType": "image/png", "data": "no base64!"},
+            "[image: image/png, its data cannot be read]",
+        ),
+        (
+            {"type": "audio", "mimeType": "audio/wav", "data": "data:audio/wav,RIFF"},
+            "[audio: audio/wav, its data cannot",
+        ),
+        ({"type": "resource", "resource": {"uri": "file:///a", "blob": "?"}}, "[resource: file:///a, its data cannot"),
+        ({"type": "image", "mimeType": "image/png"}, '{"type": "image", "mimeType": "image/png"}'),
+        ({"type": "image", "mimeType": 1, "data": "AAEC"}, '{"type": "image", "mimeType": 1, "data": "AAEC"}'),
+        ({"type": "text", "text": None}, '{"type": "text", "text": null}'),
+        ({"type": "table", "rows": [1]}, '{"type": "table", "rows": [1]}'),
+        ({"type": ["text"]}, '{"type": ["text"]}'),
+        ({"type": "resource", "resource": "file:///a"}, '{"type": "resource", "resource": "file:///a"}'),
+        ({"type": "resource_link", "name": "a"}, '{"type": "resource_link", "name": "a"}'),
+        ("bare words", "bare words"),
+        (None, "null"),
+    ],
+)
+def test_one_broken_block_leaves_the_others(server: Callable[..., ServerConfig], block: Any, shown: str) -> None:
+    with connect([server("rough")]) as toolbox:
+        got = toolbox.execute(ToolCall("odd", {"result": {"content": [HERE, block, HERE]}}))
+    assert [one["type"] for one in got.content] == ["text"] * 3 and not got.is_error
+    assert got.content[1]["text"].startswith(shown) and got.for_model(500) == got.text
+    assert (got.content[0], got.content[2]) == (HERE, HERE)
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"), [(None, []), ("words", ["words"]), (HERE, ["here"]), ([], []), (7, ["7"])]
+)
+def test_content_that_is_no_list_is_one_block(content: Any, texts: list[str]) -> None:
+    got = read_result("s", "t", {"content": content}, 0.0)
+    assert [block["text"] for block in got.content] == texts
+
+
 def test_the_whole_text_stays_when_the_model_s_is_cut() -> None:
     long = result({"type": "text", "text": "x" * 10_000})
     assert len(long.for_model(300)) <= 300 and len(long.text) == 10_000
@@ -65,6 +139,18 @@ def test_the_whole_text_stays_when_the_model_s_is_cut() -> None:
 def test_a_result_that_is_structured_alone_is_json_for_the_model() -> None:
     assert result(structured={"town": "Köln"}).for_model(200) == '{"town": "Köln"}'
     assert result({"type": "text", "text": "words"}, structured={"a": 1}).for_model(200) == "words"
+
+
+def test_half_a_surrogate_pair_costs_one_character(server: Callable[..., ServerConfig]) -> None:
+    with connect([server("rough", timeout=5)]) as toolbox:
+        assert toolbox.execute(ToolCall("not_utf_8")).text == "caf?.txt, \U0001f600"
+
+
+def test_null_is_a_field_that_is_not_there() -> None:
+    link = {"type": "resource_link", "uri": "file:///a", "name": None, "annotations": None}
+    inside = {"type": "resource", "resource": {"uri": "file:///b", "text": "b", "blob": None, "mimeType": None}}
+    got = read_result("s", "t", {"content": [link, inside], "isError": None}, 0.0)
+    assert got.resources == (Resource("file:///a"), Resource("file:///b", text="b")) and not got.is_error
 
 
 def test_bytes_are_not_in_the_repr() -> None:

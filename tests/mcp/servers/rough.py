@@ -9,14 +9,21 @@ from typing import Any
 from wire import notify, serve, text
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-NAMES = ("pid", "wait", "hang", "die", "flood", "stream", "big", "blocks", "broken_image", "child", "grow", "shrink")
+NAMES = ("pid", "wait", "hang", "die", "flood", "stream", "big", "blocks", "not_utf_8", "child", "grow", "shrink")
 HINTS = {"title": "Its number", "readOnlyHint": True}
 tools: list[dict[str, Any]] = [
     {"name": name, "inputSchema": NUMBER if name in ("wait", "big") else {}} for name in NAMES
 ]
 tools[0]["annotations"] = HINTS
-odd = {"type": "object", "properties": {"a": {"pattern": "("}}}
-tools.append({"name": "odd", "inputSchema": {}, "outputSchema": odd})
+PROMISES = {
+    "odd": {"type": "object", "properties": {"a": {"pattern": "("}}},
+    "promise": {"type": "object", "required": ["sum"]},
+    "dangle": {"type": "object", "$ref": "#/$defs/nowhere"},
+    "nonsense": {"type": "strng"},
+    "no_schema": "a sum",
+}
+"""Output schemas of tools that answer with the result that they are given."""
+tools += [{"name": name, "inputSchema": {}, "outputSchema": schema} for name, schema in PROMISES.items()]
 
 BLOCKS = [
     {"type": "text", "text": "a picture:"},
@@ -43,10 +50,10 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         return text("x" * arguments["n"] * 2**20)
     if name == "blocks":
         return {"content": BLOCKS, "structuredContent": {"count": len(BLOCKS)}}
-    if name == "odd":
-        return text("", structuredContent={"a": "b"})
-    if name == "broken_image":
-        return {"content": [{"type": "image", "mimeType": "image/png", "data": "no base64!"}]}
+    if name == "not_utf_8":
+        return text(b"caf\xe9.txt".decode(errors="surrogateescape") + ", \U0001f600")
+    if name in PROMISES:
+        return arguments["result"]
     if name == "child":
         stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
         return text(subprocess.Popen([sys.executable, "-c", stubborn, __file__]).pid)  # the file is to know it by
