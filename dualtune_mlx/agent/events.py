@@ -88,7 +88,8 @@ class RunEnded:
     reason: str
     """`answered`, `dry run`, or what stopped the run: `steps`, `time`, `tokens`, `repeated` or `failed`."""
     message: str = ""
-    """Explains the reason to the user, unless the run was answered."""
+    """Explains the reason to the user. Of an answered run it names the calls that were chosen again at an end, where
+    the model did not choose ``respond``."""
     answer: str = ""
     """The answer in words; empty where there is none."""
     steps: int = 0

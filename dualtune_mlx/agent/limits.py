@@ -1,4 +1,4 @@
-"""Where a run ends that does not end by itself: at a limit of calls, time or tokens, or when its calls repeat."""
+"""Where a run is stopped: at a limit of calls, time or tokens, or when its calls repeat."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """The agent's loop: call, execute, append, ask again, until ``respond``; for each subtask of the task, if it has any.
 
+Adapters that never saw a result do not choose ``respond`` after one, but the same call again. After a call that
+succeeded, the same call is therefore an end too.
+
 The loop is a generator that does nothing itself. It yields events, and effects that its driver performs. So the same
 loop runs synchronously, asynchronously, and in tests without a model.
 """
@@ -73,12 +76,15 @@ class Loop:
         self._history = History()
         self._always: list[tuple[Tool, Any]] = []
         self._failed = False
+        self._repeated: list[str] = []
 
     def run(self) -> Steps[None]:
         """Run to the end; the last event is ``RunEnded``."""
         reason, message, answer = "answered", "", ""
         try:
             answer = yield from self._run_task()
+            if self._repeated:
+                message = f"chosen again after it had succeeded, and taken as the end: {', '.join(self._repeated)}"
         except Stop as stop:
             reason, message = stop.reason, stop.message
         except DualTuneError as error:  # from writing a call, a plan or an answer: there is no call to report it to
@@ -110,7 +116,8 @@ class Loop:
         return planned.subtasks or ("",)
 
     def _run_subtask(self, subtask: str) -> Steps[None]:
-        """Make calls for a subtask, until the model chooses ``respond``."""
+        """Make calls for a subtask, until the model chooses ``respond``, or again the call that has just succeeded."""
+        done: ToolCall | None = None
         while True:
             self.budget.check()
             choice: ToolCall = yield Choose(self.messages, self._tools, subtask)
@@ -118,8 +125,11 @@ class Loop:
             yield CallProposed(self.budget.steps + 1, choice, subtask)
             if choice.is_respond:
                 return
-            self.budget.check_steps()
             call = ToolCall(choice.name, choice.arguments, choice.server)
+            if call == done:
+                self._repeated.append(f"{call.server}/{call.name}")
+                return
+            self.budget.check_steps()
             self._history.add(call)
             self.budget.steps += 1
             result = yield from self._make_call(call)
@@ -130,6 +140,7 @@ class Loop:
                     "failed", f"two calls in a row failed; the last, {call.server}/{call.name}: {result.details}"
                 )
             self._failed = result.is_error
+            done = None if result.is_error else call
             yield from self._refresh_tools()
 
     def _count(self, usage: Usage | None) -> None:

@@ -144,6 +144,8 @@ def summarize_end(event: RunEnded) -> Text:
     text = Text(escape(event.answer), style="bold")
     if event.reason != "answered":
         text = Text(f"{event.reason}: {escape(event.message)}", style="yellow" if event.succeeded else "bold red")
+    elif event.message:
+        text = Text.assemble(text, "\n", (escape(event.message), "yellow"))
     return Text.assemble(text, "\n", (cost, "dim"))
 
 

@@ -145,7 +145,9 @@ def test_a_chat_model_that_plans_in_words_takes_the_place_of_parts(tmp_path):
     [
         ([READ_A, READ_B, WRITE_A], {"steps": 2}, "steps", "2 calls", 2),
         ([READ_A, READ_B, WRITE_A], {"tokens": 15}, "tokens", "15 written tokens", 2),
-        ([READ_A, READ_A], {}, "repeated", "'read' came again", 1),
+        ([READ_A, READ_A], {}, "answered", "chosen again after it had succeeded, and taken as the end: fs/read", 1),
+        ([READ_A, READ_A], {"steps": 1}, "answered", "fs/read", 1),
+        ([READ_A, READ_B, READ_B], {}, "answered", "fs/read", 2),
         ([READ_A, WRITE_A, READ_A, WRITE_A], {}, "repeated", "read → write", 3),
         ([READ_A, READ_B, WRITE_A] * 2, {}, "repeated", "read → read → write", 5),
         ([READ_A, WRITE_A, READ_A], {}, "answered", "", 3),
@@ -158,6 +160,38 @@ def test_limits_and_circles_end_a_run(tmp_path, calls, limits, reason, says, exe
     assert (ended.reason, len(toolbox.executed)) == (reason, executed)
     assert says in ended.message
     assert bool(ended.answer) == (reason == "answered")
+
+
+def test_the_same_call_after_its_success_ends_the_run_like_respond(tmp_path):
+    engine, toolbox = Engine(READ_A, READ_A, WRITE_A, answer="It says a"), FakeToolbox()
+    ended = agent(engine, toolbox, tmp_path).run("do it")
+    assert (ended.answer, ended.steps, ended.succeeded) == ("It says a", 1, True)
+    conversation = (Message("user", "do it"), Message("assistant", tool_calls=(READ_A,)), Message("tool", "fine"))
+    assert engine.asked[-1] == conversation
+
+
+def test_the_same_call_after_its_failure_is_a_failure(tmp_path):
+    for does in (lambda call: error("no such file"), lambda call: ToolError("it went wrong")):
+        toolbox = FakeToolbox(does)
+        ended = agent(Engine(READ_A, READ_A), toolbox, tmp_path).run("do it")
+        assert (ended.reason, ended.answer, toolbox.executed) == ("repeated", "", [READ_A])
+        assert "'read' came again" in ended.message
+    ended = agent(Engine(WRITE_A, WRITE_A), FakeToolbox(), tmp_path, "never").run("do it")
+    assert ended.reason == "repeated", "what was refused did not succeed"
+
+
+def test_each_part_ends_where_its_last_call_is_chosen_again(tmp_path):
+    engine, toolbox = Engine(READ_A, READ_A, WRITE_A, WRITE_A, subtasks=PARTS), FakeToolbox()
+    ended = agent(engine, toolbox, tmp_path).run("read a, then write a")
+    assert (ended.reason, toolbox.executed) == ("answered", [READ_A, WRITE_A])
+    assert ended.message.endswith("fs/read, fs/write")
+    assert engine.due == ["read a", "read a", "write a", "write a"]
+
+
+def test_a_part_that_begins_with_the_call_of_the_part_before_is_not_done(tmp_path):
+    toolbox = FakeToolbox()
+    ended = agent(Engine(READ_A, RESPOND_NOW, READ_A, subtasks=PARTS), toolbox, tmp_path).run("read a, then write a")
+    assert (ended.reason, toolbox.executed) == ("repeated", [READ_A])
 
 
 def test_time_ends_a_run_in_the_middle_of_a_stage(tmp_path):

@@ -109,6 +109,27 @@ def test_a_replay_gives_recorded_results_and_finds_all_the_same(tmp_path):
     assert engine.asked[2][-1] == Message("tool", "fine: é\u2028")
 
 
+def test_a_run_that_ended_with_the_same_call_is_read_replayed_and_learned_as_an_end(tmp_path):
+    path = run(tmp_path, READ_A, READ_A)
+    assert "taken as the end: fs/read" in json.loads(Path(path).read_text(encoding="utf-8").split("\n")[-2])["message"]
+    read = read_transcript(path)
+    assert (read.reason, read.answer.text, [step.result is None for step in read.steps]) == (
+        "answered",
+        "Done.",
+        [False, True],
+    )
+    engine = Engine(READ_A, READ_A)
+    assert [(row.what, row.same) for row in replay(read, engine)] == [
+        ("call 1", True),
+        ("call 2", True),
+        ("answer", True),
+    ]
+    assert engine.asked[-1][-1] == Message("tool", "fine: é\u2028")
+    add_to_data(read, tmp_path / "data")
+    (trajectory,) = read_trajectories(tmp_path / "data" / "train.jsonl")
+    assert [message.role for message in trajectory.messages] == ["user", "assistant", "tool", "assistant"]
+
+
 PARTS = ("read a", "write b")
 
 

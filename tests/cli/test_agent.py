@@ -59,6 +59,13 @@ def test_a_run_in_plain_lines(scripted, mcp, tmp_path):
     assert "\x1b" not in result.output
 
 
+def test_the_same_call_after_its_success_is_an_end_with_an_answer_and_is_told(scripted, mcp, tmp_path):
+    scripted(ECHO, ECHO)
+    result = run(mcp, tmp_path, "--approve", "auto")
+    assert result.exit_code == 0, result.output
+    assert "Done.\nchosen again after it had succeeded, and taken as the end: good/echo\n1 calls" in result.output
+
+
 def test_json_alone_is_one_value_an_event_a_line(scripted, mcp, tmp_path):
     scripted(ECHO)
     result = run(mcp, tmp_path, "--approve", "auto", "--json")
@@ -176,7 +183,7 @@ def test_nothing_that_is_shown_can_steer_the_terminal():
     out = Console(file=io.StringIO(), width=80)
     with RunDisplay(out) as view:
         view.show(CallResult(nasty, True, details=nasty))
-        view.show(RunEnded("answered", answer=nasty))
+        view.show(RunEnded("answered", nasty, nasty))
     for text in (format_short(made), format_full(made), out.file.getvalue()):
         assert all(one.isprintable() or one == "\n" for one in text)
 
