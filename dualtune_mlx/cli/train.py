@@ -114,7 +114,8 @@ class TrainPrinter:
 
     def __call__(self, event: SessionEvent) -> None:
         match event:
-            case RunStarted(job):
+            case RunStarted(job, notes):
+                self._print_notes(notes)
                 self._bar = self._open.enter_context(progress(self.out, f"train {job.title}"))
             case StepTaken(_, state):
                 self._bar(state.step, state.steps, words(state))
@@ -130,11 +131,13 @@ class TrainPrinter:
                 if not self.out.quiet:
                     self.out.print(summary(Bundle.open(self.bundle), jobs))
 
-    def _print_result(self, result: RunResult, report: Path) -> None:
-        for note in result.notes[:NOTES]:
+    def _print_notes(self, notes: Sequence[str]) -> None:
+        for note in notes[:NOTES]:
             self.warn(f"Warning: {note}")
-        if len(result.notes) > NOTES:
-            self.warn(f"… and {len(result.notes) - NOTES} more, in the report")
+        if len(notes) > NOTES:
+            self.warn(f"… and {len(notes) - NOTES} more, in the report")
+
+    def _print_result(self, result: RunResult, report: Path) -> None:
         self.out.print(f"{outcome(result)}; written to {self.bundle}, report: {report}", markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:

@@ -47,6 +47,11 @@ def call_decisions(trajectory: Trajectory) -> Iterator[Decision]:
             yield Decision((*before, *earlier), trajectory.tools, call, subtask)
 
 
+def ends_after_result(trajectory: Trajectory) -> bool:
+    """Whether the trajectory teaches to end: somewhere behind a result no further call is made."""
+    return any(one.call.is_respond and one.messages[-1].role == "tool" for one in call_decisions(trajectory))
+
+
 def plan_decisions(trajectory: Trajectory) -> Iterator[Decision]:
     """How each request of a trajectory is divided into subtasks, as a call of ``PLAN``.
 

@@ -19,7 +19,7 @@ import yaml
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
-from dualtune_mlx.data.decisions import Decision, call_decisions, plan_decisions
+from dualtune_mlx.data.decisions import Decision, call_decisions, ends_after_result, plan_decisions
 from dualtune_mlx.decoding import learn_grounding
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.files import write_text
@@ -39,6 +39,10 @@ from dualtune_mlx.training.report import make_report, write_report
 from dualtune_mlx.training.trainer import Callback, Progress, Trainer, TrainResult
 
 HELD_OUT = 10
+NO_ENDS = (
+    "no line of the training data has an answer behind a call's result, so no adapter learns when a task is done: "
+    'let some lines go on, with {"role": "tool", "content": "…"} and {"role": "assistant", "content": "Done."}'
+)
 MUST_MATCH = {
     "fingerprint": "another model",
     "template_hash": "another template",
@@ -232,6 +236,8 @@ class TrainingRun:
         setup, job = self.setup, self.job
         training = self._examples(setup.train_set)
         notes = []
+        if job.stage != "arguments" and not any(map(ends_after_result, setup.train_set)):
+            notes.append(NO_ENDS)
         if any(any(decisions_of_stage(trajectory, job.stage, job.scope)) for trajectory in setup.valid_set):
             validation = self._examples(setup.valid_set)
         else:

@@ -34,6 +34,8 @@ class RunStarted:
     """A run begins."""
 
     job: Job
+    notes: tuple[str, ...] = ()
+    """What is to be known about the data, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ class TrainingSession:
         if skip and run.is_finished:
             report(RunSkipped(job))
             return None
-        report(RunStarted(job))
+        report(RunStarted(job, run.notes))
         result = run.train(
             lambda progress: report(StepTaken(job, progress)), resume=resume, config=self.config.to_dict()
         )

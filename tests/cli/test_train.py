@@ -15,8 +15,10 @@ import yaml
 from click.testing import Result
 
 from dualtune_mlx.cli import train
-from dualtune_mlx.training import STAGES
+from dualtune_mlx.cli.output import console
+from dualtune_mlx.training import STAGES, Job
 from dualtune_mlx.training.config import OPTIONS, SHARDS
+from dualtune_mlx.training.session import RunStarted
 from tests.cli.conftest import SMALL, dualtune, line
 
 STEPS = [*SMALL, "--steps", "4", "--validate-every", "2"]
@@ -235,6 +237,16 @@ def test_notes_are_warnings_and_not_endless(model, data, tmp_path, monkeypatch):
     assert result.stderr.startswith("Warning: the validation data has no example of this")
     monkeypatch.setattr(train, "NOTES", 0)
     assert dualtune("train", "arguments", *where).stderr == "… and 1 more, in the report\n"
+
+
+def test_notes_are_told_before_the_first_step(capsys):
+    with train.TrainPrinter("bundle", console(None)) as show:
+        show(RunStarted(Job("selector"), ("nothing ends",)))
+        assert capsys.readouterr().err.startswith("Warning: nothing ends\n")
+
+
+def test_data_that_ends_with_its_calls_is_told_with_the_way_out(where):
+    assert '{"role": "tool"' in dualtune("train", "selector", *where, *SMALL).stderr
 
 
 @pytest.mark.parametrize(

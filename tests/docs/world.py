@@ -50,9 +50,9 @@ def calls(name: str, *, part: str = "", **arguments: Any) -> dict[str, Any]:
 
 FINE, ANSWER = {"role": "tool", "content": "fine"}, {"role": "assistant", "content": "Done."}
 CONVERSATIONS = [
-    [user("last 3 commits"), calls("git_log", max_count=3)],
-    [user("read a.txt"), calls("read_file", path="a.txt")],
-    [user("write b.txt"), calls("write_file", path="b.txt")],
+    [user("last 3 commits"), calls("git_log", max_count=3), FINE, ANSWER],
+    [user("read a.txt"), calls("read_file", path="a.txt"), FINE, ANSWER],
+    [user("write b.txt"), calls("write_file", path="b.txt"), FINE, ANSWER],
     [user("hello"), ANSWER],
     [
         user("add a, commit b", parts=["add a", "commit b"]),

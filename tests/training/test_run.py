@@ -16,7 +16,7 @@ from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Trajectory
 from dualtune_mlx.training import Job, RunSetup, TrainingRun, TrainOptions, all_jobs
 from dualtune_mlx.training.log import read_log
-from dualtune_mlx.training.run import hold_out
+from dualtune_mlx.training.run import NO_ENDS, hold_out
 from tests import tiny
 from tests.training.data import TOOLS, divided, trajectories
 
@@ -165,7 +165,33 @@ def test_only_arguments_have_a_scope():
 def test_no_window_is_longer_than_the_model_s(base, tmp_path, monkeypatch, window, limit):
     monkeypatch.setattr(type(base), "context_length", 400)
     run = make_run(base, tmp_path, options=replace(OPTIONS, window=window), train=[*trajectories(3), LONG])
-    assert [f"exceeds {limit}" in note for note in run.notes] == [True]
+    assert [f"exceeds {limit}" in note for note in run.notes if "dropped" in note] == [True]
+
+
+def without_results(trajectory):
+    """The trajectory as lines are that end with their calls."""
+    return replace(
+        trajectory, messages=tuple(one for one in trajectory.messages if one.tool_calls or one.role == "user")
+    )
+
+
+def without_end(trajectory):
+    """The trajectory with a result, and an answer to it that is not learned."""
+    return replace(trajectory, messages=(*trajectory.messages, Message("tool", "ok"), replace(DONE, weight=0)))
+
+
+DONE = Message("assistant", "Done.")
+
+
+@pytest.mark.parametrize("stage", ["selector", "router", "planner", "arguments"])
+def test_data_without_an_end_behind_a_result_is_told(base, tmp_path, stage):
+    lines = [without_results(one) for one in [*divided(4), *trajectories(6)]]
+    told = [] if stage == "arguments" else [NO_ENDS]
+    assert list(make_run(base, tmp_path, Job(stage), train=lines, valid=divided(6)).notes) == told
+    lines.append(without_end(trajectories(1)[0]))
+    assert list(make_run(base, tmp_path, Job(stage), train=lines, valid=divided(6)).notes) == told
+    lines.append(divided(1)[0])
+    assert make_run(base, tmp_path, Job(stage), train=lines, valid=divided(6)).notes == ()
 
 
 def test_a_scope_takes_its_own_calls_and_holds_some_out_where_none_are_for_validation(base, tmp_path):
