@@ -23,8 +23,8 @@ def load_base(name: str) -> BaseCheckpoint:
     Raises:
         ModelError: when the model is missing or damaged.
     """
-    network, _, config = load_network(name, lazy=True)
-    return BaseCheckpoint(str(resolve(name)), network, config, lambda: fingerprint(network))
+    network = load_network(name, lazy=True)
+    return BaseCheckpoint(str(resolve(name)), network.model, network.config, lambda: fingerprint(network.model))
 
 
 def adapter_to_peft(

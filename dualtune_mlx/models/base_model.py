@@ -46,6 +46,8 @@ class BaseModel:
     """The Hugging Face tokenizer."""
     fuse_to: str | None = None
     """The type of fused weights, as in ``FusionCache``. A quantised model has none without it."""
+    exact_length: int | None = None
+    """The longest sequence, in tokens, that mlx-lm computes as the model's configuration says; None: any."""
     bank: AdapterBank = field(init=False)
     """The resident adapters."""
     fusion: FusionCache = field(init=False)
@@ -67,11 +69,14 @@ class BaseModel:
 
     @property
     def context_length(self) -> int | None:
-        """The longest sequence that the model was made for, in tokens; None where its configuration does not say."""
+        """The longest sequence, in tokens, that the model was made for and mlx-lm computes exactly.
+
+        None where neither is known.
+        """
         args = self.model.args
         # A wrapper's text_config is the file's own; the arguments made of it have mlx-lm's defaults filled in.
         config: dict[str, Any] = vars(args) if self.language_model is self.model else args.text_config
-        return config.get("max_position_embeddings")
+        return min(filter(None, (config.get("max_position_embeddings"), self.exact_length)), default=None)
 
     @property
     def language_model(self) -> nn.Module:

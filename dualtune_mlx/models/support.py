@@ -12,6 +12,8 @@ from dualtune_mlx.errors import ModelError
 LIBRARY = "mlx_lm.models."
 KINDS = ("gemma3_text", "llama", "ministral3", "phi", "phi3", "qwen2", "qwen3")
 """The mlx-lm models of the shape that ``BaseModel`` relies on: attention caches only, and a plain linear head."""
+CONVERTED = ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe")
+"""The mlx-lm models with experts, which only conversions load."""
 WRAPPERS = ("gemma3", "mistral3")
 """The mlx-lm models that hold one of those as ``language_model`` and give its logits unchanged."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -14,12 +13,12 @@ import numpy as np
 import peft
 import torch
 from mlx_lm.models.cache import make_prompt_cache
-from mlx_lm.utils import load_model
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dualtune_mlx.adapters import AdapterBank, invocation_start
 from dualtune_mlx.conversion.peft.base import BaseCheckpoint
+from dualtune_mlx.models import load_network
 
 COMMON = {
     "hidden_size": 32,
@@ -80,10 +79,6 @@ def model_folder(kind: str, root: Path) -> Path:
             noise = torch.randn_like(parameter)
             parameter.copy_(1 + 0.1 * noise if "norm" in name and "gemma" not in kind else 0.08 * noise)
     model.save_pretrained(root / kind)
-    path = root / kind / "config.json"
-    # mlx-lm does not know all of transformers 5's names, and has other defaults.
-    older = {"rope_theta": 1e6 if kind in ("gemma3", "mixtral") else 1e4, "sliding_window_pattern": 3, **EXPERTS}
-    path.write_text(json.dumps({**json.loads(path.read_text()), **older}))
     return root / kind
 
 
@@ -92,8 +87,8 @@ def torch_model(folder: Path) -> Any:
 
 
 def mlx_base(folder: Path) -> BaseCheckpoint:
-    model, config = load_model(folder)
-    return BaseCheckpoint(str(folder), model, config, lambda: "weights")
+    network = load_network(str(folder))
+    return BaseCheckpoint(str(folder), network.model, network.config, lambda: "weights")
 
 
 def save_adapter(model: Any, config: LoraConfig, folder: Path, seed: int = 1) -> Any:
