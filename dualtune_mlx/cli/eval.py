@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.evaluation import evaluate_calls
-from dualtune_mlx.evaluation.calls import METRICS
+from dualtune_mlx.evaluation.calls import ANOTHER_TOOL, METRICS
+from dualtune_mlx.training.left_out import count_left_out
+
+SHOWN = 5
+"""Unwritable calls that are shown; the JSON has them all."""
 
 
 @click.command("eval")
@@ -64,6 +69,8 @@ def command(
         report = evaluate_calls(dualtune, trajectories, max_tokens, lambda done, total: bar(done, total, ""))
     value = report.to_dict()
     out.print(accuracy_table(value))
+    for note in describe(value, count_left_out(trajectories, "selector")):
+        out.print(note, markup=False, soft_wrap=True)
     emit_json(json_to, value)
 
 
@@ -74,3 +81,16 @@ def accuracy_table(value: Mapping[str, Any]) -> Table:
         low, high = value["intervals"][metric]
         table.add_row(metric, f"{value[metric]:.1%}", f"{low:.1%} to {high:.1%}")
     return table
+
+
+def describe(value: Mapping[str, Any], left_out: Mapping[str, int]) -> list[str]:
+    """What is to be known beside the accuracies, a sentence each: what failed, and what was not asked."""
+    notes = [f"decisions that were not asked: {count:,} {reason}" for reason, count in left_out.items()]
+    failures = Counter(example["failure"] for example in value["examples"] if "failure" in example)
+    failures.pop(ANOTHER_TOOL, None)
+    notes += [f"right tools whose arguments failed: {count:,} ({failure})" for failure, count in failures.items()]
+    unwritable = [example for example in value["examples"] if "unwritable" in example]
+    if unwritable:
+        notes.append(f"right calls that could never be written: {len(unwritable):,} of {value['n']:,}")
+        notes += [f"  {example['gold']['name']} at {example['unwritable']}" for example in unwritable[:SHOWN]]
+    return notes

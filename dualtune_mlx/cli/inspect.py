@@ -15,7 +15,8 @@ from dualtune_mlx.models import load_tokenizer
 from dualtune_mlx.prompts import ACTIVATIONS, PromptRenderer, Template
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import STAGES
-from dualtune_mlx.training.inspection import InspectedExample, inspect_examples
+from dualtune_mlx.training.inspection import InspectedExample, find_stages, inspect_examples
+from dualtune_mlx.training.left_out import count_left_out, describe_left_out
 
 COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "black on green"}
 
@@ -44,14 +45,18 @@ def command(
     """Show tokens, masks and activation of the examples in DATA, as training sees them."""
     out = console(json_to)
     renderer = PromptRenderer(Template(template), load_tokenizer(options.required_model(model)), cards)
+    trajectories = read_trajectories(data)
     examples = inspect_examples(
-        read_trajectories(data), renderer, stage=stage, activation=activation, routing=routing, limit=limit
+        trajectories, renderer, stage=stage, activation=activation, routing=routing, limit=limit
     )
     values = []
     out.print(Text.assemble("legend: ", *((f" {name} ", style) for name, style in COLOURS.items())))
     for example in examples:
         show(out, example)
         values.append(example.to_dict())
+    for name in [stage] if stage else find_stages(trajectories):
+        if left_out := describe_left_out(count_left_out(trajectories, name)):
+            out.print(f"{name}: {left_out}", markup=False)
     emit_json(json_to, values)
 
 

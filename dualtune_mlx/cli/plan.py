@@ -48,6 +48,7 @@ def as_table(values: list[dict[str, Any]]) -> Table:
     table = Table("", *(value["stage"] for value in values))
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
         "examples": lambda value: f"{value['examples']:,}",
+        "left out": lambda value: ", ".join(f"{count:,} {reason}" for reason, count in value["left_out"].items()),
         "prefix": lambda value: f"{value['prefix_tokens']:,} tokens",
         "steps": lambda value: f"{value['steps']:,} of {value['batch_size']} at once",
         "peak memory": lambda value: f"{value['peak_memory'] / GIB:.2f} GiB",

@@ -31,6 +31,7 @@ from dualtune_mlx.training import (
     merge_config,
 )
 from dualtune_mlx.training.config import SHARDS
+from dualtune_mlx.training.left_out import describe_left_out
 from dualtune_mlx.training.session import AllFinished, RunFailed, RunFinished, RunSkipped, RunStarted, StepTaken
 
 ALL = "all"
@@ -151,7 +152,8 @@ def outcome(result: RunResult) -> str:
     trained = result.trained
     text = f"{result.job.title}: validation loss {trained.validation_loss:.4f} at step {trained.best_step}"
     right, asked = result.accuracy or (0, 0)
-    return f"{text}, {right / asked:.1%} of {asked} choices right" if asked else text
+    choices = f"{right / asked:.1%} of {asked} choices right" if asked else ""
+    return ", ".join(filter(None, (text, choices, describe_left_out(result.left_out))))
 
 
 def summary(bundle: Bundle, jobs: Sequence[Job]) -> Table:

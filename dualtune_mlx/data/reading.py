@@ -160,6 +160,7 @@ def _check_trajectory(trajectory: Trajectory) -> None:
         raise DataError("a trajectory has no tools", expected='"tools" in the line, or tools.json beside the file')
     if not any(message.role == "assistant" for message in trajectory.messages):
         raise DataError("a trajectory has no assistant message", fix="add the call that should be learned")
+    _check_order(trajectory.messages)
     subtasks: tuple[str, ...] = ()
     for message in trajectory.messages:
         subtasks = message.subtasks if message.role == "user" else subtasks
@@ -178,3 +179,25 @@ def _check_trajectory(trajectory: Trajectory) -> None:
             )
         for call in message.tool_calls:
             check_arguments(call.arguments, find_called_tool(call, trajectory.tools))
+
+
+def _check_order(messages: Sequence[Message]) -> None:
+    """A system message comes first, and what is learned comes after a request."""
+    roles = [message.role for message in messages]
+    if "system" in roles[1:]:
+        number = roles.index("system", 1) + 1
+        raise DataError(
+            "a system message stands inside a conversation",
+            where=f"message {number}",
+            expected="at most one, at the start",
+            fix="join the system messages, or begin a line of its own there",
+        )
+    request = roles.index("user") if "user" in roles else len(roles)
+    for number, message in enumerate(messages[:request], 1):
+        if message.role == "assistant" and message.weight:
+            raise DataError(
+                "the assistant acts before any request",
+                where=f"message {number}",
+                expected="a message of the role user before it",
+                fix='write the request, or let the message be context alone: "weight": 0',
+            )

@@ -11,11 +11,14 @@ from typing import Any
 from dualtune_mlx.data.decisions import Decision, call_decisions
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.dualtune import MAX_TOKENS
-from dualtune_mlx.errors import DecodingError, ToolError
+from dualtune_mlx.errors import DataError, DecodingError, ToolError
+from dualtune_mlx.evaluation.unwritable import explain_gold
 from dualtune_mlx.tools import ToolCall, Trajectory, find_called_tool
 
 METRICS = ("server", "tool", "call")
 """Right server; right server and tool; right server, tool and arguments."""
+ANOTHER_TOOL = "another tool: its arguments were not written"
+"""The failure of a call whose tool is wrong."""
 Z_95 = 1.96
 
 
@@ -29,6 +32,8 @@ class ScoredCall:
     predicted: ToolCall
     failure: str = ""
     """Why no arguments were written; empty where they were."""
+    unwritable: str = ""
+    """Why the engine could never write the right arguments; empty where it could."""
 
     def is_right(self, metric: str) -> bool:
         """Whether the prediction is right by one of the ``METRICS``."""
@@ -42,10 +47,12 @@ class ScoredCall:
         return metric == "tool" or (not self.failure and same_json(predicted.arguments, gold.arguments))
 
     def to_dict(self) -> dict[str, Any]:
-        """The call as an example in a report: ``request``, ``gold``, ``predicted``, and ``failure`` if there is one."""
+        """The call as an example in a report: ``request``, ``gold``, ``predicted``, and, where there is one,
+        ``failure`` and ``unwritable``."""
         predicted = {**_call_to_dict(self.predicted), "confidence": self.predicted.confidence}
-        failure = {"failure": self.failure} if self.failure else {}
-        return {"request": self.request, "gold": _call_to_dict(self.gold), "predicted": predicted, **failure}
+        reasons = {"failure": self.failure, "unwritable": self.unwritable}
+        given = {name: reason for name, reason in reasons.items() if reason}
+        return {"request": self.request, "gold": _call_to_dict(self.gold), "predicted": predicted, **given}
 
 
 @dataclass(frozen=True)
@@ -59,13 +66,15 @@ class Report:
         return self._count_right(metric) / len(self.calls)
 
     def to_dict(self) -> dict[str, Any]:
-        """The number of calls (``n``), accuracies by metric, their 95% intervals, and every example."""
+        """The number of calls (``n``), accuracies by metric, their 95% intervals, how many of the right calls could
+        never be written (``unwritable``), and every example."""
         n = len(self.calls)
         counts = {metric: self._count_right(metric) for metric in METRICS}
         return {
             "n": n,
             **{metric: count / n for metric, count in counts.items()},
             "intervals": {metric: wilson_interval(count, n) for metric, count in counts.items()},
+            "unwritable": sum(bool(call.unwritable) for call in self.calls),
             "examples": [call.to_dict() for call in self.calls],
         }
 
@@ -91,9 +100,15 @@ def evaluate_calls(
         report: called after each decision with the number of decisions done and of all. It may raise to stop.
 
     Raises:
-        DataError: when a trajectory's own call names no visible tool, or several.
+        DataError: when a trajectory's own call names no visible tool, or several, or there is no decision to ask for.
     """
     decisions = [decision for trajectory in trajectories for decision in call_decisions(trajectory)]
+    if not decisions:
+        raise DataError(
+            "the data holds no decision to ask for",
+            got=f"{len(trajectories)} trajectories",
+            expected="assistant messages, and not of weight 0",
+        )
     calls = []
     for done, decision in enumerate(decisions, 1):
         calls.append(_score_decision(dualtune, decision, max_tokens))
@@ -103,13 +118,14 @@ def evaluate_calls(
 
 def _score_decision(dualtune: DualTune, decision: Decision, max_tokens: int) -> ScoredCall:
     request = next(message.content for message in reversed(decision.messages) if message.role == "user")
-    gold = decision.call
+    gold, unwritable = decision.call, ""
     if not gold.is_respond:
-        gold = replace(gold, server=find_called_tool(gold, decision.tools).server)
+        right = find_called_tool(gold, decision.tools)
+        gold, unwritable = replace(gold, server=right.server), explain_gold(dualtune, decision, right)
     ((tool, confidence),) = dualtune.select(decision.messages, decision.tools, top_k=1, subtask=decision.subtask)
-    call = ScoredCall(request, gold, ToolCall(tool.name, {}, tool.server, confidence))
+    call = ScoredCall(request, gold, ToolCall(tool.name, {}, tool.server, confidence), unwritable=unwritable)
     if not call.is_right("tool"):
-        return replace(call, failure="another tool: its arguments were not written")
+        return replace(call, failure=ANOTHER_TOOL)
     if gold.is_respond:
         return call
     try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -67,6 +67,8 @@ class StageEstimate:
     """Bytes that the run may take: the option ``memory_budget`` or, without it, most of this machine's memory."""
     run: RunEstimate
     """The memory and the time of the run."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Decisions that are not learned, by reason."""
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate for JSON; memory in bytes, time in seconds."""
@@ -74,6 +76,7 @@ class StageEstimate:
         return {
             "stage": self.stage,
             "examples": self.examples,
+            "left_out": dict(self.left_out),
             "prefix_tokens": self.prefix_tokens,
             "steps": run.steps,
             "batch_size": run.batch_size,

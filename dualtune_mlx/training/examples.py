@@ -12,6 +12,7 @@ from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
 from dualtune_mlx.tools import Trajectory, find_called_tool
 from dualtune_mlx.training.routing import ShownDecision, shown_decisions
 from dualtune_mlx.training.window import cut_to_window
+from dualtune_mlx.training.writable import check_writable
 
 EXPECTED = {
     "planner": 'requests with "parts"',
@@ -98,17 +99,20 @@ def stage_examples(
         hierarchical: show the tools of one node of their hierarchy instead of all tools.
 
     Raises:
-        DataError: when there is no example.
+        DataError: when there is no example, or arguments could never be written.
+        ToolError: when the schema of a tool that is called cannot be enforced while decoding.
     """
     examples: list[Example] = []
     dropped: list[str] = []
     cut = 0
     # Where no request is divided, nothing is to be learned of whole ones.
     usable = () if stage == "planner" and not any(map(is_divided, trajectories)) else trajectories
+    if stage == "arguments":
+        check_arguments_writable(trajectories, scope)
     for number, trajectory in enumerate(usable):
         found = []
         for count, decision in decisions_of_stage(trajectory, stage, scope):
-            name = f"{trajectory.name or f'trajectory {number + 1}'}, decision {count}"
+            name = _decision_name(trajectory, number, count)
             for view in shown_decisions(decision, stage, hierarchical, number):
                 stream = _stream(view, renderer)
                 fitted = _cut(view, renderer, window) if 0 < window < len(stream) else stream
@@ -154,6 +158,23 @@ def decisions_of_stage(trajectory: Trajectory, stage: str, scope: str = "") -> I
             continue
         if stage != "arguments" or (called is not None and called.takes_arguments):
             yield number, decision
+
+
+def check_arguments_writable(trajectories: Sequence[Trajectory], scope: str = "") -> None:
+    """Check that the arguments of all calls that are learned can be written.
+
+    Raises:
+        DataError, ToolError: as ``check_writable`` does.
+    """
+    check_writable(
+        (_decision_name(trajectory, number, count), decision)
+        for number, trajectory in enumerate(trajectories)
+        for count, decision in decisions_of_stage(trajectory, "selector", scope)
+    )
+
+
+def _decision_name(trajectory: Trajectory, number: int, count: int) -> str:
+    return f"{trajectory.name or f'trajectory {number + 1}'}, decision {count}"
 
 
 def is_divided(trajectory: Trajectory) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from dualtune_mlx.training.estimate import GIB, RunEstimate, StageEstimate, chec
 from dualtune_mlx.training.examples import StageExamples, decisions_of_stage, stage_examples
 from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.jobs import Job
+from dualtune_mlx.training.left_out import count_left_out
 from dualtune_mlx.training.log import Log, read_log
 from dualtune_mlx.training.options import TrainOptions
 from dualtune_mlx.training.report import make_report, write_report
@@ -85,6 +86,8 @@ class RunResult:
     """(right, asked) choices on the validation set; None where the stage chooses nothing."""
     notes: tuple[str, ...] = ()
     """What is to be known about the data, a sentence each."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Decisions of the training data that are not learned, by reason."""
 
 
 class TrainingRun:
@@ -117,6 +120,11 @@ class TrainingRun:
         self.folder = Path(setup.bundle) / "runs" / adapter_path(job.stage, job.scope)
         self.training, self.validation, self.notes = self._prepare()
         self.key = self._key()
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Decisions of the training data that are not learned, by reason."""
+        return count_left_out(self.setup.train_set, self.job.stage, self.job.scope)
 
     @property
     def is_finished(self) -> bool:
@@ -152,13 +160,13 @@ class TrainingRun:
         checkpoints = Checkpoints(self.folder / "checkpoints", self.key, self.options.keep)
         state = trainer.broadcast(checkpoints.latest() if resume and group.is_main else None)
         if not group.is_main:
-            return RunResult(job, trainer.run(state, report))
+            return RunResult(job, trainer.run(state, report), left_out=self.left_out)
         callback = self._open_files(checkpoints, state, report, config or self.options.to_dict())
         trained = trainer.run(state, callback, checkpoints)
         accuracy = self._accuracy(trained.adapter) if span_name(job.stage) == "selector" else None
         self._write(trained, accuracy)
         checkpoints.clear()
-        return RunResult(job, trained, accuracy, self.notes)
+        return RunResult(job, trained, accuracy, self.notes, self.left_out)
 
     def trainer(self) -> Trainer:
         """The trainer of this run's adapter, before its first step."""
@@ -182,6 +190,7 @@ class TrainingRun:
             prefix_tokens=max(map(len, trainer.prefixes.all), default=0),
             budget=self.options.memory_budget * GIB or usable_memory(),
             run=estimate_run(trainer),
+            left_out=self.left_out,
         )
 
     def _accuracy(self, adapter: Adapter) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.training.config import TrainConfig
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.estimate import GIB, StageEstimate
+from dualtune_mlx.training.examples import check_arguments_writable
 from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.jobs import Job, all_jobs, needs_router
 from dualtune_mlx.training.run import RunResult, RunSetup, TrainingRun, open_matching
@@ -112,6 +113,7 @@ def estimate_training(config: TrainConfig, report: Callable[[str], object] = lam
         ModelError: when the model cannot be loaded.
     """
     train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
+    check_arguments_writable([*train_set, *valid_set])
     base = load_model(config.model)
     renderer = PromptRenderer(Template(config.template), base.tokenizer, config.cards)
     hierarchical = needs_router(train_set, config.routing)
@@ -182,6 +184,8 @@ class TrainingSession:
         """
         jobs = self.jobs()
         setup = self.setup
+        if any(job.stage == "arguments" for job in jobs):  # not after hours, in the middle of the session
+            check_arguments_writable([*setup.train_set, *setup.valid_set])
         if any(job.stage == "router" for job in jobs):
             setup = replace(setup, hierarchical=True)
         own = jobs

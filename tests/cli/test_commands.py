@@ -149,7 +149,7 @@ def test_eval_measures_a_bundle_or_a_base_model(model, data, bundle, kind, tmp_p
     assert "95% interval" in result.stdout
     value = json.loads(path.read_text())
     assert value["n"] == 3
-    assert set(value) == {"n", "server", "tool", "call", "intervals", "examples"}
+    assert set(value) == {"n", "server", "tool", "call", "intervals", "unwritable", "examples"}
     assert value["server"] >= value["tool"] >= value["call"] >= 0
     for metric in ("server", "tool", "call"):
         low, high = value["intervals"][metric]

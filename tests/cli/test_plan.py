@@ -31,6 +31,8 @@ def test_it_says_memory_batch_and_time_for_each_stage(workplace):
     selector, arguments = json.loads(result.stdout)
     assert (selector["stage"], arguments["stage"]) == ("selector", "arguments")
     assert (selector["examples"], arguments["examples"]) == (12, 8)
+    assert (selector["left_out"], arguments["left_out"]) == ({}, {"of tools without parameters": 4})
+    assert "4 of tools without parameters" in result.stderr
     assert selector["batch_size"] == 3
     assert selector["prefix_tokens"] > 100
     assert selector["largest_batch"] > 100

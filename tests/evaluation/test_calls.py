@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from dualtune_mlx import DualTune, Tool, ToolCall
+from dualtune_mlx.decoding import Decoding
+from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import DataError, DecodingError, ToolError
 from dualtune_mlx.evaluation.calls import Report, ScoredCall, evaluate_calls, same_json, wilson_interval
 from dualtune_mlx.prompts import PromptRenderer, Template
@@ -87,6 +89,8 @@ def test_a_report_holds_accuracies_intervals_and_examples():
 class Recorder:
     """Stands in for the engine: gives what it is told, and keeps what it was asked."""
 
+    decoding = Decoding()
+
     def __init__(self, answer: ToolCall | Exception) -> None:
         self.answer = answer
         self.asked: list[tuple[Message, ...]] = []
@@ -98,6 +102,10 @@ class Recorder:
         self.due.append(subtask)
         assert top_k == 1
         return [(tools[0], 0.9)]
+
+    def stage(self, name, tool):
+        del tool
+        return Stage(name, grounding={"fs/read": {"path": ("all",)}})
 
     def arguments(self, messages, tool, tools, *, subtask, max_tokens):
         del tool, tools, max_tokens
@@ -115,7 +123,7 @@ TRAJECTORY = Trajectory(
         Message("tool", "A"),
         Message("assistant", "it is A"),
     ),
-    (Tool("read", server="fs"),),
+    (Tool("read", "", {"type": "object", "properties": {"path": {"type": "string"}, "n": {"type": "integer"}}}, "fs"),),
 )
 
 
@@ -150,6 +158,49 @@ def test_the_arguments_of_a_wrong_tool_are_not_written():
 def test_arguments_that_could_not_be_written_make_a_right_tool_a_wrong_call(error):
     (scored, _) = evaluate_calls(Recorder(error("too long")), [TRAJECTORY]).calls
     assert (scored.is_right("tool"), scored.is_right("call"), scored.failure) == (True, False, "too long")
+
+
+@pytest.mark.parametrize(
+    ("grounding", "arguments", "reason"),
+    [
+        ("data", {"path": "a", "n": 3}, ""),
+        ("data", {"path": "all"}, ""),
+        ("data", {"path": "a", "key": 1}, "$.key: after"),
+        ("data", {"path": "b"}, "$.path: it is no copy from the conversation"),
+        ("auto", {"path": "b"}, ""),
+        ("off", {"path": "b"}, ""),
+    ],
+)
+def test_a_gold_call_that_could_never_be_written_is_counted(grounding, arguments, reason):
+    request, _, *rest = TRAJECTORY.messages
+    messages = (request, Message("assistant", "", (ToolCall("read", arguments),)), *rest)
+    engine = Recorder(GOLD)
+    engine.decoding = Decoding(grounding=grounding)
+    report = evaluate_calls(engine, [Trajectory(messages, TRAJECTORY.tools)])
+    assert report.calls[0].unwritable.startswith(reason)
+    assert bool(report.calls[0].unwritable) == bool(reason)
+    value = report.to_dict()
+    assert value["unwritable"] == bool(reason)
+    assert ["unwritable" in example for example in value["examples"]] == [bool(reason), False]
+
+
+def test_a_gold_call_whose_schema_cannot_be_enforced_could_never_be_written():
+    schema = {"type": "object", "properties": {"path": {"type": "string", "not": {"const": "b"}}}}
+    (scored, _) = evaluate_calls(Recorder(GOLD), [replace(TRAJECTORY, tools=(Tool("read", "", schema, "fs"),))]).calls
+    assert "cannot be enforced" in scored.unwritable
+
+
+def test_decisions_of_weight_0_are_not_asked_for():
+    request, calling, *rest = TRAJECTORY.messages
+    engine = Recorder(GOLD)
+    report = evaluate_calls(engine, [Trajectory((request, replace(calling, weight=0), *rest), TRAJECTORY.tools)])
+    assert engine.asked == [(request, replace(calling, weight=0), rest[0])]
+    assert report.to_dict()["n"] == 1
+
+
+def test_data_without_a_decision_is_refused():
+    with pytest.raises(DataError, match="no decision to ask for"):
+        evaluate_calls(Recorder(GOLD), [Trajectory(TRAJECTORY.messages[:1], TRAJECTORY.tools)])
 
 
 def test_a_gold_call_that_names_two_tools_is_no_gold():

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from dualtune_mlx.training.examples import Example
+from dualtune_mlx.training.left_out import describe_left_out
 from dualtune_mlx.training.prefixes import Prefixes
 from dualtune_mlx.training.report.page import Report
 from dualtune_mlx.training.trainer import Progress, TrainResult
@@ -45,7 +46,7 @@ def make_report(
         best_loss=trained.validation_loss,
         accuracy=accuracy,
         counts={tool: (training.counts[tool], validation.counts[tool]) for tool in tools},
-        notes=run.notes,
+        notes=[*run.notes, *filter(None, [describe_left_out(run.left_out)])],
         examples=[
             tokens_with_kinds(example, len(prefixes.of(example)), run.setup.renderer.encoder)
             for example in training.examples[:SHOWN]
