@@ -1,7 +1,7 @@
 """MCP servers: their configuration, calls of their tools, and what may be called."""
 
 from dualtune_mlx.mcp.approvals import ApprovalPolicy, ApprovalQuestion
-from dualtune_mlx.mcp.client import Toolbox, aconnect, connect
+from dualtune_mlx.mcp.client import Toolbox, ToolWarning, aconnect, connect
 from dualtune_mlx.mcp.config import ConfigWarning, ServerConfig, read_config
 from dualtune_mlx.mcp.results import Media, Resource, ToolResult, head_and_tail
 
@@ -13,6 +13,7 @@ __all__ = [
     "Resource",
     "ServerConfig",
     "ToolResult",
+    "ToolWarning",
     "Toolbox",
     "aconnect",
     "connect",

@@ -88,4 +88,6 @@ def _describe_danger(tool: Tool, config: ServerConfig) -> str:
     hint = tool.annotations.get("destructiveHint")
     if hint is None and not _only_reads(tool) and not config.trust_unhinted:
         return "its server does not say whether it is destructive"
-    return "" if hint in (None, False) else "its server says that it is destructive"
+    if hint in (None, False):
+        return ""
+    return "its server says that it is destructive" if hint is True else "its server's hints cannot be read"

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dualtune_mlx.errors import DualTuneError, ServerError, ToolError, UsageError
+from dualtune_mlx.errors import DualTuneError, DualTuneWarning, ServerError, ToolError, UsageError
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.pinned_arguments import fill_pinned, show_tool
+from dualtune_mlx.mcp.pinned_arguments import fill_pinned
 from dualtune_mlx.mcp.preflight import check_command
 from dualtune_mlx.mcp.results import ToolResult, read_result
 from dualtune_mlx.mcp.rules import check_rules
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from dualtune_mlx.mcp.connection import Connection
+
+
+class ToolWarning(DualTuneWarning):
+    """Tools of a server cannot be used."""
 
 
 class Toolbox:
@@ -45,13 +50,7 @@ class Toolbox:
 
         A server that is down has no tools. Tools that change during a call are up to date when the call returns.
         """
-        return tuple(
-            ToolServer(
-                name,
-                tuple(show_tool(connection.config, tool) for tool in connection.tools),
-            )
-            for name, connection in self._connections.items()
-        )
+        return tuple(ToolServer(name, one.listing.shown) for name, one in self._connections.items())
 
     @property
     def tools(self) -> tuple[Tool, ...]:
@@ -62,6 +61,12 @@ class Toolbox:
     def failures(self) -> Mapping[str, DualTuneError]:
         """Why servers are down, by their names."""
         return {name: one.failure for name, one in self._connections.items() if one.failure is not None}
+
+    @property
+    def set_aside(self) -> Mapping[str, DualTuneError]:
+        """Why tools cannot be used, by ``server/tool``. The other tools of their servers can."""
+        connections = self._connections.items()
+        return {f"{name}/{tool}": why for name, one in connections for tool, why in one.listing.set_aside.items()}
 
     def complete_call(self, call: ToolCall) -> ToolCall:
         """The call as it is sent: with its server and the pinned arguments. All arguments are checked.
@@ -114,12 +119,21 @@ class Toolbox:
 
     def _find(self, call: ToolCall) -> tuple[Connection, Tool]:
         connections = [one for name, one in self._connections.items() if call.server in ("", name)]
-        found = [(one, tool) for one in connections for tool in one.tools if tool.name == call.name]
+        found = [(one, tool) for one in connections for tool in one.listing.tools if tool.name == call.name]
         if len(found) == 1:
             return found[0]
         if not found and call.server and connections and connections[0].failure is not None:
             raise connections[0].down_error()
-        offered = [f"{name}/{tool.name}" for name, one in self._connections.items() for tool in one.tools]
+        reasons = [one.listing.set_aside[call.name] for one in connections if call.name in one.listing.set_aside]
+        if reasons and not found:
+            raise ToolError(
+                f"the tool was set aside when its server listed it: {reasons[0].what}",
+                where=reasons[0].where,
+                got=reasons[0].got,
+                expected=reasons[0].expected,
+                fix="exclude the tool in the MCP configuration, or report it to its server's authors",
+            )
+        offered = [f"{name}/{tool.name}" for name, one in self._connections.items() for tool in one.listing.tools]
         raise ToolError(
             "several servers have the tool" if found else "no server has the tool",
             where=f"call of {call.name!r}",
@@ -133,19 +147,22 @@ class Toolbox:
 def connect(configs: Sequence[ServerConfig], timeout: float = 30.0) -> Iterator[Toolbox]:
     """Run the servers while the block runs; no process outlives it, however it ends.
 
-    A server that fails later is started again, after a longer wait each time. Until then it has no tools.
+    A server that fails later is started again, after a longer wait each time. Until then it has no tools. A
+    ``ToolWarning`` names the tools that cannot be used, which ``Toolbox.set_aside`` has too.
 
     Args:
         configs: the servers; all are started at once.
         timeout: seconds that a server may take to start, and to answer a call. Its configuration goes before.
 
     Raises:
-        UsageError: when ``mcp`` is not installed, or a pinned argument or excluded tool does not exist.
+        UsageError: when ``mcp`` is not installed, a name in the configuration does not exist at its server, or no call
+            of a tool fits what is pinned.
         ServerError: when a server cannot be started; the others are stopped.
-        ToolError: when a tool cannot be used.
+        ToolError: when a server lists too many tools.
     """
     with _start_servers(configs, timeout) as (toolbox, ready):
         ready.result()
+        _warn_of_unusable_tools(toolbox)
         yield toolbox
 
 
@@ -158,6 +175,7 @@ async def aconnect(configs: Sequence[ServerConfig], timeout: float = 30.0) -> As
 
         try:
             await asyncio.wrap_future(ready)
+            _warn_of_unusable_tools(toolbox)
             yield toolbox
         finally:
             with CancelScope(shield=True):
@@ -188,6 +206,19 @@ def _start_servers(configs: Sequence[ServerConfig], timeout: float) -> Iterator[
             yield Toolbox(connections, portal), ready
         finally:
             running.cancel()
+
+
+def _warn_of_unusable_tools(toolbox: Toolbox) -> None:
+    if unusable := toolbox.set_aside:
+        lines = (
+            f"  {name}: {why.what} ({why.where}{f', got {why.got}' if why.got else ''})"
+            for name, why in unusable.items()
+        )
+        what = f"tools that cannot be used are set aside ({len(unusable)}); the others go on"
+        fix = (
+            "  fix: exclude them in the MCP configuration ('dualtune': {'exclude': […]}), or report them to the authors"
+        )
+        warnings.warn("\n".join((what, *lines, fix)), ToolWarning, stacklevel=4)
 
 
 async def _call_tool(connection: Connection, tool: str, arguments: dict[str, Any]) -> ToolResult:

@@ -86,6 +86,10 @@ class ServerConfig:
         """The command or the URL, without secrets."""
         return self.command or strip_credentials(self.url)
 
+    def offers(self, tool: str) -> bool:
+        """Whether a tool of this name is offered."""
+        return tool not in self.exclude
+
     def group_of(self, tool: str) -> str:
         """The name of the group that a tool is in; "" where it is in no group."""
         return next((name for name, tools in self.groups.items() if tool in tools), "")

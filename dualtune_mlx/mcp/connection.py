@@ -23,12 +23,12 @@ from dualtune_mlx.mcp.faults import (
     not_running_error,
     to_server_error,
 )
-from dualtune_mlx.mcp.handshake import LenientDispatcher, check_names, list_tools, result_as_sent, shake_hands
+from dualtune_mlx.mcp.handshake import LenientDispatcher, list_tools, result_as_sent, shake_hands
+from dualtune_mlx.mcp.listing import Listing
 from dualtune_mlx.mcp.process import ServerProcess
 from dualtune_mlx.mcp.process_guard import ProcessGuard
 from dualtune_mlx.mcp.transport import Transport
 from dualtune_mlx.mcp.web import WebServer
-from dualtune_mlx.tools import Tool
 
 FIRST_DELAY = 0.5  # seconds before the first restart; each further one waits twice as long
 RESTARTS = 5  # in a row, after which a server stays down
@@ -37,16 +37,16 @@ SETTLING = 5.0  # seconds that a call waits for the tools that changed meanwhile
 
 
 class Connection:
-    """A server, its tools with all their arguments, and calls of them.
+    """A server, its tools, and calls of them.
 
     Attributes:
-        tools: the tools of now; empty while the server is down.
+        listing: the tools of now; empty while the server is down.
         failure: why the server is down.
     """
 
     def __init__(self, config: ServerConfig, timeout: float) -> None:
         self.config = config
-        self.tools: tuple[Tool, ...] = ()
+        self.listing = Listing(config)
         self.failure: DualTuneError | None = None
         self._timeout = config.timeout or timeout
         self._start_timeout = config.start_timeout or timeout
@@ -119,7 +119,7 @@ class Connection:
                     during = "between calls"
                     self._session, self._transport, self._ended = session, transport, dispatcher.ended
                     ready()
-                    await self._follow(session)
+                    await self._follow(session, dispatcher)
                     if self._session is not None:  # else a call was the first to notice
                         self._fail(to_server_error(CLOSED, config, transport, during, self._timeout))
         except Exception as group:  # whatever it is, it ends this server and no other
@@ -130,20 +130,20 @@ class Connection:
     async def _begin(self, session: ClientSession, dispatcher: LenientDispatcher) -> None:
         with anyio.fail_after(self._start_timeout):
             await shake_hands(session)
-            tools = await list_tools(session, self.config)
+            listing = await list_tools(session, dispatcher)
         if self.failure is None:  # the first time; what is missing after a restart may come back
-            check_names(self.config, tools, dispatcher.offered)
-        self.tools, self.failure = tools, None
+            listing.check_configuration()
+        self.listing, self.failure = listing, None
         self._settled.set()
 
     def _fail(self, failure: DualTuneError) -> None:
-        self.tools, self._session, self.failure = (), None, failure
+        self.listing, self._session, self.failure = Listing(self.config), None, failure
         self._settled.set()
 
-    async def _follow(self, session: ClientSession) -> None:
+    async def _follow(self, session: ClientSession, dispatcher: LenientDispatcher) -> None:
         """Keep the tools up to date until the connection ends."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._refresh, session)
+            group.start_soon(self._refresh, session, dispatcher)
             if session.protocol_version in MODERN_PROTOCOL_VERSIONS and _announces_changes(session):
                 group.start_soon(self._listen, session)
             await self._ended.wait()
@@ -158,12 +158,12 @@ class Connection:
             self._settled = anyio.Event()
         self._changed.set()
 
-    async def _refresh(self, session: ClientSession) -> None:
+    async def _refresh(self, session: ClientSession, dispatcher: LenientDispatcher) -> None:
         while True:
             await self._changed.wait()
             self._changed = anyio.Event()
             with anyio.fail_after(self._start_timeout):
-                self.tools = await list_tools(session, self.config)
+                self.listing = await list_tools(session, dispatcher)
             if not self._changed.is_set():
                 self._settled.set()
 

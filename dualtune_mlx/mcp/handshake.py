@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
 import anyio
@@ -20,10 +19,8 @@ from mcp_types import (
 )
 
 from dualtune_mlx.mcp.config import ServerConfig
-from dualtune_mlx.mcp.pinned_arguments import show_tool
-from dualtune_mlx.mcp.settled_schema import find_argument_names
-from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, check_configured_names, drop_duplicates, repair_tool
-from dualtune_mlx.tools import Tool
+from dualtune_mlx.mcp.listing import Listing
+from dualtune_mlx.mcp.tool_checks import tool_error
 
 # The SDK logs a traceback for each line of noise; without a handler Python prints it on our terminal.
 for _name in ("mcp", "client"):
@@ -37,18 +34,17 @@ AS_SENT = "dualtune_mlx/as-sent"
 class LenientDispatcher(JSONRPCDispatcher[Any]):
     """Stands before the SDK, which refuses the whole for one of its parts.
 
-    It checks and repairs listed tools, and lets results of calls pass as they are (``result_as_sent``): a call that
-    was made is not undone by what its result looks like.
+    It reads listed tools, and hands on the names and schemas of those that can be used. It lets results of calls pass
+    as they are (``result_as_sent``): a call that was made is not undone by what its result looks like.
 
     Attributes:
-        offered: the names of all tools, also of the excluded ones, which are not checked.
+        listing: the tools of the newest list, as far as it has come.
         ended: is set when the connection is gone.
     """
 
     def __init__(self, read: Any, write: Any, config: ServerConfig) -> None:
         super().__init__(read, write)
-        self._config = config
-        self.offered: set[str] = set()
+        self.listing = Listing(config)
         self.ended = anyio.Event()
 
     async def run(self, *args: Any, **options: Any) -> None:
@@ -70,14 +66,9 @@ class LenientDispatcher(JSONRPCDispatcher[Any]):
             return {"content": [], "resultType": "complete", "_meta": {AS_SENT: result}}
         tools = result.get("tools") if method == "tools/list" else None
         if isinstance(tools, list):
-            result["tools"] = [repair_tool(tool, self._config.name) for tool in tools if not self._is_excluded(tool)]
+            usable = filter(None, map(self.listing.add, tools))
+            result["tools"] = [{"name": tool.name, "inputSchema": dict(tool.parameters)} for tool in usable]
         return result
-
-    def _is_excluded(self, tool: Any) -> bool:
-        name = tool.get("name") if isinstance(tool, dict) else None
-        if isinstance(name, str):
-            self.offered.add(name)
-        return name in self._config.exclude
 
 
 def result_as_sent(result: CallToolResult) -> Mapping[str, Any]:
@@ -99,39 +90,22 @@ async def shake_hands(session: ClientSession) -> None:
         await session.discover()
 
 
-async def list_tools(session: ClientSession, config: ServerConfig) -> tuple[Tool, ...]:
-    """List the server's tools, all pages, without the excluded ones. Each tool has its configured group.
+async def list_tools(session: ClientSession, dispatcher: LenientDispatcher) -> Listing:
+    """List the server's tools, all pages.
 
     Raises:
-        ToolError: when a tool cannot be used.
+        ToolError: when there are too many.
     """
-    tools: list[Tool] = []
+    listing = dispatcher.listing = Listing(dispatcher.listing.config)
     cursor: str | None = None
-    while len(tools) <= MOST_TOOLS:
+    kept: set[str] = set()
+    while True:
         page = await session.list_tools(params=PaginatedRequestParams(cursor=cursor))
-        for tool in page.tools:
-            hints = tool.annotations.model_dump(by_alias=True, exclude_none=True) if tool.annotations else {}
-            group = config.group_of(tool.name)
-            tools.append(Tool(tool.name, tool.description or "", tool.input_schema, config.name, hints, group))
+        kept.update(tool.name for tool in page.tools)
         cursor = page.next_cursor
         if not cursor:
             break
-    return drop_duplicates(tools, config.name)
-
-
-def check_names(config: ServerConfig, tools: tuple[Tool, ...], offered: set[str]) -> None:
-    """Check that the server has every argument and tool that the configuration names, and takes what it pins.
-
-    Raises:
-        UsageError: with the unknown names, or with the tool that no call of is left.
-    """
-    arguments = sorted(set(chain(*(find_argument_names(tool.parameters) for tool in tools))))
-    check_configured_names("pinned arguments", config.pinned, arguments, config.name)
-    check_configured_names("excluded tools", config.exclude, sorted(offered), config.name)
-    check_configured_names("allowed tools", config.allow, sorted(offered), config.name)
-    check_configured_names("tools of a group", chain(*config.groups.values()), sorted(offered), config.name)
-    for rule in config.rules:
-        check_configured_names("tools of a rule", rule.tools, sorted(offered), config.name)
-        check_configured_names("arguments of a rule", rule.arguments, arguments, config.name)
-    for tool in tools:
-        show_tool(config, tool)
+    for name in {tool.name for tool in listing.tools} - kept:
+        where = f"{listing.config.name}/{name}"
+        listing.drop(name, tool_error("a tool's schema has headers that cannot be sent", where, None, "'x-mcp-header'"))
+    return listing

@@ -1,4 +1,4 @@
-"""Checks of a server's list of tools, which is data, and of what the configuration names in it.
+"""Checks of a tool as its server lists it, which is data, and of what the configuration names.
 
 A schema that lacks only its type is repaired.
 """
@@ -6,55 +6,48 @@ A schema that lacks only its type is repaired.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from dualtune_mlx.errors import ToolError, UsageError
+from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.schemas import LONGEST_SHOWN, read_schema
 
-MOST_TOOLS = 1_000
 LONGEST_NAME = 128
 LONGEST_DESCRIPTION = 20_000
 LARGEST_SCHEMA = 200_000  # characters of JSON
 DEEPEST_SCHEMA = 64
 
 
-def repair_tool(tool: Any, server: str) -> dict[str, Any]:
-    """Check a tool as the server listed it, and return it with a complete schema.
-
-    Its output schema is left out: no result is held to it.
+def read_tool(listed: Any, config: ServerConfig) -> Tool:
+    """Read a tool as its server lists it: name, description, schema and hints. Nothing else of it is looked at.
 
     Raises:
         ToolError: when it is beyond a limit, or has no valid schema.
     """
-    name = tool.get("name") if isinstance(tool, dict) else None
-    where = f"{server}/{_shorten(name)}"
-    if not isinstance(tool, dict) or not isinstance(name, str):
-        raise _tool_error("a server lists a tool without a name", where, _shorten(tool), "an object with a 'name'")
-    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
-        expected = f"1 to {LONGEST_NAME} printable characters"
-        raise _tool_error("a tool's name cannot be used", where, f"{len(name)} characters", expected)
-    _check_limit(where, "description", len(str(tool.get("description") or "")), LONGEST_DESCRIPTION, "characters")
-    schema = tool.get("inputSchema")
-    _check_limit(where, "schema", _count_levels(schema), DEEPEST_SCHEMA, "levels")
-    _check_limit(where, "schema", len(json.dumps(schema)), LARGEST_SCHEMA, "characters")
-    kept = {key: value for key, value in tool.items() if key != "outputSchema"}
-    return {**kept, "inputSchema": read_schema(schema, where)}
+    name = listed.get("name") if isinstance(listed, dict) else None
+    where = f"{config.name}/{_shorten(name)}"
+    if not isinstance(listed, dict) or not isinstance(name, str):
+        raise tool_error("a server lists a tool without a name", where, _shorten(listed), "an object with a 'name'")
+    if not len(name) <= LONGEST_NAME or not name.strip() or not name.isprintable():
+        expected = f"1 to {LONGEST_NAME} printable characters, not spaces alone"
+        raise tool_error("a tool's name cannot be used", where, f"{len(name)} characters", expected)
+    description, schema = listed.get("description"), listed.get("inputSchema")
+    if not isinstance(description, str | None):
+        raise tool_error("a tool's description is not text", where, type(description).__name__, "a string")
+    check_limit(where, "description", len(description or ""), LONGEST_DESCRIPTION, "characters")
+    check_limit(where, "schema", _count_levels(schema), DEEPEST_SCHEMA, "levels")
+    check_limit(where, "schema", len(json.dumps(schema)), LARGEST_SCHEMA, "characters")
+    hints = _read_hints(listed.get("annotations"))
+    return Tool(name, description or "", read_schema(schema, where), config.name, hints, config.group_of(name))
 
 
-def drop_duplicates(tools: Sequence[Tool], server: str) -> tuple[Tool, ...]:
-    """Return the tools, each of them once.
-
-    Raises:
-        ToolError: when two different tools share a name, or there are too many tools.
-    """
-    _check_limit(server, "list of tools", len(tools), MOST_TOOLS, "tools")
-    named: dict[str, Tool] = {}
-    for tool in tools:
-        if named.setdefault(tool.name, tool) != tool:
-            raise _tool_error("a server lists two tools of one name", f"{server}/{tool.name}", None, "one tool a name")
-    return tuple(named.values())
+def _read_hints(annotations: Any) -> Mapping[str, Any]:
+    """The hints as they are. What is no object of hints stands for the one that makes a tool destructive."""
+    if isinstance(annotations, dict):
+        return {name: hint for name, hint in annotations.items() if hint is not None}
+    return {} if annotations is None else {"destructiveHint": annotations}
 
 
 def check_configured_names(what: str, names: Iterable[str], known: Sequence[str], server: str) -> None:
@@ -77,12 +70,18 @@ def check_configured_names(what: str, names: Iterable[str], known: Sequence[str]
         )
 
 
-def _check_limit(where: str, what: str, size: int, limit: int, unit: str) -> None:
+def check_limit(where: str, what: str, size: int, limit: int, unit: str) -> None:
+    """Check a size that a server decides.
+
+    Raises:
+        ToolError: when it is beyond the limit.
+    """
     if size > limit:
-        raise _tool_error(f"a {what} is beyond the limit", where, f"{size:,} {unit}", f"at most {limit:,}")
+        raise tool_error(f"a {what} is beyond the limit", where, f"{size:,} {unit}", f"at most {limit:,}")
 
 
-def _tool_error(what: str, where: str, got: object, expected: str) -> ToolError:
+def tool_error(what: str, where: str, got: object, expected: str) -> ToolError:
+    """The error of a tool that cannot be used, with the way out."""
     fix = "exclude the tool in the MCP configuration ('dualtune': {'exclude': […]}), or report it to its authors"
     return ToolError(what, where=where, got=got, expected=expected, fix=fix)
 

@@ -21,7 +21,7 @@ from tests.agent.fakes import Engine, FakeToolbox, agent, call
 from tests.cli.conftest import dualtune
 
 GOOD = Path(__file__).parents[1] / "mcp" / "servers" / "good.py"
-SAFE = ["die", "silence", "elsewhere", "refuse"]
+SAFE = ["die", "silence", "refuse"]
 ECHO = ToolCall("echo", {"text": "hi", "folder": "/x"}, "good")
 PID = ToolCall("pid", {}, "good")
 

@@ -7,8 +7,10 @@ import pytest
 
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.mcp import ServerConfig, connect
-from dualtune_mlx.mcp.tool_checks import MOST_TOOLS, drop_duplicates, repair_tool
+from dualtune_mlx.mcp.tool_checks import read_tool
 from dualtune_mlx.tools import Tool
+
+CONFIG = ServerConfig("s", "c", groups={"g": ("a",)})
 
 
 def nest_schema(depth: int) -> dict[str, Any]:
@@ -20,8 +22,8 @@ def nest_schema(depth: int) -> dict[str, Any]:
 
 def test_a_tool_within_the_limits_is_kept_with_all_it_says() -> None:
     tool = {"name": "a" * 128, "description": "d" * 20_000, "inputSchema": nest_schema(20), "_meta": {"x": 1}}
-    assert repair_tool(tool, "s") == tool
-    assert repair_tool({"name": "a"}, "s") == {"name": "a", "inputSchema": {"type": "object"}}
+    assert read_tool(tool, CONFIG) == Tool("a" * 128, "d" * 20_000, nest_schema(20), "s")
+    assert read_tool({"name": "a"}, CONFIG) == Tool("a", "", {"type": "object"}, "s", group="g")
 
 
 @pytest.mark.parametrize(
@@ -41,22 +43,10 @@ def test_a_tool_within_the_limits_is_kept_with_all_it_says() -> None:
 )
 def test_refuses(tool: Any, parts: list[str]) -> None:
     with pytest.raises(ToolError) as caught:
-        repair_tool(tool, "s")
+        read_tool(tool, CONFIG)
     for part in parts:
         assert part in str(caught.value)
     assert len(str(caught.value)) < 1_000
-
-
-def test_a_tool_listed_twice_is_one_and_two_of_a_name_are_refused() -> None:
-    one, same, other = Tool("a", server="s"), Tool("a", server="s"), Tool("a", "another", server="s")
-    assert drop_duplicates([one, same, Tool("b", server="s")], "s") == (one, Tool("b", server="s"))
-    with pytest.raises(ToolError, match="two tools of one name(?s:.*)s/a"):
-        drop_duplicates([one, other], "s")
-
-
-def test_a_list_without_end_is_refused() -> None:
-    with pytest.raises(ToolError, match="list of tools is beyond the limit"):
-        drop_duplicates([Tool(str(n)) for n in range(MOST_TOOLS + 1)], "s")
 
 
 def test_annotations_are_kept_in_memory_alone(server: Callable[..., ServerConfig]) -> None:
@@ -65,8 +55,3 @@ def test_annotations_are_kept_in_memory_alone(server: Callable[..., ServerConfig
     assert first.annotations == {"title": "Its number", "readOnlyHint": True} and second.annotations == {}
     assert "readOnlyHint" not in str(first.to_dict())
     assert first == Tool.from_dict(first.to_dict())
-
-
-def test_an_excluded_tool_may_be_broken(server: Callable[..., ServerConfig]) -> None:
-    with connect([server("good", "--broken", exclude=("broken",))]) as toolbox:
-        assert "broken" not in [tool.name for tool in toolbox.servers[0].tools]

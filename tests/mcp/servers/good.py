@@ -26,7 +26,6 @@ TOOLS = [
     {"name": "fail"},
     {"name": "die", "inputSchema": {"type": "object"}},
     {"name": "silence", "inputSchema": {"type": "object"}},
-    {"name": "elsewhere", "inputSchema": {"type": "object", "properties": {"a": {"$ref": "http://example.invalid/s"}}}},
     {"name": "refuse", "inputSchema": {"type": "object"}, "outputSchema": {"type": "object", "required": ["sum"]}},
 ]
 BROKEN = {"name": "broken", "inputSchema": {"type": "object", "properties": {"a": {"type": "strng"}}}}

@@ -1,9 +1,15 @@
-"""A server of the 2026 protocol, which knows no initialize and tells of changes only those who listen."""
+"""A server of the 2026 protocol, which knows no initialize and tells of changes only those who listen.
+
+It may be told of more tools than one, as JSON.
+"""
+
+import json
+import sys
 
 from wire import answer, notify, requests
 
 HINTS = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
-tools = [{"name": "ping", "inputSchema": {"type": "object"}}]
+tools = [{"name": "ping", "inputSchema": {"type": "object"}}, *json.loads(sys.argv[1] if sys.argv[1:] else "[]")]
 listener = {}
 for request in requests():
     if request["method"] == "server/discover":

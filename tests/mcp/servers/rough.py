@@ -9,7 +9,8 @@ from typing import Any
 from wire import notify, serve, text
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-NAMES = ("pid", "wait", "hang", "die", "flood", "stream", "big", "blocks", "not_utf_8", "child", "grow", "shrink")
+CHANGES = ("grow", "shrink", "spoil")
+NAMES = ("pid", "wait", "hang", "die", "flood", "stream", "big", "blocks", "not_utf_8", "child", *CHANGES)
 HINTS = {"title": "Its number", "readOnlyHint": True}
 tools: list[dict[str, Any]] = [
     {"name": name, "inputSchema": NUMBER if name in ("wait", "big") else {}} for name in NAMES
@@ -59,6 +60,9 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         return text(subprocess.Popen([sys.executable, "-c", stubborn, __file__]).pid)  # the file is to know it by
     if name == "grow":
         tools.append({"name": f"new{len(tools)}", "inputSchema": NUMBER})
+        notify("notifications/tools/list_changed")
+    if name == "spoil":
+        tools.append({"name": "bad", "inputSchema": {"type": "float"}})
         notify("notifications/tools/list_changed")
     if name == "shrink":
         tools.pop()

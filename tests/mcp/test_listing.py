@@ -1,0 +1,154 @@
+"""A tool that cannot be used is set aside alone, with its reason; the others of its server go on."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dualtune_mlx.errors import ToolError, UsageError
+from dualtune_mlx.mcp import ServerConfig, ToolWarning, connect
+from dualtune_mlx.mcp.listing import MOST_TOOLS, Listing
+from dualtune_mlx.tools import ToolCall
+
+Make = Callable[..., ServerConfig]
+FINE = {"name": "fine", "inputSchema": {"properties": {"a": {"type": "string"}}}}
+
+
+def tool(name: str = "bad", **parts: Any) -> dict[str, Any]:
+    return {"name": name, **parts}
+
+
+def argument(schema: Any) -> dict[str, Any]:
+    return tool(inputSchema={"type": "object", "properties": {"a": schema}})
+
+
+def listing(*tools: Any, **fields: Any) -> Listing:
+    made = Listing(ServerConfig("s", "c", **fields))
+    for one in tools:
+        made.add(one)
+    return made
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "a type that JSON Schema has not": (argument({"type": "float"}), "not a valid JSON Schema"),
+    "a draft of old": (argument({"type": "number", "exclusiveMinimum": True}), "not a valid JSON Schema"),
+    "properties in a list": (tool(inputSchema={"type": "object", "properties": []}), "not a valid JSON Schema"),
+    "no object": (tool(inputSchema={"type": "array"}), "does not describe an object"),
+    "a schema in words": (tool(inputSchema="an object"), "does not describe an object"),
+    "a reference to nowhere": (argument({"$ref": "#/$defs/nowhere"}), "cannot be enforced"),
+    "a reference to elsewhere": (argument({"$ref": "http://example.invalid/s"}), "cannot be enforced"),
+    "a pattern that is none": (argument({"type": "string", "pattern": "("}), "not a valid JSON Schema"),
+    "a pattern that looks ahead": (argument({"type": "string", "pattern": "^(?!a)b"}), "cannot be enforced"),
+    "a long name": (tool("b" * 300), "name cannot be used"),
+    "a name of two lines": (tool("b\nc"), "name cannot be used"),
+    "a name of a space": (tool(" "), "name cannot be used"),
+    "no name": ({"inputSchema": {}}, "without a name"),
+    "no tool": ("a tool", "without a name"),
+    "a description that is no text": (tool(description=["d"]), "description is not text"),
+    "a long description": (tool(description="d" * 20_001), "description is beyond the limit"),
+}
+
+
+@pytest.mark.parametrize(("bad", "reason"), BAD.values(), ids=BAD.keys())
+def test_is_set_aside_alone(bad: Any, reason: str) -> None:
+    made = listing(bad, FINE)
+    assert [one.name for one in made.tools] == ["fine"] == [one.name for one in made.shown]
+    ((name, error),) = made.set_aside.items()
+    assert reason in error.what and len(name) <= 200 and len(str(error)) < 1_500
+
+
+@pytest.mark.parametrize(
+    "decoration",
+    [
+        {"title": 5},
+        {"icons": "icon.png"},
+        {"outputSchema": {"type": "float"}},
+        {"outputSchema": []},
+        {"_meta": 1},
+        {"execution": "fast"},
+    ],
+)
+def test_what_is_not_needed_of_a_tool_may_be_damaged(server: Make, decoration: dict[str, Any]) -> None:
+    tools = [{**FINE, **decoration}]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with connect([server("lists", json.dumps(tools))]) as toolbox:
+            assert json.loads(toolbox.execute(ToolCall("fine", {"a": "b"})).text) == {"a": "b"}
+            assert not toolbox.set_aside
+
+
+@pytest.mark.parametrize(
+    ("annotations", "hints"),
+    [
+        ({"readOnlyHint": True, "title": None}, {"readOnlyHint": True}),
+        ({"destructiveHint": "no"}, {"destructiveHint": "no"}),
+        (["readOnlyHint"], {"destructiveHint": ["readOnlyHint"]}),
+        (None, {}),
+    ],
+)
+def test_hints_that_cannot_be_read_are_kept_as_they_are(server: Make, annotations: Any, hints: dict[str, Any]) -> None:
+    with connect([server("lists", json.dumps([{**FINE, "annotations": annotations}]))]) as toolbox:
+        assert toolbox.tools[0].annotations == hints
+
+
+def test_two_tools_of_one_name_are_both_set_aside_and_one_that_is_listed_twice_is_one() -> None:
+    made = listing(tool("a"), FINE, tool("a", description="another"), FINE, tool("a"))
+    assert [one.name for one in made.tools] == ["fine"]
+    assert "two tools of one name" in made.set_aside["a"].what
+
+
+def test_an_excluded_tool_is_not_looked_at() -> None:
+    made = listing(tool(inputSchema=5), FINE, exclude=("bad",))
+    assert not made.set_aside and [one.name for one in made.tools] == ["fine"]
+    made.check_configuration()
+
+
+def test_what_the_configuration_says_of_a_tool_that_is_set_aside_is_no_mistake() -> None:
+    bad = tool(inputSchema={"properties": {"repo": {"type": "float"}}})
+    listing(bad, FINE, pinned={"repo": 1}, allow=("bad",), groups={"g": ("bad",)}).check_configuration()
+    with pytest.raises(UsageError, match="pinned arguments"):
+        listing(bad, FINE, pinned={"rope": 1}).check_configuration()
+
+
+def test_a_list_without_end_is_refused() -> None:
+    with pytest.raises(ToolError, match="list of tools is beyond the limit"):
+        listing(*({"name": str(n), "inputSchema": 5} for n in range(MOST_TOOLS + 1)))
+
+
+def test_the_toolbox_tells_of_it_once_and_its_server_goes_on(server: Make) -> None:
+    tools = [argument({"type": "float"}), tool("worse", inputSchema=[]), FINE]
+    with pytest.warns(ToolWarning) as warned:
+        with connect([server("lists", json.dumps(tools)), server("good", "--broken")]) as toolbox:
+            assert json.loads(toolbox.execute(ToolCall("fine", {"a": "b"})).text) == {"a": "b"}
+            assert {name: reason.what for name, reason in toolbox.set_aside.items()} == {
+                "lists/bad": "a tool's schema is not a valid JSON Schema",
+                "lists/worse": "a tool's schema does not describe an object",
+                "good/broken": "a tool's schema is not a valid JSON Schema",
+            }
+            with pytest.raises(ToolError, match=r"set aside(?s:.*)lists/bad(?s:.*)'float'(?s:.*)exclude"):
+                toolbox.execute(ToolCall("bad", {"a": 1}))
+    (message,) = (str(one.message) for one in warned)
+    assert "lists/bad at $.properties.a.type" in message and "'float'" in message and "lists/worse" in message
+    assert "good/broken" in message and "exclude" in message
+
+
+def test_a_tool_that_goes_bad_later_is_set_aside_then(server: Make) -> None:
+    with connect([server("rough", pinned={"n": 1})]) as toolbox:
+        before = [one.name for one in toolbox.tools]
+        toolbox.execute(ToolCall("spoil"))
+        assert [one.name for one in toolbox.tools] == before and not toolbox.failures
+        assert list(toolbox.set_aside) == ["rough/bad"]
+
+
+def test_a_tool_that_the_sdk_drops_is_set_aside_too(server: Make) -> None:
+    headers = tool(inputSchema={"type": "object", "properties": {"a": {"type": "object", "x-mcp-header": "a b"}}})
+    with (
+        pytest.warns(ToolWarning, match="modern_only/bad"),
+        connect([server("modern_only", json.dumps([headers]))]) as box,
+    ):
+        assert [one.name for one in box.tools] == ["ping"]
+        assert "headers" in box.set_aside["modern_only/bad"].what
