@@ -52,9 +52,9 @@ def tokenizer() -> TokenizerWrapper:
     return TokenizerWrapper(fast)
 
 
-def renderer(base: BaseModel) -> PromptRenderer:
+def renderer(base: BaseModel, argument_card: str = "none") -> PromptRenderer:
     """Prompts of few tokens, for tests that need no template in use."""
-    return PromptRenderer(Template(TEMPLATE), base.tokenizer, "name")
+    return PromptRenderer(Template(TEMPLATE), base.tokenizer, "name", argument_card)
 
 
 def config(kind: str = "llama", layers: int = 2, **changes: Any) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from dualtune_mlx.mcp import ApprovalPolicy, ApprovalQuestion, Toolbox
 from dualtune_mlx.mcp.approvals import ApprovalAnswer, Ask
 from dualtune_mlx.paths import cache_folder
 from dualtune_mlx.tools import as_messages
+from dualtune_mlx.tools.today import machine_date
 
 if TYPE_CHECKING:
     from dualtune_mlx.engine import DualTune
@@ -109,8 +110,9 @@ class Agent:
         return self._drive(task, AsyncPerformer)
 
     async def _drive(self, task: Messages, make_performer: type[Performer]) -> AsyncGenerator[AgentEvent, None]:
-        performer = make_performer(self.dualtune, self.toolbox, self.ask, self.chat_model)
-        with self._begin(task) as run:
+        today = machine_date()
+        performer = make_performer(self.dualtune, self.toolbox, self.ask, self.chat_model, today)
+        with self._begin(task, today) as run:
             for item in run:
                 if isinstance(item, Effect):
                     with run.catch_failure():
@@ -121,7 +123,7 @@ class Agent:
                     yield item
 
     @contextmanager
-    def _begin(self, task: Messages) -> Iterator[AgentRun]:
+    def _begin(self, task: Messages, today: str) -> Iterator[AgentRun]:
         messages, budget, plans = as_messages(task), Budget(self.limits), self.chat_model is not None
         loop = Loop(
             messages,
@@ -133,7 +135,7 @@ class Agent:
             divides=self.dualtune.divides and not plans,
             dry_run=self.dry_run,
         )
-        transcript = new_transcript(self.transcripts, messages, self.dualtune, planned=plans)
+        transcript = new_transcript(self.transcripts, messages, self.dualtune, planned=plans, today=today)
         with transcript as recorder, closing(loop.run()) as steps:
             yield AgentRun(steps, recorder=recorder, budget=budget)
 

@@ -22,6 +22,7 @@ from dualtune_mlx.tools import ToolCall
 
 if TYPE_CHECKING:
     from dualtune_mlx.engine import DualTune
+    from dualtune_mlx.engine.pipeline import CallOptions
 
 T = TypeVar("T")
 TOP_K = 3
@@ -36,6 +37,12 @@ class Performer(ABC):
     toolbox: Toolbox
     ask: Ask
     chat_model: ChatModel | None
+    today: str
+    """The date that the run began on: all its calls are written with it in view."""
+
+    def choice_options(self, effect: Choose) -> CallOptions:
+        """The options of a call."""
+        return {"top_k": TOP_K, "subtask": effect.subtask, "today": self.today if self.dualtune.tells_date else ""}
 
     @abstractmethod
     def write(self, effect: Divide | Choose) -> AsyncGenerator[Event, None]:
@@ -64,8 +71,7 @@ class BlockingPerformer(Performer):
     def write(self, effect: Divide | Choose) -> AsyncGenerator[Event, None]:
         if isinstance(effect, Divide):
             return _iterate(self.dualtune.planning(effect.messages, effect.tools))
-        choosing = self.dualtune.stream(effect.messages, effect.tools, top_k=TOP_K, subtask=effect.subtask)
-        return _iterate(choosing)
+        return _iterate(self.dualtune.stream(effect.messages, effect.tools, **self.choice_options(effect)))
 
     def speak(self, effect: Speak) -> AsyncGenerator[str | AnswerText, None]:
         if self.chat_model is not None:
@@ -85,7 +91,7 @@ class AsyncPerformer(Performer):
     def write(self, effect: Divide | Choose) -> AsyncGenerator[Event, None]:
         if isinstance(effect, Divide):
             return self.dualtune.aplanning(effect.messages, effect.tools)
-        return self.dualtune.astream(effect.messages, effect.tools, top_k=TOP_K, subtask=effect.subtask)
+        return self.dualtune.astream(effect.messages, effect.tools, **self.choice_options(effect))
 
     def speak(self, effect: Speak) -> AsyncGenerator[str | AnswerText, None]:
         if self.chat_model is not None:

@@ -54,8 +54,9 @@ def replay(transcript: Transcript, dualtune: DualTune) -> Iterator[Comparison]:
     if transcript.subtasks is not None:
         subtasks = dualtune.plan(transcript.task, transcript.steps[0].tools)
         yield Comparison("parts", list(transcript.subtasks), list(subtasks))
+    today = transcript.header.get("today", "") if dualtune.tells_date else ""
     for number, step in enumerate(transcript.steps, 1):
-        now = dualtune.call(step.messages, step.tools, top_k=TOP_K, subtask=step.subtask)
+        now = dualtune.call(step.messages, step.tools, top_k=TOP_K, subtask=step.subtask, today=today)
         yield Comparison(f"call {number}", _to_record(step.call), _to_record(now), _drift(step.call, now))
     last, answer = transcript.steps[-1], transcript.answer
     if answer is not None and answer.by == BASE_MODEL:
@@ -84,7 +85,8 @@ def add_to_data(transcript: Transcript, folder: Path) -> bool:
     if transcript.answer is not None:
         messages.append(Message("assistant", transcript.answer.text))
     tools: dict[tuple[str, str], Tool] = {(t.server, t.name): t for step in good for t in step.tools}
-    return append_trajectory(folder, "train", Trajectory(tuple(messages), tuple(tools.values())))
+    today = transcript.header.get("today", "")
+    return append_trajectory(folder, "train", Trajectory(tuple(messages), tuple(tools.values()), today=today))
 
 
 def _to_record(call: ToolCall) -> dict[str, Any]:

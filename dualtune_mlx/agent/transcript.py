@@ -94,7 +94,9 @@ class Recorder:
         self._file.write(json.dumps({**value, "time": time.time()}, ensure_ascii=False).encode() + b"\n")
 
 
-def new_transcript(folder: Path, messages: tuple[Message, ...], dualtune: DualTune, *, planned: bool) -> Recorder:
+def new_transcript(
+    folder: Path, messages: tuple[Message, ...], dualtune: DualTune, *, planned: bool, today: str
+) -> Recorder:
     """Begin a transcript in a new file.
 
     Raises:
@@ -109,6 +111,7 @@ def new_transcript(folder: Path, messages: tuple[Message, ...], dualtune: DualTu
         "decoding": asdict(dualtune.decoding),
         "routing": dualtune.routing,
         "planned": planned,
+        "today": today,
     }
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}.jsonl"
     return Recorder(folder / name, header)

@@ -34,7 +34,14 @@ class AdapterSource:
 
 
 def assemble(
-    folder: Path, *, model: str, tools: Sequence[Tool], sources: Sequence[AdapterSource], template: str, cards: str
+    folder: Path,
+    *,
+    model: str,
+    tools: Sequence[Tool],
+    sources: Sequence[AdapterSource],
+    template: str,
+    cards: str,
+    argument_card: str = "none",
 ) -> Bundle:
     """Make a bundle of adapters. Nothing is written unless everything is right.
 
@@ -45,6 +52,7 @@ def assemble(
         sources: the adapters.
         template: the template of the stages that bring none of their own, or have no adapter.
         cards: the kind of tool card.
+        argument_card: what stands before the arguments: one of ``ARGUMENT_CARDS``.
 
     Raises:
         UsageError: when the folder exists, there are no adapters, or one is for tools that are not there.
@@ -57,7 +65,7 @@ def assemble(
     templates = {name: Template(name) for name in {template, *(one.template for one in sources if one.template)}}
     tokenizer = load_tokenizer(model)
     for one in sources:
-        renderer = PromptRenderer(templates[one.template or template], tokenizer, cards)
+        renderer = PromptRenderer(templates[one.template or template], tokenizer, cards, argument_card)
         renderer.check_stage(one.stage, tools if one.stage == "selector" else tools_in_scope(one.scope, tools))
     base = load_base(model)
     check_supported(model, base.model)
@@ -70,6 +78,7 @@ def assemble(
             template=templates[template].name,
             template_hash=templates[template].hash,
             cards=cards,
+            argument_card=argument_card,
             tools=tuple(tools),
             stages={(one.stage, one.scope): _make_entry(one, adapter, templates) for one, adapter in adapters.items()},
         )

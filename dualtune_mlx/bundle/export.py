@@ -85,7 +85,7 @@ def bundle_to_peft(
     with atomic_folder(destination) as folder:
         for entry, adapter in bundle.load_adapters():
             activation = adapter.config.activation
-            renderer = PromptRenderer(bundle.load_template(entry.template), tokenizer, bundle.cards)
+            renderer = bundle.open_renderer(tokenizer, entry.template)
             to_peft(
                 adapter,
                 folder / entry.path,

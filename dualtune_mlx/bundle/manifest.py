@@ -21,7 +21,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import Grounding
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.files import lock_folder, write_json, write_text
-from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, Template
+from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, PromptRenderer, Template
 from dualtune_mlx.tools import Tool
 
 FORMAT = 1
@@ -105,6 +105,8 @@ class Bundle:
     """The template's hash when the bundle was written."""
     cards: str
     """The kind of tool card."""
+    argument_card: str = "none"
+    """What stands before the arguments: one of ``ARGUMENT_CARDS``."""
     tools: tuple[Tool, ...] = ()
     """The tools that the adapters were trained on."""
     stages: Mapping[StageKey, AdapterEntry] = field(default_factory=dict)
@@ -142,6 +144,7 @@ class Bundle:
             template=prompt["template"],
             template_hash=prompt["hash"],
             cards=prompt["cards"],
+            argument_card=prompt.get("argument_card", "none"),
             tools=tools,
             stages=stages,
         )
@@ -151,10 +154,11 @@ class Bundle:
         stages: dict[str, dict[str, Any]] = {}
         for (stage, scope), entry in self.stages.items():
             stages.setdefault(stage, {})[scope] = entry.to_dict()
+        card = {"argument_card": self.argument_card} if self.argument_card != "none" else {}
         return {
             "format": FORMAT,
             "base": {"model": self.model, "fingerprint": self.fingerprint},
-            "prompt": {"template": self.template, "hash": self.template_hash, "cards": self.cards},
+            "prompt": {"template": self.template, "hash": self.template_hash, "cards": self.cards, **card},
             "tools": [{**tool.to_dict(), "schema_hash": schema_hash(tool)} for tool in self.tools],
             "stages": stages,
         }
@@ -178,6 +182,14 @@ class Bundle:
                 fix="train again, or use the version of this package that wrote the bundle",
             )
         return template
+
+    def open_renderer(self, tokenizer: Any, own: TemplateRef | None = None) -> PromptRenderer:
+        """The renderer of the prompts that adapters were trained with, with a stage's ``own`` template or the bundle's.
+
+        Raises:
+            BundleError, PromptError: as ``load_template`` does; PromptError for an unknown kind of argument card too.
+        """
+        return PromptRenderer(self.load_template(own), tokenizer, self.cards, self.argument_card)
 
     @property
     def hierarchical(self) -> bool:

@@ -14,7 +14,7 @@ from dualtune_mlx.bundle.export import load_base
 from dualtune_mlx.conversion.peft import BaseCheckpoint
 from dualtune_mlx.errors import BundleError, DualTuneError
 from dualtune_mlx.models import check_supported, load_tokenizer
-from dualtune_mlx.prompts import PromptRenderer, span_name
+from dualtune_mlx.prompts import span_name
 from dualtune_mlx.tools import PLAN
 
 
@@ -102,8 +102,9 @@ def _check_adapter(bundle: Bundle, key: StageKey, base: BaseCheckpoint | None) -
 def _check_template(bundle: Bundle, key: StageKey, tokenizer: Any) -> None:
     """Check that a stage's template is the one that it was trained with, and that it serves the bundle's tools."""
     stage, scope = key
-    template = bundle.load_template(bundle.stages[key].template)
+    template = bundle.stages[key].template
     if tokenizer is None:
+        bundle.load_template(template)
         return
     tools = {"planner": (PLAN,), "arguments": tools_in_scope(scope, bundle.tools)}.get(stage, bundle.tools)
-    PromptRenderer(template, tokenizer, bundle.cards).check_stage(span_name(stage), tools)
+    bundle.open_renderer(tokenizer, template).check_stage(span_name(stage), tools)

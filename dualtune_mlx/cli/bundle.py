@@ -36,7 +36,8 @@ def show(bundle: Path, json_to: str | None) -> None:
     opened = Bundle.open(bundle)
     rows = summarize_adapters(opened)
     out.print(f"model     {opened.model} ({opened.fingerprint[:12]})", markup=False)
-    out.print(f"template  {opened.template} ({opened.template_hash[:12]}), cards: {opened.cards}", markup=False)
+    cards = f"cards: {opened.cards}, argument card: {opened.argument_card}"
+    out.print(f"template  {opened.template} ({opened.template_hash[:12]}), {cards}", markup=False)
     out.print(f"tools     {', '.join(tool.name for tool in opened.tools) or 'none'}", markup=False)
     table = Table("stage", "for", "kind", "rank", "acts", "template", "size", "content", box=None)
     for column in table.columns:
@@ -98,6 +99,7 @@ STAGE_TEMPLATE = f"What it was trained with, if not --template: {', '.join(SINGL
 @click.option("--arguments-template", metavar="T", help=STAGE_TEMPLATE)
 @options.template
 @options.cards
+@options.argument_card
 def assemble_command(
     bundle: Path,
     model: str | None,
@@ -108,6 +110,7 @@ def assemble_command(
     arguments_template: str | None,
     template: str,
     cards: str,
+    argument_card: str,
 ) -> None:
     """Make a new bundle of adapters that exist; PEFT's are converted, exactly or not at all."""
     if selector_template and not selector:
@@ -123,5 +126,6 @@ def assemble_command(
         sources=sources,
         template=template,
         cards=cards,
+        argument_card=argument_card,
     )
     console(None).print(f"written to {bundle}", markup=False)

@@ -15,6 +15,7 @@ from dualtune_mlx.cli.output import argument_or_file, console, emit_json, json_o
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
+from dualtune_mlx.engine.pipeline import CallOptions
 from dualtune_mlx.mcp import ToolResult, connect, read_config
 from dualtune_mlx.tools import ToolCall
 
@@ -36,6 +37,11 @@ SHOWN = 400  # characters of a result
     show_default=True,
     help="Below this probability of the best candidate, rank the candidates and make no call.",
 )
+@click.option(
+    "--today",
+    metavar="DATE",
+    help="The date that a bundle with argument cards tells for a tool that takes one.  [default: this machine's]",
+)
 @options.temperature
 @options.seed
 @options.grounding
@@ -51,6 +57,7 @@ def command(
     execute: bool,
     top_k: int,
     abstain: float,
+    today: str | None,
     temperature: float,
     seed: int,
     grounding: str,
@@ -69,7 +76,10 @@ def command(
         toolbox = stack.enter_context(connect(read_config(mcp))) if mcp else None
         tools = toolbox.tools if toolbox else read_tools(tools_file or Path())
         dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
-        call = dualtune.call(request, tools, top_k=top_k, abstain=abstain)
+        choice: CallOptions = {"top_k": top_k, "abstain": abstain}
+        if today:
+            choice["today"] = today
+        call = dualtune.call(request, tools, **choice)
         made = not call.is_respond and not call.abstained
         result = toolbox.execute(call) if toolbox and execute and made else None
     show(console(json_to), request, call, result)

@@ -31,6 +31,7 @@ SHOWN = 5
 @click.option("--suite", type=click.Choice(["calls"]), default="calls", show_default=True, help="What is measured.")
 @options.template
 @options.cards
+@options.argument_card
 @options.grounding
 @options.routing
 @options.max_tokens
@@ -43,6 +44,7 @@ def command(
     suite: str,
     template: str,
     cards: str,
+    argument_card: str,
     grounding: str,
     routing: str,
     max_tokens: int,
@@ -50,12 +52,13 @@ def command(
 ) -> None:
     """Measure right servers, tools and calls, of a bundle or of a base model.
 
-    --template and --cards are for --base; a bundle has its own. --grounding is for --bundle; a base model has none.
+    --template, --cards and --argument-card are for --base; a bundle has its own. --grounding is for --bundle; a base
+    model has none.
     """
     if (bundle is None) == (not base):
         raise click.UsageError("Give either --bundle or --base.")
     if bundle:
-        options.only_with("--base", "template", "cards")
+        options.only_with("--base", "template", "cards", "argument_card")
     else:
         options.only_with("--bundle", "grounding")
     out = console(json_to)
@@ -63,7 +66,7 @@ def command(
     loaded = (
         DualTune.load(bundle, model, decoding=Decoding(grounding=grounding), routing=routing)
         if bundle
-        else DualTune.without_adapters(options.required_model(model), template, cards, routing)
+        else DualTune.without_adapters(options.required_model(model), template, cards, routing, argument_card)
     )
     with loaded as dualtune, progress(out, f"eval {suite}") as bar:
         report = evaluate_calls(dualtune, trajectories, max_tokens, lambda done, total: bar(done, total, ""))

@@ -27,6 +27,7 @@ COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "b
 @click.option("--stage", type=click.Choice(STAGES), default=None, help="Only this stage.")
 @options.template
 @options.cards
+@options.argument_card
 @click.option("--activation", type=click.Choice(ACTIVATIONS), default="turn", show_default=True)
 @click.option("--routing", type=click.Choice(ROUTINGS), default="auto", show_default=True, help=options.ROUTING_HELP)
 @click.option("--limit", default=3, show_default=True, help="Examples shown a stage.")
@@ -37,6 +38,7 @@ def command(
     stage: str | None,
     template: str,
     cards: str,
+    argument_card: str,
     activation: str,
     routing: str,
     limit: int,
@@ -44,7 +46,8 @@ def command(
 ) -> None:
     """Show tokens, masks and activation of the examples in DATA, as training sees them."""
     out = console(json_to)
-    renderer = PromptRenderer(Template(template), load_tokenizer(options.required_model(model)), cards)
+    tokenizer = load_tokenizer(options.required_model(model))
+    renderer = PromptRenderer(Template(template), tokenizer, cards, argument_card)
     trajectories = read_trajectories(data)
     examples = inspect_examples(
         trajectories, renderer, stage=stage, activation=activation, routing=routing, limit=limit

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from dualtune_mlx.decoding import GROUNDINGS, Decoding
 from dualtune_mlx.models import EMBEDDED
-from dualtune_mlx.prompts import CARD_KINDS, TEMPLATES
+from dualtune_mlx.prompts import ARGUMENT_CARDS, CARD_KINDS, TEMPLATES
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 
 model = click.option("--model", default=None, metavar="M", help=f"A folder, a hub id, a .gguf file, or {EMBEDDED!r}.")
@@ -28,7 +28,18 @@ ROUTING_HELP = (
     "always, never."
 )
 PRESET_HELP = "Base values that the file and the flags override; paper: DualTune's."
-CARDS_HELP = "How tools are written: by name, as a signature with a sentence, or with the full schema."
+CARDS_HELP = (
+    "How tools are written: by name, as a signature with a sentence, as one with types and values (typed), or with the "
+    "full schema."
+)
+ARGUMENT_CARD_HELP = "What stands before the arguments: none, or the tool's parameters and, for a date, today's."
+argument_card = click.option(
+    "--argument-card",
+    type=click.Choice(ARGUMENT_CARDS),
+    default="none",
+    show_default=True,
+    help=ARGUMENT_CARD_HELP,
+)
 cards = click.option("--cards", type=click.Choice(CARD_KINDS), default="signature", show_default=True, help=CARDS_HELP)
 
 

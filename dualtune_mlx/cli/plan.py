@@ -11,7 +11,7 @@ from rich.table import Table
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.cli.train_flags import train_flags
-from dualtune_mlx.prompts import CARD_KINDS
+from dualtune_mlx.prompts import ARGUMENT_CARDS, CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import PRESETS, ConfigFile, estimate_training, merge_config
 from dualtune_mlx.training.estimate import GIB
@@ -26,6 +26,7 @@ UNUSED = "none"  # training needs a bundle, its estimate does not
 @click.option("--preset", type=click.Choice(list(PRESETS)), help=options.PRESET_HELP)
 @click.option("--template", metavar="T", help=options.TEMPLATE_HELP)
 @click.option("--cards", type=click.Choice(CARD_KINDS), help=options.CARDS_HELP)
+@click.option("--argument-card", type=click.Choice(ARGUMENT_CARDS), help=options.ARGUMENT_CARD_HELP)
 @click.option("--routing", type=click.Choice(ROUTINGS), help=options.ROUTING_HELP)
 @train_flags
 @json_option

@@ -16,7 +16,7 @@ from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, progress
 from dualtune_mlx.cli.train_flags import train_flags
-from dualtune_mlx.prompts import CARD_KINDS
+from dualtune_mlx.prompts import ARGUMENT_CARDS, CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import (
     PRESETS,
@@ -51,6 +51,11 @@ ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 @click.option("--preset", type=click.Choice(list(PRESETS)), help=options.PRESET_HELP)
 @click.option("--template", metavar="T", help=f"{options.TEMPLATE_HELP}  [default: {TrainConfig.template}]")
 @click.option("--cards", type=click.Choice(CARD_KINDS), help=f"{options.CARDS_HELP}  [default: {TrainConfig.cards}]")
+@click.option(
+    "--argument-card",
+    type=click.Choice(ARGUMENT_CARDS),
+    help=f"{options.ARGUMENT_CARD_HELP}  [default: {TrainConfig.argument_card}]",
+)
 @click.option(
     "--routing", type=click.Choice(ROUTINGS), help=f"{options.ROUTING_HELP}  [default: {TrainConfig.routing}]"
 )

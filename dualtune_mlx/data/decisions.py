@@ -21,6 +21,8 @@ class Decision:
     """The call that was made."""
     subtask: str = ""
     """The words of the request that the call is for; empty where the request is not divided."""
+    today: str = ""
+    """The date of the conversation; empty where it is not known."""
 
 
 def call_decisions(trajectory: Trajectory) -> Iterator[Decision]:
@@ -40,11 +42,11 @@ def call_decisions(trajectory: Trajectory) -> Iterator[Decision]:
         if not message.weight:
             continue
         if ended and ended != subtask:
-            yield Decision(before, trajectory.tools, ToolCall(RESPOND.name), ended)
+            yield Decision(before, trajectory.tools, ToolCall(RESPOND.name), ended, trajectory.today)
         calls = message.tool_calls or (ToolCall(RESPOND.name),)
         for number, call in enumerate(calls):
             earlier = (replace(message, tool_calls=calls[:number]),) if number else ()
-            yield Decision((*before, *earlier), trajectory.tools, call, subtask)
+            yield Decision((*before, *earlier), trajectory.tools, call, subtask, trajectory.today)
 
 
 def ends_after_result(trajectory: Trajectory) -> bool:

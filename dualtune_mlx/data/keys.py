@@ -28,7 +28,7 @@ class Keys:
     """What its key ``type`` may be; it is ignored otherwise."""
 
 
-LINE = Keys("a line", ("messages", "tools", "functions", "weight"), ("id", "metadata", "parallel_tool_calls"))
+LINE = Keys("a line", ("messages", "tools", "functions", "weight", "today"), ("id", "metadata", "parallel_tool_calls"))
 MESSAGE = Keys(
     "a message",
     ("role", "content", "tool_calls", "function_call", "weight", "parts", "part"),

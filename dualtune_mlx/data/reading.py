@@ -108,7 +108,7 @@ def _parse_line(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
         check_keys(value, LINE)
         listed = _list_tools(value)
         visible = tools if listed is None else _parse_tools(listed)
-        trajectory = Trajectory(_parse_messages(value), visible, where)
+        trajectory = Trajectory(_parse_messages(value), visible, where, value.get("today") or "")
         _check_trajectory(trajectory)
     except (DataError, ToolError) as error:
         raise error.inside(where) from error

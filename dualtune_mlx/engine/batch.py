@@ -60,7 +60,7 @@ def call_batch(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> list[
         for request, selection in zip(requests, choose_batch(pipeline, requests), strict=True)
     ]
     prepared = {
-        number: pipeline.prepare_arguments(request.messages, tools, tool, Node("", tools), request.subtask)
+        number: pipeline.prepare_arguments(request, tool, Node("", tools))
         for number, request in enumerate(requests)
         if (tool := argument_tool(calls[number]))
     }

@@ -26,7 +26,7 @@ from dualtune_mlx.engine.answer import MAX_ANSWER_TOKENS
 from dualtune_mlx.engine.batch import call_batch
 from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
 from dualtune_mlx.engine.open_engine import OpenEngine
-from dualtune_mlx.engine.pipeline import CHOICE_OPTIONS, CallOptions, CallPipeline, CallRequest
+from dualtune_mlx.engine.pipeline import OWN_OPTIONS, CallOptions, CallPipeline, CallRequest
 from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import BundleError, UsageError
@@ -134,7 +134,7 @@ class DualTune:
                 expected=f"{opened.model} ({opened.fingerprint[:12]})",
                 fix="pass the model that the bundle names",
             )
-        renderer = PromptRenderer(opened.load_template(), base.tokenizer, opened.cards)
+        renderer = opened.open_renderer(base.tokenizer)
         dualtune = cls(base, renderer, bundle=opened, decoding=decoding, routing=routing)
         try:
             with base.lock.turn():
@@ -148,11 +148,17 @@ class DualTune:
 
     @classmethod
     def without_adapters(
-        cls, model: str | BaseModel, template: str, cards: str = "signature", routing: str = "auto"
+        cls,
+        model: str | BaseModel,
+        template: str,
+        cards: str = "signature",
+        routing: str = "auto",
+        argument_card: str = "none",
     ) -> DualTune:
         """The base model alone, with the same prompts and the same constrained decoding."""
         base = model if isinstance(model, BaseModel) else load_model(model)
-        return cls(base, PromptRenderer(Template(template), base.tokenizer, cards), routing=routing)
+        renderer = PromptRenderer(Template(template), base.tokenizer, cards, argument_card)
+        return cls(base, renderer, routing=routing)
 
     def __enter__(self) -> DualTune:
         return self
@@ -215,12 +221,14 @@ class DualTune:
             abstain: below this probability of the best candidate (0) no call is made. Then ``call.abstained`` is true,
                 and the call has its candidates alone.
             subtask: the words of the last request that the call is to be for, as ``plan`` gives them; "" is all of it.
+            today: the date (2026-11-30) that is told with the parameters of a tool that takes a date; "" tells none.
+                By default it is the machine's. It is for bundles with argument cards (``tells_date``).
             options: fields of ``Decoding``, for this call in place of the engine's.
 
         Raises:
             DecodingError: when the arguments are not complete within ``max_tokens``.
             PromptError, ToolError: when the conversation or a tool cannot be used.
-            UsageError: when an option is out of range, or the engine is closed.
+            UsageError: when an option is out of range or does nothing here, or the engine is closed.
         """
         *_, done = self.stream(messages, tools, **options)
         assert isinstance(done, Done)
@@ -289,6 +297,7 @@ class DualTune:
         tools: Tools = (),
         *,
         subtask: str = "",
+        today: str | None = None,
         **options: Unpack[DecodingOptions],
     ) -> dict[str, Any]:
         """The arguments of one tool.
@@ -298,19 +307,27 @@ class DualTune:
             tool: the tool.
             tools: the visible tools; the tool alone, where left out.
             subtask: as in ``call``.
+            today: as in ``call``.
             options: as in ``call``.
 
         Raises:
             DecodingError, PromptError, ToolError, UsageError: as ``call``.
         """
         (tool,) = as_tools([tool])
-        decoding = replace(self.decoding, **options)
+        of_call: CallOptions = {**options, "subtask": subtask}
+        if today is not None:
+            of_call["today"] = today
+        request = self._request(messages, as_tools(tools) or (tool,), of_call)
         if not tool.takes_arguments:
             return {}
         with self._open.turn():
-            visible = as_tools(tools) or (tool,)
-            request = self._open.pipeline.prepare_arguments(as_messages(messages), visible, tool, subtask=subtask)
-            return run_to_end(self._open.pipeline.write(request, decoding)).value
+            prepared = self._open.pipeline.prepare_arguments(request, tool)
+            return run_to_end(self._open.pipeline.write(prepared, request.decoding)).value
+
+    @property
+    def tells_date(self) -> bool:
+        """Whether the arguments of a tool that takes a date are written with today's date in view."""
+        return self.renderer.argument_card != "none"
 
     @property
     def divides(self) -> bool:
@@ -371,8 +388,15 @@ class DualTune:
 
     def _request(self, messages: Messages, tools: Tools, options: CallOptions) -> CallRequest:
         of_decoding: dict[str, Any] = {**options}
-        of_choice = {name: of_decoding.pop(name) for name in CHOICE_OPTIONS if name in of_decoding}
-        return CallRequest(as_messages(messages), as_tools(tools), replace(self.decoding, **of_decoding), **of_choice)
+        own = {name: of_decoding.pop(name) for name in OWN_OPTIONS if name in of_decoding}
+        if own.get("today") and not self.tells_date:
+            raise UsageError(
+                "a date is given to prompts that tell none",
+                where="today",
+                got=own["today"],
+                fix="leave it out, or use a bundle that was trained with argument_card: parameters",
+            )
+        return CallRequest(as_messages(messages), as_tools(tools), replace(self.decoding, **of_decoding), **own)
 
 
 def _open_registry(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from dualtune_mlx.prompts.cards import label_tools
 from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall
 from dualtune_mlx.tools.hierarchy import Node, hierarchy, search_tree
 from dualtune_mlx.tools.schemas import check_arguments
+from dualtune_mlx.tools.today import check_today, machine_date
 from dualtune_mlx.tools.usage import StageUsage, Usage
 
 BRANCHES = 3
@@ -51,9 +52,11 @@ class CallOptions(DecodingOptions, total=False):
     """Below this probability of the best candidate (0) no call is made."""
     subtask: str
     """The words of the last request that the call is to be for; "" is all of it."""
+    today: str
+    """The date (2026-11-30) that argument cards tell; "" for none. By default the machine's."""
 
 
-CHOICE_OPTIONS = ("top_k", "abstain", "subtask")
+OWN_OPTIONS = ("top_k", "abstain", "subtask", "today")
 """The options of a call that are not fields of ``Decoding``."""
 
 
@@ -62,7 +65,7 @@ class CallRequest:
     """A request for a call.
 
     Raises:
-        UsageError: when ``abstain`` is out of range.
+        UsageError: when ``abstain`` is out of range, or ``today`` is not a date.
     """
 
     messages: tuple[Message, ...]
@@ -71,8 +74,10 @@ class CallRequest:
     top_k: int = 1
     abstain: float = 0.0
     subtask: str = ""
+    today: str = field(default_factory=machine_date)
 
     def __post_init__(self) -> None:
+        check_today(self.today, UsageError)
         if not 0 <= self.abstain <= 1:
             raise UsageError("a probability is out of range", where="abstain", got=self.abstain, expected="0 to 1")
 
@@ -192,7 +197,7 @@ class CallPipeline:
         call = selection.to_call(request.abstain)
         yield Candidates(call.candidates)
         if tool := argument_tool(call):
-            prepared = self.prepare_arguments(request.messages, request.tools, tool, selection.node, request.subtask)
+            prepared = self.prepare_arguments(request, tool, selection.node)
             call = add_arguments(call, (yield from self.write(prepared, request.decoding)))
         yield Done(call)
 
@@ -238,22 +243,17 @@ class CallPipeline:
         subtasks = dict.fromkeys(result.value["parts"])  # a small model may write one again and again
         yield Planned(tuple(subtasks), Usage({stage.name: result.usage}))
 
-    def prepare_arguments(
-        self,
-        messages: tuple[Message, ...],
-        tools: tuple[Tool, ...],
-        tool: Tool,
-        node: Node | None = None,
-        subtask: str = "",
-    ) -> ArgumentRequest:
+    def prepare_arguments(self, request: CallRequest, tool: Tool, node: Node | None = None) -> ArgumentRequest:
         """The request for the arguments of one tool, which was chosen at a node of the tools' hierarchy.
 
         Without a node, the tool's node is looked up.
         """
-        node = node or self.tree(tools).node_of(tool)
+        node = node or self.tree(request.tools).node_of(tool)
         stage = self.registry.find("arguments", tool)
-        stream = self.render(stage, messages, tools, tool, node.cards, subtask)
-        return ArgumentRequest(messages, tool, stage, stream, self.renderer_of(stage).argument_frame(tool))
+        stream = self.render(
+            stage, request.messages, request.tools, tool, node.cards, request.subtask, today=request.today
+        )
+        return ArgumentRequest(request.messages, tool, stage, stream, self.renderer_of(stage).argument_frame(tool))
 
     def write(
         self, request: ArgumentRequest, decoding: Decoding
@@ -277,12 +277,14 @@ class CallPipeline:
         tool: Tool,
         shown: tuple[Tool, ...],
         subtask: str = "",
+        today: str = "",
     ) -> TokenStream:
         """The stream of a stage, up to the call of one of the tools ``shown`` (or of ``respond``) without arguments.
 
         ``tools`` are all there are; the conversation's earlier calls are made to them.
         """
-        return self.renderer_of(stage).render(messages, tools, ToolCall(tool.name, {}, tool.server), shown, subtask)
+        call = ToolCall(tool.name, {}, tool.server)
+        return self.renderer_of(stage).render(messages, tools, call, shown, subtask, today)
 
     def grammar(self, request: ArgumentRequest, schema: Mapping[str, Any]) -> ArgumentGrammar:
         """The grammar of a request's arguments under a schema: the tool's own, or a narrower one."""

@@ -128,9 +128,10 @@ def _score_decision(dualtune: DualTune, decision: Decision, max_tokens: int) -> 
         return replace(call, failure=ANOTHER_TOOL)
     if gold.is_respond:
         return call
+    today = decision.today if dualtune.tells_date else ""
     try:
         arguments = dualtune.arguments(
-            decision.messages, tool, decision.tools, subtask=decision.subtask, max_tokens=max_tokens
+            decision.messages, tool, decision.tools, subtask=decision.subtask, today=today, max_tokens=max_tokens
         )
     except (DecodingError, ToolError) as error:
         return replace(call, failure=error.what)

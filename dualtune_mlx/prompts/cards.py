@@ -3,22 +3,23 @@
 ``name``: its name alone. This makes the shortest prefix, for adapters that know the tools.
 ``signature``: ``move_file(source, destination): Move or rename files.`` With these, tools can be chosen that no adapter
 has seen.
+``typed``: ``move_file(source: string, mode?: "copy"|"move"): Move or rename files.`` A signature with the parameters'
+types, formats and values.
 ``schema``: a JSON object with the whole description and schema. A server has no schema; its card is a signature.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dualtune_mlx.errors import PromptError, ToolError
+from dualtune_mlx.prompts.parameters import first_sentence, typed_parameters
 from dualtune_mlx.tools import RESPOND, Tool
 
-CARD_KINDS = ("name", "signature", "schema")
-SENTENCE_LIMIT = 80
+CARD_KINDS = ("name", "signature", "typed", "schema")
 
 
 def tool_card(tool: Tool, label: str, kind: str) -> str:
@@ -26,11 +27,13 @@ def tool_card(tool: Tool, label: str, kind: str) -> str:
 
     Raises:
         PromptError: when the kind is unknown.
+        ToolError: when a typed card's tool has a schema that is not a valid JSON Schema.
     """
     if kind == "name":
         return label
-    if kind == "signature" or (kind == "schema" and not tool.parameters):
-        return f"{label}({_parameter_list(tool.parameters)}): {_first_sentence(tool.description)}".rstrip(": ")
+    if kind in ("signature", "typed") or (kind == "schema" and not tool.parameters):
+        listed = typed_parameters(tool) if kind == "typed" else _parameter_list(tool.parameters)
+        return f"{label}({listed}): {first_sentence(tool.description)}".rstrip(": ")
     if kind == "schema":
         return json.dumps(openai_function(tool, label), ensure_ascii=False)
     raise PromptError("a kind of tool card is unknown", got=kind, expected=", ".join(CARD_KINDS))
@@ -76,10 +79,3 @@ def label_choices(tools: Sequence[Tool]) -> dict[str, Tool]:
 def _parameter_list(schema: Mapping[str, Any]) -> str:
     required = schema.get("required", [])
     return ", ".join(name if name in required else f"{name}?" for name in schema.get("properties", {}))
-
-
-def _first_sentence(description: str) -> str:
-    sentence = re.split(r"(?<=[.!?])\s|\n", description.strip(), maxsplit=1)[0]
-    if len(sentence) <= SENTENCE_LIMIT:
-        return sentence
-    return sentence[:SENTENCE_LIMIT].rsplit(" ", 1)[0] + "…"

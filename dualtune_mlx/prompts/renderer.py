@@ -10,9 +10,10 @@ from typing import Any
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.prompts.cards import label_choices, label_tools, openai_function, tool_card
 from dualtune_mlx.prompts.encoder import Encoder
+from dualtune_mlx.prompts.parameters import ARGUMENT_CARDS, argument_card
 from dualtune_mlx.prompts.stream import Span, TokenStream
 from dualtune_mlx.prompts.template import JOINED, Piece, Template
-from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, find_called_tool
+from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall, find_called_tool
 from dualtune_mlx.tools.spelling import spell_arguments
 
 PREFIX_LIMIT = 64
@@ -25,12 +26,23 @@ _CONTENT = "…"
 
 
 class PromptRenderer:
-    """Renders with one template, one tokenizer and one kind of tool card."""
+    """Renders with one template, one tokenizer, one kind of tool card and one of argument card.
 
-    def __init__(self, template: Template, tokenizer: Any, cards: str = "signature") -> None:
+    Raises:
+        PromptError: when the kind of argument card is unknown.
+    """
+
+    def __init__(
+        self, template: Template, tokenizer: Any, cards: str = "signature", argument_card: str = "none"
+    ) -> None:
+        if argument_card not in ARGUMENT_CARDS:
+            raise PromptError(
+                "a kind of argument card is unknown", got=argument_card, expected=", ".join(ARGUMENT_CARDS)
+            )
         self.template = template
         self.encoder = Encoder(tokenizer)
         self.cards = cards
+        self.argument_card = argument_card
         self._prefixes: dict[str, TokenStream] = {}
 
     def render(
@@ -40,8 +52,11 @@ class PromptRenderer:
         call: ToolCall,
         shown: Sequence[Tool] | None = None,
         subtask: str = "",
+        today: str = "",
     ) -> TokenStream:
         """Render one decision: the tools, the conversation, and the call that follows it.
+
+        With argument cards, the called tool's parameters stand before the arguments, as a span ``parameters``.
 
         Args:
             messages: the conversation before the call.
@@ -49,12 +64,15 @@ class PromptRenderer:
             call: the call that follows.
             shown: the tools that the prefix describes and the call is chosen from; by default all ``tools``.
             subtask: the part of the request that is due now; "" where the request is not divided.
+            today: the date (2026-11-30) that an argument card tells of a tool with a date; "" for none.
 
         Raises:
             PromptError: as ``render_conversation`` and ``render_call`` do.
+            ToolError: when an argument card's tool has a schema that is not a valid JSON Schema.
         """
-        stream = self.render_conversation(messages, tools, shown, subtask)
-        return stream + self.render_call(call, tools if shown is None else shown)
+        tool, label = _find_tool(call, tools if shown is None else shown)
+        pieces = self._add_argument_card(self._call_pieces(call, tool, label), tool, today)
+        return self.render_conversation(messages, tools, shown, subtask) + self._encode(pieces)
 
     def render_conversation(
         self, messages: Sequence[Message], tools: Sequence[Tool], shown: Sequence[Tool] | None = None, subtask: str = ""
@@ -240,6 +258,18 @@ class PromptRenderer:
         arguments = spell_arguments(call.arguments, tool.parameters)
         values = {"name": label, "arguments": arguments, "is_respond": call.is_respond}
         return self.template.render("call", call={**values, "schema": dict(tool.parameters)})
+
+    def _add_argument_card(self, pieces: list[Piece], tool: Tool, today: str) -> list[Piece]:
+        """The pieces of a call with the tool's parameters before its arguments."""
+        begin = Piece("open", "arguments")
+        if self.argument_card == "none" or tool is PLAN or begin not in pieces:
+            return pieces
+        if not (card := argument_card(tool, today)):
+            return pieces
+        place = pieces.index(begin)
+        before = next((piece.value for piece in reversed(pieces[:place]) if piece.kind in ("text", "data")), "\n")
+        text = Piece("data", card if before.endswith("\n") else f"\n{card}")
+        return [*pieces[:place], Piece("open", "parameters"), text, Piece("close", "parameters"), *pieces[place:]]
 
     def _encode(self, pieces: list[Piece]) -> TokenStream:
         tokens: list[int] = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dualtune_mlx.errors import DataError
+from dualtune_mlx.tools.today import check_today
 from dualtune_mlx.tools.types import Tool, ToolCall
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -146,7 +147,11 @@ def _is_text(part: Any) -> bool:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A conversation with the tools that were visible in it. Every call in it is an example."""
+    """A conversation with the tools that were visible in it. Every call in it is an example.
+
+    Raises:
+        DataError: when ``today`` is not a date.
+    """
 
     messages: tuple[Message, ...]
     """The conversation, with its calls and their results."""
@@ -154,11 +159,17 @@ class Trajectory:
     """The visible tools."""
     name: str = field(default="", compare=False)
     """Where the conversation came from; errors name it."""
+    today: str = ""
+    """The date of the conversation (2026-11-30); empty where it is not known."""
+
+    def __post_init__(self) -> None:
+        check_today(self.today, DataError)
 
     def to_dict(self, with_tools: bool = True) -> dict[str, Any]:
         """The trajectory as a line of a data file."""
         tools = {"tools": [tool.to_dict() for tool in self.tools]} if with_tools else {}
-        return {"messages": [message.to_dict() for message in self.messages], **tools}
+        today = {"today": self.today} if self.today else {}
+        return {"messages": [message.to_dict() for message in self.messages], **tools, **today}
 
 
 def as_messages(messages: str | Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:

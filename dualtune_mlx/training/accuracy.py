@@ -50,7 +50,9 @@ def selection_accuracy(
 def _is_right(runner: StageRunner, chooser: Stage, renderer: PromptRenderer, view: ShownDecision) -> bool | None:
     decision = view.decision
     names = renderer.name_tokens(view.shown)
-    stream = renderer.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)
+    stream = renderer.render(
+        decision.messages, decision.tools, decision.call, view.shown, decision.subtask, decision.today
+    )
     limit = runner.base.context_length
     if limit is not None and len(stream) > limit:
         return None

@@ -22,7 +22,7 @@ import yaml
 
 from dualtune_mlx.engine.stage import STAGES
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.prompts import CARD_KINDS
+from dualtune_mlx.prompts import ARGUMENT_CARDS, CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training.options import PRESETS, TrainOptions
 
@@ -36,6 +36,7 @@ SETTINGS: Mapping[str, type] = {
     "start": str,
     "template": str,
     "cards": str,
+    "argument_card": str,
     "routing": str,
     "min_examples": int,
     "shard": str,
@@ -51,6 +52,9 @@ FORMS = {
     bool: "true or false",
     tuple: "a list of texts",
 }
+
+
+_CHOICES = {"cards": CARD_KINDS, "argument_card": ARGUMENT_CARDS, "routing": ROUTINGS, "shard": SHARDS}
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class TrainConfig:
     """The prompt template: a built-in one's name, or a file."""
     cards: str = "signature"
     """How tools are written in the prompt."""
+    argument_card: str = "none"
+    """What stands before the arguments: none, or the tool's parameters and, for a date, today's."""
     routing: str = "auto"
     """When a stage is shown the tools of one node of their hierarchy: auto, always or never."""
     min_examples: int = 50
@@ -83,7 +89,7 @@ class TrainConfig:
     """The folder of a bundle whose adapters training continues from; empty for new adapters."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("cards", CARD_KINDS), ("routing", ROUTINGS), ("shard", SHARDS)):
+        for name, choices in _CHOICES.items():
             _check_choice(name, getattr(self, name), choices)
         if self.min_examples < 1:
             raise UsageError(

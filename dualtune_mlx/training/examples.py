@@ -191,7 +191,9 @@ def _tool_name(stage: str, decision: Decision) -> str:
 
 def _stream(view: ShownDecision, renderer: PromptRenderer) -> TokenStream:
     decision = view.decision
-    return renderer.render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask)
+    return renderer.render(
+        decision.messages, decision.tools, decision.call, view.shown, decision.subtask, decision.today
+    )
 
 
 def _cut(view: ShownDecision, renderer: PromptRenderer, window: int) -> TokenStream | None:

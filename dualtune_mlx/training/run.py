@@ -48,6 +48,7 @@ MUST_MATCH = {
     "fingerprint": "another model",
     "template_hash": "another template",
     "cards": "another kind of tool card",
+    "argument_card": "another kind of argument card",
 }
 """What a bundle must share with a run, and what differs otherwise."""
 NOT_IN_KEY = ("checkpoint_every", "keep", "memory_budget")
@@ -101,7 +102,7 @@ class TrainingRun:
         start: an adapter to continue from, instead of a new one.
 
     Raises:
-        BundleError: when the bundle belongs to another model, template or kind of tool card.
+        BundleError: when the bundle belongs to another model, template or kind of card.
         DataError: when the data has no example of the stage.
     """
 
@@ -312,10 +313,10 @@ def open_or_create(folder: str | Path, base: BaseModel, renderer: PromptRenderer
 
 
 def open_matching(folder: str | Path, base: BaseModel, renderer: PromptRenderer) -> Bundle:
-    """Open a bundle that is for this model, template and kind of tool card.
+    """Open a bundle that is for this model, template and kinds of card.
 
     Raises:
-        BundleError: when it is missing or damaged, or was made with another model, template or kind of tool card.
+        BundleError: when it is missing or damaged, or was made with another model, template or kind of card.
     """
     opened, wanted = Bundle.open(folder), _new_bundle(folder, base, renderer)
     for name, what in MUST_MATCH.items():
@@ -326,11 +327,11 @@ def open_matching(folder: str | Path, base: BaseModel, renderer: PromptRenderer)
                 where=folder,
                 got=got,
                 expected=expected,
-                fix="use another bundle folder, or the bundle's own model, template and cards",
+                fix="use another bundle folder, or the bundle's own model, template, cards and argument card",
             )
     return opened
 
 
 def _new_bundle(folder: str | Path, base: BaseModel, renderer: PromptRenderer) -> Bundle:
-    template = renderer.template
-    return Bundle(Path(folder), base.name, base.fingerprint, template.name, template.hash, renderer.cards)
+    template, cards = renderer.template, (renderer.cards, renderer.argument_card)
+    return Bundle(Path(folder), base.name, base.fingerprint, template.name, template.hash, *cards)

@@ -15,7 +15,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle
 from dualtune_mlx.data import read_split
 from dualtune_mlx.errors import TrainingError, UsageError
-from dualtune_mlx.models import load_model
+from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.training.config import TrainConfig
 from dualtune_mlx.training.contexts import ContextCache
@@ -115,7 +115,7 @@ def estimate_training(config: TrainConfig, report: Callable[[str], object] = lam
     train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
     check_arguments_writable([*train_set, *valid_set])
     base = load_model(config.model)
-    renderer = PromptRenderer(Template(config.template), base.tokenizer, config.cards)
+    renderer = _renderer(config, base)
     hierarchical = needs_router(train_set, config.routing)
     estimates = []
     with tempfile.TemporaryDirectory() as empty:
@@ -136,7 +136,7 @@ class TrainingSession:
     Raises:
         UsageError, DataError: when the data cannot be read.
         ModelError: when the model cannot be loaded.
-        BundleError: when the bundle to start from is missing, or is for another model, template or kind of tool card.
+        BundleError: when the bundle to start from is missing, or is for another model, template or kind of card.
     """
 
     def __init__(self, config: TrainConfig, group: Group | None = None) -> None:
@@ -144,7 +144,7 @@ class TrainingSession:
         group = group or Group.join()
         train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
         base = load_model(config.model)
-        renderer = PromptRenderer(Template(config.template), base.tokenizer, config.cards)
+        renderer = _renderer(config, base)
         self.start = open_matching(config.start, base, renderer) if config.start else None
         has_router = any(_has_router(folder) for folder in (config.bundle, config.start) if folder)
         self.setup = RunSetup(
@@ -267,6 +267,10 @@ class TrainingSession:
     def _contexts_for(self, gib: float) -> ContextCache | None:
         """The cache of contexts that all runs with this budget share."""
         return self._contexts.setdefault(gib, ContextCache(gib * GIB)) if gib else None
+
+
+def _renderer(config: TrainConfig, base: BaseModel) -> PromptRenderer:
+    return PromptRenderer(Template(config.template), base.tokenizer, config.cards, config.argument_card)
 
 
 def _has_router(bundle: str) -> bool:

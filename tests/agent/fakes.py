@@ -31,20 +31,24 @@ class Engine:
     With ``subtasks`` it divides every task into them.
     """
 
-    bundle, decoding, routing = None, Decoding(), "auto"
+    bundle, decoding, routing, tells_date = None, Decoding(), "auto", False
 
     def __init__(
         self, *calls: ToolCall | Exception, answer: str = "Done.", subtasks: tuple[str, ...] | None = None
     ) -> None:
         self.subtasks, self.divides, self.due = subtasks or (), subtasks is not None, list[str]()
+        self.dates = list[str]()
         self.base = SimpleNamespace(name="fake", fingerprint="f")
         self.calls, self.words = iter(calls), answer
         self.asked: list[Any] = []
         self.closed = 0
 
-    def stream(self, messages: Any, tools: Any, subtask: str = "", **_: Any) -> Generator[Any, None, None]:
+    def stream(
+        self, messages: Any, tools: Any, subtask: str = "", today: str = "", **_: Any
+    ) -> Generator[Any, None, None]:
         self.asked.append(messages)
         self.due.append(subtask)
+        self.dates.append(today)
         made = next(self.calls, RESPONDS)
         if isinstance(made, Exception):
             raise made

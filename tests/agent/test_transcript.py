@@ -199,6 +199,22 @@ def test_a_run_becomes_a_line_of_training_data_without_its_failures(tmp_path):
     assert trajectory.messages[3].content == "Done."
 
 
+def test_a_run_tells_the_date_that_it_began_on_to_all_its_calls_and_to_the_data(tmp_path, monkeypatch):
+    monkeypatch.setattr("dualtune_mlx.agent.agent.machine_date", lambda: "2026-11-30")
+    engine, tool_less = Engine(READ_A, WRITE_B), Engine(READ_A)
+    engine.tells_date = True
+    read = read_transcript(agent(engine, FakeToolbox(), tmp_path / "t").run("do it").transcript)
+    agent(tool_less, FakeToolbox(), tmp_path / "t").run("do it")
+    assert engine.dates == ["2026-11-30"] * 3
+    assert tool_less.dates == [""] * 2
+    again = Engine(READ_A, WRITE_B)
+    again.tells_date = True
+    assert all(row.same for row in replay(read, again))
+    assert again.dates == ["2026-11-30"] * 3
+    assert add_to_data(read, tmp_path / "data")
+    assert read_trajectories(tmp_path / "data" / "train.jsonl")[0].today == "2026-11-30"
+
+
 def test_there_is_nothing_to_learn_where_nothing_succeeded(tmp_path):
     read = read_transcript(run(tmp_path, READ_A, does=lambda call: error("no")))
     with pytest.raises(UsageError, match="nothing to learn"):

@@ -87,6 +87,20 @@ def test_parts_that_make_no_sense_are_refused(write, user, assistant, says):
         read_trajectories(write(json.dumps({"messages": messages})))
 
 
+def test_the_date_of_a_conversation_is_kept(write, tmp_path):
+    (dated, plain) = read_trajectories(write(line(today="2026-11-30"), line(today=None)))
+    assert (dated.today, plain.today) == ("2026-11-30", "")
+    assert {decision.today for decision in call_decisions(dated)} == {"2026-11-30"}
+    write_split(tmp_path, "valid", [dated, plain])
+    assert read_split(tmp_path, "valid") == [dated, plain]
+
+
+@pytest.mark.parametrize("today", ["30.11.2026", "2026-11-31", "20261130", "today", 20261130, ["2026-11-30"]])
+def test_a_date_that_is_none_is_refused_with_its_line(write, today):
+    with pytest.raises(DataError, match="not one(?s:.*)train.jsonl:1, today(?s:.*)2026-11-30"):
+        read_trajectories(write(line(today=today)))
+
+
 def test_text_parts_are_joined(write):
     parts = [{"type": "text", "text": "show "}, {"type": "text", "text": "a"}]
     text = json.dumps({"messages": [{"role": "user", "content": parts}, call()]})

@@ -26,7 +26,7 @@ from dualtune_mlx.decoding import (
 )
 from dualtune_mlx.decoding.writing import sample_token
 from dualtune_mlx.engine.events import run_to_end
-from dualtune_mlx.engine.pipeline import CallPipeline
+from dualtune_mlx.engine.pipeline import CallPipeline, CallRequest
 from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.errors import DecodingError, UsageError
 from dualtune_mlx.tools import as_messages
@@ -109,16 +109,18 @@ def test_forced_tokens_go_with_the_next_pass_and_the_last_ones_with_none():
 
 
 @cache
-def engine(seed: int = 0) -> CallPipeline:
+def engine(seed: int = 0, card: str = "none") -> CallPipeline:
     """One for all tests: what is written leaves nothing behind but the prefix."""
     base = tiny.model(seed)
-    return CallPipeline(base, tiny.renderer(base), StageRegistry(base))
+    return CallPipeline(base, tiny.renderer(base, card), StageRegistry(base))
 
 
 def outcome(pipeline: CallPipeline, parameters: dict, decoding: Decoding) -> tuple[object, StageUsage | None]:
     """The arguments of a tool and what they cost; or all that was written when the token budget ended."""
     tool, events = Tool("t", "", parameters), []
-    writing = pipeline.write(pipeline.prepare_arguments(as_messages(REQUEST), (tool,), tool), decoding)
+    writing = pipeline.write(
+        pipeline.prepare_arguments(CallRequest(as_messages(REQUEST), (tool,), Decoding()), tool), decoding
+    )
     try:
         while True:
             events.append(next(writing))
@@ -128,11 +130,11 @@ def outcome(pipeline: CallPipeline, parameters: dict, decoding: Decoding) -> tup
         return (events, str(error)), None
 
 
-def usages(parameters: dict, decoding: Decoding, seeds: int) -> tuple[int, int, int]:
+def usages(parameters: dict, decoding: Decoding, seeds: int, card: str = "none") -> tuple[int, int, int]:
     """Passes with and without drafts, and drafted tokens; what is written must be the same."""
     totals = Counter()
     for seed in range(seeds):
-        pipeline = engine(seed)
+        pipeline = engine(seed, card)
         plain, alone = outcome(pipeline, parameters, replace(decoding, draft=False))
         drafted, together = outcome(pipeline, parameters, replace(decoding, draft=True))
         assert drafted == plain
@@ -149,6 +151,11 @@ def usages(parameters: dict, decoding: Decoding, seeds: int) -> tuple[int, int, 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_drafts_change_nothing_that_is_written(name, decoding):
     usages(SCHEMAS[name], decoding, 3)
+
+
+@pytest.mark.parametrize("name", ["enum", "strings", "nested object"])
+def test_drafts_change_nothing_behind_a_card_of_parameters(name):
+    usages(SCHEMAS[name], SAMPLED, 3, "parameters")
 
 
 def test_drafts_save_passes():
@@ -217,7 +224,8 @@ def test_a_spent_budget_is_an_error_and_no_broken_json(decoding, draft):
     with pytest.raises(DecodingError, match="token budget(?s:.*)tool 't'(?s:.*)at most 20"):
         run_to_end(
             pipeline.write(
-                pipeline.prepare_arguments(as_messages(REQUEST), (tool,), tool), replace(decoding, draft=draft)
+                pipeline.prepare_arguments(CallRequest(as_messages(REQUEST), (tool,), Decoding()), tool),
+                replace(decoding, draft=draft),
             )
         )
 
@@ -238,7 +246,7 @@ def test_every_option_can_be_given_to_a_call():
 def test_stopping_between_two_tokens_leaves_everything_usable():
     pipeline, tool = engine(), Tool("t", "", SCHEMAS["strings"])
     expected, _ = outcome(pipeline, SCHEMAS["strings"], Decoding())
-    task = pipeline.prepare_arguments(as_messages(REQUEST), (tool,), tool)
+    task = pipeline.prepare_arguments(CallRequest(as_messages(REQUEST), (tool,), Decoding()), tool)
     for count in range(1, 6):
         grammar = pipeline.grammar(task, tool.parameters)
         writing = pipeline.runner.write(task.stage, task.stream, grammar, Decoding())

@@ -16,12 +16,14 @@ PATH = {"type": "object", "properties": {"path": {"type": "string", "maxLength":
 WORDS = {"type": "object", "properties": {n: {"type": "string"} for n in ("a", "b")}, "required": ["a", "b"]}
 
 
-def make_engine(base: BaseModel, activation: str, **options: Any) -> DualTune:
+def make_engine(base: BaseModel, activation: str, argument_card: str = "none", **options: Any) -> DualTune:
     """An engine whose stages have an adapter each. Whether ``auto`` fuses depends on the clock; here nothing does."""
     base.fusion.policy = "off"
     stages = enumerate(("selector", "arguments"), 1)
     adapters = {(name, ""): adapter_for(base.bank, seed, activation) for seed, name in stages}
-    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer, "name"), adapters, **options)
+    return DualTune(
+        base, PromptRenderer(Template("chatml"), base.tokenizer, "name", argument_card), adapters, **options
+    )
 
 
 def make_calling_engine(tools: Sequence[Tool], activation: str = "turn", **options: Any) -> DualTune:

@@ -9,9 +9,10 @@ from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import dualtune as engine_module
 from dualtune_mlx.engine.batch import write_batch
 from dualtune_mlx.engine.events import run_to_end
-from dualtune_mlx.engine.pipeline import CallPipeline
+from dualtune_mlx.engine.pipeline import CallPipeline, CallRequest
 from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.errors import DecodingError, PromptError, UsageError
+from dualtune_mlx.prompts import ARGUMENT_CARDS
 from dualtune_mlx.tools import as_messages
 from tests import tiny
 from tests.adapters.adapters import adapter_for
@@ -47,7 +48,9 @@ REQUESTS = [
 GROUNDED = {"files/read_file": {"path": ()}, "files/read_dir": {"path": ()}}
 
 
-def parts(kind: str = "llama", activation: str = "turn", dora: bool = False, seed: int = 1, **changes):
+def parts(
+    kind: str = "llama", activation: str = "turn", dora: bool = False, seed: int = 1, card: str = "none", **changes
+):
     """A model, its renderer, and an adapter for the choice and for every tool but one."""
     base = tiny.model(seed, kind=kind, **changes)
     base.fusion.policy = "off"
@@ -56,7 +59,7 @@ def parts(kind: str = "llama", activation: str = "turn", dora: bool = False, see
         key: adapter_for(base.bank, number, activation, scale=8.0, dora=dora and number == 2)
         for number, key in enumerate(keys, 1)
     }
-    return base, tiny.renderer(base), adapters
+    return base, tiny.renderer(base, card), adapters
 
 
 def engine(**options) -> DualTune:
@@ -74,9 +77,9 @@ def assert_same(together, alone):
             assert many.usage.stages[name].forced_tokens == one.usage.stages[name].forced_tokens
 
 
-@pytest.mark.parametrize("kind", tiny.KINDS)
-def test_many_calls_are_those_of_one_by_one(kind):
-    dualtune = engine(kind=kind)
+@pytest.mark.parametrize(("kind", "card"), [*((kind, "none") for kind in tiny.KINDS), ("llama", "parameters")])
+def test_many_calls_are_those_of_one_by_one(kind, card):
+    dualtune = engine(kind=kind, card=card)
     options = {"top_k": 2, "max_tokens": 60}
     together = dualtune.call_many(REQUESTS, TOOLS, **options)
     assert dualtune.base.bank.active is None
@@ -94,13 +97,15 @@ def test_many_calls_are_those_of_one_by_one(kind):
         ("all", "off", 0.0),
     ],
 )
-def test_every_request_is_written_under_its_own_adapter(activation, grounding, temperature):
-    base, renderer, adapters = parts(activation=activation, dora=True)
+@pytest.mark.parametrize("card", ARGUMENT_CARDS)
+def test_every_request_is_written_under_its_own_adapter(activation, grounding, temperature, card):
+    base, renderer, adapters = parts(activation=activation, dora=True, card=card)
     pipeline = CallPipeline(base, renderer, StageRegistry.from_adapters(base, adapters, GROUNDED))
     decoding = Decoding(max_tokens=200, grounding=grounding, temperature=temperature, seed=3)
     tools = [TOOLS[number % 3] for number in range(len(REQUESTS))]
     messages = [as_messages(request) for request in REQUESTS]
-    tasks = [pipeline.prepare_arguments(said, tuple(TOOLS), tool) for said, tool in zip(messages, tools, strict=True)]
+    asked = [CallRequest(said, tuple(TOOLS), decoding) for said in messages]
+    tasks = [pipeline.prepare_arguments(one, tool) for one, tool in zip(asked, tools, strict=True)]
     alone = [run_to_end(pipeline.write(task, decoding)) for task in tasks]
     pipeline.runner.prefixes.clear()
     together = write_batch(pipeline, tasks, decoding)

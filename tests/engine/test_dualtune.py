@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from datetime import date
 from functools import partial
 
 import mlx.core as mx
@@ -13,11 +14,11 @@ from dualtune_mlx.decoding import Decoding, choice, confidence
 from dualtune_mlx.decoding.grounding import find_spans
 from dualtune_mlx.engine import pipeline
 from dualtune_mlx.engine.events import run_to_end
-from dualtune_mlx.engine.pipeline import CallPipeline
+from dualtune_mlx.engine.pipeline import CallPipeline, CallRequest
 from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.engine.stage import Stage, StageRunner
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.prompts import PromptRenderer, Template
+from dualtune_mlx.prompts import ARGUMENT_CARDS, PromptRenderer, Template
 from dualtune_mlx.tools import RESPOND, as_messages
 from dualtune_mlx.tools.usage import StageUsage
 from tests import tiny
@@ -26,10 +27,10 @@ from tests.engine.engines import PATH, WORDS, make_calling_engine, make_engine
 TOOLS = [Tool("read_file", "Read.", PATH), Tool("read_dir", "List.", PATH), Tool("now", "Time.")]
 
 
-@pytest.fixture
-def dualtune():
+@pytest.fixture(params=ARGUMENT_CARDS)
+def dualtune(request):
     base = tiny.model()
-    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
+    return DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer, argument_card=request.param))
 
 
 def brute_force(dualtune, messages, tools, logits_after=None):
@@ -86,10 +87,11 @@ def test_arguments_equal_a_plain_masked_greedy_decoding(dualtune):
     assert dualtune.arguments("show a.txt", TOOLS[0], TOOLS) == grammar.parse(written)
 
 
+@pytest.mark.parametrize("card", ARGUMENT_CARDS)
 @pytest.mark.parametrize("activation", ["invocation", "turn", "all"])
-def test_a_switch_computes_nothing_before_the_activation_point(activation):
+def test_a_switch_computes_nothing_before_the_activation_point(activation, card):
     tools = [replace(tool, parameters=PATH) for tool in TOOLS]
-    dualtune = make_calling_engine(tools, activation)
+    dualtune = make_calling_engine(tools, activation, argument_card=card)
     call = dualtune.call("show a.txt", tools, max_tokens=64)
     assert not call.is_respond
     first, second = call.usage.stages["selector"], call.usage.stages["arguments"]
@@ -129,10 +131,11 @@ def test_an_adapter_acts_from_its_activation_point_and_nowhere_before(dualtune, 
     assert {tool.name: p for tool, p in ranked} != pytest.approx({t.name: p for t, p in without}, rel=1e-2)
 
 
+@pytest.mark.parametrize("card", ARGUMENT_CARDS)
 @pytest.mark.parametrize("activation", ["invocation", "turn", "all"])
-def test_a_stage_never_sees_another_adapter_s_keys(activation):
+def test_a_stage_never_sees_another_adapter_s_keys(activation, card):
     tools = [replace(tool, parameters=PATH) for tool in TOOLS]
-    dualtune = make_calling_engine(tools, activation)
+    dualtune = make_calling_engine(tools, activation, argument_card=card)
     call = dualtune.call("show a.txt", tools, max_tokens=64)
     again = dualtune.select("show a.txt", tools, top_k=1)
     dualtune.prefixes.clear()
@@ -162,6 +165,58 @@ def test_an_engine_that_abstains_gives_candidates_and_no_call(dualtune):
     assert not made.abstained
     assert made.name == ranked[0][0].name
     assert not dualtune.call("show a.txt", TOOLS, max_tokens=64).abstained
+
+
+DUE = {"properties": {"due": {"type": "string", "format": "date"}}, "required": ["due"]}
+REMIND = Tool("remind", "Remind.", DUE)
+
+
+class Calendar(date):
+    """A date whose today never changes."""
+
+    @classmethod
+    def today(cls):
+        return cls(2026, 11, 30)
+
+
+@pytest.fixture
+def rendered(monkeypatch):
+    """The dates that streams of arguments are rendered with."""
+    dates, render = [], PromptRenderer.render
+    monkeypatch.setattr(PromptRenderer, "render", lambda self, *args: dates.append(args[5]) or render(self, *args))
+    return dates
+
+
+def test_the_date_is_the_machine_s_unless_a_call_gives_another(monkeypatch, rendered):
+    monkeypatch.setattr("dualtune_mlx.tools.today.date", Calendar)
+    dualtune = make_calling_engine([REMIND], argument_card="parameters")
+    for options in ({}, {"today": "2027-01-02"}, {"today": ""}):
+        dualtune.call("tomorrow", [REMIND], **options)
+        dualtune.call_many(["tomorrow"], [REMIND], **options)
+        dualtune.arguments("tomorrow", REMIND, **options)
+    assert [today for today in rendered if today] == ["2026-11-30"] * 3 + ["2027-01-02"] * 3
+
+
+def test_the_arguments_are_written_with_the_date_in_view():
+    base = tiny.model()
+    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer, argument_card="parameters"))
+    for today, line in (("2026-11-30", "Today: Monday, 2026-11-30"), ("", "")):
+        request = pipeline.CallRequest(as_messages("tomorrow"), (REMIND,), Decoding(), today=today)
+        prepared = CallPipeline(base, dualtune.renderer, StageRegistry(base)).prepare_arguments(request, REMIND)
+        text = dualtune.renderer.encoder.decode(list(prepared.stream.tokens))
+        assert text.count("Today") == (1 if today else 0)
+        assert line in text
+
+
+def test_a_date_that_is_none_or_is_told_to_nobody_is_refused():
+    carded, plain = (make_engine(tiny.model(), "turn", argument_card=card) for card in ("parameters", "none"))
+    for wrong in ("tomorrow", "2026-11-31", "20261130", 5):
+        with pytest.raises(UsageError, match="not one(?s:.*)today"):
+            carded.call("tomorrow", [REMIND], today=wrong)
+    for call in (plain.call, plain.arguments):
+        with pytest.raises(UsageError, match="tell none(?s:.*)argument_card"):
+            call("tomorrow", REMIND if call == plain.arguments else [REMIND], today="2026-11-30")
+    assert plain.call("tomorrow", [REMIND], today="")
 
 
 @pytest.mark.parametrize("abstain", [-0.1, 1.1, float("nan")])
@@ -251,7 +306,9 @@ def write_with(grounding: str) -> tuple[dict, StageUsage]:
     pipeline = CallPipeline(base, renderer, registry)
     decoding = Decoding(grounding=grounding, temperature=1.0, seed=4)
     result = run_to_end(
-        pipeline.write(pipeline.prepare_arguments(as_messages("show one.txt"), (tool,), tool), decoding)
+        pipeline.write(
+            pipeline.prepare_arguments(CallRequest(as_messages("show one.txt"), (tool,), decoding), tool), decoding
+        )
     )
     return result.value, result.usage
 

@@ -91,8 +91,9 @@ class Recorder:
 
     decoding = Decoding()
 
-    def __init__(self, answer: ToolCall | Exception) -> None:
-        self.answer = answer
+    def __init__(self, answer: ToolCall | Exception, tells_date: bool = False) -> None:
+        self.answer, self.tells_date = answer, tells_date
+        self.dates: list[str] = []
         self.asked: list[tuple[Message, ...]] = []
         self.written: list[tuple[Message, ...]] = []
         self.due: list[str] = []
@@ -107,8 +108,9 @@ class Recorder:
         del tool
         return Stage(name, grounding={"fs/read": {"path": ("all",)}})
 
-    def arguments(self, messages, tool, tools, *, subtask, max_tokens):
+    def arguments(self, messages, tool, tools, *, subtask, today, max_tokens):
         del tool, tools, max_tokens
+        self.dates.append(today)
         self.due.append(subtask)
         self.written.append(messages)
         if isinstance(self.answer, Exception):
@@ -144,6 +146,13 @@ def test_a_decision_is_asked_for_its_part():
     engine = Recorder(GOLD)
     evaluate_calls(engine, [Trajectory(parts, TRAJECTORY.tools)])
     assert engine.due == ["show a"] * 3
+
+
+@pytest.mark.parametrize("tells_date", [True, False])
+def test_a_decision_is_asked_with_the_date_of_its_conversation(tells_date):
+    engine = Recorder(GOLD, tells_date)
+    evaluate_calls(engine, [replace(TRAJECTORY, today="2026-11-30"), TRAJECTORY])
+    assert engine.dates == (["2026-11-30", ""] if tells_date else ["", ""])
 
 
 def test_the_arguments_of_a_wrong_tool_are_not_written():

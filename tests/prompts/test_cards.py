@@ -51,7 +51,7 @@ def test_a_server_is_no_function_and_has_no_schema():
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():
-    with pytest.raises(PromptError, match="long(?s:.*)name, signature, schema"):
+    with pytest.raises(PromptError, match="long(?s:.*)name, signature, typed, schema"):
         tool_card(MOVE, "move", "long")
 
 

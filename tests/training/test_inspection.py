@@ -37,6 +37,18 @@ def test_the_kinds_stand_in_order(renderer):
         assert example.kinds.index("active") == example.active
 
 
+def test_a_card_of_parameters_is_active_and_never_learned(renderer):
+    carded = PromptRenderer(Template("chatml"), tiny.tokenizer(), "name", "parameters")
+    for stage in ("selector", "arguments"):
+        plain, shown = (stage_examples(trajectories(), one, stage, "turn").examples for one in (renderer, carded))
+        for before, after in zip(plain, shown, strict=True):
+            assert after.learned == before.learned
+            assert (len(after.tokens) > len(before.tokens)) is (stage == "arguments")
+    (found,) = inspect_examples(trajectories(), carded, stage="arguments", limit=1)
+    active = "".join(text for text, kind in zip(found.tokens, found.kinds, strict=True) if kind == "active")
+    assert active.endswith("read\npath?: string\n")
+
+
 def test_each_stage_has_at_most_as_many_examples_as_are_wanted(renderer):
     stages = [example.stage for example in inspect_examples(trajectories(), renderer, limit=2)]
     assert stages == [stage for stage in find_stages(trajectories()) for _ in range(2)]
