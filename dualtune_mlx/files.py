@@ -5,6 +5,7 @@ A file or folder is written under a temporary name, flushed, and then renamed. S
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -32,17 +33,19 @@ def atomic_folder(destination: Path, replace: bool = False) -> Iterator[Path]:
         replace: whether it may exist already. Then it is replaced as a whole.
 
     Raises:
-        UsageError: when the destination exists and may not be replaced, or its parent cannot be written.
+        UsageError: when the destination exists and may not be replaced, or its parent cannot be written, for example
+            because the disk is full or the parent was removed meanwhile.
     """
     if destination.exists() and not replace:
         raise UsageError("the destination exists already", where=destination, fix="choose another name or remove it")
     temporary = Path(_create_beside(destination, tempfile.mkdtemp))
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _flush(file)
-        temporary.chmod(0o755)
+        with _explained(destination, temporary):
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            temporary.chmod(0o755)
         old = temporary.with_name(temporary.name + "-old")
         if destination.exists():
             destination.rename(old)
@@ -62,30 +65,68 @@ def atomic_file(destination: Path) -> Iterator[Path]:
     """Give a temporary path beside ``destination``; it replaces the destination when the body succeeds.
 
     Raises:
-        UsageError: when the destination's parent cannot be written.
+        UsageError: when the destination's parent cannot be written, for example because the disk is full.
     """
     handle, name = _create_beside(destination, lambda **options: tempfile.mkstemp(suffix=destination.suffix, **options))
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        _flush(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(destination)
+        with _explained(destination, temporary):
+            yield temporary
+            _flush(temporary)
+            temporary.chmod(0o644)
+            temporary.replace(destination)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Lock a folder for this process while the body runs; other processes that lock it wait.
+def lock_folder(folder: Path, what: str = "") -> Iterator[None]:
+    """Lock a folder for this process while the body runs.
+
+    Args:
+        folder: the folder; made when missing.
+        what: what would go wrong, in words, if this process waited for another one that has locked it. Without these
+            words it waits.
 
     Raises:
-        UsageError: when the folder cannot be written.
+        UsageError: when the folder cannot be written, or another process has locked it and ``what`` is given.
     """
     with _create_beside(folder / ".lock", lambda **_: (folder / ".lock").open("w")) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if what else 0))
+        except BlockingIOError as error:
+            raise UsageError(what, where=folder, fix="wait until it has ended, or use another folder") from error
         yield
+
+
+def write_error(destination: Path, error: OSError) -> UsageError:
+    """Say in words that a file cannot be written, and why."""
+    return UsageError(
+        "a file cannot be written there",
+        where=destination,
+        got=error.strerror or error,
+        fix=_FIXES.get(error.errno) if error.errno else None,
+    )
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FIXES = {
+    **dict.fromkeys(NO_ROOM, "make room on that disk"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "use a folder that you may write in"),
+    errno.ENOENT: "leave the folder where it is while a program writes into it",
+}
+
+
+@contextmanager
+def _explained(destination: Path, temporary: Path) -> Iterator[None]:
+    """Explain the errors of writing; what is wrong with other files is theirs to say."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM or not temporary.exists():
+            raise write_error(destination, error) from error
+        raise
 
 
 def _create_beside(destination: Path, create: Any) -> Any:
@@ -94,7 +135,7 @@ def _create_beside(destination: Path, create: Any) -> Any:
         destination.parent.mkdir(parents=True, exist_ok=True)
         return create(dir=destination.parent, prefix=".tmp-")
     except OSError as error:
-        raise UsageError("a file cannot be written there", where=destination, got=error.strerror) from error
+        raise write_error(destination, error) from error
 
 
 def _flush(path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.files import atomic_file, atomic_folder, write_json, write_text
+from dualtune_mlx.files import atomic_file, atomic_folder, lock_folder, write_json, write_text
 
 
 class Interrupted(BaseException):
@@ -106,4 +109,33 @@ def test_a_place_that_cannot_be_written_is_a_wrong_call(tmp_path):
     with pytest.raises(UsageError, match="cannot be written there(?s:.*)file/a.txt"):
         write_text(tmp_path / "file" / "a.txt", "x")
     with pytest.raises(UsageError, match="cannot be written there"), atomic_folder(tmp_path / "file" / "out"):
+        pass
+
+
+@pytest.mark.parametrize("write", [atomic_file, atomic_folder])
+@pytest.mark.parametrize(("code", "fix"), [(errno.ENOSPC, "make room"), (errno.EDQUOT, "make room")])
+def test_a_full_disk_is_explained_and_leaves_nothing(tmp_path, write, code, fix):
+    with pytest.raises(UsageError, match=f"cannot be written(?s:.*){fix}") as raised, write(tmp_path / "a"):
+        raise OSError(code, os.strerror(code))
+    assert (raised.value.where, raised.value.got) == (tmp_path / "a", os.strerror(code))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("write", [atomic_file, atomic_folder])
+def test_a_parent_that_is_removed_meanwhile_is_explained(tmp_path, write):
+    with pytest.raises(UsageError, match="cannot be written(?s:.*)leave the folder"), write(tmp_path / "p" / "a"):
+        shutil.rmtree(tmp_path / "p")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("write", [atomic_file, atomic_folder])
+def test_another_file_s_error_stays_its_own(tmp_path, write):
+    with pytest.raises(FileNotFoundError), write(tmp_path / "a"):
+        (tmp_path / "source").read_bytes()
+
+
+def test_a_locked_folder_is_refused_where_nobody_should_wait(tmp_path):
+    with lock_folder(tmp_path, "busy"), pytest.raises(UsageError, match="busy"), lock_folder(tmp_path, "busy"):
+        pass
+    with lock_folder(tmp_path, "busy"):
         pass

@@ -191,7 +191,8 @@ def write_weights(
         for weight in part:
             arrays |= _convert(gguf, architecture, heads, weight)
             yield weight
-        mx.save_safetensors(str(folder / name), arrays, metadata={"format": "mlx"})
+        with (folder / name).open("wb") as file:
+            mx.save_safetensors(file, arrays, metadata={"format": "mlx"})
         index |= dict.fromkeys(arrays, name)
     if len(files) > 1:
         total = {"total_size": sum(weight.nbytes for weight in weights)}

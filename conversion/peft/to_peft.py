@@ -105,7 +105,8 @@ def to_peft(
     tensors = dict(tensor for update in updates for tensor in update.tensors()) | dict(_module_tensors(adapter))
     with atomic_folder(Path(destination)) as folder:
         metadata = {"format": "pt", METADATA: json.dumps(own)}
-        mx.save_safetensors(str(folder / WEIGHTS), tensors, metadata=metadata)
+        with (folder / WEIGHTS).open("wb") as file:
+            mx.save_safetensors(file, tensors, metadata=metadata)
         (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
         if on_verified is not None:
             config = replace(adapter.config, activation=AT_TOKENS, tokens=tokens) if tokens else adapter.config

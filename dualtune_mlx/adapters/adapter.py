@@ -99,7 +99,8 @@ class Adapter:
             for part, array in update.parts.items()
         }
         with atomic_folder(Path(folder), replace=True) as temporary:
-            mx.save_safetensors(str(temporary / WEIGHTS), tensors, metadata={"format": "mlx"})
+            with (temporary / WEIGHTS).open("wb") as file:  # Python's file says why it cannot be written
+                mx.save_safetensors(file, tensors, metadata={"format": "mlx"})
             (temporary / CONFIG).write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
 
 

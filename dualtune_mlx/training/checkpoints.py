@@ -17,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from dualtune_mlx.errors import CheckpointError
-from dualtune_mlx.files import atomic_folder
+from dualtune_mlx.files import atomic_folder, write_error
 from dualtune_mlx.training.loss import Weights
 
 FORMAT = 1
@@ -59,10 +59,19 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, state: TrainState) -> None:
-        """Write a state, then remove the oldest ones beyond ``keep``."""
+        """Write a state, then remove the oldest ones beyond ``keep``.
+
+        Raises:
+            UsageError: when it cannot be written.
+        """
+        try:
+            self.folder.mkdir(exist_ok=True)  # without parents: a run that was removed stays so
+        except OSError as error:
+            raise write_error(self.folder, error) from error
         trees = {"weights": state.weights, "best": state.best_weights, "optimizer": state.optimizer}
         with atomic_folder(self.folder / f"step-{state.step:06d}", replace=True) as temporary:
-            mx.save_safetensors(str(temporary / ARRAYS), dict(_flatten(trees)))
+            with (temporary / ARRAYS).open("wb") as file:
+                mx.save_safetensors(file, dict(_flatten(trees)))
             facts = {
                 "format": FORMAT,
                 "run": self.run,
@@ -85,13 +94,17 @@ class Checkpoints:
         folders = self._folders()
         return self._read(folders[-1]) if folders else None
 
+    def steps(self) -> list[int]:
+        """The steps after which states were saved, the latest one last."""
+        return [_step(folder) for folder in self._folders()]
+
     def clear(self) -> None:
         """Remove all states."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
 
     def _folders(self) -> list[Path]:
-        return sorted(self.folder.glob("step-[0-9]*"), key=lambda path: int(path.name.removeprefix("step-")))
+        return sorted(self.folder.glob("step-[0-9]*"), key=_step)
 
     def _read(self, folder: Path) -> TrainState:
         try:
@@ -119,6 +132,10 @@ class Checkpoints:
         return TrainState(
             facts["step"], trees["weights"], trees["optimizer"], facts["best_step"], best, trees["best"], facts["stale"]
         )
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 _FIX = "remove this folder and resume from the one before, or start anew without --resume"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from os import SEEK_END
 from pathlib import Path
 
-from dualtune_mlx.files import write_text
+from dualtune_mlx.files import write_error, write_text
 from dualtune_mlx.training.trainer import Progress
 
 
@@ -22,8 +23,17 @@ class Log:
         write_text(path, "".join(_line(progress) for progress in earlier))
 
     def __call__(self, progress: Progress) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(progress))
+        """Append a step.
+
+        Raises:
+            UsageError: when the log was removed meanwhile, or cannot be written.
+        """
+        try:
+            with self.path.open("r+", encoding="utf-8") as file:  # "a" would begin a removed log anew
+                file.seek(0, SEEK_END)
+                file.write(_line(progress))
+        except OSError as error:
+            raise write_error(self.path, error) from error
 
 
 def read_log(path: Path) -> list[Progress]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
 from dualtune_mlx.data.decisions import Decision, call_decisions, ends_after_result, plan_decisions
 from dualtune_mlx.decoding import learn_grounding
-from dualtune_mlx.errors import BundleError
-from dualtune_mlx.files import write_text
+from dualtune_mlx.errors import BundleError, TrainingError, UsageError
+from dualtune_mlx.files import lock_folder, write_text
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, span_name
 from dualtune_mlx.tools import PLAN, Trajectory
@@ -86,7 +87,7 @@ class RunResult:
     accuracy: tuple[int, int] | None = None
     """(right, asked) choices on the validation set; None where the stage chooses nothing."""
     notes: tuple[str, ...] = ()
-    """What is to be known about the data, a sentence each."""
+    """What is to be known about the data and the run, a sentence each."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Decisions of the training data that are not learned, by reason."""
 
@@ -150,7 +151,8 @@ class TrainingRun:
         Raises:
             TrainingError: when the run would need more memory than its budget, or a loss is not a finite number.
             CheckpointError: when the checkpoint to continue from is damaged, or belongs to another run.
-            UsageError: when the adapter to continue from does not fit the options.
+            UsageError: when the adapter to continue from does not fit the options, when another process trains in the
+                run's folder, or when a file of the run cannot be written.
         """
         group, job = self.setup.group, self.job
         trainer = self.trainer()
@@ -162,11 +164,12 @@ class TrainingRun:
         state = trainer.broadcast(checkpoints.latest() if resume and group.is_main else None)
         if not group.is_main:
             return RunResult(job, trainer.run(state, report), left_out=self.left_out)
-        callback = self._open_files(checkpoints, state, report, config or self.options.to_dict())
-        trained = trainer.run(state, callback, checkpoints)
-        accuracy = self._accuracy(trained.adapter) if span_name(job.stage) == "selector" else None
-        self._write(trained, accuracy)
-        checkpoints.clear()
+        with lock_folder(self.folder, "another process trains in this folder"), _hint_at(checkpoints):
+            callback = self._open_files(checkpoints, state, report, config or self.options.to_dict())
+            trained = trainer.run(state, callback, checkpoints)
+            accuracy = self._accuracy(trained.adapter) if span_name(job.stage) == "selector" else None
+            self._write(trained, accuracy)
+            checkpoints.clear()
         return RunResult(job, trained, accuracy, self.notes, self.left_out)
 
     def trainer(self) -> Trainer:
@@ -239,6 +242,13 @@ class TrainingRun:
             self.job.stage, self.job.scope, trained.adapter, training=facts, tools=tools, grounding=grounding
         )
         history = read_log(self.folder / "log.jsonl")
+        if not history:
+            raise TrainingError(
+                "the run's log was removed meanwhile, so there is no report",
+                where=self.folder / "log.jsonl",
+                fix="none is needed: the adapter is in the bundle",
+            )
+        self.notes += _notes_on(history, self.options.validate_every)
         write_report(self.folder / "report.html", make_report(self, trained, accuracy, history))
 
     def _prepare(self) -> tuple[StageExamples, StageExamples, tuple[str, ...]]:
@@ -286,6 +296,31 @@ class TrainingRun:
         if self.start:
             digest.update(self.start.content_hash.encode())
         return digest.hexdigest()
+
+
+@contextmanager
+def _hint_at(checkpoints: Checkpoints) -> Iterator[None]:
+    """Where a file cannot be written, say what is kept of the run."""
+    try:
+        yield
+    except UsageError as error:
+        steps = checkpoints.steps()
+        kept = f"resuming goes on after step {steps[-1]}" if steps else "no checkpoint is left to resume from"
+        fix = "; ".join(filter(None, (error.fix, kept)))
+        raise UsageError(error.what, where=error.where, got=error.got, fix=fix) from error
+
+
+def _notes_on(history: Sequence[Progress], validate_every: int) -> tuple[str, ...]:
+    """What is to be known about a run with this log."""
+    measured = [progress.step for progress in history if progress.validation_loss is not None]
+    if len(history) < history[-1].step:
+        return (f"the log has only {len(history)} of {history[-1].step} steps: it was removed meanwhile",)
+    if validate_every and len(measured) <= 1:
+        return (
+            "the validation loss was measured once, at the end: the last weights were kept, none were chosen; "
+            f"measure more often than every {validate_every} steps (validate_every)",
+        )
+    return ()
 
 
 def _grounding_decisions(stage: str, trajectories: Sequence[Trajectory]) -> Iterator[Decision]:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import mlx.core as mx
 
@@ -40,11 +41,12 @@ def main(folder: Path, kill_at: int, where: str) -> None:
         if where == "step" and progress.step == kill_at:
             die()
 
-    def half_written(path: str, arrays: dict[str, mx.array]) -> None:
+    def half_written(file: BinaryIO, arrays: dict[str, mx.array]) -> None:
         if seen[-1] >= kill_at:
-            Path(path).write_bytes(b"half")
+            file.write(b"half")
+            file.flush()
             die()
-        write(path, arrays)
+        write(file, arrays)
 
     write = mx.save_safetensors
     if where == "write":

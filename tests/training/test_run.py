@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import shutil
 from dataclasses import replace
 
 import mlx.core as mx
@@ -15,7 +17,9 @@ from dualtune_mlx.errors import CheckpointError, DataError, TrainingError, Usage
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Trajectory
 from dualtune_mlx.training import Job, RunSetup, TrainingRun, TrainOptions, all_jobs
-from dualtune_mlx.training.log import read_log
+from dualtune_mlx.training import run as run_module
+from dualtune_mlx.training.checkpoints import Checkpoints
+from dualtune_mlx.training.log import Log, read_log
 from dualtune_mlx.training.run import NO_ENDS, hold_out
 from tests import tiny
 from tests.training.data import TOOLS, divided, trajectories
@@ -46,7 +50,7 @@ def test_a_run_leaves_an_adapter_and_all_its_files(base, tmp_path, stage):
     run = make_run(base, tmp_path, Job(stage))
     assert not run.is_finished
     finished = run.train(config={"data": "there"})
-    assert {path.name for path in run.folder.iterdir()} == {"config.yaml", "log.jsonl", "report.html"}
+    assert {path.name for path in run.folder.iterdir()} == {".lock", "config.yaml", "log.jsonl", "report.html"}
     assert yaml.safe_load((run.folder / "config.yaml").read_text()) == {"data": "there"}
     assert read_log(run.folder / "log.jsonl") == finished.trained.history
     entry, adapter = Bundle.open(tmp_path).find_adapter(stage)
@@ -154,6 +158,122 @@ def test_a_run_that_was_stopped_while_it_was_judged_is_not_trained_again(base, t
     assert finished.trained.history == []
     assert "no better validation loss" in finished.trained.stop_reason
     assert 1 < taken == len(read_log(run.folder / "log.jsonl")) < OPTIONS.steps
+
+
+def at_step(step, do):
+    """A callback that does something after a step."""
+    return lambda progress: do() if progress.step == step else None
+
+
+def leftovers(folder):
+    return [str(path) for path in folder.rglob(".tmp-*")]
+
+
+@pytest.mark.parametrize(
+    ("removed", "step", "file", "hint"),
+    [
+        ("", 2, "checkpoints", "no checkpoint is left"),
+        ("", 3, "log.jsonl", "no checkpoint is left"),
+        ("log.jsonl", 4, "log.jsonl", "resuming goes on after step 4"),
+    ],
+)
+def test_a_run_whose_files_are_removed_meanwhile_ends_in_words(base, tmp_path, removed, step, file, hint):
+    run = make_run(base, tmp_path)
+
+    def remove():
+        (run.folder / removed).unlink() if removed else shutil.rmtree(run.folder)
+
+    with pytest.raises(UsageError, match="cannot be written") as raised:
+        run.train(at_step(step, remove))
+    assert raised.value.where == run.folder / file
+    assert "No such file" in raised.value.got and hint in raised.value.fix
+    assert run.folder.exists() == bool(removed)
+    assert not (run.folder / "log.jsonl").exists() and not leftovers(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (TrainingRun, "_open_files"),
+        (Log, "__call__"),
+        (Checkpoints, "save"),
+        (run_module, "selection_accuracy"),
+        (Bundle, "write"),
+        (run_module, "make_report"),
+    ],
+)
+def test_a_run_whose_disk_is_full_says_so_and_goes_on_later(base, tmp_path, monkeypatch, where, name):
+    run, call = make_run(base, tmp_path), getattr(where, name)
+    calls = []
+
+    def call_on_a_full_disk(*given, **named):
+        calls.append(name)
+        if len(calls) == 3 or name not in ("__call__", "save"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        return call(*given, **named)
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(where, name, call_on_a_full_disk)
+    try:
+        with pytest.raises(UsageError, match="cannot be written") as raised:
+            run.train()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        monkeypatch.undo()
+    kept = {"_open_files": None, "__call__": 2, "save": 4}.get(name, 6)
+    hint = f"resuming goes on after step {kept}" if kept else "no checkpoint is left"
+    assert "File too large" in raised.value.got and f"make room on that disk; {hint}" in raised.value.fix
+    assert not leftovers(tmp_path)
+    whole = make_run(base, tmp_path / "whole").train()
+    resumed = make_run(base, tmp_path).train(resume=True)
+    assert resumed.trained.adapter.content_hash == whole.trained.adapter.content_hash
+    assert [progress.step for progress in read_log(run.folder / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_log_that_is_removed_while_a_run_is_judged_leaves_the_adapter(base, tmp_path, monkeypatch):
+    run, judge = make_run(base, tmp_path), run_module.selection_accuracy
+
+    def remove_first(*given, **named):
+        (run.folder / "log.jsonl").unlink()
+        return judge(*given, **named)
+
+    monkeypatch.setattr(run_module, "selection_accuracy", remove_first)
+    with pytest.raises(TrainingError, match="log was removed"):
+        run.train()
+    assert make_run(base, tmp_path).is_finished
+
+
+def test_a_resumed_run_whose_log_was_removed_says_so(base, tmp_path):
+    def stop():
+        raise KeyboardInterrupt
+
+    run = make_run(base, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(at_step(4, stop))
+    (run.folder / "log.jsonl").unlink()
+    assert make_run(base, tmp_path).train(resume=True).notes == (
+        "the log has only 2 of 6 steps: it was removed meanwhile",
+    )
+
+
+def test_two_runs_in_one_folder_are_refused(base, tmp_path):
+    def second():
+        make_run(base, tmp_path).train()
+
+    with pytest.raises(UsageError, match="another process trains") as raised:
+        make_run(base, tmp_path).train(at_step(1, second))
+    assert raised.value.where == tmp_path / "runs" / "selector"
+    assert make_run(base, tmp_path).train().trained.history
+
+
+@pytest.mark.parametrize(
+    ("validate_every", "steps", "noted"), [(50, 4, True), (4, 4, True), (2, 4, False), (3, 4, False), (0, 4, False)]
+)
+def test_a_single_measurement_is_said_to_choose_nothing(base, tmp_path, validate_every, steps, noted):
+    finished = make_run(base, tmp_path, options=replace(OPTIONS, validate_every=validate_every, steps=steps)).train()
+    found = [note for note in finished.notes if f"measure more often than every {validate_every} steps" in note]
+    assert bool(found) == noted
+    assert ("none were chosen" in (tmp_path / "runs" / "selector" / "report.html").read_text()) == noted
 
 
 def test_only_arguments_have_a_scope():

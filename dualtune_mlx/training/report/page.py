@@ -71,7 +71,7 @@ class Report:
     counts: Mapping[str, tuple[int, int]]
     """(training, validation) examples of each tool."""
     notes: Sequence[str]
-    """Sentences about the data."""
+    """Sentences about the data and the run."""
     examples: Sequence[Sequence[tuple[str, str]]]
     """Some examples: each token's text and its kind, one of ``TOKEN_KINDS``."""
 
