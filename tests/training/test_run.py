@@ -251,9 +251,8 @@ def test_a_resumed_run_whose_log_was_removed_says_so(base, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run.train(at_step(4, stop))
     (run.folder / "log.jsonl").unlink()
-    assert make_run(base, tmp_path).train(resume=True).notes == (
-        "the log has only 2 of 6 steps: it was removed meanwhile",
-    )
+    notes = make_run(base, tmp_path).train(resume=True).notes
+    assert notes[-1] == "the log has only 2 of 6 steps: it was removed meanwhile"
 
 
 def test_two_runs_in_one_folder_are_refused(base, tmp_path):
