@@ -6,14 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, best_match
-from jsonschema.validators import validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.dialects import NO_FORMATS, validator_class
 
 LONGEST_SHOWN = 200
 """Characters of a value that an error repeats."""
@@ -40,7 +39,7 @@ def read_schema(schema: Any, where: str) -> dict[str, Any]:
         )
     schema = {**schema, "type": "object"}
     try:
-        _validator_class(schema).check_schema(schema)
+        validator_class(schema).check_schema(schema, NO_FORMATS)
     except SchemaError as error:
         raise ToolError(
             "a tool's schema is not a valid JSON Schema",
@@ -93,14 +92,7 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
 def new_validator(schema: Mapping[str, Any]) -> Any:
     """The validator of a schema; it fetches nothing."""
     # An empty registry: jsonschema would else fetch a remote $ref, and the server chooses the address.
-    return _validator_class(schema)(schema, registry=Registry())
-
-
-def _validator_class(schema: Mapping[str, Any]) -> Any:
-    """The validator of the schema's own dialect (``$schema``); MCP's default is 2020-12."""
-    if not isinstance(schema.get("$schema", ""), str):
-        return Draft202012Validator  # which refuses such a $schema by name
-    return validator_for(schema, default=Draft202012Validator)
+    return validator_class(schema)(schema, registry=Registry())
 
 
 def _to_short_json(value: Any) -> str:

@@ -10,6 +10,18 @@ from typing import Any
 from dualtune_mlx.errors import DataError, DualTuneError, ToolError
 from dualtune_mlx.tools.usage import Usage
 
+BRING_ARGUMENTS = (
+    "properties",
+    "patternProperties",
+    "required",
+    "minProperties",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "$ref",
+    "if",
+)
+"""Keywords that say, unless their value is empty, that a call has arguments."""
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -55,10 +67,13 @@ class Tool:
 
     @property
     def takes_arguments(self) -> bool:
-        """Whether a call has arguments to write. Those of a tool without parameters cost no forward pass."""
-        schema = self.parameters
-        open_ended = set(schema) - {"type", "properties", "required", "title", "description", "$schema"}
-        return bool(schema.get("properties")) or bool(open_ended - {"additionalProperties"})
+        """Whether a call has arguments to write. Those of a tool without parameters cost no forward pass.
+
+        A tool has none where its schema lists no properties and says nothing of others. (Inside a schema such an object
+        is one that may hold anything.)
+        """
+        others = self.parameters.get("additionalProperties", False)
+        return any(map(self.parameters.get, BRING_ARGUMENTS)) or others not in (False, {"not": {}})
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], server: str = "") -> Tool:

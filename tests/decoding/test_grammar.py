@@ -200,19 +200,19 @@ def test_a_token_that_does_not_fit_is_refused(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("keyword", "value"),
+    "inner",
     [
-        ("not", {"type": "string"}),
-        ("uniqueItems", True),
-        ("if", {"type": "string"}),
-        ("$ref", "#/$defs/Nowhere"),
-        ("$ref", "https://example.org/schema.json"),
-        ("pattern", "(?=x)"),
+        {"type": "string", "not": {"type": "string"}},
+        {"type": "array", "uniqueItems": True},
+        {"type": "string", "if": {"type": "string"}, "then": {"maxLength": 1}},
+        {"type": "string", "$ref": "#/$defs/Nowhere"},
+        {"type": "string", "$ref": "https://example.org/schema.json"},
+        {"type": "string", "pattern": "(?=x)"},
     ],
+    ids=lambda inner: list(inner)[1],
 )
-def test_what_cannot_be_enforced_is_refused_with_the_tool(tokenizer, keyword, value):
-    kind = "array" if keyword == "uniqueItems" else "string"
-    parameters = schema(a={"type": kind, keyword: value})
+def test_what_cannot_be_enforced_is_refused_with_the_tool(tokenizer, inner):
+    parameters = schema(a=inner)
     with pytest.raises(ToolError, match="cannot be enforced(?s:.*)tool 'odd'(?s:.*)fix: "):
         ArgumentGrammar(Tool("odd", "", parameters), tokenizer)
 

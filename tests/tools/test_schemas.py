@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,17 @@ def test_reading_a_schema_leaves_it_as_it_is():
     schema = {"properties": {"a": {}}}
     assert read_schema(schema, "s/t") == {"properties": {"a": {}}, "type": "object"}
     assert schema == {"properties": {"a": {}}}
+
+
+@pytest.mark.parametrize(("value", "fits"), [(4.02, True), (4.025, False), (-0.07, True), (3, True), (1e300, True)])
+def test_a_multiple_is_one_in_decimal_arithmetic(value: float, fits: bool) -> None:
+    tool = Tool("t", "", {"type": "object", "properties": {"price": {"type": "number", "multipleOf": 0.01}}})
+    with nullcontext() if fits else pytest.raises(ToolError, match="not a multiple"):
+        check_arguments({"price": value}, tool)
+
+
+def test_properties_that_are_not_listed_obey_their_own_schema() -> None:
+    tool = Tool("t", "", {"type": "object", "properties": {"a": {}}, "additionalProperties": {"type": "integer"}})
+    check_arguments({"a": "x", "b": 1}, tool)
+    with pytest.raises(ToolError, match=r"at \$\.b(?s:.*)expected: type"):
+        check_arguments({"a": "x", "b": "1"}, tool)
