@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from dualtune_mlx.errors import UsageError
-from dualtune_mlx.files import atomic_file, atomic_folder, lock_folder, write_json, write_text
+from dualtune_mlx.errors import DataError, UsageError
+from dualtune_mlx.files import (
+    atomic_file,
+    atomic_folder,
+    lock_folder,
+    parse_json,
+    read_text,
+    write_json,
+    write_text,
+)
 
 
 class Interrupted(BaseException):
@@ -139,3 +147,54 @@ def test_a_locked_folder_is_refused_where_nobody_should_wait(tmp_path):
         pass
     with lock_folder(tmp_path, "busy"):
         pass
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte-order mark"])
+def test_text_is_read_without_its_mark(tmp_path, mark):
+    (tmp_path / "a").write_bytes(mark + "größe\r\n".encode())
+    assert read_text(tmp_path / "a") == "größe\r\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("größe".encode("utf-16"), ["got: UTF-16"]),
+        ("a".encode("utf-16-be"), ["NUL character"]),
+        ("a\nb\ngröße".encode("latin-1"), ["a:3", "0xf6"]),
+        (b"\x1f\x8b\x08\x00", ["a:1", "0x8b"]),
+    ],
+)
+def test_what_is_no_utf8_is_refused_with_its_line(tmp_path, content, words):
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(DataError, match="not UTF-8(?s:.*)fix: ") as caught:
+        read_text(tmp_path / "a")
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e308", 1e308), ('"\\ud83d\\ude00"', "😀"), ('{"a": {"a": 1}}', {"a": {"a": 1}})]
+)
+def test_json_is_parsed(text, value):
+    assert parse_json(text, "it is not JSON", "here") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("{", "{ (Expecting"),
+        ('{"a": 1, "b": {"c": 1, "c": 1}}', "'c' stands there twice"),
+        ("[NaN]", "NaN is no number"),
+        ("-Infinity", "-Infinity is no number"),
+        ("-1e400", "-1e400 is too large"),
+        ('"\\uD83D"', "surrogates not allowed"),
+        ("[" * 100_000, "recursion"),
+        ("1" * 5000, "4300 digits"),
+        ("\ufeff1", "BOM"),
+    ],
+)
+def test_what_other_programs_would_read_otherwise_is_no_json(text, got):
+    with pytest.raises(DataError, match="it is not JSON(?s:.*)where: here(?s:.*)fix: ") as caught:
+        parse_json(text, "it is not JSON", "here")
+    assert got in str(caught.value.got)
+    assert len(str(caught.value)) < 600

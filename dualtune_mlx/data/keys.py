@@ -45,8 +45,13 @@ _DESCRIBED = ("title", "strict", "outputSchema", "annotations", "icons", "execut
 TOOL = Keys("a tool", ("function", "server", "group"), types=("function",))
 TOOL_BODY = Keys("a tool's function", ("name", "description", *_SCHEMAS, "server", "group"), _DESCRIBED)
 FLAT_TOOL = Keys("a tool", TOOL_BODY.read, _DESCRIBED, types=("function", "custom"))
-TOOLS_FILE = Keys("a tools file", ("tools", "server"), ("_meta", "ttlMs"))
+TOOLS_FILE = Keys("a tools file", ("tools", "server"), ("_meta", "ttlMs", "serverInfo", "protocolVersion"))
 
+_WITH_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+_OF_ONE_SCHEMA = ("additionalProperties", "unevaluatedProperties", "propertyNames", "not", "if", "then", "else")
+_OF_OTHER_OBJECTS = ("dependentRequired", "$vocabulary", "default", "const", "items", "contains")
+SUBSCHEMAS = frozenset((*_WITH_SCHEMAS, *_OF_ONE_SCHEMA, *_OF_OTHER_OBJECTS))
+"""The keys of a JSON Schema whose value may be an object."""
 TEXTS = frozenset(("description", "server", "group"))
 UNLEARNED = 'write "weight": 0 at each message that is not to be learned, or at the line'
 FIXES = {
@@ -128,6 +133,21 @@ def check_tool(value: Mapping[str, Any]) -> None:
     given = [key for key in _SCHEMAS if body.get(key) is not None]
     if len(given) > 1:
         raise DataError("a tool has several schemas", got=", ".join(given), expected="one", fix="keep the right one")
+    for key in given:
+        _check_properties(body[key])
+
+
+def _check_properties(schema: Mapping[str, Any]) -> None:
+    """JSON Schema passes over keys that it does not know: parameters beside ``properties`` would be none."""
+    known = {key for key in schema if key in SUBSCHEMAS or key.startswith("x-")}
+    beside = [key for key, value in schema.items() if isinstance(value, Mapping) and key not in known]
+    if beside:
+        raise DataError(
+            "a tool's schema has parameters outside of its properties",
+            got=", ".join(beside),
+            expected='{"type": "object", "properties": {…}}',
+            fix='write them into "properties"',
+        )
 
 
 def _check_nested(value: Any, outer: Keys, body: Keys, flat: Keys) -> None:

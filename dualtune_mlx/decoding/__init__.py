@@ -3,7 +3,7 @@
 from dualtune_mlx.decoding.choice import LogProbabilities, RankedName, TrieFork, rank_names, search_names
 from dualtune_mlx.decoding.confidence import find_unsure_strings
 from dualtune_mlx.decoding.grammar import ArgumentGrammar, GrammarTokenizer
-from dualtune_mlx.decoding.grounding import Grounding, filter_grounding, ground_schema, learn_grounding
+from dualtune_mlx.decoding.grounding import Grounding, filter_grounding, find_slips, ground_schema, learn_grounding
 from dualtune_mlx.decoding.lookup import PromptLookup
 from dualtune_mlx.decoding.options import GROUNDINGS, Decoding, DecodingOptions
 from dualtune_mlx.decoding.writing import ArgumentWriter, DecodeStep, DraftBuffer, write_arguments
@@ -23,6 +23,7 @@ __all__ = [
     "RankedName",
     "TrieFork",
     "filter_grounding",
+    "find_slips",
     "find_unsure_strings",
     "ground_schema",
     "learn_grounding",

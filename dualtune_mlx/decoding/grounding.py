@@ -72,6 +72,19 @@ def learn_grounding(decisions: Iterable[Decision]) -> dict[str, dict[str, tuple[
     return dict(grounding)
 
 
+def find_slips(decision: Decision, grounding: Grounding) -> list[str]:
+    """The paths of grounded values of a call that are neither copies nor constants: decoding will not write them."""
+    if decision.call.is_respond or not grounding:
+        return []
+    tool = find_called_tool(decision.call, decision.tools)
+    parameters = grounding.get(f"{tool.server}/{tool.name}", {})
+    return [
+        path
+        for path, value in _find_strings(decision.call.arguments)
+        if path in parameters and value not in parameters[path] and not is_span(value, decision.messages)
+    ]
+
+
 def ground_schema(tool: Tool, messages: Iterable[Message], grounding: Grounding) -> Mapping[str, Any]:
     """The tool's schema with its grounded parameters restricted to spans of the conversation.
 

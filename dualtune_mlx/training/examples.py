@@ -112,7 +112,7 @@ def stage_examples(
     for number, trajectory in enumerate(usable):
         found = []
         for count, decision in decisions_of_stage(trajectory, stage, scope):
-            name = _decision_name(trajectory, number, count)
+            name = decision_name(trajectory, number, count)
             for view in shown_decisions(decision, stage, hierarchical, number):
                 stream = _stream(view, renderer)
                 fitted = _cut(view, renderer, window) if 0 < window < len(stream) else stream
@@ -167,13 +167,14 @@ def check_arguments_writable(trajectories: Sequence[Trajectory], scope: str = ""
         DataError, ToolError: as ``check_writable`` does.
     """
     check_writable(
-        (_decision_name(trajectory, number, count), decision)
+        (decision_name(trajectory, number, count), decision)
         for number, trajectory in enumerate(trajectories)
         for count, decision in decisions_of_stage(trajectory, "selector", scope)
     )
 
 
-def _decision_name(trajectory: Trajectory, number: int, count: int) -> str:
+def decision_name(trajectory: Trajectory, number: int, count: int) -> str:
+    """The name of a trajectory's decision in messages; ``number`` counts trajectories from 0, ``count`` from 1."""
     return f"{trajectory.name or f'trajectory {number + 1}'}, decision {count}"
 
 

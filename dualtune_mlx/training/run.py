@@ -20,18 +20,18 @@ import yaml
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
-from dualtune_mlx.data.decisions import Decision, call_decisions, ends_after_result, plan_decisions
-from dualtune_mlx.decoding import learn_grounding
+from dualtune_mlx.data.decisions import ends_after_result
 from dualtune_mlx.errors import BundleError, TrainingError, UsageError
 from dualtune_mlx.files import lock_folder, write_text
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, span_name
-from dualtune_mlx.tools import PLAN, Trajectory
+from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.training.accuracy import selection_accuracy
 from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.estimate import GIB, RunEstimate, StageEstimate, check_budget, estimate_run, usable_memory
 from dualtune_mlx.training.examples import StageExamples, decisions_of_stage, stage_examples
+from dualtune_mlx.training.grounded import learn_stage_grounding
 from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.jobs import Job
 from dualtune_mlx.training.left_out import count_left_out
@@ -120,7 +120,9 @@ class TrainingRun:
         self.contexts, self.start = contexts, start
         self.bundle = open_or_create(setup.bundle, setup.base, setup.renderer)
         self.folder = Path(setup.bundle) / "runs" / adapter_path(job.stage, job.scope)
-        self.training, self.validation, self.notes = self._prepare()
+        self.grounding, slips = learn_stage_grounding(job.stage, setup.train_set)
+        self.training, self.validation, notes = self._prepare()
+        self.notes = (*notes, slips) if slips else notes
         self.key = self._key()
 
     @property
@@ -237,9 +239,8 @@ class TrainingRun:
         if accuracy:
             facts["validation_right"], facts["validation_asked"] = accuracy
         tools = [tool for trajectory in self.setup.train_set for tool in trajectory.tools]
-        grounding = learn_grounding(_grounding_decisions(self.job.stage, self.setup.train_set))
         self.bundle.add_adapter(
-            self.job.stage, self.job.scope, trained.adapter, training=facts, tools=tools, grounding=grounding
+            self.job.stage, self.job.scope, trained.adapter, training=facts, tools=tools, grounding=self.grounding
         )
         history = read_log(self.folder / "log.jsonl")
         if not history:
@@ -321,15 +322,6 @@ def _notes_on(history: Sequence[Progress], validate_every: int) -> tuple[str, ..
             f"measure more often than every {validate_every} steps (validate_every)",
         )
     return ()
-
-
-def _grounding_decisions(stage: str, trajectories: Sequence[Trajectory]) -> Iterator[Decision]:
-    """The decisions from which the stage's grounding is learned, each with its call's own tool among the tools."""
-    for trajectory in trajectories:
-        if stage == "planner":
-            yield from (replace(decision, tools=(PLAN,)) for decision in plan_decisions(trajectory))
-        elif stage == "arguments":
-            yield from call_decisions(trajectory)
 
 
 def hold_out(examples: StageExamples) -> tuple[StageExamples, StageExamples]:

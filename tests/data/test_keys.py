@@ -54,12 +54,14 @@ PLAIN = Trajectory(
         ([{**USER, "content": [{"type": "text", "text": "show a", "cache_control": {}}]}, CALLING], {}),
         ([USER, CALLING], {"tools": None, "functions": [TOOL_ENTRY["function"]]}),
         ([USER, CALLING], {"tools": [{"type": "custom", "name": "read", "input_schema": PATH, "cache_control": {}}]}),
+        ([USER, CALLING], {"tools": [{"name": "read", "parameters": {**PATH, "$defs": {}, "default": {}, "x-a": 1}}]}),
         ([USER, CALLING], {"tools": [{"name": "read", "title": "R", "inputSchema": PATH, "outputSchema": {}}]}),
     ],
 )
 def test_a_line_means_the_same_in_every_form(read, messages, more):
     found = read(*messages, **more)
-    assert replace(found, messages=tuple(replace(message, weight=1) for message in found.messages)) == PLAIN
+    assert tuple(replace(message, weight=1) for message in found.messages) == PLAIN.messages
+    assert [(tool.name, tool.parameters["properties"]) for tool in found.tools] == [("read", PATH["properties"])]
 
 
 def test_a_message_of_weight_0_is_context(read):
@@ -134,6 +136,14 @@ WRONG = {
     "two schemas": (
         ([USER, CALLING], {"tools": [{"name": "read", "parameters": PATH, "inputSchema": {}}]}),
         "several schemas",
+    ),
+    "parameters that are no schema": (
+        ([USER, CALLING], {"tools": [{"name": "read", "parameters": {"path": {"type": "str"}}}]}),
+        "parameters outside of its properties(?s:.*)tool 'read'(?s:.*)path",
+    ),
+    "parameters beside properties": (
+        ([USER, CALLING], {"tools": [{"name": "read", "parameters": {**PATH, "n": {"type": "integer"}}}]}),
+        "parameters outside of its properties(?s:.*)got: n",
     ),
     "a server that is a number": (([USER, CALLING], {"tools": [{**TOOL_ENTRY, "server": 5}]}), "server that is not"),
     "a weight between": (([USER, {**CALLING, "weight": 0.5}], {}), "neither 0 nor 1"),

@@ -209,6 +209,16 @@ def test_tools_are_read_in_every_form(tmp_path, value):
     assert read_tools(tmp_path / "tools.json") == (Tool("read", "Read.", PATH, "fs"),)
 
 
+def test_tools_are_read_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "tools.json").write_text("\ufeff" + json.dumps({"tools": [READ], "serverInfo": {"name": "x"}}))
+    assert [tool.name for tool in read_tools(tmp_path / "tools.json")] == ["read"]
+
+
+@pytest.mark.parametrize("server", ["filesystem", "git", "everything", "sqlite", "memory", "time"])
+def test_lists_of_real_servers_are_read(server):
+    assert read_tools(Path(__file__).parents[1] / "fixtures" / "tools" / f"{server}.json")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -95,6 +95,11 @@ def test_values_mean_what_they_look_like(tmp_path, text, name, value):
     assert type(found) is type(value)
 
 
+def test_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "c.yaml").write_text("\ufeffmodel: m\n")
+    assert ConfigFile.read(tmp_path / "c.yaml").top.values == {"model": "m"}
+
+
 def test_merge_keys_of_yaml_work(tmp_path):
     stages = config(tmp_path, "selector: &s {rank: 3, seed: 1}\narguments:\n  <<: *s\n  seed: 2\n").stages
     assert (stages["arguments"].rank, stages["arguments"].seed, stages["selector"].seed) == (3, 2, 1)
