@@ -120,6 +120,14 @@ def test_what_a_stage_does_not_learn_is_said(run):
     assert said in run("train", GOOD + unlearned + nothing).stdout
 
 
+def test_a_map_is_written_and_learned(run):
+    tool = {"name": "tag", "inputSchema": {"type": "object", "additionalProperties": {"type": "string"}}}
+    result = run("inspect", with_tools(line("tag it", "tag", a="b"), tools=[tool]))
+    assert result.exit_code == 0, result.output
+    assert "left out" not in result.stdout
+    assert '{"a": "b"}' in result.stdout
+
+
 @pytest.mark.parametrize("command", ["train", "plan"])
 def test_a_folder_says_what_it_lacks_and_how_to_come_by_it(model, bundle, data, command, tmp_path):
     folder = tmp_path / "lacking"
