@@ -211,15 +211,15 @@ def transcript():
         assert {row.what: row.same for row in replay(read, dualtune)} == {row["what"]: row["same"] for row in rows}
     assert command("replay", "transcript.jsonl", "--train", "learned", "--json")["added"]
     return {
-        "task": [message.to_dict() for message in read.task],
+        "task": [message.to_data() for message in read.task],
         "parts": list(read.subtasks),
         "reason": read.reason,
         "answer": [read.answer.text, read.answer.by, read.answer.max_tokens],
         "steps": [
             {
-                "messages": [message.to_dict() for message in step.messages],
+                "messages": [message.to_data() for message in step.messages],
                 "tools": [tool.name for tool in step.tools],
-                "call": step.call.to_dict(),
+                "call": step.call.to_data(),
                 "confidence": step.call.confidence,
                 "candidates": [[tool.name, probability] for tool, probability in step.call.candidates],
                 "part": step.subtask,

@@ -143,9 +143,8 @@ class Loop:
             done = None if result.is_error else call
             yield from self._refresh_tools()
 
-    def _count(self, usage: Usage | None) -> None:
-        if usage is not None:
-            self.budget.tokens += usage.decoded_tokens + usage.forced_tokens
+    def _count(self, usage: Usage) -> None:
+        self.budget.tokens += usage.decoded_tokens + usage.forced_tokens
 
     def _refresh_tools(self) -> Steps[None]:
         tools = self._visible_tools()

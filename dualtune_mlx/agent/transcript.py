@@ -104,7 +104,7 @@ def new_transcript(
     """
     bundle = dualtune.bundle
     header = {
-        "messages": [message.to_dict() for message in messages],
+        "messages": [message.to_data() for message in messages],
         "bundle": str(bundle.folder.resolve()) if bundle else None,
         "model": dualtune.base.name,
         "fingerprint": dualtune.base.fingerprint,

@@ -100,7 +100,7 @@ def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) 
     if result is not None:
         label, style = ("error", "red") if result.is_error else ("result", "green")
         out.print(Text(f"  {label}: {_join_lines(result.for_model(SHOWN))}", style=style))
-    stages = call.usage.stages if call.usage else {}
+    stages = call.usage.stages
     times = ", ".join(f"{name} {stage.seconds:.2f} s" for name, stage in stages.items())
     server = f", server {result.seconds:.2f} s" if result else ""
     out.print(Text(f"  {times}{server}\n", style="dim"))

@@ -375,5 +375,5 @@ def argument_tool(call: ToolCall) -> Tool | None:
 
 def add_arguments(call: ToolCall, result: StageResult[dict[str, Any]]) -> ToolCall:
     """The call with its arguments, and with what they cost."""
-    usage = Usage({**(call.usage.stages if call.usage else {}), "arguments": result.usage})
+    usage = Usage({**call.usage.stages, "arguments": result.usage})
     return replace(call, arguments=result.value, usage=usage)

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dualtune_mlx.errors import DataError
+from dualtune_mlx.errors import DataError, UsageError
 from dualtune_mlx.tools.today import check_today
-from dualtune_mlx.tools.types import Tool, ToolCall
+from dualtune_mlx.tools.types import Tool, ToolCall, as_mapping
 
 ROLES = ("system", "user", "assistant", "tool")
+OTHER_ROLES = {"developer": "system", "function": "tool"}
+"""OpenAI's other words for roles, and ours."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,29 @@ class Message:
     """The subtask that the calls are for (``part`` in data files); "" is the whole request."""
     weight: int = 1
     """0 where the message is context alone: its calls, its answer or its plan are not learned."""
+    tool_call_id: str = ""
+    """The id of the call that a message of role ``tool`` is the result of; "" where it is not given."""
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
-            raise DataError("a message has an unknown role", got=self.role, expected=", ".join(ROLES))
+            raise DataError("a message has an unknown role", got=self.role, expected=", ".join((*ROLES, *OTHER_ROLES)))
         if self.tool_calls and self.role != "assistant":
             raise DataError("a call stands at the wrong message", where=f"role {self.role}", expected="role assistant")
         if not isinstance(self.content, str):
             raise DataError(
-                "a message's content is not text", where=f"role {self.role}", got=type(self.content).__name__
+                "a message's content is not text",
+                where=f"role {self.role}",
+                got=type(self.content).__name__,
+                fix="give a string, or a list of text parts",
+            )
+        if not isinstance(self.tool_call_id, str):
+            raise DataError("a tool call's id is not text", where=f"role {self.role}", got=repr(self.tool_call_id))
+        if self.tool_call_id and self.role != "tool":
+            raise DataError(
+                "a tool call's id stands at the wrong message",
+                where=f"role {self.role}",
+                got=self.tool_call_id,
+                expected="tool_call_id at a message of role 'tool', which is the call's result",
             )
         if not all(isinstance(part, str) for part in (*self.subtasks, self.subtask)):
             raise DataError(
@@ -59,31 +75,52 @@ class Message:
     def from_dict(cls, value: Mapping[str, Any]) -> Message:
         """Read an OpenAI-style message, with ``parts`` and ``part`` beside its content.
 
-        A call may stand in ``tool_calls`` or, as before these, in ``function_call``, with its result in a message of
-        the role ``function``.
+        It may also be an object of a client library that has these fields as attributes. The role ``developer`` is
+        ``system``, and a ``refusal`` is what the assistant said. A call may stand in ``tool_calls`` or, as before
+        these, in ``function_call``, with its result in a message of the role ``function``.
 
         Raises:
             DataError: when it is not a message.
         """
-        if not isinstance(value, Mapping):
-            raise DataError("a message is not a JSON object", got=type(value).__name__)
-        parts = value.get("parts") or []
+        given = as_mapping(value, ("role", "content"), ("tool_calls", "function_call", "refusal", "tool_call_id"))
+        if given is None:
+            raise DataError(
+                "a message is not a JSON object", got=type(value).__name__, expected="{'role': …, 'content': …}"
+            )
+        parts = given.get("parts") or []
         if not isinstance(parts, list | tuple):
-            raise DataError("a request's parts are not a list", got=type(parts).__name__)
-        role = "tool" if value.get("role") == "function" else str(value.get("role"))
+            raise DataError(
+                "a request's parts are not a list", got=type(parts).__name__, expected="a list of words of the request"
+            )
+        role, calls = str(given.get("role")), _read_calls(given)
+        content = given.get("refusal") if given.get("content") is None else given["content"]
+        if content is None and not calls:
+            raise DataError(
+                "a message has no content",
+                where=f"role {role}",
+                fix='write its text as "content"; a result without text is ""',
+            )
         return cls(
-            role=role,
-            content=_read_content(value.get("content")),
-            tool_calls=_read_calls(value),
+            role=OTHER_ROLES.get(role, role),
+            content=_read_content(content),
+            tool_calls=calls,
             subtasks=tuple(parts),
-            subtask=value.get("part") or "",
-            weight=read_weight(value),
+            subtask=given.get("part") or "",
+            weight=read_weight(given),
+            tool_call_id=given.get("tool_call_id") or "",
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The message in OpenAI's form, with ``parts`` and ``part`` beside its content."""
+        value = self.to_data()
+        if self.tool_calls:
+            value["tool_calls"] = [call.to_dict() for call in self.tool_calls]
+        return {**value, "tool_call_id": self.tool_call_id} if self.tool_call_id else value
+
+    def to_data(self) -> dict[str, Any]:
+        """The message as data files and transcripts have it: its calls without ids, their arguments as objects."""
         beside = {
-            "tool_calls": [call.to_dict() for call in self.tool_calls],
+            "tool_calls": [call.to_data() for call in self.tool_calls],
             "parts": list(self.subtasks),
             "part": self.subtask,
         }
@@ -111,38 +148,42 @@ def read_weight(value: Mapping[str, Any]) -> int:
     return int(weight)
 
 
-def _read_calls(value: Mapping[str, Any]) -> tuple[ToolCall, ...]:
-    listed = value.get("tool_calls") or []
-    if not isinstance(listed, Sequence):
-        raise DataError("a message's tool_calls are not a list", got=type(listed).__name__)
-    legacy = value.get("function_call")
+def _read_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    listed = message.get("tool_calls") or []
+    if not isinstance(listed, list | tuple):
+        raise DataError(
+            "a message's tool_calls are not a list", got=type(listed).__name__, expected="a list of tool calls"
+        )
+    legacy = message.get("function_call")
     if legacy is not None:
         if listed:
             raise DataError(
                 "a message has both tool_calls and function_call", fix="leave function_call out: it is the older form"
             )
         listed = [legacy]
-    return tuple(ToolCall.from_dict(call) for call in listed)
+    return tuple(call if isinstance(call, ToolCall) else ToolCall.from_dict(call) for call in listed)
 
 
 def _read_content(content: Any) -> Any:
     """The text of OpenAI-style content: a string, null, or a list of text parts. Anything else is left as it is."""
     if content is None:
         return ""
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        for other in (part for part in content if not _is_text(part)):
-            raise DataError(
-                "a message has content that is not text",
-                got=f"a part of type {other.get('type')!r}" if isinstance(other, Mapping) else type(other).__name__,
-                expected='parts of {"type": "text", "text": …}',
-                fix="write a call into the message's tool_calls, and leave out what is no text",
-            )
-        return "".join(part["text"] for part in content)
+    if isinstance(content, Sequence) and not isinstance(content, str | bytes):
+        return "".join(map(_read_part, content))
     return content
 
 
-def _is_text(part: Any) -> bool:
-    return isinstance(part, Mapping) and part.get("type", "text") == "text" and isinstance(part.get("text"), str)
+def _read_part(part: object) -> str:
+    value = as_mapping(part, ("type", "text"))
+    text = value.get("text") if value is not None and value.get("type", "text") == "text" else None
+    if not isinstance(text, str):
+        raise DataError(
+            "a message has content that is not text",
+            got=f"a part of type {value.get('type')!r}" if value is not None else type(part).__name__,
+            expected='parts of {"type": "text", "text": …}',
+            fix="write a call into the message's tool_calls, and leave out what is no text",
+        )
+    return text
 
 
 @dataclass(frozen=True)
@@ -169,15 +210,30 @@ class Trajectory:
         """The trajectory as a line of a data file."""
         tools = {"tools": [tool.to_dict() for tool in self.tools]} if with_tools else {}
         today = {"today": self.today} if self.today else {}
-        return {"messages": [message.to_dict() for message in self.messages], **tools, **today}
+        return {"messages": [message.to_data() for message in self.messages], **tools, **today}
 
 
 def as_messages(messages: str | Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Messages that may be given as dictionaries, or as the text of one request.
+    """Messages that may be given as dictionaries or as objects of a client library, or as the text of one request.
 
     Raises:
-        DataError: when a dictionary is not a message.
+        UsageError: when they are not a list, there are none, or the last request is empty.
+        DataError: when one of them is not a message.
     """
     if isinstance(messages, str):
-        return (Message("user", messages),)
-    return tuple(m if isinstance(m, Message) else Message.from_dict(m) for m in messages)
+        messages = (Message("user", messages),)
+    is_one = isinstance(messages, Mapping) or hasattr(messages, "role")
+    if is_one or isinstance(messages, bytes) or not isinstance(messages, Iterable):
+        raise UsageError(
+            "a conversation is not a list of messages",
+            got=repr(messages),
+            expected="a request as text, or a list of messages",
+            fix="put the message into a list: [message]" if is_one else "give the request as text",
+        )
+    read = tuple(one if isinstance(one, Message) else Message.from_dict(one) for one in messages)
+    if not read:
+        raise UsageError("a conversation has no messages", fix="give the user's request")
+    request = next((message.content for message in reversed(read) if message.role == "user"), None)
+    if request is not None and not request.strip():
+        raise UsageError("the request is empty", got=repr(request), fix="say in words what is to be done")
+    return read

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dualtune_mlx.errors import DataError, DualTuneError, ToolError
+from dualtune_mlx.errors import DataError, DualTuneError, ToolError, UsageError
 from dualtune_mlx.tools.usage import Usage
 
 BRING_ARGUMENTS = (
@@ -79,14 +80,23 @@ class Tool:
     def from_dict(cls, value: Mapping[str, Any], server: str = "") -> Tool:
         """Read a tool in OpenAI's form, in MCP's form (``inputSchema``), or in the form of ``to_dict``.
 
+        It may also be an object of a client library that has these fields as attributes.
+
         Raises:
             ToolError: when the value has none of these forms.
         """
-        if not isinstance(value, Mapping):
-            raise ToolError("a tool is not a JSON object", got=type(value).__name__)
-        body = value.get("function", value)
+        given = as_mapping(value, ("name", "description"), ("input_schema", "inputSchema", "parameters"))
+        if given is None:
+            raise ToolError(
+                "a tool is not a JSON object", got=type(value).__name__, fix="give a Tool, or OpenAI's or MCP's form"
+            )
+        value, body = given, given.get("function", given)
         if not isinstance(body, Mapping):
-            raise ToolError("a tool's 'function' is not a JSON object", got=type(body).__name__)
+            raise ToolError(
+                "a tool's 'function' is not a JSON object",
+                got=type(body).__name__,
+                expected="{'name': …, 'description': …, 'parameters': …}",
+            )
         schema = next((body[k] for k in ("parameters", "inputSchema", "input_schema") if body.get(k)), NO_PARAMETERS)
         name = body.get("name")
         return cls(
@@ -148,8 +158,10 @@ class ToolCall:
     """The exact probability of the best candidate; a call that no engine made has none."""
     candidates: tuple[tuple[Tool, float], ...] = ()
     """The most probable tools with their probabilities, best first."""
-    usage: Usage | None = None
-    """What the call cost; a call that no engine made has none."""
+    usage: Usage = field(default_factory=Usage)
+    """What the call cost; a call that no engine made has no stages in it."""
+    id: str = field(default_factory=lambda: f"call_{secrets.token_hex(12)}", compare=False, repr=False)
+    """Tells calls of a conversation apart: ``tool_call_id`` of a call's result names it."""
 
     @property
     def is_respond(self) -> bool:
@@ -165,28 +177,44 @@ class ToolCall:
     def from_dict(cls, value: Mapping[str, Any]) -> ToolCall:
         """Read an OpenAI-style ``tool_calls`` entry; ``arguments`` may be JSON text or an object.
 
+        It may also be an object of a client library that has these fields as attributes.
+
         Raises:
             DataError: when it has no name, or its arguments are not a JSON object.
         """
-        body = value.get("function", value) if isinstance(value, Mapping) else None
-        if not isinstance(body, Mapping) or not isinstance(body.get("name"), str):
+        entry = as_mapping(value, ("function",), ("id",)) or {}
+        body = as_mapping(entry.get("function", entry), ("name", "arguments"))
+        if body is None or not isinstance(body.get("name"), str):
             raise DataError("a tool call has no name", got=value, expected="{'name': …, 'arguments': {…}}")
         arguments = body.get("arguments") or {}
+        where = f"call of {body['name']!r}"
         if isinstance(arguments, str):
             try:
                 arguments = json.loads(arguments)
             except (ValueError, RecursionError) as error:
                 raise DataError(
-                    "a tool call's arguments are not JSON", where=f"call of {body['name']!r}", got=arguments
+                    "a tool call's arguments are not JSON",
+                    where=where,
+                    got=arguments,
+                    fix="write an object, or the JSON text of one",
                 ) from error
         if not isinstance(arguments, Mapping):
             raise DataError(
-                "a tool call's arguments are not a JSON object", where=f"call of {body['name']!r}", got=arguments
+                "a tool call's arguments are not a JSON object",
+                where=where,
+                got=arguments,
+                fix="write the arguments by their names",
             )
-        return cls(body["name"], arguments, str(value.get("server") or body.get("server") or ""))
+        call = cls(body["name"], arguments, str(entry.get("server") or body.get("server") or ""))
+        return replace(call, id=str(entry["id"])) if entry.get("id") else call
 
     def to_dict(self) -> dict[str, Any]:
-        """The call in OpenAI's form, with ``server`` beside ``function``."""
+        """The call in OpenAI's form: with an id and with its arguments as JSON text. ``server`` stands beside them."""
+        function = {"name": self.name, "arguments": json.dumps(dict(self.arguments), ensure_ascii=False)}
+        return {"id": self.id, **self.to_data(), "function": function}
+
+    def to_data(self) -> dict[str, Any]:
+        """The call as data files and transcripts have it: without its id, and its arguments as an object."""
         function = {"name": self.name, "arguments": dict(self.arguments)}
         return {"type": "function", "function": function, **({"server": self.server} if self.server else {})}
 
@@ -198,7 +226,7 @@ class ToolCall:
             "arguments": dict(self.arguments),
             "confidence": self.confidence,
             "candidates": [{"server": t.server, "name": t.name, "probability": p} for t, p in self.candidates],
-            "usage": self.usage.to_dict() if self.usage else None,
+            "usage": self.usage.to_dict() if self.usage.stages else None,
         }
 
 
@@ -224,6 +252,30 @@ def as_tools(tools: Iterable[Tool | Mapping[str, Any]]) -> tuple[Tool, ...]:
     """Tools that may be given as dictionaries.
 
     Raises:
+        UsageError: when they are not a list.
         ToolError: when a dictionary is not a tool.
     """
+    is_one = isinstance(tools, Tool | Mapping)
+    if is_one or isinstance(tools, str) or not isinstance(tools, Iterable):
+        raise UsageError(
+            "the tools are not a list of tools",
+            got=repr(tools),
+            expected="a list of Tool objects, or of dictionaries in OpenAI's or MCP's form",
+            fix="put the tool into a list: [tool]" if is_one else None,
+        )
     return tuple(tool if isinstance(tool, Tool) else Tool.from_dict(tool) for tool in tools)
+
+
+def as_mapping(value: object, needed: Sequence[str], others: Sequence[str] = ()) -> Mapping[str, Any] | None:
+    """A JSON object, or an object of a client library as one; None where the value is neither.
+
+    Args:
+        value: what is to be read.
+        needed: the attributes that an object must have.
+        others: attributes that it may have.
+    """
+    if isinstance(value, Mapping):
+        return value
+    if not all(hasattr(value, name) for name in needed):
+        return None
+    return {name: getattr(value, name) for name in (*needed, *others) if hasattr(value, name)}

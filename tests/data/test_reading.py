@@ -62,7 +62,7 @@ def test_parts_of_a_request_are_kept(write):
     calling = {**call(), "part": "show a"}
     messages = [{"role": "user", "content": "show a, then b", "parts": ["show a", "then b"]}, calling]
     (trajectory,) = read_trajectories(write(json.dumps({"messages": messages})))
-    assert [message.to_dict() for message in trajectory.messages] == [
+    assert [message.to_data() for message in trajectory.messages] == [
         messages[0],
         {"role": "assistant", "content": "", "part": "show a", "tool_calls": ANY},
     ]

@@ -14,6 +14,7 @@ from dualtune_mlx.engine.events import ArgumentText, Candidates, Done, Event, St
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.models import BaseModel
+from dualtune_mlx.tools.usage import Usage
 from tests import tiny
 from tests.engine.engines import PATH, WORDS, make_calling_engine
 
@@ -31,7 +32,7 @@ REQUEST = "show a.txt"
 def plain(call):
     """A call and its usage without the times."""
     stages = {name: replace(stage, seconds=0) for name, stage in call.usage.stages.items()}
-    return replace(call, usage=None), stages
+    return replace(call, usage=Usage()), stages
 
 
 def text_of(events: list[Event]) -> str:
