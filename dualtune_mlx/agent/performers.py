@@ -22,7 +22,7 @@ from dualtune_mlx.tools import ToolCall
 
 if TYPE_CHECKING:
     from dualtune_mlx.engine import DualTune
-    from dualtune_mlx.engine.pipeline import CallOptions
+    from dualtune_mlx.engine.requests import CallOptions
 
 T = TypeVar("T")
 TOP_K = 3

@@ -15,7 +15,7 @@ from dualtune_mlx.cli.output import argument_or_file, console, emit_json, json_o
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.engine.pipeline import CallOptions
+from dualtune_mlx.engine.requests import CallOptions
 from dualtune_mlx.mcp import ToolResult, connect, read_config
 from dualtune_mlx.tools import ToolCall
 

@@ -44,16 +44,30 @@ class Decoding:
 
     def __post_init__(self) -> None:
         ranges = {
-            "max_tokens": (self.max_tokens >= 0, "at least 0"),
-            "temperature": (isfinite(self.temperature) and self.temperature >= 0, "0 or more"),
-            "seed": (0 <= self.seed < 2**64, "0 to 2**64 - 1"),
+            "max_tokens": (is_whole_number(self.max_tokens) and self.max_tokens >= 1, "a whole number, at least 1"),
+            "temperature": (is_number(self.temperature) and self.temperature >= 0, "0 or more"),
+            "seed": (is_whole_number(self.seed) and 0 <= self.seed < 2**64, "a whole number, 0 to 2**64 - 1"),
+            "draft": (isinstance(self.draft, bool), "True or False"),
             "grounding": (self.grounding in GROUNDINGS, ", ".join(GROUNDINGS)),
         }
         for name, (is_right, expected) in ranges.items():
             if not is_right:
                 raise UsageError(
-                    "an option of decoding is out of range", where=name, got=getattr(self, name), expected=expected
+                    "an option of decoding is out of range",
+                    where=name,
+                    got=repr(getattr(self, name)),
+                    expected=expected,
                 )
+
+
+def is_whole_number(value: object) -> bool:
+    """Whether a value is an integer; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number."""
+    return is_whole_number(value) or (isinstance(value, float) and isfinite(value))
 
 
 class DecodingOptions(TypedDict, total=False):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import mlx.core as mx
 
+from dualtune_mlx.decoding.options import is_whole_number
 from dualtune_mlx.engine.events import AnswerText
 from dualtune_mlx.engine.pipeline import CallPipeline
 from dualtune_mlx.engine.stage import Stage
@@ -36,8 +37,13 @@ def write_answer(
     Raises:
         UsageError: when ``max_tokens`` is below 1.
     """
-    if max_tokens < 1:
-        raise UsageError("the length of an answer is out of range", got=max_tokens, expected="at least 1 token")
+    if not (is_whole_number(max_tokens) and max_tokens >= 1):
+        raise UsageError(
+            "the length of an answer is out of range",
+            where="max_tokens",
+            got=repr(max_tokens),
+            expected="a whole number, at least 1",
+        )
     opener, closer = pipeline.renderer.answer_frame()
     stream = pipeline.renderer.render_conversation(fold_results(messages), ()) + opener
     control, tokenizer = pipeline.renderer.encoder.control_ids, pipeline.base.tokenizer

@@ -28,12 +28,11 @@ from dualtune_mlx.decoding import (
 from dualtune_mlx.engine.pipeline import (
     ArgumentRequest,
     CallPipeline,
-    CallRequest,
     Selection,
     add_arguments,
     argument_tool,
-    check_top_k,
 )
+from dualtune_mlx.engine.requests import CallRequest
 from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner, count_step, log_probabilities
 from dualtune_mlx.kv import Snapshot, TokenTree, TreeNode, TreePaths
 from dualtune_mlx.prompts import TokenStream
@@ -72,7 +71,6 @@ def call_batch(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> list[
 def choose_batch(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> list[Selection]:
     """``CallPipeline.choose`` for several requests with the same tools and options."""
     tools, top_k = requests[0].tools, requests[0].top_k
-    check_top_k(top_k)
     root, by_label, stage = Node("", tools), label_choices(tools), pipeline.registry.find("selector")
     streams = [
         pipeline.render(stage, request.messages, tools, RESPOND, root.cards, request.subtask) for request in requests

@@ -31,8 +31,8 @@ def divide_budget(budget: int, base: BaseModel, prefixes: PrefixCache) -> int:
         raise ModelError(
             "the model and its adapters exceed the memory budget",
             where=base.name,
-            got=f"{needed / 2**20:.0f} MiB",
-            expected=f"at most {budget / 2**20:.0f} MiB",
+            got=f"{needed:,} bytes",
+            expected=f"at most {budget:,} bytes",
             fix="raise the budget, or use a smaller or quantised model",
         )
     prefixes.budget = min(prefixes.budget, (budget - needed) // 2)

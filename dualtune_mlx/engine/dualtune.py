@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -25,25 +24,31 @@ from dualtune_mlx.decoding import Decoding, DecodingOptions, Grounding
 from dualtune_mlx.engine.answer import MAX_ANSWER_TOKENS
 from dualtune_mlx.engine.batch import call_batch
 from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
+from dualtune_mlx.engine.loading import load_base, load_on_thread
 from dualtune_mlx.engine.open_engine import OpenEngine
-from dualtune_mlx.engine.pipeline import OWN_OPTIONS, CallOptions, CallPipeline, CallRequest
+from dualtune_mlx.engine.pipeline import CallPipeline
 from dualtune_mlx.engine.registry import StageRegistry
+from dualtune_mlx.engine.requests import (
+    CallOptions,
+    CallRequest,
+    Messages,
+    Tools,
+    change_decoding,
+    check_settings,
+    read_request,
+)
 from dualtune_mlx.engine.stage import Stage
-from dualtune_mlx.errors import BundleError, UsageError
+from dualtune_mlx.errors import UsageError
 from dualtune_mlx.kv import PREFIX_FOLDER, PrefixCache
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import PromptRenderer, Template
-from dualtune_mlx.tools import Message, Tool, ToolCall, as_messages, as_tools
+from dualtune_mlx.tools import Tool, ToolCall, as_messages, as_tools
 from dualtune_mlx.tools.hierarchy import ROUTINGS, Node
 
 MAX_TOKENS = Decoding.max_tokens
 """Tokens of a call's arguments, where a call does not say otherwise."""
 BATCH_SIZE = 16
 """How many requests of ``call_many`` share a forward pass."""
-Messages = str | Iterable[Message | Mapping[str, Any]]
-"""A conversation: the text of one request, or messages, which may be dictionaries in OpenAI's form."""
-Tools = Iterable[Tool | Mapping[str, Any]]
-"""The visible tools, which may be dictionaries in OpenAI's or MCP's form."""
 
 
 class DualTune:
@@ -84,13 +89,14 @@ class DualTune:
         routing: str = "auto",
     ) -> None:
         if routing not in ROUTINGS:
-            raise UsageError("a kind of routing is unknown", got=routing, expected=", ".join(ROUTINGS))
+            raise UsageError("a kind of routing is unknown", got=repr(routing), expected=", ".join(ROUTINGS))
+        check_settings(decoding, None)
         if bundle is not None and (adapters or grounding):
             raise UsageError("adapters are given beside a bundle", fix="give either of them")
         self.renderer = renderer
         self.bundle = bundle
         self.decoding = decoding or Decoding()
-        registry = _open_registry(base, adapters or {}, grounding, bundle)
+        registry = StageRegistry.open(base, adapters or {}, grounding, bundle)
         self._open = OpenEngine(CallPipeline(base, renderer, registry, bundle, routing))
 
     @classmethod
@@ -122,18 +128,9 @@ class DualTune:
             BundleError: when the bundle is damaged, or the model is not the one it was trained on.
             ModelError: when the model cannot be loaded, or exceeds the budget.
         """
+        check_settings(decoding, memory_budget)
         opened = Bundle.open(bundle)
-        if isinstance(model, BaseModel) and fuse_to is not None:
-            raise UsageError("fuse_to is given beside a loaded model", fix="give it to load_model")
-        base = model if isinstance(model, BaseModel) else load_model(model or opened.model, fuse_to)
-        if base.fingerprint != opened.fingerprint:
-            raise BundleError(
-                "the bundle was trained on another base model",
-                where=opened.folder,
-                got=f"{base.name} ({base.fingerprint[:12]})",
-                expected=f"{opened.model} ({opened.fingerprint[:12]})",
-                fix="pass the model that the bundle names",
-            )
+        base = load_base(opened, model, fuse_to)
         renderer = opened.open_renderer(base.tokenizer)
         dualtune = cls(base, renderer, bundle=opened, decoding=decoding, routing=routing)
         try:
@@ -145,6 +142,19 @@ class DualTune:
             dualtune.close()
             raise
         return dualtune
+
+    @classmethod
+    async def aload(
+        cls,
+        bundle: str | Path,
+        model: str | BaseModel | None = None,
+        memory_budget: int | None = None,
+        decoding: Decoding | None = None,
+        routing: str = "auto",
+        fuse_to: str | None = None,
+    ) -> DualTune:
+        """``load`` without blocking the event loop. Cancelling the task waits for the engine, and closes it."""
+        return await load_on_thread(partial(cls.load, bundle, model, memory_budget, decoding, routing, fuse_to))
 
     @classmethod
     def without_adapters(
@@ -270,6 +280,12 @@ class DualTune:
         Raises:
             DualTuneError: as ``call``, for the first request that cannot be answered; then there are no calls.
         """
+        if isinstance(requests, str):
+            raise UsageError(
+                "the requests are not a list of requests",
+                got=repr(requests),
+                fix="put the request into a list: [request]",
+            )
         tools = as_tools(tools)
         listed = [self._request(messages, tools, options) for messages in requests]
         with self._open.turn():
@@ -286,9 +302,10 @@ class DualTune:
         Raises:
             PromptError, ToolError, UsageError: as ``call``.
         """
-        messages, tools = as_messages(messages), as_tools(tools)
+        request = self._request(messages, tools, {"top_k": top_k, "subtask": subtask})
         with self._open.turn():
-            return list(run_to_end(self._open.pipeline.choose(messages, tools, top_k, subtask)).candidates)
+            choosing = self._open.pipeline.choose(request.messages, request.tools, top_k, subtask)
+            return list(run_to_end(choosing).candidates)
 
     def arguments(
         self,
@@ -361,13 +378,13 @@ class DualTune:
 
         Without a planner the base model divides the request.
         """
-        return self._open.planning(as_messages(messages), as_tools(tools), replace(self.decoding, **options))
+        return self._open.planning(as_messages(messages), as_tools(tools), change_decoding(self.decoding, options))
 
     def aplanning(
         self, messages: Messages, tools: Tools = (), **options: Unpack[DecodingOptions]
     ) -> AsyncGenerator[Event, None]:
         """``planning`` on a thread of the engine. Cancelling the task stops before the next forward pass."""
-        decoding = replace(self.decoding, **options)
+        decoding = change_decoding(self.decoding, options)
         return self._open.on_thread(partial(self._open.planning, as_messages(messages), as_tools(tools), decoding))
 
     def answer(self, messages: Messages, *, max_tokens: int = MAX_ANSWER_TOKENS) -> Generator[AnswerText, None, None]:
@@ -386,25 +403,5 @@ class DualTune:
         """``answer`` on a thread of the engine. Cancelling the task stops before the next forward pass."""
         return self._open.on_thread(partial(self._open.answer, as_messages(messages), max_tokens))
 
-    def _request(self, messages: Messages, tools: Tools, options: CallOptions) -> CallRequest:
-        of_decoding: dict[str, Any] = {**options}
-        own = {name: of_decoding.pop(name) for name in OWN_OPTIONS if name in of_decoding}
-        if own.get("today") and not self.tells_date:
-            raise UsageError(
-                "a date is given to prompts that tell none",
-                where="today",
-                got=own["today"],
-                fix="leave it out, or use a bundle that was trained with argument_card: parameters",
-            )
-        return CallRequest(as_messages(messages), as_tools(tools), replace(self.decoding, **of_decoding), **own)
-
-
-def _open_registry(
-    base: BaseModel, adapters: Mapping[StageKey, Adapter], grounding: Grounding | None, bundle: Bundle | None
-) -> StageRegistry:
-    if bundle is None and not adapters:
-        return StageRegistry(base, grounding=grounding)
-    with base.lock.turn():  # adapters become resident between two calls
-        if bundle is not None:
-            return StageRegistry.from_bundle(base, bundle)
-        return StageRegistry.from_adapters(base, adapters, grounding)
+    def _request(self, messages: Messages, tools: Tools, options: Mapping[str, Any]) -> CallRequest:
+        return read_request(messages, tools, options, self.decoding, self.tells_date)

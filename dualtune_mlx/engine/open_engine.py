@@ -9,12 +9,14 @@ from typing import TypeVar
 
 import mlx.core as mx
 
+from dualtune_mlx import linux
 from dualtune_mlx.concurrency import EngineThread, Ticket
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine.answer import write_answer
 from dualtune_mlx.engine.budget import divide_budget
 from dualtune_mlx.engine.events import AnswerText, Event
-from dualtune_mlx.engine.pipeline import CallPipeline, CallRequest
+from dualtune_mlx.engine.pipeline import CallPipeline
+from dualtune_mlx.engine.requests import CallRequest
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.tools import Message, Tool
 
@@ -106,3 +108,4 @@ class OpenEngine:
         del base, pipeline
         gc.collect()
         mx.clear_cache()
+        linux.give_back_freed_memory()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,6 @@ from dualtune_mlx.decoding import (
     ArgumentGrammar,
     DecodeStep,
     Decoding,
-    DecodingOptions,
     GrammarTokenizer,
     RankedName,
     filter_grounding,
@@ -22,15 +21,15 @@ from dualtune_mlx.decoding import (
 )
 from dualtune_mlx.engine.events import Candidates, Done, Event, Planned, StageBegins, stream_text
 from dualtune_mlx.engine.registry import StageRegistry
+from dualtune_mlx.engine.requests import CallRequest
 from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner
-from dualtune_mlx.errors import BundleError, DualTuneWarning, UsageError
+from dualtune_mlx.errors import BundleError, DualTuneWarning
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, TokenStream
 from dualtune_mlx.prompts.cards import label_tools
 from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall
 from dualtune_mlx.tools.hierarchy import Node, hierarchy, search_tree
 from dualtune_mlx.tools.schemas import check_arguments
-from dualtune_mlx.tools.today import check_today, machine_date
 from dualtune_mlx.tools.usage import StageUsage, Usage
 
 BRANCHES = 3
@@ -41,45 +40,6 @@ FUSE_AHEAD_FROM = 0.5
 
 class GroupWarning(DualTuneWarning):
     """Tools are in other groups of their server than those that the bundle learned to choose in."""
-
-
-class CallOptions(DecodingOptions, total=False):
-    """The options of a call: those of ``Decoding``, and those of the choice."""
-
-    top_k: int
-    """How many candidates to rank (1)."""
-    abstain: float
-    """Below this probability of the best candidate (0) no call is made."""
-    subtask: str
-    """The words of the last request that the call is to be for; "" is all of it."""
-    today: str
-    """The date (2026-11-30) that argument cards tell; "" for none. By default the machine's."""
-
-
-OWN_OPTIONS = ("top_k", "abstain", "subtask", "today")
-"""The options of a call that are not fields of ``Decoding``."""
-
-
-@dataclass(frozen=True)
-class CallRequest:
-    """A request for a call.
-
-    Raises:
-        UsageError: when ``abstain`` is out of range, or ``today`` is not a date.
-    """
-
-    messages: tuple[Message, ...]
-    tools: tuple[Tool, ...]
-    decoding: Decoding
-    top_k: int = 1
-    abstain: float = 0.0
-    subtask: str = ""
-    today: str = field(default_factory=machine_date)
-
-    def __post_init__(self) -> None:
-        check_today(self.today, UsageError)
-        if not 0 <= self.abstain <= 1:
-            raise UsageError("a probability is out of range", where="abstain", got=self.abstain, expected="0 to 1")
 
 
 @dataclass(frozen=True)
@@ -204,12 +164,7 @@ class CallPipeline:
     def choose(
         self, messages: tuple[Message, ...], tools: tuple[Tool, ...], top_k: int, subtask: str = ""
     ) -> Generator[Event, None, Selection]:
-        """The most probable tools, event by event.
-
-        Raises:
-            UsageError: when ``top_k`` is out of range.
-        """
-        check_top_k(top_k)
+        """The most probable tools, event by event."""
         root = self.tree(tools)
         search = search_tree(root, top_k)
         usage: dict[str, StageUsage] = {}
@@ -355,16 +310,6 @@ def warn_about_regrouped_tools(bundle: Bundle, tools: Sequence[Tool]) -> None:
 
 def _group_of(tool: Tool) -> str:
     return f"group {tool.group!r}" if tool.group else "no group"
-
-
-def check_top_k(top_k: int) -> None:
-    """Refuse a number of candidates.
-
-    Raises:
-        UsageError: when it is below 1.
-    """
-    if top_k < 1:
-        raise UsageError("the number of candidates is out of range", where="top_k", got=top_k, expected="at least 1")
 
 
 def argument_tool(call: ToolCall) -> Tool | None:

@@ -42,6 +42,20 @@ class StageRegistry:
             raise
 
     @classmethod
+    def open(
+        cls, base: BaseModel, adapters: Mapping[StageKey, Adapter], grounding: Grounding | None, bundle: Bundle | None
+    ) -> StageRegistry:
+        """The stages of a bundle, or else of some adapters, which become resident between two calls.
+
+        Raises:
+            UsageError, AdapterError, BundleError: as ``from_adapters`` and ``from_bundle``.
+        """
+        if bundle is None and not adapters:
+            return cls(base, grounding=grounding)
+        with base.lock.turn():
+            return cls.from_bundle(base, bundle) if bundle else cls.from_adapters(base, adapters, grounding)
+
+    @classmethod
     def from_adapters(
         cls, base: BaseModel, adapters: Mapping[StageKey, Adapter], grounding: Grounding | None = None
     ) -> StageRegistry:

@@ -228,7 +228,7 @@ def test_a_tokenizer_that_cannot_be_used_is_refused():
         GrammarTokenizer(object())
 
 
-@pytest.mark.parametrize("max_tokens", [0, 3, 20])
+@pytest.mark.parametrize("max_tokens", [1, 3, 20])
 def test_arguments_that_do_not_end_in_time_say_so(max_tokens):
     base = tiny.model()
     dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))

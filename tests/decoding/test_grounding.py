@@ -125,7 +125,7 @@ BORDERS = {
 
 @pytest.mark.parametrize(("text", "value"), BORDERS.values(), ids=BORDERS.keys())
 def test_a_value_between_word_borders_is_a_span(text, value):
-    messages = as_messages(text)
+    messages = (Message("user", text),)
     assert value in list(find_spans(messages))
     assert is_span(value, messages)
 
@@ -148,7 +148,7 @@ def test_a_value_between_word_borders_is_a_span(text, value):
     ],
 )
 def test_anything_else_is_none(text, value):
-    messages = as_messages(text)
+    messages = (Message("user", text),)
     assert value not in list(find_spans(messages))
     assert not is_span(value, messages)
 
@@ -157,7 +157,7 @@ def test_both_definitions_of_a_span_agree():
     generator = random.Random(0)
     for _ in range(300):
         text = "".join(generator.choice("ab .,\"\n?:“。'") for _ in range(generator.randrange(12)))
-        messages, found = as_messages(text), set(find_spans(as_messages(text)))
+        messages, found = (Message("user", text),), set(find_spans([Message("user", text)]))
         every = {text[i:j] for i in range(len(text)) for j in range(i, len(text) + 1)}
         assert {value for value in every if is_span(value, messages)} == found
 
@@ -344,7 +344,7 @@ def test_a_ref_in_an_example_or_to_nowhere_stays_as_it_is():
         (as_messages("show a.txt"), {"other/t": {"path": ()}}),
         (as_messages("show a.txt"), {"s/t": {}}),
         (as_messages("show a.txt"), {"s/t": {"elsewhere": ()}}),
-        (as_messages(""), GROUNDING),
+        ((Message("user", ""),), GROUNDING),
         ((), GROUNDING),
     ],
 )

@@ -237,7 +237,7 @@ def test_a_call_may_change_the_engine_s_decoding_for_itself():
     base = tiny.model()
     assert greedy == DualTune(base, tiny.renderer(base)).arguments("say it", tool, tools)
     assert dualtune.decoding == Decoding(temperature=2.0, seed=1)
-    with pytest.raises(TypeError, match="warmth"):
+    with pytest.raises(UsageError, match="warmth"):
         dualtune.arguments("say it", tool, tools, warmth=1.0)
 
 
