@@ -120,6 +120,10 @@ class Loop:
         done: ToolCall | None = None
         while True:
             self.budget.check()
+            if not self._tools and not self.budget.steps:
+                raise Stop("failed", "no server has a tool: they are down, or offer none")
+            if not self._tools:  # the servers of the last calls are down: what is known is answered
+                return
             choice: ToolCall = yield Choose(self.messages, self._tools, subtask)
             self._count(choice.usage)
             yield CallProposed(self.budget.steps + 1, choice, subtask)

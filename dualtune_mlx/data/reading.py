@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.data.keys import LINE, TOOLS_FILE, check_keys, check_message, check_tool
-from dualtune_mlx.data.results import sort_results
 from dualtune_mlx.errors import DataError, ToolError, UsageError
 from dualtune_mlx.files import parse_json, read_text
-from dualtune_mlx.tools import LONGEST_PLAN, Message, Tool, Trajectory, find_called_tool
+from dualtune_mlx.tools import LONGEST_PLAN, Message, Tool, Trajectory, find_called_tool, sort_results
 from dualtune_mlx.tools.messages import read_weight
 from dualtune_mlx.tools.schemas import check_arguments, read_schema
 
@@ -152,7 +151,7 @@ def _parse_messages(line: Mapping[str, Any]) -> tuple[Message, ...]:
             raise error.inside(f"message {number}") from error
     if not read_weight(line):
         messages = [replace(message, weight=0) for message in messages]
-    return tuple(sort_results(messages, line["messages"]))
+    return sort_results(messages)
 
 
 def _check_trajectory(trajectory: Trajectory) -> None:

@@ -1,6 +1,7 @@
 """Tools, calls, messages and trajectories: plain frozen data, their schemas, their hierarchy, and what a call costs."""
 
-from dualtune_mlx.tools.messages import Message, Trajectory, as_messages
+from dualtune_mlx.tools.conversation import as_messages, sort_results
+from dualtune_mlx.tools.messages import Message, Trajectory
 from dualtune_mlx.tools.types import (
     LONGEST_PLAN,
     NO_PARAMETERS,
@@ -26,4 +27,5 @@ __all__ = [
     "as_messages",
     "as_tools",
     "find_called_tool",
+    "sort_results",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dualtune_mlx.errors import DataError, UsageError
+from dualtune_mlx.errors import DataError
 from dualtune_mlx.tools.today import check_today
 from dualtune_mlx.tools.types import Tool, ToolCall, as_mapping
 
@@ -50,8 +50,6 @@ class Message:
                 got=type(self.content).__name__,
                 fix="give a string, or a list of text parts",
             )
-        if not isinstance(self.tool_call_id, str):
-            raise DataError("a tool call's id is not text", where=f"role {self.role}", got=repr(self.tool_call_id))
         if self.tool_call_id and self.role != "tool":
             raise DataError(
                 "a tool call's id stands at the wrong message",
@@ -107,7 +105,7 @@ class Message:
             subtasks=tuple(parts),
             subtask=given.get("part") or "",
             weight=read_weight(given),
-            tool_call_id=given.get("tool_call_id") or "",
+            tool_call_id="" if given.get("tool_call_id") is None else str(given["tool_call_id"]),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -211,29 +209,3 @@ class Trajectory:
         tools = {"tools": [tool.to_dict() for tool in self.tools]} if with_tools else {}
         today = {"today": self.today} if self.today else {}
         return {"messages": [message.to_data() for message in self.messages], **tools, **today}
-
-
-def as_messages(messages: str | Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Messages that may be given as dictionaries or as objects of a client library, or as the text of one request.
-
-    Raises:
-        UsageError: when they are not a list, there are none, or the last request is empty.
-        DataError: when one of them is not a message.
-    """
-    if isinstance(messages, str):
-        messages = (Message("user", messages),)
-    is_one = isinstance(messages, Mapping) or hasattr(messages, "role")
-    if is_one or isinstance(messages, bytes) or not isinstance(messages, Iterable):
-        raise UsageError(
-            "a conversation is not a list of messages",
-            got=repr(messages),
-            expected="a request as text, or a list of messages",
-            fix="put the message into a list: [message]" if is_one else "give the request as text",
-        )
-    read = tuple(one if isinstance(one, Message) else Message.from_dict(one) for one in messages)
-    if not read:
-        raise UsageError("a conversation has no messages", fix="give the user's request")
-    request = next((message.content for message in reversed(read) if message.role == "user"), None)
-    if request is not None and not request.strip():
-        raise UsageError("the request is empty", got=repr(request), fix="say in words what is to be done")
-    return read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from dualtune_mlx.errors import DataError, DualTuneError, ToolError, UsageError
@@ -161,7 +161,7 @@ class ToolCall:
     usage: Usage = field(default_factory=Usage)
     """What the call cost; a call that no engine made has no stages in it."""
     id: str = field(default_factory=lambda: f"call_{secrets.token_hex(12)}", compare=False, repr=False)
-    """Tells calls of a conversation apart: ``tool_call_id`` of a call's result names it."""
+    """Tells calls of a conversation apart: ``tool_call_id`` of a call's result names it. "" for one read without it."""
 
     @property
     def is_respond(self) -> bool:
@@ -205,13 +205,13 @@ class ToolCall:
                 got=arguments,
                 fix="write the arguments by their names",
             )
-        call = cls(body["name"], arguments, str(entry.get("server") or body.get("server") or ""))
-        return replace(call, id=str(entry["id"])) if entry.get("id") else call
+        identity = "" if entry.get("id") is None else str(entry["id"])
+        return cls(body["name"], arguments, str(entry.get("server") or body.get("server") or ""), id=identity)
 
     def to_dict(self) -> dict[str, Any]:
         """The call in OpenAI's form: with an id and with its arguments as JSON text. ``server`` stands beside them."""
         function = {"name": self.name, "arguments": json.dumps(dict(self.arguments), ensure_ascii=False)}
-        return {"id": self.id, **self.to_data(), "function": function}
+        return {**({"id": self.id} if self.id else {}), **self.to_data(), "function": function}
 
     def to_data(self) -> dict[str, Any]:
         """The call as data files and transcripts have it: without its id, and its arguments as an object."""

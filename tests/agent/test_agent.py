@@ -470,3 +470,10 @@ def test_ctrl_c_while_a_tool_runs_leaves_a_transcript_and_no_process(server, tmp
     (path,) = folder.iterdir()
     read = read_transcript(path)
     assert (read.reason, len(read.steps)) == ("interrupted", 1)
+
+
+def test_a_run_without_any_tool_fails_before_the_model_is_asked(tmp_path):
+    engine = Engine(READ_A)
+    ended = agent(engine, FakeToolbox(tools=()), tmp_path).run("do it")
+    assert (ended.reason, engine.asked) == ("failed", [])
+    assert "no server has a tool" in ended.message

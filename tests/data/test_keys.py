@@ -79,7 +79,6 @@ UNKNOWN = {
     "of a message": (([USER, {**CALLING, "train": False}], {}), '"train": false', '"weight": 0'),
     "of thoughts": (([USER, {**CALLING, "reasoning_content": "hm"}], {}), "reasoning_content", "not learned"),
     "of a refusal": (([USER, {**ANSWER, "refusal": "no"}], {}), '"refusal": "no"', '"content"'),
-    "of a request with an id": (([{**USER, "tool_call_id": "1"}, CALLING], {}), "tool_call_id", "role tool"),
     "of a call": (
         ([USER, {"role": "assistant", "tool_calls": [{"function": FUNCTION, "result": 1}]}], {}),
         '"result": 1',
@@ -148,6 +147,7 @@ WRONG = {
     "a server that is a number": (([USER, CALLING], {"tools": [{**TOOL_ENTRY, "server": 5}]}), "server that is not"),
     "a weight between": (([USER, {**CALLING, "weight": 0.5}], {}), "neither 0 nor 1"),
     "a weight of a line between": (([USER, CALLING], {"weight": 0.5}), "neither 0 nor 1"),
+    "a request with a call's id": (([{**USER, "tool_call_id": "1"}, CALLING], {}), "id stands at the wrong message"),
     "a learned request": (([{**USER, "weight": 1}, CALLING], {}), "never learned"),
     "arguments that name a key twice": (
         ([USER, {"role": "assistant", "function_call": {**FUNCTION, "arguments": '{"path": "a", "path": "b"}'}}], {}),

@@ -153,8 +153,9 @@ def test_no_requests_are_no_calls():
     assert engine().call_many([], TOOLS) == []
 
 
-def test_without_tools_all_respond():
-    assert [call.name for call in engine().call_many(REQUESTS[:2], [])] == ["respond", "respond"]
+def test_without_tools_there_is_nothing_to_choose_from():
+    with pytest.raises(UsageError, match="no tools to choose from"):
+        engine().call_many(REQUESTS[:2], [])
 
 
 @pytest.mark.parametrize("options", [{"top_k": 0}, {"abstain": 2.0}, {"temperature": -1.0}])

@@ -67,7 +67,7 @@ def test_only_the_assistant_calls(role) -> None:
         Message.from_dict({"role": role, "content": "x", "tool_calls": [{"function": WRITTEN}]})
 
 
-CALL = ToolCall("read", {"path": "é.txt"}, "fs")
+CALL = ToolCall("read", {"path": "é.txt"}, "fs", id="call_1")
 USER = {"role": "user", "content": "show é.txt"}
 
 
@@ -90,7 +90,8 @@ def test_every_call_has_an_id_of_its_own_and_equality_does_not_ask_for_it():
     assert first.id != second.id
     assert first.id.startswith("call_")
     assert ToolCall.from_dict({"id": "call_1", "function": {"name": "read"}}).id == "call_1"
-    assert ToolCall.from_dict({"id": None, "function": {"name": "read"}}).id.startswith("call_")
+    unnamed = ToolCall.from_dict({"id": None, "function": {"name": "read"}})
+    assert (unnamed.id, "id" in unnamed.to_dict()) == ("", False), "what had no id gets none"
 
 
 def test_a_conversation_goes_out_and_comes_back():
@@ -137,12 +138,13 @@ CLIENT_OBJECT = Object(
     ids=["client's object", "our call", "client's calls", "function_call", "ours"],
 )
 def test_messages_are_read_in_every_form_that_clients_have(assistant):
-    result = {"role": "tool", "content": "text", "tool_call_id": "call_1"}
+    named = "function_call" not in assistant if isinstance(assistant, dict) else True
+    result = {"role": "tool", "content": "text", **({"tool_call_id": "call_1"} if named else {})}
     read = as_messages([Object(role="user", content="show é.txt"), assistant, result])
     assert [message.role for message in read] == ["user", "assistant", "tool"]
     (call,) = read[1].tool_calls
     assert (call.name, call.arguments) == ("read", {"path": "é.txt"})
-    assert (read[1].content, read[2].tool_call_id) == ("", "call_1")
+    assert (read[1].content, read[2].tool_call_id) == ("", "call_1" if named else "")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_what_openai_s_messages_say_is_kept(value, expected):
         ([{"role": "robot", "content": "x"}], DataError, r"unknown role(?s:.*)expected: .*developer"),
         ([USER, {"role": "assistant", "tool_calls": "read"}], DataError, "not a list"),
         ([USER, {"role": "assistant", "tool_calls": [5]}], DataError, "no name"),
-        ([USER, {"role": "tool", "content": "x", "tool_call_id": 5}], DataError, "id is not text"),
+        ([USER, {"role": "tool", "content": "x", "tool_call_id": "1"}], DataError, "of a call that(?s:.*)fix: "),
         ([USER, {"role": "user", "content": "x", "tool_call_id": "1"}], DataError, "id stands at the wrong message"),
     ],
 )
@@ -211,3 +213,9 @@ def test_tools_may_be_objects_of_an_mcp_client():
     schema = {"type": "object", "properties": {"path": {"type": "string"}}}
     given = Object(name="read", title=None, description="Read.", input_schema=schema, output_schema=None)
     assert as_tools([given]) == (Tool("read", "Read.", schema),)
+
+
+def test_results_come_in_the_order_of_their_calls():
+    calling = {"role": "assistant", "tool_calls": [{"id": one, "function": {"name": "read"}} for one in "ab"]}
+    results = [{"role": "tool", "content": f"of {one}", "tool_call_id": one} for one in "ba"]
+    assert [message.content for message in as_messages([USER, calling, *results])[2:]] == ["of a", "of b"]
