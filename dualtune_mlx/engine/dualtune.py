@@ -331,10 +331,9 @@ class DualTune:
             DecodingError, PromptError, ToolError, UsageError: as ``call``.
         """
         (tool,) = as_tools([tool])
-        of_call: CallOptions = {**options, "subtask": subtask}
-        if today is not None:
-            of_call["today"] = today
-        request = self._request(messages, as_tools(tools) or (tool,), of_call)
+        decoding = change_decoding(self.decoding, options)
+        own = {"subtask": subtask, **({} if today is None else {"today": today})}
+        request = read_request(messages, as_tools(tools) or (tool,), own, decoding, self.tells_date)
         if not tool.takes_arguments:
             return {}
         with self._open.turn():
