@@ -31,9 +31,13 @@ UNUSED = "none"  # training needs a bundle, its estimate does not
 @train_flags
 @json_option
 def command(file: str | None, json_to: str | None, **given: Any) -> None:
-    """Say what memory and time training will need, from a step with one and one with two of the longest examples.
+    """Say what memory and time training will need.
 
-    The largest batch is the one within --memory-budget or, without it, within three quarters of this machine's memory.
+    The memory is read off a step with one and one with two of the longest examples. The largest batch is the one within
+    --memory-budget or, without it, within three quarters of this machine's memory.
+
+    The time is that of the steps and of the measurements of the validation loss. It is read off some batches, and lies
+    between what it would be if all were as fast as the fastest one or as slow as the slowest one.
     """
     out = console(json_to)
     flags = {name: value for name, value in given.items() if value not in (None, ())}
@@ -55,6 +59,8 @@ def as_table(values: list[dict[str, Any]]) -> Table:
         "peak memory": lambda value: f"{value['peak_memory'] / GIB:.2f} GiB",
         "largest batch": lambda value: f"{value['largest_batch']:,} in {value['budget'] / GIB:.1f} GiB",
         "time": lambda value: duration(value["seconds"]),
+        "at least": lambda value: duration(value["least_seconds"]),
+        "at most": lambda value: duration(value["greatest_seconds"]),
     }
     for name, cell in rows.items():
         table.add_row(name, *map(cell, values))

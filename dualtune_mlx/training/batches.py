@@ -45,6 +45,27 @@ class Batch:
         return len(self.contexts) * max(map(len, self.contexts)) + self.active.size
 
 
+@dataclass
+class Totals:
+    """Sums over batches."""
+
+    loss: float = 0.0
+    """Loss in nats, summed over target tokens."""
+    targets: int = 0
+    """Target tokens."""
+    tokens: int = 0
+    """Computed tokens, padding included."""
+    padding: int = 0
+    """Padding tokens."""
+
+    def add(self, batch: Batch, loss: float = 0.0) -> None:
+        """Count a batch and its summed loss."""
+        self.loss += loss
+        self.targets += batch.targets.size
+        self.tokens += batch.tokens
+        self.padding += batch.padding
+
+
 def make_batch(examples: Sequence[Example], prefix: int, whole: Mapping[int, tuple[int, ...]] | None = None) -> Batch:
     """One batch of examples that share their first ``prefix`` tokens.
 

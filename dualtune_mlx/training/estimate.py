@@ -1,4 +1,4 @@
-"""What training will need, in memory and time: predicted from steps with its longest examples."""
+"""What training will need: its memory, from steps with its longest examples, and its time, from some of its batches."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from math import ceil
+from statistics import mean
+from time import perf_counter
 from typing import Any
 
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.training.batches import iterate_steps, steps_per_epoch
 from dualtune_mlx.training.examples import Example
+from dualtune_mlx.training.prefixes import Tokens
 from dualtune_mlx.training.trainer import Trainer
 
 GIB = 2**30
 USABLE = 0.75
 """The share of a machine's memory that training may take: what macOS lets a GPU use, with room for the rest."""
+TIMED = 5
+"""Batches that are timed, and as many of validation."""
 
 
 @dataclass(frozen=True)
 class RunEstimate:
-    """The memory and the time that a run will need."""
+    """The memory that a run will need."""
 
     fixed: float
     """Bytes that every batch needs, however small; the cache of contexts counts in full."""
@@ -30,12 +36,6 @@ class RunEstimate:
     """Bytes while the adapter is updated, when no activations are in memory."""
     batch_size: int
     """Examples computed at once."""
-    steps: int
-    """Optimiser steps of the run."""
-    seconds_per_example: float
-    """Seconds that the gradients of one example take."""
-    examples_per_step: int
-    """Examples of one optimiser step."""
 
     def peak(self, batch_size: int) -> int:
         """Predicted peak memory in bytes."""
@@ -47,10 +47,17 @@ class RunEstimate:
             return 0
         return max(0, int((budget - self.fixed) // max(self.per_example, 1.0)))
 
-    @property
-    def seconds(self) -> float:
-        """Predicted seconds for all steps, without validation."""
-        return self.steps * self.examples_per_step * self.seconds_per_example
+
+@dataclass(frozen=True)
+class TimeEstimate:
+    """The seconds that all steps of a run and its measurements of the validation loss will take."""
+
+    likely: float
+    """If every batch takes the mean of the measured ones."""
+    least: float
+    """If every batch takes as long as the fastest one."""
+    greatest: float
+    """If every batch takes as long as the slowest one."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,14 @@ class StageEstimate:
     """How many training examples there are."""
     prefix_tokens: int
     """Tokens of the longest prefix that examples share."""
+    steps: int
+    """Optimiser steps of the run."""
     budget: float
     """Bytes that the run may take: the option ``memory_budget`` or, without it, most of this machine's memory."""
     run: RunEstimate
-    """The memory and the time of the run."""
+    """The memory of the run."""
+    time: TimeEstimate
+    """The time of the run."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Decisions that are not learned, by reason."""
 
@@ -78,13 +89,15 @@ class StageEstimate:
             "examples": self.examples,
             "left_out": dict(self.left_out),
             "prefix_tokens": self.prefix_tokens,
-            "steps": run.steps,
+            "steps": self.steps,
             "batch_size": run.batch_size,
             "peak_memory": run.peak(run.batch_size),
             "memory_per_example": round(run.per_example),
             "budget": round(self.budget),
             "largest_batch": run.largest_batch(self.budget),
-            "seconds": run.seconds,
+            "seconds": self.time.likely,
+            "least_seconds": self.time.least,
+            "greatest_seconds": self.time.greatest,
         }
 
 
@@ -101,10 +114,37 @@ def estimate_run(trainer: Trainer) -> RunEstimate:
         per_example=slope,
         update=max(one.update, two.update),
         batch_size=trainer.options.batch_size,
-        steps=trainer.steps,
-        seconds_per_example=two.seconds / 2,
-        examples_per_step=min(trainer.examples_per_step, len(trainer.examples)),
     )
+
+
+def estimate_time(trainer: Trainer) -> TimeEstimate:
+    """Predict a run's time from some of its batches. The first one, which is slow, is not counted."""
+    options = trainer.options
+    batches = list(islice(iterate_steps(trainer.examples, options.batch_size, options.seed), TIMED + 1))
+    training = [trainer.measure_step(rows).seconds for rows in batches][1:]
+    per_step = ceil(min(trainer.examples_per_step, len(trainer.examples)) / options.batch_size)
+    validation_batches = trainer.validation_batches()
+    validation = _time_validation(trainer, validation_batches)
+    validated = len(validation_batches) * _measurements(trainer.steps, options.validate_every)
+    return TimeEstimate(
+        *(trainer.steps * per_step * of(training) + validated * of(validation) for of in (mean, min, max))
+    )
+
+
+def _time_validation(trainer: Trainer, batches: Sequence[tuple[Tokens, list[Example]]]) -> list[float]:
+    """The seconds of some batches, from short ones to long ones, after one that is not counted."""
+    weights, seconds = trainer.initial_state().weights, []
+    chosen = batches[:: ceil(len(batches) / TIMED)]
+    for batch in (chosen[0], *chosen):
+        began = perf_counter()
+        trainer.sum_losses(weights, [batch])
+        seconds.append(perf_counter() - began)
+    return seconds[1:]
+
+
+def _measurements(steps: int, every: int) -> int:
+    """How often the validation loss is measured: every so many steps, and at the end."""
+    return ceil(steps / every) if every else 1
 
 
 def check_budget(estimate: RunEstimate, budget_gib: float, where: object) -> None:

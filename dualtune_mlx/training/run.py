@@ -29,7 +29,15 @@ from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.training.accuracy import selection_accuracy
 from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
 from dualtune_mlx.training.contexts import ContextCache
-from dualtune_mlx.training.estimate import GIB, RunEstimate, StageEstimate, check_budget, estimate_run, usable_memory
+from dualtune_mlx.training.estimate import (
+    GIB,
+    RunEstimate,
+    StageEstimate,
+    check_budget,
+    estimate_run,
+    estimate_time,
+    usable_memory,
+)
 from dualtune_mlx.training.examples import StageExamples, decisions_of_stage, stage_examples
 from dualtune_mlx.training.grounded import learn_stage_grounding
 from dualtune_mlx.training.group import ALONE, Group
@@ -194,8 +202,10 @@ class TrainingRun:
             stage=self.job.stage,
             examples=len(self.training.examples),
             prefix_tokens=max(map(len, trainer.prefixes.all), default=0),
+            steps=trainer.steps,
             budget=self.options.memory_budget * GIB or usable_memory(),
             run=estimate_run(trainer),
+            time=estimate_time(trainer),
             left_out=self.left_out,
         )
 

@@ -17,7 +17,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.errors import TrainingError, UsageError
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.training.batches import (
-    Batch,
+    Totals,
     batches_by_length,
     iterate_steps,
     make_batch,
@@ -91,28 +91,7 @@ class StepCost:
     update: int
     """Peak memory while the adapter is updated, in bytes."""
     seconds: float
-    """How long the gradients took."""
-
-
-@dataclass
-class Totals:
-    """Sums over batches."""
-
-    loss: float = 0.0
-    """Loss in nats, summed over target tokens."""
-    targets: int = 0
-    """Target tokens."""
-    tokens: int = 0
-    """Computed tokens, padding included."""
-    padding: int = 0
-    """Padding tokens."""
-
-    def add(self, batch: Batch, loss: float = 0.0) -> None:
-        """Count a batch and its summed loss."""
-        self.loss += loss
-        self.targets += batch.targets.size
-        self.tokens += batch.tokens
-        self.padding += batch.padding
+    """How long the gradients and the update took."""
 
 
 class Trainer:
@@ -223,21 +202,29 @@ class Trainer:
 
     def validation_loss(self, weights: Weights) -> float:
         """The mean loss of these weights over the target tokens of all validation examples, in nats."""
-        totals = Totals()
-        batches = [
+        totals = self.sum_losses(weights, self.group.shard(self.validation_batches()))
+        loss, targets = self.group.all_sum([mx.array(totals.loss), mx.array(totals.targets)])
+        return float(loss.item()) / float(targets.item())
+
+    def validation_batches(self) -> list[tuple[Tokens, list[Example]]]:
+        """The validation examples in batches, each with its prefix."""
+        return [
             (prefix, rows)
             for prefix, found in self.prefixes.split(self.validation)
             for rows in batches_by_length(found, self.options.batch_size)
         ]
-        for prefix, rows in self.group.shard(batches):
+
+    def sum_losses(self, weights: Weights, batches: Sequence[tuple[Tokens, list[Example]]]) -> Totals:
+        """Sum the loss of these weights over batches, without gradients or dropout."""
+        totals = Totals()
+        for prefix, rows in batches:
             batch = make_batch(rows, len(prefix))
             snapshot = self.snapshots.get(prefix)
             loss = masked_loss(
                 weights, self.base, prefix=snapshot, batch=batch, options=self.options, key=None, contexts=self.contexts
             )
             totals.add(batch, float(loss.item()))  # type: ignore[arg-type]
-        loss, targets = self.group.all_sum([mx.array(totals.loss), mx.array(totals.targets)])
-        return float(loss.item()) / float(targets.item())
+        return totals
 
     def measure_step(self, examples: Sequence[Example]) -> StepCost:
         """Measure a step with one batch of these examples. The run's own state and figures stay as they are."""
@@ -246,10 +233,11 @@ class Trainer:
         mx.reset_peak_memory()
         began = time.perf_counter()
         gradients, _ = self.gradients(state.weights, examples, 1)
-        seconds, peak = time.perf_counter() - began, mx.get_peak_memory()
+        peak = mx.get_peak_memory()
         mx.reset_peak_memory()
         self._optimizer.state = _copy_tree(state.optimizer)
         mx.eval(self._optimizer.apply_gradients(gradients, state.weights), self._optimizer.state)
+        seconds = time.perf_counter() - began
         self._totals = totals
         best = sum(array.nbytes for parts in state.weights.values() for array in parts.values())
         return StepCost(peak + best, mx.get_peak_memory() + best, seconds)

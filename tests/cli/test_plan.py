@@ -37,6 +37,7 @@ def test_it_says_memory_batch_and_time_for_each_stage(workplace):
     assert selector["prefix_tokens"] > 100
     assert selector["largest_batch"] > 100
     assert 0 < selector["memory_per_example"] < selector["peak_memory"]
+    assert 0 < selector["least_seconds"] <= selector["seconds"] <= selector["greatest_seconds"]
     assert sorted(path.name for path in workplace.iterdir()) == before
 
 

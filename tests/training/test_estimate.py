@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from time import perf_counter
 
 import pytest
 
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.models import load_model
-from dualtune_mlx.training import Group, Trainer, TrainOptions
-from dualtune_mlx.training.estimate import GIB, RunEstimate, check_budget, estimate_run
+from dualtune_mlx.training import Group, Trainer, TrainOptions, estimate
+from dualtune_mlx.training.estimate import GIB, RunEstimate, check_budget, estimate_run, estimate_time
+from dualtune_mlx.training.trainer import StepCost
 from tests import tiny
 from tests.training.data import examples
 
@@ -36,9 +38,7 @@ def test_the_predicted_peak_is_within_a_fifth_of_the_measured_one(base, activati
     assert predicted.peak(fits) <= measured * 1.2 < predicted.peak(fits + 1)
 
 
-ESTIMATE = RunEstimate(
-    1.0 * GIB, 0.5 * GIB, 1 * GIB, batch_size=4, steps=10, seconds_per_example=0.5, examples_per_step=4
-)
+ESTIMATE = RunEstimate(1.0 * GIB, 0.5 * GIB, 1 * GIB, batch_size=4)
 
 
 def test_the_peak_is_linear_in_the_batch():
@@ -46,7 +46,6 @@ def test_the_peak_is_linear_in_the_batch():
     assert ESTIMATE.largest_batch(3 * GIB) == 4
     assert ESTIMATE.largest_batch(1.2 * GIB) == 0
     assert ESTIMATE.largest_batch(0.5 * GIB) == 0
-    assert ESTIMATE.seconds == 20
     assert replace(ESTIMATE, update=5 * GIB).peak(4) == 5 * GIB
 
 
@@ -56,6 +55,54 @@ def test_a_run_beyond_the_budget_is_refused_with_what_fits(budget, fix):
         check_budget(ESTIMATE, budget, "selector")
     check_budget(ESTIMATE, 3.0, "selector")
     check_budget(ESTIMATE, 0.0, "selector")
+
+
+class Clock:
+    """A trainer whose batches take as many seconds as they have examples, and those of validation a tenth."""
+
+    def __init__(self, base, options, monkeypatch):
+        found = examples(base, 20)
+        self.trainer, self.now, self.taken = Trainer(base, found, found[:6], options), 0.0, []
+        monkeypatch.setattr(estimate, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(self.trainer, "measure_step", self.step)
+        monkeypatch.setattr(self.trainer, "sum_losses", self.validate)
+
+    def step(self, rows):
+        self.taken.append(len(rows))
+        return StepCost(0, 0, 1000.0 if len(self.taken) == 1 else len(rows) + len(self.taken) / 10)
+
+    def validate(self, weights, batches):
+        self.now += 0.1 * sum(len(rows) for _, rows in batches)
+
+
+@pytest.mark.parametrize(
+    ("changes", "batches", "validations"),
+    [
+        ({"validate_every": 10}, 30, 3),
+        ({"validate_every": 20}, 30, 2),
+        ({"validate_every": 0}, 30, 1),
+        ({"validate_every": 0, "accumulate": 3}, 90, 1),
+    ],
+)
+def test_the_time_is_that_of_all_batches_and_validations_without_the_first_slow_one(
+    changes, batches, validations, monkeypatch
+):
+    options = TrainOptions(steps=30, batch_size=2, rank=4, **changes)
+    time = estimate_time(Clock(tiny.model(), options, monkeypatch).trainer)
+    validating = validations * 3 * 0.2
+    assert time.least == pytest.approx(batches * 2.2 + validating)
+    assert time.likely == pytest.approx(batches * 2.4 + validating)
+    assert time.greatest == pytest.approx(batches * 2.6 + validating)
+
+
+def test_the_time_of_a_run_is_within_its_range():
+    base = tiny.model()
+    found = examples(base, 20)
+    trainer = Trainer(base, found, found[:8], TrainOptions(steps=30, batch_size=4, rank=4, validate_every=10))
+    time = estimate_time(trainer)
+    began = perf_counter()
+    trainer.run(trainer.initial_state())
+    assert time.least / 6 < perf_counter() - began < time.greatest * 6  # other programs may run at one of the times
 
 
 def test_every_process_of_several_measures_a_whole_batch():
