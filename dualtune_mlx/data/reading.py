@@ -17,6 +17,7 @@ from dualtune_mlx.data.keys import LINE, TOOLS_FILE, check_keys, check_message, 
 from dualtune_mlx.errors import DataError, ToolError, UsageError
 from dualtune_mlx.files import parse_json, read_text
 from dualtune_mlx.tools import LONGEST_PLAN, Message, Tool, Trajectory, find_called_tool, sort_results
+from dualtune_mlx.tools.labels import label_tools
 from dualtune_mlx.tools.messages import read_weight
 from dualtune_mlx.tools.schemas import check_arguments, read_schema
 
@@ -107,7 +108,9 @@ def _parse_line(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
         check_keys(value, LINE)
         listed = _list_tools(value)
         visible = tools if listed is None else _parse_tools(listed)
-        trajectory = Trajectory(_parse_messages(value), visible, where, value.get("today") or "")
+        label_tools(visible)  # which refuses tools that cannot be told apart
+        messages = tuple(_name_servers(message, visible) for message in _parse_messages(value))
+        trajectory = Trajectory(messages, visible, where, value.get("today") or "")
         _check_trajectory(trajectory)
     except (DataError, ToolError) as error:
         raise error.inside(where) from error
@@ -152,6 +155,15 @@ def _parse_messages(line: Mapping[str, Any]) -> tuple[Message, ...]:
     if not read_weight(line):
         messages = [replace(message, weight=0) for message in messages]
     return sort_results(messages)
+
+
+def _name_servers(message: Message, tools: Sequence[Tool]) -> Message:
+    """The message; a call that is written out is of a tool, also of one that is called as the answer in words."""
+    calls = message.tool_calls
+    if not any(call.is_respond for call in calls):
+        return message
+    named = (replace(one, server=find_called_tool(one, tools).server) if one.is_respond else one for one in calls)
+    return replace(message, tool_calls=tuple(named))
 
 
 def _check_trajectory(trajectory: Trajectory) -> None:

@@ -36,9 +36,9 @@ from dualtune_mlx.engine.requests import CallRequest
 from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner, count_step, log_probabilities
 from dualtune_mlx.kv import Snapshot, TokenTree, TreeNode, TreePaths
 from dualtune_mlx.prompts import TokenStream
-from dualtune_mlx.prompts.cards import label_choices
 from dualtune_mlx.tools import RESPOND, ToolCall
 from dualtune_mlx.tools.hierarchy import Node
+from dualtune_mlx.tools.labels import label_choices
 from dualtune_mlx.tools.schemas import check_arguments
 from dualtune_mlx.tools.usage import StageUsage
 

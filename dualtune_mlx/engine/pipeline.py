@@ -26,9 +26,9 @@ from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner
 from dualtune_mlx.errors import BundleError, DualTuneWarning
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, TokenStream
-from dualtune_mlx.prompts.cards import label_tools
 from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall
 from dualtune_mlx.tools.hierarchy import Node, hierarchy, search_tree
+from dualtune_mlx.tools.labels import label_tools
 from dualtune_mlx.tools.schemas import check_arguments
 from dualtune_mlx.tools.usage import StageUsage, Usage
 

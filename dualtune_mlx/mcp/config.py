@@ -155,6 +155,13 @@ def _read_json(path: str | Path) -> dict[str, Any]:
 
 def _read_server(name: str, entry: Any, path: Path) -> ServerConfig | None:
     where = f"{path}, server {name!r}"
+    if name == RESPOND.name:
+        raise UsageError(
+            "a server has a reserved name",
+            where=where,
+            expected=f"another name: {name!r} is the choice to answer in words",
+            fix="rename the server in the MCP configuration",
+        )
     _check_type(entry, dict, where, "an object with 'command' or 'url'")
     if _read_value(entry, "disabled", bool, False, where):
         return None

@@ -11,13 +11,12 @@ types, formats and values.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from dualtune_mlx.errors import PromptError, ToolError
+from dualtune_mlx.errors import PromptError
 from dualtune_mlx.prompts.parameters import first_sentence, typed_parameters
-from dualtune_mlx.tools import RESPOND, Tool
+from dualtune_mlx.tools import Tool
 
 CARD_KINDS = ("name", "signature", "typed", "schema")
 
@@ -42,38 +41,6 @@ def tool_card(tool: Tool, label: str, kind: str) -> str:
 def openai_function(tool: Tool, label: str) -> dict[str, Any]:
     """A tool as OpenAI's ``function``, under its label, for templates that write tools themselves."""
     return {"name": label, "description": tool.description, "parameters": dict(tool.parameters)}
-
-
-def label_tools(tools: Sequence[Tool]) -> dict[str, Tool]:
-    """The tools by their labels, which are their names in the prompt.
-
-    A tool's label is its own name, or ``server/name`` where tools of several servers have the same name.
-
-    Raises:
-        ToolError: when two tools of one server share a name, or a tool is called ``respond``.
-    """
-    counts = Counter(tool.name for tool in tools)
-    labelled: dict[str, Tool] = {}
-    for tool in tools:
-        label = tool.name if counts[tool.name] == 1 else f"{tool.server}/{tool.name}"
-        if label in labelled or tool.name == RESPOND.name:
-            raise ToolError(
-                "two tools have the same name" if label in labelled else "a tool has a reserved name",
-                where=f"server {tool.server!r}",
-                got=label,
-                fix="exclude one of them, or give the servers different names",
-            )
-        labelled[label] = tool
-    return labelled
-
-
-def label_choices(tools: Sequence[Tool]) -> dict[str, Tool]:
-    """Everything that can be chosen, by its label: the tools, and ``respond``.
-
-    Raises:
-        ToolError: as ``label_tools`` does.
-    """
-    return {**label_tools(tools), RESPOND.name: RESPOND}
 
 
 def _parameter_list(schema: Mapping[str, Any]) -> str:

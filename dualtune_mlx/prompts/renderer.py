@@ -8,12 +8,13 @@ from itertools import groupby
 from typing import Any
 
 from dualtune_mlx.errors import PromptError
-from dualtune_mlx.prompts.cards import label_choices, label_tools, openai_function, tool_card
+from dualtune_mlx.prompts.cards import openai_function, tool_card
 from dualtune_mlx.prompts.encoder import Encoder
 from dualtune_mlx.prompts.parameters import ARGUMENT_CARDS, argument_card
 from dualtune_mlx.prompts.stream import Span, TokenStream
 from dualtune_mlx.prompts.template import JOINED, Piece, Template
 from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall, find_called_tool
+from dualtune_mlx.tools.labels import label_choices, label_tools
 from dualtune_mlx.tools.spelling import spell_arguments
 
 PREFIX_LIMIT = 64

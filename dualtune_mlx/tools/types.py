@@ -165,8 +165,8 @@ class ToolCall:
 
     @property
     def is_respond(self) -> bool:
-        """Whether the call is an answer in words."""
-        return self.name == RESPOND.name
+        """Whether the call is an answer in words. A server may have a tool of this name."""
+        return self.name == RESPOND.name and not self.server
 
     @property
     def abstained(self) -> bool:

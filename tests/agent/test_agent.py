@@ -410,7 +410,7 @@ GOOD = {"script": "good", "name": "fs", "pinned": {"folder": "/data"}, "trust_un
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_with_real_servers_a_run_calls_with_pinned_arguments_and_survives_a_crash(server, tmp_path, asynchronous):
     configs = [server(**GOOD)]
-    calls = [call("echo", text="hi"), call("die"), call("respond")]
+    calls = [call("echo", text="hi"), call("die"), RESPOND_NOW]
     with connect(configs) as toolbox:
         made = Agent(Engine(*calls), toolbox, ApprovalPolicy(configs, "auto"), transcripts=tmp_path)
         ended = asyncio.run(made.arun("do it")) if asynchronous else made.run("do it")

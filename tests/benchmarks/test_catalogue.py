@@ -7,7 +7,7 @@ from itertools import islice
 
 from dualtune_mlx.benchmarks import catalogue
 from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer
-from dualtune_mlx.prompts.cards import label_tools
+from dualtune_mlx.tools.labels import label_tools
 from tests import tiny
 
 

@@ -273,3 +273,18 @@ def test_every_assistant_call_is_a_step_with_what_came_before():
         (messages[0], Message("assistant", "", (one,))),
         messages[:3],
     ]
+
+
+def test_a_tool_may_be_called_as_the_answer_in_words_if_it_has_a_server(write):
+    respond = {"name": "respond", "inputSchema": PATH}
+    path = write(line(call("respond"), tools=[{**respond, "server": "mail"}]))
+    (decision,) = call_decisions(read_trajectories(path)[0])
+    assert decision.call == ToolCall("respond", {"path": "a"}, "mail") and not decision.call.is_respond
+    with pytest.raises(ToolError, match=r"without a server(?s:.*)train.jsonl:2(?s:.*)tool 'respond'"):
+        read_trajectories(write(line(), line(tools=[respond, READ])))
+
+
+def test_tools_that_cannot_be_told_apart_are_refused_by_line(write):
+    other = {**READ, "function": {**READ["function"], "description": "Reads otherwise."}}
+    with pytest.raises(ToolError, match=r"same name(?s:.*)train.jsonl:2(?s:.*)fs"):
+        read_trajectories(write(line(), line(tools=[READ, other])))

@@ -19,7 +19,7 @@ from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.engine.stage import Stage, StageRunner
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.prompts import ARGUMENT_CARDS, PromptRenderer, Template
-from dualtune_mlx.tools import RESPOND, as_messages
+from dualtune_mlx.tools import RESPOND, Message, as_messages
 from dualtune_mlx.tools.usage import StageUsage
 from tests import tiny
 from tests.engine.engines import PATH, WORDS, make_calling_engine, make_engine
@@ -341,3 +341,16 @@ def test_grounding_auto_holds_what_the_model_was_not_sure_of(monkeypatch, unsure
 def test_the_model_s_own_probabilities_decide(monkeypatch, sure, expected):
     monkeypatch.setattr(confidence, "SURE", sure)
     assert write_with("auto")[0] == write_with(expected)[0]
+
+
+def test_a_tool_that_is_called_respond_is_chosen_and_called_as_any_other():
+    tools = [Tool("respond", "Write to a customer.", PATH, "mail"), Tool("now", "Time.", server="mail")]
+    dualtune = make_calling_engine(tools)
+    ranked = dualtune.select("show a.txt", tools, top_k=3)
+    assert {(tool.server, tool.name) for tool, _ in ranked} == {("mail", "respond"), ("mail", "now"), ("", "respond")}
+    assert sum(probability for _, probability in ranked) == pytest.approx(1.0)
+    assert set(dualtune.arguments("show a.txt", tools[0])) == {"path"}
+    made = ToolCall("respond", {"path": "a"}, "mail")
+    history = [*as_messages("show a.txt"), Message("assistant", tool_calls=(made,)), Message("tool", "sent")]
+    text = dualtune.renderer.encoder.decode(list(dualtune.renderer.render_conversation(history, tools).tokens))
+    assert "mail/respond" in text.partition("show a.txt")[2]

@@ -127,6 +127,7 @@ def make_groups(groups: Any) -> dict[str, Any]:
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"approve": "yes"}}}}, ["got: yes", "auto, ask, never"]),
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"timeout": 0}}}}, ["'timeout'", "a positive number"]),
         ({"mcpServers": {"a": {"command": "c", "dualtune": {"output_limit": "1"}}}}, ["'output_limit'", "a string"]),
+        ({"mcpServers": {"respond": {"command": "c"}}}, ["reserved name", "server 'respond'"]),
         (make_groups([]), ["'groups'", "expected: an object"]),
         (make_groups({"reading": "read"}), ["'groups', 'reading'", "expected: a list"]),
         (make_groups({"reading": ["read", 1]}), ["'reading'[1]", "got: a number"]),

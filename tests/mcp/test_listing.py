@@ -13,6 +13,7 @@ from dualtune_mlx.errors import ToolError, UsageError
 from dualtune_mlx.mcp import ServerConfig, ToolWarning, connect
 from dualtune_mlx.mcp.listing import MOST_TOOLS, Listing
 from dualtune_mlx.tools import ToolCall
+from dualtune_mlx.tools.labels import label_tools
 
 Make = Callable[..., ServerConfig]
 FINE = {"name": "fine", "inputSchema": {"properties": {"a": {"type": "string"}}}}
@@ -152,3 +153,9 @@ def test_a_tool_that_the_sdk_drops_is_set_aside_too(server: Make) -> None:
     ):
         assert [one.name for one in box.tools] == ["ping"]
         assert "headers" in box.set_aside["modern_only/bad"].what
+
+
+def test_a_tool_may_be_called_respond(server: Make) -> None:
+    with connect([server("lists", json.dumps([tool("respond"), FINE]))]) as toolbox:
+        assert list(label_tools(toolbox.tools)) == ["lists/respond", "fine"]
+        assert toolbox.execute(ToolCall("respond", {}, "lists")).text == "{}"

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from dualtune_mlx.errors import PromptError, ToolError
+from dualtune_mlx.errors import PromptError
 from dualtune_mlx.prompts import PromptRenderer, Template
-from dualtune_mlx.prompts.cards import label_tools, tool_card
+from dualtune_mlx.prompts.cards import tool_card
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall
 from tests import tiny
 
@@ -55,32 +55,13 @@ def test_an_unknown_kind_is_refused_with_the_known_ones():
         tool_card(MOVE, "move", "long")
 
 
-def test_a_tool_has_its_own_name_unless_servers_share_it():
-    tools = [Tool("read", server="a"), Tool("read", server="b"), Tool("list", server="a")]
-    assert label_tools(tools) == {"a/read": tools[0], "b/read": tools[1], "list": tools[2]}
-
-
-@pytest.mark.parametrize(
-    ("tools", "what"),
-    [
-        ([Tool("read", server="a"), Tool("read", server="a")], "same name(?s:.*)server 'a'(?s:.*)a/read"),
-        ([Tool("a/x"), Tool("x", server="a"), Tool("x", server="b")], "same name(?s:.*)a/x"),
-        ([Tool("respond", server="a")], "reserved name(?s:.*)server 'a'(?s:.*)respond"),
-        ([Tool("respond", server="a"), Tool("respond", server="b")], "reserved name"),
-    ],
-)
-def test_names_that_cannot_be_told_apart_are_refused(tools, what):
-    with pytest.raises(ToolError, match=what):
-        label_tools(tools)
-
-
 def test_the_prompt_lists_every_tool_and_respond_once():
-    tools = [Tool("read", server="a"), Tool("read", server="b"), MOVE]
+    tools = [Tool("read", server="a"), Tool("read", server="b"), MOVE, Tool("respond", server="a")]
     renderer = PromptRenderer(Template("chatml"), tiny.tokenizer(), "name")
     text = renderer.encoder.decode(list(renderer.render_call(ToolCall("read", {}, "b"), tools).span_tokens("selector")))
     assert text == "b/read\n"
     from dualtune_mlx.tools import as_messages
 
     prefix = renderer.encoder.decode(list(renderer.render_conversation(as_messages("hi"), tools).span_tokens("prefix")))
-    for line in ("a/read", "b/read", "move", RESPOND.name):
+    for line in ("a/read", "b/read", "move", "a/respond", RESPOND.name):
         assert prefix.splitlines().count(line) == 1
