@@ -2,8 +2,9 @@
 
 from dualtune_mlx.decoding.choice import LogProbabilities, RankedName, TrieFork, rank_names, search_names
 from dualtune_mlx.decoding.confidence import find_unsure_strings
+from dualtune_mlx.decoding.copies import CopyReport, Ungrounded, find_slips, learn_grounding, report_copies
 from dualtune_mlx.decoding.grammar import ArgumentGrammar, GrammarTokenizer
-from dualtune_mlx.decoding.grounding import Grounding, filter_grounding, find_slips, ground_schema, learn_grounding
+from dualtune_mlx.decoding.grounding import Grounding, filter_grounding, ground_schema
 from dualtune_mlx.decoding.lookup import PromptLookup
 from dualtune_mlx.decoding.options import GROUNDINGS, Decoding, DecodingOptions
 from dualtune_mlx.decoding.writing import ArgumentWriter, DecodeStep, DraftBuffer, write_arguments
@@ -12,6 +13,7 @@ __all__ = [
     "GROUNDINGS",
     "ArgumentGrammar",
     "ArgumentWriter",
+    "CopyReport",
     "DecodeStep",
     "Decoding",
     "DecodingOptions",
@@ -22,12 +24,14 @@ __all__ = [
     "PromptLookup",
     "RankedName",
     "TrieFork",
+    "Ungrounded",
     "filter_grounding",
     "find_slips",
     "find_unsure_strings",
     "ground_schema",
     "learn_grounding",
     "rank_names",
+    "report_copies",
     "search_names",
     "write_arguments",
 ]

@@ -12,7 +12,9 @@ from jsonschema import Draft202012Validator
 from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer, ground_schema, grounding, learn_grounding
-from dualtune_mlx.decoding.grounding import MAX_CHARACTERS, MAX_CONSTANTS, MIN_EXAMPLES, find_spans, is_span
+from dualtune_mlx.decoding.copies import MAX_CONSTANTS, MIN_EXAMPLES
+from dualtune_mlx.decoding.grounding import MAX_CHARACTERS
+from dualtune_mlx.decoding.spans import find_spans, is_span
 from dualtune_mlx.errors import DataError, ToolError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, as_messages

@@ -11,7 +11,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from dualtune_mlx import DualTune, Tool, ToolCall
 from dualtune_mlx.decoding import Decoding, choice, confidence
-from dualtune_mlx.decoding.grounding import find_spans
+from dualtune_mlx.decoding.spans import find_spans
 from dualtune_mlx.engine import pipeline
 from dualtune_mlx.engine.events import run_to_end
 from dualtune_mlx.engine.pipeline import CallPipeline, CallRequest

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from dualtune_mlx.data import SPLITS
-from dualtune_mlx.decoding.grounding import is_span
+from dualtune_mlx.decoding.spans import is_span
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.synthesis import chains, generate_chains, requests
 from dualtune_mlx.synthesis.chain_templates import CHAINS, ChainTemplate, undivided_chain_dialogues, usable_chains

@@ -1,0 +1,57 @@
+"""The places of a schema, each with the path of the parameter that stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dualtune_mlx.decoding.spans import child_path
+from dualtune_mlx.tools import Tool
+
+CONSTRAINTS = frozenset(
+    ("enum", "const", "pattern", "format", "minLength", "maxLength", "$ref", "anyOf", "allOf", "oneOf", "not", "if")
+)
+
+Change = Callable[[str, dict[str, Any]], dict[str, Any]]
+"""Gives what shall stand at a place, from its path and from what stands there."""
+
+
+def change_places(schema: Any, change: Change, path: str = "") -> Any:
+    """The schema with every place changed, the inner ones first. What a ``$ref`` leads to is no place of its own."""
+    if not isinstance(schema, Mapping):
+        return schema
+    changed = dict(schema)
+    if isinstance(schema.get("properties"), Mapping):
+        changed["properties"] = {
+            name: change_places(item, change, child_path(path, name)) for name, item in schema["properties"].items()
+        }
+    if "items" in schema:
+        changed["items"] = change_places(schema["items"], change, f"{path}[]")
+    if isinstance(schema.get("anyOf"), list):
+        changed["anyOf"] = [change_places(item, change, path) for item in schema["anyOf"]]
+    return change(path, changed)
+
+
+def free_strings(tool: Tool) -> list[str]:
+    """The paths of the strings that may be anything, so that they can be held to some values."""
+    found: dict[str, None] = {}
+
+    def collect(path: str, schema: dict[str, Any]) -> dict[str, Any]:
+        if is_free_string(schema):
+            found[path] = None
+        return schema
+
+    change_places(tool.parameters, collect)
+    return list(found)
+
+
+def is_free_string(schema: Mapping[str, Any]) -> bool:
+    """Whether a place takes any string, and nothing else but null."""
+    types = list_types(schema)
+    return "string" in types and types <= {"string", "null"} and CONSTRAINTS.isdisjoint(schema)
+
+
+def list_types(schema: Mapping[str, Any]) -> set[str]:
+    """The types that a place may have."""
+    kinds = schema.get("type")
+    return {kind for kind in (kinds if isinstance(kinds, list) else [kinds]) if isinstance(kind, str)}
