@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.decoding import Grounding
+from dualtune_mlx.decoding import Grounding, Ungrounded
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.files import lock_folder, write_json, write_text
 from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, PromptRenderer, Template
@@ -56,6 +56,8 @@ class AdapterEntry:
     """The hash of its content."""
     grounding: Grounding = field(default_factory=dict)
     """The arguments that its data always copied from the conversation."""
+    ungrounded: Ungrounded = field(default_factory=dict)
+    """Its other string arguments, each with the reason why it is not held to the conversation."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """How it was trained."""
     template: TemplateRef | None = None
@@ -72,6 +74,7 @@ class AdapterEntry:
             path=value["path"],
             content_hash=value["content"],
             grounding=_parse_grounding(value.get("grounding", {})),
+            ungrounded={tool: dict(reasons) for tool, reasons in value.get("ungrounded", {}).items()},
             training=value.get("training", {}),
             template=TemplateRef(value["prompt"]["template"], value["prompt"]["hash"]) if "prompt" in value else None,
         )
@@ -82,6 +85,7 @@ class AdapterEntry:
             "path": self.path,
             "content": self.content_hash,
             "grounding": self.grounding,
+            **({"ungrounded": self.ungrounded} if self.ungrounded else {}),
             "training": dict(self.training),
         }
         if self.template is not None:
@@ -256,6 +260,7 @@ class Bundle:
         training: Mapping[str, Any],
         tools: Iterable[Tool],
         grounding: Grounding | None = None,
+        ungrounded: Ungrounded | None = None,
     ) -> Bundle:
         """Write an adapter into the folder, then the manifest, and return the bundle as it then is.
 
@@ -265,7 +270,7 @@ class Bundle:
         with lock_folder(self.folder):
             latest = Bundle.open(self.folder) if (self.folder / MANIFEST).exists() else self
             adapter.save(self.folder / path)
-            entry = AdapterEntry(path, adapter.content_hash, grounding or {}, dict(training))
+            entry = AdapterEntry(path, adapter.content_hash, grounding or {}, ungrounded or {}, dict(training))
             known = {(tool.server, tool.name): tool for tool in (*latest.tools, *tools)}
             stages = {**latest.stages, (stage, scope): entry}
             bundle = replace(latest, tools=tuple(known.values()), stages=stages)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.bundle.assemble import AdapterSource, assemble
-from dualtune_mlx.bundle.summary import summarize_adapters
+from dualtune_mlx.bundle.summary import describe_grounding, summarize_adapters
 from dualtune_mlx.bundle.verify import find_problems
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
@@ -47,6 +47,9 @@ def show(bundle: Path, json_to: str | None) -> None:
         texts = (row["stage"], row["scope"] or EVERY_TOOL, row["kind"], row["rank"], row["activation"], row["template"])
         table.add_row(*map(str, texts), size, row["content"][:12])
     out.print(table)
+    for (stage, scope), entry in opened.stages.items():
+        for what, names in describe_grounding(entry.grounding, entry.ungrounded).items():
+            out.print(f"{stage} {scope or EVERY_TOOL}, {what}: {names}", markup=False, soft_wrap=True)
     emit_json(json_to, {**opened.to_dict(), "adapters": rows})
 
 

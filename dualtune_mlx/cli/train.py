@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.bundle.summary import describe_grounding
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, progress
 from dualtune_mlx.cli.train_flags import train_flags
@@ -37,6 +38,8 @@ from dualtune_mlx.training.session import AllFinished, RunFailed, RunFinished, R
 ALL = "all"
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 NOTES = 10
+NAMED = 8
+"""Arguments that a line names at most; the report and `bundle show` have all."""
 STOPPED = "Stopped. The last whole step is kept; to go on: {command}"
 ONLY_WITH = {"scope": "arguments", "min_examples": ALL, "shard": ALL}
 
@@ -145,6 +148,8 @@ class TrainPrinter:
 
     def _print_result(self, result: RunResult, report: Path) -> None:
         self.out.print(f"{outcome(result)}; written to {self.bundle}, report: {report}", markup=False, soft_wrap=True)
+        for what, names in describe_grounding(result.copies.grounding, result.copies.ungrounded, NAMED).items():
+            self.out.print(f"  {what}: {names}", markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Print a line on stderr."""

@@ -4,7 +4,7 @@ from dualtune_mlx.decoding.choice import LogProbabilities, RankedName, TrieFork,
 from dualtune_mlx.decoding.confidence import find_unsure_strings
 from dualtune_mlx.decoding.copies import CopyReport, Ungrounded, find_slips, learn_grounding, report_copies
 from dualtune_mlx.decoding.grammar import ArgumentGrammar, GrammarTokenizer
-from dualtune_mlx.decoding.grounding import Grounding, filter_grounding, ground_schema
+from dualtune_mlx.decoding.grounding import Grounding, filter_grounding, ground_schema, tool_key
 from dualtune_mlx.decoding.lookup import PromptLookup
 from dualtune_mlx.decoding.options import GROUNDINGS, Decoding, DecodingOptions
 from dualtune_mlx.decoding.writing import ArgumentWriter, DecodeStep, DraftBuffer, write_arguments
@@ -33,5 +33,6 @@ __all__ = [
     "rank_names",
     "report_copies",
     "search_names",
+    "tool_key",
     "write_arguments",
 ]

@@ -54,9 +54,9 @@ class Copies:
 class CopyReport:
     """What the data says of the string parameters of some tools."""
 
-    grounding: Grounding
+    grounding: Grounding = field(default_factory=dict)
     """The parameters that are held to the conversation, with their constants."""
-    ungrounded: Ungrounded
+    ungrounded: Ungrounded = field(default_factory=dict)
     """Those that are not, and why."""
 
 
@@ -66,11 +66,7 @@ def learn_grounding(decisions: Iterable[Decision]) -> dict[str, dict[str, tuple[
     Raises:
         DataError: when a call is of none of its decision's tools, or of several.
     """
-    grounding: defaultdict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
-    for (tool, path), copies in _count_copies(decisions).items():
-        if not copies.objection:
-            grounding[tool][path] = copies.constants
-    return dict(grounding)
+    return _find_grounded(_count_copies(decisions))
 
 
 def report_copies(decisions: Iterable[Decision], tools: Iterable[Tool]) -> CopyReport:
@@ -82,7 +78,6 @@ def report_copies(decisions: Iterable[Decision], tools: Iterable[Tool]) -> CopyR
         DataError: as ``learn_grounding`` does.
         ToolError: when a tool's schema is not a valid JSON Schema.
     """
-    decisions = list(decisions)
     counted, ungrounded = _count_copies(decisions), dict[str, dict[str, str]]()
     for tool in tools:
         name, free = tool_key(tool), set(free_strings(tool))
@@ -92,7 +87,7 @@ def report_copies(decisions: Iterable[Decision], tools: Iterable[Tool]) -> CopyR
         }
         if found := {path: reason for path, reason in reasons.items() if reason}:
             ungrounded[name] = found
-    return CopyReport(learn_grounding(decisions), ungrounded)
+    return CopyReport(_find_grounded(counted), ungrounded)
 
 
 def find_slips(decision: Decision, grounding: Grounding) -> list[str]:
@@ -121,6 +116,14 @@ def _count_copies(decisions: Iterable[Decision]) -> dict[tuple[str, str], Copies
             else:
                 copies.others[value] += 1
     return counted
+
+
+def _find_grounded(counted: Mapping[tuple[str, str], Copies]) -> dict[str, dict[str, tuple[str, ...]]]:
+    grounding: defaultdict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+    for (tool, path), copies in counted.items():
+        if not copies.objection:
+            grounding[tool][path] = copies.constants
+    return dict(grounding)
 
 
 def _string_paths(tool: Tool) -> list[str]:

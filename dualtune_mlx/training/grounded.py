@@ -1,44 +1,52 @@
-"""The grounding of a stage's arguments, and the few values that it will not write."""
+"""Which string arguments of a stage the data copies, and the few values that grounding will not write."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from dualtune_mlx.bundle.assemble import tools_in_scope
 from dualtune_mlx.data.decisions import Decision
-from dualtune_mlx.decoding import Grounding, find_slips, learn_grounding
-from dualtune_mlx.tools import PLAN, Trajectory
+from dualtune_mlx.decoding import CopyReport, find_slips, report_copies, tool_key
+from dualtune_mlx.tools import PLAN, Tool, Trajectory
 from dualtune_mlx.training.examples import decision_name, decisions_of_stage
 
 SHOWN = 6
 """Slips that a note names."""
 
 
-def learn_stage_grounding(stage: str, trajectories: Sequence[Trajectory]) -> tuple[Grounding, str]:
-    """Learn which arguments of a stage are copied from the conversation.
+def report_stage_copies(stage: str, trajectories: Sequence[Trajectory], scope: str = "") -> tuple[CopyReport, str]:
+    """Report which strings of a stage and a scope are copied from the conversation.
 
     Returns:
-        The grounding, empty for a stage that chooses names; and a note about values that are no copies, though nearly
+        The report, empty for a stage that chooses names; and a note about values that are no copies, though nearly
         all others of their parameter are: "" where there are none.
     """
-    named = list(_named_decisions(stage, trajectories))
-    grounding = learn_grounding(decision for _, decision in named)
-    slips = [f"{name}, {path}" for name, decision in named for path in find_slips(decision, grounding)]
+    if stage not in ("planner", "arguments"):
+        return CopyReport(), ""
+    named = list(_named_decisions(stage, trajectories, scope))
+    report = report_copies((decision for _, decision in named), _tools(stage, trajectories, scope))
+    slips = [f"{name}, {path}" for name, decision in named for path in find_slips(decision, report.grounding)]
     if not slips:
-        return grounding, ""
+        return report, ""
     more = f"; and {len(slips) - SHOWN:,} more" if len(slips) > SHOWN else ""
     listed = "; ".join(slips[:SHOWN]) + more
     return (
-        grounding,
+        report,
         f"{len(slips):,} values are no copies as nearly all others are, and grounding holds them: {listed}",
     )
 
 
-def _named_decisions(stage: str, trajectories: Sequence[Trajectory]) -> Iterator[tuple[str, Decision]]:
-    """The decisions that the grounding is learned from, each with its call's own tool among its tools."""
-    if stage not in ("planner", "arguments"):
-        return
+def _tools(stage: str, trajectories: Sequence[Trajectory], scope: str) -> tuple[Tool, ...]:
+    if stage == "planner":
+        return (PLAN,)
+    tools = {tool_key(tool): tool for trajectory in trajectories for tool in trajectory.tools}
+    return tools_in_scope(scope, tools.values())
+
+
+def _named_decisions(stage: str, trajectories: Sequence[Trajectory], scope: str) -> Iterator[tuple[str, Decision]]:
+    """The decisions that the report is made of, each with its call's own tool among its tools."""
     for number, trajectory in enumerate(trajectories):
-        for count, decision in decisions_of_stage(trajectory, stage):
+        for count, decision in decisions_of_stage(trajectory, stage, scope):
             tools = (PLAN,) if stage == "planner" else decision.tools
             yield decision_name(trajectory, number, count), replace(decision, tools=tools)

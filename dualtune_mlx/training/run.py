@@ -21,6 +21,7 @@ import yaml
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
 from dualtune_mlx.data.decisions import ends_after_result
+from dualtune_mlx.decoding import CopyReport
 from dualtune_mlx.errors import BundleError, TrainingError, UsageError
 from dualtune_mlx.files import lock_folder, write_text
 from dualtune_mlx.models import BaseModel
@@ -39,7 +40,7 @@ from dualtune_mlx.training.estimate import (
     usable_memory,
 )
 from dualtune_mlx.training.examples import StageExamples, decisions_of_stage, stage_examples
-from dualtune_mlx.training.grounded import learn_stage_grounding
+from dualtune_mlx.training.grounded import report_stage_copies
 from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.jobs import Job
 from dualtune_mlx.training.left_out import count_left_out
@@ -98,6 +99,8 @@ class RunResult:
     """What is to be known about the data and the run, a sentence each."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Decisions of the training data that are not learned, by reason."""
+    copies: CopyReport = field(default_factory=CopyReport)
+    """Which strings that the stage writes are copied in the training data."""
 
 
 class TrainingRun:
@@ -128,7 +131,7 @@ class TrainingRun:
         self.contexts, self.start = contexts, start
         self.bundle = open_or_create(setup.bundle, setup.base, setup.renderer)
         self.folder = Path(setup.bundle) / "runs" / adapter_path(job.stage, job.scope)
-        self.grounding, slips = learn_stage_grounding(job.stage, setup.train_set)
+        self.copies, slips = report_stage_copies(job.stage, setup.train_set, job.scope)
         self.training, self.validation, notes = self._prepare()
         self.notes = (*notes, slips) if slips else notes
         self.key = self._key()
@@ -180,7 +183,7 @@ class TrainingRun:
             accuracy = self._accuracy(trained.adapter) if span_name(job.stage) == "selector" else None
             self._write(trained, accuracy)
             checkpoints.clear()
-        return RunResult(job, trained, accuracy, self.notes, self.left_out)
+        return RunResult(job, trained, accuracy, self.notes, self.left_out, self.copies)
 
     def trainer(self) -> Trainer:
         """The trainer of this run's adapter, before its first step."""
@@ -250,7 +253,7 @@ class TrainingRun:
             facts["validation_right"], facts["validation_asked"] = accuracy
         tools = [tool for trajectory in self.setup.train_set for tool in trajectory.tools]
         self.bundle.add_adapter(
-            self.job.stage, self.job.scope, trained.adapter, training=facts, tools=tools, grounding=self.grounding
+            self.job.stage, self.job.scope, trained.adapter, training=facts, tools=tools, **asdict(self.copies)
         )
         history = read_log(self.folder / "log.jsonl")
         if not history:

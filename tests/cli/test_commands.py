@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from dualtune_mlx.cli.main import COMMANDS
-from tests.cli.conftest import SMALL, dualtune, line
+from tests.cli.conftest import PATH, SMALL, TOOLS, dualtune, line
 from tests.conversion.gguf import writer
 
 STAGE_USAGE = {
@@ -47,6 +47,31 @@ def test_training_says_what_it_did(model, data, tmp_path):
     assert "validation loss" in result.output
     assert "2/2" in result.output
     assert where.name in result.output.replace("\n", "")
+
+
+def test_training_and_show_say_which_arguments_are_copied_and_why_others_are_not(model, tmp_path):
+    data, where, free = tmp_path / "data", tmp_path / "new", {**PATH, "properties": {"path": {"type": "string"}}}
+    data.mkdir()
+    (data / "tools.json").write_text(json.dumps([{**tool, "inputSchema": free} for tool in TOOLS[:2]]))
+    lines = [line(f"show {c}", "read_file", path=c) for c in "abcdefgh"] + [line("list it", "list_dir", path="it")]
+    for split in ("train", "valid"):
+        (data / f"{split}.jsonl").write_text("".join(lines))
+    trained = dualtune("train", "arguments", "--model", model, "--data", data, "--bundle", where, *SMALL).output
+    shown = dualtune("bundle", "show", "--bundle", where).output
+    report = next(where.rglob("report.html")).read_text()
+    for what in ("held to the conversation: fs/read_file path", "free strings: fs/list_dir path (1 of the 8 examples"):
+        assert what in trained
+        assert what in shown
+        assert what.partition(": ")[2] in report
+    manifest = json.loads(dualtune("bundle", "show", "--bundle", where, "--json").stdout)
+    entry = manifest["stages"]["arguments"][""]
+    assert entry["grounding"] == {"fs/read_file": {"path": []}}
+    assert entry["ungrounded"] == {"fs/list_dir": {"path": "1 of the 8 examples that it takes"}}
+    scoped = dualtune(
+        *("train", "arguments", "--scope", "fs/list_dir", "--model", model, "--data", data, "--bundle", where, *SMALL)
+    ).output
+    assert "free strings: fs/list_dir path" in scoped
+    assert "held" not in scoped
 
 
 @pytest.mark.parametrize("activation", ["invocation", "turn", "all"])

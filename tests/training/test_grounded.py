@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dualtune_mlx.data.decisions import call_decisions
-from dualtune_mlx.decoding import find_slips, ground_schema
+from dualtune_mlx.decoding import CopyReport, find_slips, ground_schema
 from dualtune_mlx.grammar import explain_unwritable
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory, find_called_tool
-from dualtune_mlx.training.grounded import learn_stage_grounding
+from dualtune_mlx.training.grounded import report_stage_copies
 from tests.training.data import divided
 
 STRING = {"type": "string"}
@@ -31,7 +31,8 @@ def conversations(copies: int, slips: int) -> list[Trajectory]:
 
 def test_a_target_is_a_slip_where_its_grounded_grammar_cannot_write_it():
     data = conversations(200, 2)
-    grounding, note = learn_stage_grounding("arguments", data)
+    report, note = report_stage_copies("arguments", data)
+    grounding = report.grounding
     assert (
         grounding == {"fs/edit": {"path": (), "edits[].old": (), "mode": ("fast",)}} or "path" in grounding["fs/edit"]
     )
@@ -49,11 +50,11 @@ def test_a_target_is_a_slip_where_its_grounded_grammar_cannot_write_it():
 
 
 def test_only_a_few_slips_are_named():
-    _, note = learn_stage_grounding("arguments", conversations(900, 9))
+    _, note = report_stage_copies("arguments", conversations(900, 9))
     assert note.endswith("; and 3 more")
 
 
 def test_stages_that_choose_names_are_not_grounded():
-    assert learn_stage_grounding("selector", conversations(20, 0)) == ({}, "")
-    grounding, note = learn_stage_grounding("planner", divided(12))
-    assert (list(grounding), note) == (["/plan"], "")
+    assert report_stage_copies("selector", conversations(20, 0)) == (CopyReport(), "")
+    report, note = report_stage_copies("planner", divided(12))
+    assert (list(report.grounding), note) == (["/plan"], "")

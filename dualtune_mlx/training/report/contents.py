@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from dualtune_mlx.bundle.summary import describe_grounding
 from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.left_out import describe_left_out
 from dualtune_mlx.training.prefixes import Prefixes
@@ -33,6 +34,7 @@ def make_report(
         "padding": f"{last.padding:.1%} of the computed tokens",
         "processes": str(run.setup.group.size),
         "mlx": version("mlx"),
+        **describe_grounding(run.copies.grounding, run.copies.ungrounded),
     }
     prefixes = Prefixes([*training.examples, *validation.examples], run.options.batch_size)
     tools = sorted({*training.counts, *validation.counts})
