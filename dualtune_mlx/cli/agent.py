@@ -18,7 +18,7 @@ from dualtune_mlx.agent.events import RunEnded
 from dualtune_mlx.agent.transcript import event_to_json
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.live import RunDisplay
-from dualtune_mlx.cli.output import STDOUT, argument_or_file, console, emit_json, json_option
+from dualtune_mlx.cli.output import STDOUT, argument_or_file, console, emit_json, json_option, show_tool_changes
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.mcp import ApprovalPolicy, connect, read_config
@@ -99,6 +99,10 @@ def command(
             decoding = Decoding(max_tokens, grounding=grounding)
             dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
             emit = stack.enter_context(open_event_output(json_to))
+            changes = dualtune.compare_tools(toolbox.tools)
+            show_tool_changes(out, changes)
+            if changes is not None:
+                emit({"event": "tool_changes", **changes.to_dict()})
             view = stack.enter_context(RunDisplay(out))
             ask = view.ask if out.is_terminal and sys.stdin.isatty() else ask_nobody
             agent = Agent(

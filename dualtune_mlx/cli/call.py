@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dualtune_mlx.cli import options
-from dualtune_mlx.cli.output import argument_or_file, console, emit_json, json_option
+from dualtune_mlx.cli.output import argument_or_file, console, emit_json, json_option, show_tool_changes
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
@@ -72,18 +72,21 @@ def command(
     if execute and mcp is None:
         raise click.UsageError("--execute needs --mcp: a file of tools cannot be called.")
     decoding = Decoding(max_tokens=max_tokens, temperature=temperature, seed=seed, grounding=grounding)
+    out = console(json_to)
     with ExitStack() as stack:
         toolbox = stack.enter_context(connect(read_config(mcp))) if mcp else None
         tools = toolbox.tools if toolbox else read_tools(tools_file or Path())
         dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
+        changes = dualtune.compare_tools(tools)
+        show_tool_changes(out, changes)
         choice: CallOptions = {"top_k": top_k, "abstain": abstain}
         if today:
             choice["today"] = today
         call = dualtune.call(request, tools, **choice)
         made = not call.is_respond and not call.abstained
         result = toolbox.execute(call) if toolbox and execute and made else None
-    show(console(json_to), request, call, result)
-    emit_json(json_to, to_json(call, result))
+    show(out, request, call, result)
+    emit_json(json_to, {**to_json(call, result), "tool_changes": changes.to_dict() if changes is not None else None})
 
 
 def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) -> None:

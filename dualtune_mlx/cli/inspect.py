@@ -1,16 +1,19 @@
-"""``dualtune inspect``: the tokens of training examples, coloured by what happens to them."""
+"""``dualtune inspect``: the tokens of training examples, coloured or marked by what happens to them."""
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.cli import options
-from dualtune_mlx.cli.output import console, emit_json, json_option
+from dualtune_mlx.cli.output import console, emit_json, json_option, show_tool_changes
 from dualtune_mlx.data import read_trajectories
+from dualtune_mlx.engine.trained_tools import TrainedTools
 from dualtune_mlx.models import load_tokenizer
 from dualtune_mlx.prompts import ACTIVATIONS, PromptRenderer, Template
 from dualtune_mlx.tools.hierarchy import ROUTINGS
@@ -19,11 +22,18 @@ from dualtune_mlx.training.inspection import InspectedExample, find_stages, insp
 from dualtune_mlx.training.left_out import count_left_out, describe_left_out
 
 COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "black on green"}
+MARKS = {"prefix": ("", ""), "context": ("⟨", "⟩"), "active": ("⟪", "⟫"), "learned": ("⟦", "⟧")}
+"""What stands around the tokens of a kind where there are no colours."""
 
 
 @click.command("inspect")
 @options.model
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="A .jsonl file of trajectories.")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Compare the tools with those of this bundle. The model, the template and the cards are the bundle's.",
+)
 @click.option("--stage", type=click.Choice(STAGES), default=None, help="Only this stage.")
 @options.template
 @options.cards
@@ -35,6 +45,7 @@ COLOURS = {"prefix": "dim", "context": "blue", "active": "yellow", "learned": "b
 def command(
     model: str | None,
     data: Path,
+    bundle: Path | None,
     stage: str | None,
     template: str,
     cards: str,
@@ -46,17 +57,27 @@ def command(
 ) -> None:
     """Show tokens, masks and activation of the examples in DATA, as training sees them."""
     out = console(json_to)
-    tokenizer = load_tokenizer(options.required_model(model))
-    renderer = PromptRenderer(Template(template), tokenizer, cards, argument_card)
     trajectories = read_trajectories(data)
+    if bundle is None:
+        tokenizer = load_tokenizer(options.required_model(model))
+        renderer = PromptRenderer(Template(template), tokenizer, cards, argument_card)
+        compared = {}
+    else:
+        options.only_without("--bundle", "template", "cards", "argument_card")
+        opened = Bundle.open(bundle)
+        renderer = opened.open_renderer(load_tokenizer(model or opened.model))
+        visible = {(tool.server, tool.name): tool for one in trajectories for tool in one.tools}
+        changes = TrainedTools(opened).compare(tuple(visible.values()))
+        show_tool_changes(out, changes)
+        compared = {"tool_changes": changes.to_dict() if changes is not None else None}
     examples = inspect_examples(
         trajectories, renderer, stage=stage, activation=activation, routing=routing, limit=limit
     )
     values = []
-    out.print(Text.assemble("legend: ", *((f" {name} ", style) for name, style in COLOURS.items())))
+    out.print(Text.assemble("legend: ", *(part for kind in COLOURS for part in (mark(out, f" {kind} ", kind), " "))))
     for example in examples:
         show(out, example)
-        values.append(example.to_dict())
+        values.append({**example.to_dict(), **compared})
     for name in [stage] if stage else find_stages(trajectories):
         if left_out := describe_left_out(count_left_out(trajectories, name)):
             out.print(f"{name}: {left_out}", markup=False)
@@ -64,8 +85,16 @@ def command(
 
 
 def show(out: Console, example: InspectedExample) -> None:
-    """Print an example's tokens, each in the colour of its kind."""
+    """Print an example's tokens, those of a kind that follow each other in its colour, or between its marks."""
     counts = ", ".join(f"{example.kinds.count(kind)} {kind}" for kind in COLOURS)
     out.print(Text(f"\n{example.stage}: {counts} tokens", style="bold"))
-    pairs = zip(example.tokens, example.kinds, strict=True)
-    out.print(Text.assemble(*((text, COLOURS[kind]) for text, kind in pairs)))
+    runs = groupby(zip(example.tokens, example.kinds, strict=True), lambda pair: pair[1])
+    out.print(Text.assemble(*(mark(out, "".join(text for text, _ in run), kind) for kind, run in runs)))
+
+
+def mark(out: Console, text: str, kind: str) -> Text:
+    """A text of a kind: in its colour or, where nothing is coloured, between its marks."""
+    if out.color_system is None or out.no_color:
+        opens, closes = MARKS[kind]
+        return Text(f"{opens}{text}{closes}")
+    return Text(text, COLOURS[kind])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -62,10 +62,23 @@ def only_with(owner: str, *names: str) -> None:
     Raises:
         click.UsageError: when one of them was given.
     """
+    _refuse_given(names, f"goes with '{owner}' only")
+
+
+def only_without(owner: str, *names: str) -> None:
+    """Refuse options of the running command that do nothing beside the option ``owner``.
+
+    Raises:
+        click.UsageError: when one of them was given.
+    """
+    _refuse_given(names, f"does not go with '{owner}'")
+
+
+def _refuse_given(names: Iterable[str], why: str) -> None:
     context = click.get_current_context()
     for name in names:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"Option '--{name.replace('_', '-')}' goes with '{owner}' only.")
+            raise click.UsageError(f"Option '--{name.replace('_', '-')}' {why}.")
 
 
 def required_model(model: str | None) -> str:

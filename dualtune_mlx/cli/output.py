@@ -11,8 +11,10 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from dualtune_mlx.files import write_json
+from dualtune_mlx.tools.changes import ToolChanges
 
 STDOUT = "-"
 LINES = 10
@@ -54,6 +56,13 @@ def emit_json(json_to: str | None, value: Any) -> None:
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     elif json_to is not None:
         write_json(Path(json_to), value)
+
+
+def show_tool_changes(to: Console, changes: ToolChanges | None) -> None:
+    """Say in a line how the visible tools differ from those that a bundle was trained on, where they do."""
+    if changes:
+        style = "yellow" if changes.untrained or changes.changed else "dim"
+        to.print(Text(f"Not as in the bundle's training: {changes.describe()}", style=style))
 
 
 @contextmanager

@@ -38,11 +38,13 @@ from dualtune_mlx.engine.requests import (
     read_request,
 )
 from dualtune_mlx.engine.stage import Stage
+from dualtune_mlx.engine.trained_tools import TrainedTools
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.kv import PREFIX_FOLDER, PrefixCache
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Tool, ToolCall, as_messages, as_tools
+from dualtune_mlx.tools.changes import ToolChanges
 from dualtune_mlx.tools.hierarchy import ROUTINGS, Node
 
 MAX_TOKENS = Decoding.max_tokens
@@ -96,6 +98,7 @@ class DualTune:
         self.renderer = renderer
         self.bundle = bundle
         self.decoding = decoding or Decoding()
+        self._trained_tools = TrainedTools(bundle)
         registry = StageRegistry.open(base, adapters or {}, grounding, bundle)
         self._open = OpenEngine(CallPipeline(base, renderer, registry, bundle, routing))
 
@@ -181,6 +184,14 @@ class DualTune:
     def tree(self, tools: Tools) -> Node:
         """The hierarchy in which these tools are chosen; one node, where they are chosen among all at once."""
         return self._open.pipeline.tree(as_tools(tools))
+
+    def compare_tools(self, tools: Tools) -> ToolChanges | None:
+        """Which of these tools the bundle was never trained on, which have another schema now, and which are gone.
+
+        None where nothing is known: without a bundle, or where it was assembled without a list of tools. A call with
+        new or changed tools gives a ``ToolsWarning``, once for each tool set that was not compared here before.
+        """
+        return self._trained_tools.compare(as_tools(tools))
 
     def stage(self, name: str, tool: Tool | None = None) -> Stage:
         """The stage that serves a tool: with the adapter of the narrowest scope, or as the base model alone."""
@@ -333,7 +344,7 @@ class DualTune:
         (tool,) = as_tools([tool])
         decoding = change_decoding(self.decoding, options)
         own = {"subtask": subtask, **({} if today is None else {"today": today})}
-        request = read_request(messages, as_tools(tools) or (tool,), own, decoding, self.tells_date)
+        request = self._request(messages, as_tools(tools) or (tool,), own, decoding)
         if not tool.takes_arguments:
             return {}
         with self._open.turn():
@@ -402,5 +413,9 @@ class DualTune:
         """``answer`` on a thread of the engine. Cancelling the task stops before the next forward pass."""
         return self._open.on_thread(partial(self._open.answer, as_messages(messages), max_tokens))
 
-    def _request(self, messages: Messages, tools: Tools, options: Mapping[str, Any]) -> CallRequest:
-        return read_request(messages, tools, options, self.decoding, self.tells_date)
+    def _request(
+        self, messages: Messages, tools: Tools, options: Mapping[str, Any], decoding: Decoding | None = None
+    ) -> CallRequest:
+        request = read_request(messages, tools, options, decoding or self.decoding, self.tells_date)
+        self._trained_tools.warn_once(request.tools)
+        return request

@@ -11,6 +11,7 @@ from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine.events import AnswerText, ArgumentText, Candidates, Done, Planned, StageBegins
 from dualtune_mlx.mcp import ApprovalPolicy, ServerConfig, ToolResult
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall
+from dualtune_mlx.tools.changes import ToolChanges
 from dualtune_mlx.tools.usage import StageUsage, Usage
 
 READ_ONLY, DESTRUCTIVE = {"readOnlyHint": True}, {"destructiveHint": True}
@@ -32,6 +33,7 @@ class Engine:
     """
 
     bundle, decoding, routing, tells_date = None, Decoding(), "auto", False
+    changes: ToolChanges | None = None
 
     def __init__(
         self, *calls: ToolCall | Exception, answer: str = "Done.", subtasks: tuple[str, ...] | None = None
@@ -42,6 +44,9 @@ class Engine:
         self.calls, self.words = iter(calls), answer
         self.asked: list[Any] = []
         self.closed = 0
+
+    def compare_tools(self, tools: Any) -> ToolChanges | None:
+        return self.changes
 
     def stream(
         self, messages: Any, tools: Any, subtask: str = "", today: str = "", **_: Any
