@@ -205,9 +205,7 @@ def parse_json(text: str, what: str, where: object) -> Any:
         DataError: when it is not such JSON.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_number, parse_float=_to_float)
-        if "\\ud" in text or "\\uD" in text:  # half of a surrogate pair is no character
-            json.dumps(value, ensure_ascii=False).encode()
+        return load_json(text)
     except (ValueError, RecursionError) as error:
         raise DataError(
             what,
@@ -216,6 +214,13 @@ def parse_json(text: str, what: str, where: object) -> Any:
             expected="JSON",
             fix="mend it there, or write it with a program that writes JSON",
         ) from error
+
+
+def load_json(text: str) -> Any:
+    """``parse_json`` with Python's own errors: ``json.JSONDecodeError`` has the line, others name what is wrong."""
+    value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_number, parse_float=_to_float)
+    if "\\ud" in text or "\\uD" in text:  # half of a surrogate pair is no character
+        json.dumps(value, ensure_ascii=False).encode()
     return value
 
 

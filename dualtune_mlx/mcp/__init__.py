@@ -2,13 +2,12 @@
 
 from dualtune_mlx.mcp.approvals import ApprovalPolicy, ApprovalQuestion
 from dualtune_mlx.mcp.client import Toolbox, ToolWarning, aconnect, connect
-from dualtune_mlx.mcp.config import ConfigWarning, ServerConfig, read_config
+from dualtune_mlx.mcp.config import ServerConfig, read_config
 from dualtune_mlx.mcp.results import Media, Resource, ToolResult, head_and_tail
 
 __all__ = [
     "ApprovalPolicy",
     "ApprovalQuestion",
-    "ConfigWarning",
     "Media",
     "Resource",
     "ServerConfig",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.mcp.config import APPROVALS, ServerConfig
+from dualtune_mlx.mcp.config import ServerConfig
+from dualtune_mlx.mcp.own_keys import APPROVALS
 from dualtune_mlx.tools import Tool, ToolCall
 
 ApprovalAnswer = Literal["yes", "always", "no", "nobody"]

@@ -96,6 +96,7 @@ class Listing:
         for what, named, known in (
             ("pinned arguments", config.pinned, arguments),
             ("excluded tools", config.exclude, names),
+            ("included tools", config.include or (), names),
             ("allowed tools", config.allow, names),
             ("tools of a group", chain(*config.groups.values()), names),
             ("tools of a rule", chain(*(rule.tools for rule in config.rules)), names),

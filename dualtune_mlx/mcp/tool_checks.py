@@ -66,7 +66,7 @@ def check_configured_names(what: str, names: Iterable[str], known: Sequence[str]
             where=f"server {server!r}",
             got=", ".join(unknown),
             expected=f"one of {', '.join(sorted(set(known)))}" if known else "none: the server has none",
-            fix="correct the name in the server's 'dualtune' entry",
+            fix="correct the name in the server's entry in the MCP configuration",
         )
 
 

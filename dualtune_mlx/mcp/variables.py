@@ -9,7 +9,7 @@ from pathlib import Path
 from dualtune_mlx.errors import UsageError
 
 VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_]\w*)(?::-([^}]*))?\}")
-NEEDS_AN_EDITOR = re.compile(r"\$\{((?:input|command|config):[^}]*)\}")
+NEEDS_AN_EDITOR = re.compile(r"\$\{((?:input|command|config|workspaceFolder):[^}]*|/)\}")
 EDITORS_FOLDERS = (".vscode", ".cursor")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dualtune_mlx.errors import ServerError, UsageError
-from dualtune_mlx.mcp import ConfigWarning, ServerConfig, read_config
+from dualtune_mlx.mcp import ServerConfig, read_config
 from dualtune_mlx.mcp.preflight import check_command
 
 
@@ -29,7 +29,9 @@ def test_reads_what_other_hosts_write(write: Any) -> None:
         "cwd": "/tmp",
         "type": "stdio",
         "timeout": 60,
-        "autoApprove": ["x"],
+        "autoApprove": ["git_log"],
+        "disabledTools": ["git_show"],
+        "description": "The project's history.",
         "dualtune": {
             "pinned": {"repo_path": "/repo"},
             "exclude": ["git_reset"],
@@ -42,10 +44,10 @@ def test_reads_what_other_hosts_write(write: Any) -> None:
     }
     off = {"url": "http://localhost/mcp", "disabled": True}
     file = write({"mcpServers": {"git": entry, "off": off, "time": {"command": "t"}}, "theme": "dark"})
-    with pytest.warns(ConfigWarning, match="server 'git': no effect here: timeout, autoApprove"):
-        git, time = read_config(file)
+    git, time = read_config(file)
     assert (git.command, git.args, git.env, git.cwd) == ("uvx", ("mcp-server-git",), {"TOKEN": "secret"}, "/tmp")
-    assert (git.pinned, git.exclude, git.approve) == ({"repo_path": "/repo"}, ("git_reset",), "ask")
+    assert (git.pinned, git.approve) == ({"repo_path": "/repo"}, "ask")
+    assert (git.exclude, git.allow) == (("git_show", "git_reset"), ("git_log",))
     assert (git.timeout, git.start_timeout, git.output_limit) == (5, 2.5, 1000)
     assert git.groups == {"looking": ("git_log", "git_diff"), "writing": ("git_commit",)}
     assert [git.group_of(name) for name in ("git_diff", "git_commit", "git_add")] == ["looking", "writing", ""]
@@ -118,6 +120,7 @@ def make_groups(groups: Any) -> dict[str, Any]:
             {"mcpServers": {"a": {"command": "c", "env": {"K": "${input:k}"}}}},
             ["only an editor", "${input:k}", "'env'"],
         ),
+        ({"mcpServers": {"a": {"command": "${workspaceFolder:b}/c"}}}, ["only an editor", "${workspaceFolder:b}"]),
         ({"mcpServers": {"a": {"command": 1}}}, ["'command'", "got: a number", "expected: a string"]),
         ({"mcpServers": {"a": {"command": "c", "args": "x"}}}, ["'args'", "expected: a list"]),
         ({"mcpServers": {"a": {"command": "c", "args": ["x", 1]}}}, ["'args'[1]", "got: a number"]),
