@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 LONGEST_GOT = 1_000
 """Characters of what was found that a message repeats."""
 
@@ -50,6 +53,15 @@ class DualTuneError(Exception):
         }
         lines = [f"  {key}: {value}" for key, value in details.items() if value is not None]
         return "\n".join([self.what, *lines])
+
+
+@contextmanager
+def inside(place: object) -> Iterator[None]:
+    """Errors of the body name the place that it works on: a file, a line, a tool."""
+    try:
+        yield
+    except DualTuneError as error:
+        raise error.inside(place) from error
 
 
 def _shorten(value: object) -> object:

@@ -137,8 +137,10 @@ def check_tool(value: Mapping[str, Any]) -> None:
         _check_properties(body[key])
 
 
-def _check_properties(schema: Mapping[str, Any]) -> None:
+def _check_properties(schema: Any) -> None:
     """JSON Schema passes over keys that it does not know: parameters beside ``properties`` would be none."""
+    if not isinstance(schema, Mapping):
+        raise DataError("a tool's schema is not an object", got=_to_short_json(schema), expected='{"type": "object"}')
     known = {key for key in schema if key in SUBSCHEMAS or key.startswith("x-")}
     beside = [key for key, value in schema.items() if isinstance(value, Mapping) and key not in known]
     if beside:

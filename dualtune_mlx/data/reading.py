@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.data.keys import LINE, TOOLS_FILE, check_keys, check_message, check_tool
-from dualtune_mlx.errors import DataError, ToolError, UsageError
+from dualtune_mlx.errors import DataError, UsageError, inside
 from dualtune_mlx.files import parse_json, read_text
 from dualtune_mlx.tools import LONGEST_PLAN, Message, Tool, Trajectory, find_called_tool, sort_results
 from dualtune_mlx.tools.labels import label_tools
@@ -87,12 +87,10 @@ def read_tools(path: str | Path) -> tuple[Tool, ...]:
     listed = value.get("tools") if isinstance(value, Mapping) else value
     if not isinstance(listed, list) or not listed:
         raise DataError("a tools file holds no list of tools", where=path, expected='[…] or {"tools": […]}')
-    try:
+    with inside(path):
         check_keys(value, TOOLS_FILE)
         server = str(value.get("server") or "") if isinstance(value, Mapping) else ""
         return _parse_tools(listed, server)
-    except (DataError, ToolError) as error:
-        raise error.inside(path) from error
 
 
 def _parse_line(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
@@ -104,7 +102,7 @@ def _parse_line(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
             got=line.strip()[:LONGEST_SHOWN],
             expected='{"messages": […], "tools": […]}',
         )
-    try:
+    with inside(where):
         check_keys(value, LINE)
         listed = _list_tools(value)
         visible = tools if listed is None else _parse_tools(listed)
@@ -112,8 +110,6 @@ def _parse_line(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
         messages = tuple(_name_servers(message, visible) for message in _parse_messages(value))
         trajectory = Trajectory(messages, visible, where, value.get("today") or "")
         _check_trajectory(trajectory)
-    except (DataError, ToolError) as error:
-        raise error.inside(where) from error
     return trajectory
 
 
@@ -135,10 +131,8 @@ def _parse_tools(listed: Sequence[Any], server: str = "") -> tuple[Tool, ...]:
 def _parse_tool(text: str, server: str) -> Tool:
     value = json.loads(text)
     tool = Tool.from_dict(value, server)
-    try:
+    with inside(f"tool {tool.name!r}"):
         check_tool(value)
-    except DataError as error:
-        raise error.inside(f"tool {tool.name!r}") from error
     read_schema(dict(tool.parameters), f"tool {tool.name!r}")
     return tool
 
@@ -147,11 +141,9 @@ def _parse_messages(line: Mapping[str, Any]) -> tuple[Message, ...]:
     """The messages of a line; all have weight 0 where the line has."""
     messages = []
     for number, value in enumerate(line["messages"], 1):
-        try:
+        with inside(f"message {number}"):
             messages.append(Message.from_dict(value))
             check_message(value)
-        except DataError as error:
-            raise error.inside(f"message {number}") from error
     if not read_weight(line):
         messages = [replace(message, weight=0) for message in messages]
     return sort_results(messages)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dualtune_mlx.data.decisions import Decision, call_decisions, plan_decisions
-from dualtune_mlx.errors import DataError
+from dualtune_mlx.errors import DataError, inside
 from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
 from dualtune_mlx.tools import Trajectory, find_called_tool
 from dualtune_mlx.training.routing import ShownDecision, shown_decisions
@@ -113,14 +113,16 @@ def stage_examples(
         found = []
         for count, decision in decisions_of_stage(trajectory, stage, scope):
             name = decision_name(trajectory, number, count)
-            for view in shown_decisions(decision, stage, hierarchical, number):
-                stream = _stream(view, renderer)
-                fitted = _cut(view, renderer, window) if 0 < window < len(stream) else stream
-                if fitted is None:
-                    dropped.append(f"{name}: {len(stream)} tokens, its last request alone exceeds {window}")
+            with inside(name):
+                streams = [
+                    _fit(view, renderer, window) for view in shown_decisions(decision, stage, hierarchical, number)
+                ]
+            for stream, length in streams:
+                if stream is None:
+                    dropped.append(f"{name}: {length} tokens, its last request alone exceeds {window}")
                     continue
-                cut += fitted is not stream
-                made = example(fitted, stage, activation, name, _tool_name(stage, decision))
+                cut += len(stream) < length
+                made = example(stream, stage, activation, name, _tool_name(stage, decision))
                 found.append(replace(made, conversation=number))
         examples += _merge(found)
     if not examples:
@@ -197,12 +199,19 @@ def _stream(view: ShownDecision, renderer: PromptRenderer) -> TokenStream:
     )
 
 
-def _cut(view: ShownDecision, renderer: PromptRenderer, window: int) -> TokenStream | None:
-    """The stream without as many of its oldest exchanges as it takes to have at most ``window`` tokens, or None."""
+def _fit(view: ShownDecision, renderer: PromptRenderer, window: int) -> tuple[TokenStream | None, int]:
+    """The stream, without as many of its oldest exchanges as it takes to have at most ``window`` tokens.
+
+    Returns:
+        The stream, or None where it cannot be that short; and the length of the whole one.
+    """
+    stream = _stream(view, renderer)
+    if not 0 < window < len(stream):
+        return stream, len(stream)
     decision = cut_to_window(
         view.decision, window, lambda shorter: len(_stream(replace(view, decision=shorter), renderer))
     )
-    return None if decision is None else _stream(replace(view, decision=decision), renderer)
+    return None if decision is None else _stream(replace(view, decision=decision), renderer), len(stream)
 
 
 def _merge(examples: Sequence[Example]) -> list[Example]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from dualtune_mlx.data.decisions import Decision
-from dualtune_mlx.errors import DataError, ToolError
+from dualtune_mlx.errors import DataError, inside
 from dualtune_mlx.grammar import explain_unwritable
 from dualtune_mlx.tools import find_called_tool
 
@@ -34,10 +34,8 @@ def check_writable(named: Iterable[tuple[str, Decision]]) -> None:
             continue
         calls += 1
         tool = find_called_tool(decision.call, decision.tools)
-        try:
+        with inside(name):
             reason = explain_unwritable(tool, decision.call.arguments)
-        except ToolError as error:
-            raise error.inside(name) from error
         if reason:
             place = re.sub(r"\[\d+\]", "[]", reason.partition(":")[0])
             kinds[f"{tool.server}/{tool.name}" if tool.server else tool.name, place].append((name, reason))

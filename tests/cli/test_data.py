@@ -71,7 +71,10 @@ BAD: dict[str, tuple[bytes | str, list[str]]] = {
         ["before any request", "train.jsonl:3"],
     ),
     "a late system message": (
-        GOOD + with_tools('{"messages": [{"role": "user"}, {"role": "system"}, {"role": "assistant"}]}'),
+        GOOD
+        + with_tools(
+            json.dumps({"messages": [{"role": role, "content": "x"} for role in ("user", "system", "assistant")]})
+        ),
         ["system message", "train.jsonl:3", "message 2"],
     ),
 }

@@ -140,6 +140,10 @@ WRONG = {
         ([USER, CALLING], {"tools": [{"name": "read", "parameters": {"path": {"type": "str"}}}]}),
         "parameters outside of its properties(?s:.*)tool 'read'(?s:.*)path",
     ),
+    "parameters that are a list": (
+        ([USER, CALLING], {"tools": [{"name": "read", "parameters": []}]}),
+        "schema is not an object(?s:.*)tool 'read'",
+    ),
     "parameters beside properties": (
         ([USER, CALLING], {"tools": [{"name": "read", "parameters": {**PATH, "n": {"type": "integer"}}}]}),
         "parameters outside of its properties(?s:.*)got: n",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dualtune_mlx.errors import DataError, ToolError
+from dualtune_mlx.errors import DataError, PromptError, ToolError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 from dualtune_mlx.training.examples import check_arguments_writable, stage_examples
@@ -89,3 +89,14 @@ def test_trying_is_cheap():
     start = time.process_time()
     check_arguments_writable(many)
     assert time.process_time() - start < 2  # 0.2 s on two slow cores
+
+
+def test_what_cannot_be_rendered_is_refused_with_its_line():
+    renderer = PromptRenderer(Template("chatml"), tiny.tokenizer(), "name")
+    free = trajectory(tool(OPEN), "f:3")
+    free = replace(free, tools=(*free.tools, Tool("free")))
+    with pytest.raises(DataError, match=r"server without a name(?s:.*)where: f:3, decision 1"):
+        stage_examples([free], renderer, "router", "turn")
+    late = replace(free, messages=(Message("user", "x"), Message("system", "y"), Message("assistant", "z")))
+    with pytest.raises(PromptError, match=r"system message(?s:.*)where: f:3, decision 1"):
+        stage_examples([late], renderer, "selector", "turn")
