@@ -94,15 +94,16 @@ def command(
     for name, needed in ONLY_WITH.items():
         if stage != needed and (scope if name == "scope" else name in flags):
             raise click.UsageError(f"--{name.replace('_', '-')} is for: dualtune train {needed}.")
-    session = TrainingSession(merge_config(ConfigFile.read(file) if file else None, flags))
+    config = merge_config(ConfigFile.read(file) if file else None, flags)
     try:
-        with TrainPrinter(session.config.bundle, console(None, quiet=not session.group.is_main)) as show:
+        session = TrainingSession(config)
+        with TrainPrinter(config.bundle, console(None, quiet=not session.group.is_main)) as show:
             if stage == ALL:
                 session.train_all(show, resume=resume)
             else:
                 session.train_one(Job(stage, scope or ""), show, skip=resume, resume=resume)
     except KeyboardInterrupt:
-        show.warn(STOPPED.format(command=f"dualtune train {stage} … --resume"))
+        click.echo(STOPPED.format(command=f"dualtune train {stage} … --resume"), err=True)
         context.exit(INTERRUPTED)
 
 

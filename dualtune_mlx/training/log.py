@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from os import SEEK_END
 from pathlib import Path
 
 from dualtune_mlx.files import write_error, write_text
@@ -20,20 +19,25 @@ class Log:
     def __init__(self, path: Path, step: int = 0) -> None:
         self.path = path
         earlier = [progress for progress in read_log(path) if progress.step <= step] if step else []
-        write_text(path, "".join(_line(progress) for progress in earlier))
+        lines = "".join(map(_line, earlier))
+        write_text(path, lines)
+        self._end = len(lines.encode())
 
     def __call__(self, progress: Progress) -> None:
-        """Append a step.
+        """Append a step. One whose writing was interrupted may be appended again.
 
         Raises:
             UsageError: when the log was removed meanwhile, or cannot be written.
         """
         try:
-            with self.path.open("r+", encoding="utf-8") as file:  # "a" would begin a removed log anew
-                file.seek(0, SEEK_END)
-                file.write(_line(progress))
+            with self.path.open("r+b") as file:  # "a" would begin a removed log anew
+                file.seek(self._end)
+                file.truncate()
+                file.write(_line(progress).encode())
+                end = file.tell()
         except OSError as error:
             raise write_error(self.path, error) from error
+        self._end = end
 
 
 def read_log(path: Path) -> list[Progress]:

@@ -13,6 +13,13 @@ from dualtune_mlx.prompts import ACTIVATIONS
 from dualtune_mlx.training.schedules import SCHEDULES
 
 T = TypeVar("T")
+MOST_STEPS = 2**31 - 1
+"""Steps that MLX's schedules can count."""
+MOST_EXAMPLES = 2**20
+MOST_RANK = 2**16
+"""No layer is wider."""
+MOST_SEED = 2**62
+"""A step's number is added to the seed, and MLX takes 64 bits."""
 
 
 def _option(default: T, text: str) -> T:
@@ -64,16 +71,16 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         rules = {
-            "steps": self.steps >= 0,
+            "steps": 0 <= self.steps <= MOST_STEPS,
             "epochs": self.epochs >= 0 and (self.epochs > 0) != (self.steps > 0),
-            "batch_size": self.batch_size >= 1,
-            "accumulate": self.accumulate >= 1,
+            "batch_size": 1 <= self.batch_size <= MOST_EXAMPLES,
+            "accumulate": 1 <= self.accumulate <= MOST_EXAMPLES // max(self.batch_size, 1),
             "learning_rate": self.learning_rate > 0,
             "schedule": self.schedule in SCHEDULES,
             "warmup": self.warmup >= 0,
             "weight_decay": self.weight_decay >= 0,
             "clip": self.clip >= 0,
-            "rank": self.rank >= 1,
+            "rank": 1 <= self.rank <= MOST_RANK,
             "alpha": self.alpha > 0,
             "dropout": 0 <= self.dropout < 1,
             "targets": bool(self.targets) and all(self.targets),
@@ -86,6 +93,7 @@ class TrainOptions:
             "window": self.window >= 0,
             "keep_contexts": self.keep_contexts >= 0,
             "memory_budget": self.memory_budget >= 0,
+            "seed": 0 <= self.seed <= MOST_SEED,
         }
         for name, is_right in rules.items():
             if not is_right:
@@ -107,9 +115,13 @@ class TrainOptions:
 
 
 _EXPECTED = {
-    **dict.fromkeys(("batch_size", "accumulate", "rank", "keep"), "1 or more"),
+    "keep": "1 or more",
+    "rank": f"1 to {MOST_RANK:,}",
+    "seed": f"0 to {MOST_SEED:,}",
+    "steps": f"0 to {MOST_STEPS:,}",
+    **dict.fromkeys(("batch_size", "accumulate"), f"1 or more, and at most {MOST_EXAMPLES:,} examples a step"),
     **dict.fromkeys(("learning_rate", "alpha"), "more than 0"),
-    **dict.fromkeys(("steps", "warmup", "weight_decay", "clip", "validate_every", "checkpoint_every"), "0 or more"),
+    **dict.fromkeys(("warmup", "weight_decay", "clip", "validate_every", "checkpoint_every"), "0 or more"),
     **dict.fromkeys(("window", "keep_contexts", "memory_budget"), "0 or more"),
     "epochs": "either steps or epochs, the other one 0",
     "schedule": ", ".join(SCHEDULES),

@@ -233,7 +233,11 @@ class TrainingRun:
         log = Log(self.folder / "log.jsonl", state.step)
 
         def log_and_report(progress: Progress) -> object:
-            log(progress)
+            try:
+                log(progress)
+            except KeyboardInterrupt:
+                log(progress)  # the step is in the state that is saved
+                raise
             return report(progress)
 
         return log_and_report

@@ -29,7 +29,7 @@ from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.loss import Weights, lora_updates, masked_loss
-from dualtune_mlx.training.options import TrainOptions
+from dualtune_mlx.training.options import MOST_STEPS, TrainOptions
 from dualtune_mlx.training.prefixes import Prefixes, Tokens
 from dualtune_mlx.training.schedules import learning_rate
 
@@ -107,7 +107,8 @@ class Trainer:
         start: an adapter to continue from, instead of a new one.
 
     Raises:
-        UsageError: when the rank, scale, activation or layers of ``start`` differ from those of the options.
+        UsageError: when the rank, scale, activation or layers of ``start`` differ from those of the options, or when
+            the epochs make more steps than can be counted.
     """
 
     def __init__(
@@ -131,6 +132,13 @@ class Trainer:
             self._whole = {tokens: whole_contexts(found, len(tokens)) for tokens, found in split}
         self.examples_per_step = options.batch_size * options.accumulate
         self.steps = options.steps or ceil(options.epochs * steps_per_epoch(examples, self.examples_per_step))
+        if self.steps > MOST_STEPS:
+            raise UsageError(
+                "the run has too many steps",
+                where="epochs",
+                got=options.epochs,
+                expected=f"at most {MOST_STEPS:,} steps",
+            )
         new = base.bank.new_adapter(
             rank=options.rank,
             scale=options.scale,

@@ -14,10 +14,14 @@ import pytest
 import yaml
 from click.testing import Result
 
+from dualtune_mlx.adapters import Adapter
+from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.cli import train
 from dualtune_mlx.cli.output import console
-from dualtune_mlx.training import STAGES, Job
+from dualtune_mlx.models import BaseModel
+from dualtune_mlx.training import STAGES, Job, Trainer, checkpoints, run, session
 from dualtune_mlx.training.config import OPTIONS, SHARDS
+from dualtune_mlx.training.log import Log
 from dualtune_mlx.training.session import RunStarted
 from tests.cli.conftest import SMALL, dualtune, line
 
@@ -118,6 +122,50 @@ def test_flags_lie_over_the_file_and_sections_over_its_top(where, tmp_path):
     good(dualtune("train", "selector", *where, "--config", file, "--seed", "6"))
     facts = stages(tmp_path / "bundle")["selector"][""]["training"]
     assert [facts[name] for name in ("steps", "rank", "seed", "learning_rate")] == [2, 3, 6, 5e-4]
+
+
+PHASES = {
+    "reading the data": (session, "read_split", 2),
+    "loading the model": (session, "load_model", 1),
+    "computing the prefixes": (BaseModel, "snapshot", 1),
+    "estimating the memory": (Trainer, "measure_step", 2),
+    "the first step": (Trainer, "gradients", 3),
+    "a step": (Trainer, "gradients", 5),
+    "validating": (Trainer, "validation_loss", 2),
+    "writing the log": (Log, "__call__", 3),
+    "writing a checkpoint": (checkpoints, "_sha256", 2),
+    "judging": (run, "selection_accuracy", 1),
+    "writing the adapter": (Adapter, "save", 1),
+    "writing the bundle": (Bundle, "write", 1),
+    "writing the report": (run, "make_report", 1),
+    "removing the checkpoints": (checkpoints.Checkpoints, "clear", 2),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_ctrl_c_in_any_phase_ends_with_130_and_resuming_gives_the_same_adapter(phase, where, tmp_path, monkeypatch):
+    owner, name, nth = PHASES[phase]
+    options = [*STEPS, "--checkpoint-every", "1", "--memory-budget", "4"]
+    undisturbed = [*where[:-1], tmp_path / "undisturbed"]
+    good(dualtune("train", "selector", *undisturbed, *options))
+    call, calls = getattr(owner, name), []
+
+    def interrupted(*given, **named):
+        calls.append(name)
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        return call(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        result = dualtune("train", "selector", *where, *options)
+    assert result.exit_code == 130, result.output
+    assert "Stopped" in result.output and "Traceback" not in result.output
+    assert not list((tmp_path / "bundle").rglob(".tmp-*"))
+    good(dualtune("train", "selector", *where, *options, "--resume"))
+    assert adapters(tmp_path / "bundle") == adapters(tmp_path / "undisturbed")
+    log = tmp_path / "bundle" / "runs" / "selector" / "log.jsonl"
+    assert [json.loads(entry)["step"] for entry in log.read_text().splitlines()] == [1, 2, 3, 4]
 
 
 def test_an_argument_adapter_for_one_tool(where, tmp_path):

@@ -8,7 +8,7 @@ from itertools import islice
 import mlx.core as mx
 import pytest
 
-from dualtune_mlx.errors import TrainingError
+from dualtune_mlx.errors import TrainingError, UsageError
 from dualtune_mlx.training import Trainer, TrainOptions, train
 from dualtune_mlx.training.batches import batches_by_length, iterate_steps, make_batch, steps_per_epoch
 from dualtune_mlx.training.checkpoints import Checkpoints
@@ -37,6 +37,13 @@ def test_training_lowers_the_loss_and_is_deterministic():
     assert train(base, found, found, replace(options, seed=1)).adapter.content_hash != first.adapter.content_hash
     assert first.best_step == 30
     assert first.stop_reason == "all steps were taken"
+
+
+def test_epochs_of_more_steps_than_can_be_counted_are_refused():
+    base = tiny.model()
+    found = examples(base)
+    with pytest.raises(UsageError, match="too many steps(?s:.*)epochs"):
+        Trainer(base, found, found, replace(SHORT, steps=0, epochs=1e300))
 
 
 @pytest.mark.parametrize("activation", ["turn", "all"])
