@@ -42,7 +42,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "a schema in words": (tool(inputSchema="an object"), "does not describe an object"),
     "a reference to nowhere": (argument({"$ref": "#/$defs/nowhere"}), "cannot be enforced"),
     "a reference to elsewhere": (argument({"$ref": "http://example.invalid/s"}), "cannot be enforced"),
-    "a pattern that is none": (argument({"type": "string", "pattern": "("}), "not a valid JSON Schema"),
+    "a pattern that is none": (argument({"type": "string", "pattern": "("}), "a tool's schema"),
     "a pattern that looks ahead": (argument({"type": "string", "pattern": "^(?!a)b"}), "cannot be enforced"),
     "a long name": (tool("b" * 300), "name cannot be used"),
     "a name of two lines": (tool("b\nc"), "name cannot be used"),
