@@ -198,13 +198,29 @@ def _read_call(line: Mapping[str, Any]) -> ToolCall:
     return ToolCall(line["name"], dict(line["arguments"]), line["server"], line["confidence"], ranked)
 
 
+def _is_beginning(line: bytes) -> bool:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and value.get("event") == "begin"
+
+
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         if path.stat().st_size > LARGEST:
             raise DataError("a transcript is too large", where=path, expected=f"at most {LARGEST // 2**20} MiB")
-        *whole, _ = path.read_bytes().split(b"\n")
+        *whole, last = path.read_bytes().split(b"\n")
     except OSError as error:
         raise UsageError("a transcript cannot be read", where=path, got=error.strerror) from error
+    if (first := (*whole, last)[0]) and not _is_beginning(first):
+        raise DataError(
+            "the file is not a transcript",
+            where=path,
+            got=first[:80].decode(errors="replace"),
+            expected="a file that an agent's run has left",
+            fix="give the path that the run named at its end",
+        )
     lines = []
     for number, line in enumerate(whole, 1):
         try:
