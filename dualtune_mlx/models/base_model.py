@@ -17,6 +17,7 @@ from mlx_lm.models.cache import KVCache
 
 from dualtune_mlx.adapters import Adapter, AdapterBank, FusionCache
 from dualtune_mlx.concurrency import FairLock
+from dualtune_mlx.errors import ModelError
 from dualtune_mlx.kv import Snapshot
 from dualtune_mlx.models.support import check_supported, language_model
 
@@ -160,7 +161,11 @@ class BaseModel:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A hash of every weight's name, shape and type, and of evenly spaced samples of its values."""
+    """A hash of every weight's name, shape and type, and of evenly spaced samples of its values.
+
+    Raises:
+        ModelError: when a sample is not a finite number.
+    """
     digest = hashlib.sha256()
     weights: dict[str, mx.array] = tree_flatten(model.parameters(), destination={})  # type: ignore[assignment]
     for path in sorted(weights):
@@ -168,5 +173,8 @@ def fingerprint(model: nn.Module) -> str:
         digest.update(f"{name}{array.shape}{array.dtype}".encode())
         flat = array.reshape(-1)
         samples = flat[:: max(1, flat.size // SAMPLES)][:SAMPLES]
-        digest.update(np.array(samples.astype(mx.float32)).tobytes())
+        values = np.array(samples.astype(mx.float32))
+        if not np.isfinite(values).all():
+            raise ModelError("a model's weights are not finite numbers", where=name, fix="use a model that is whole")
+        digest.update(values.tobytes())
     return digest.hexdigest()

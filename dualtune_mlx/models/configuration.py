@@ -7,7 +7,6 @@ here; what it cannot compute is refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, dataclass, field, fields
@@ -19,7 +18,8 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING
 from transformers.utils import logging
 
-from dualtune_mlx.errors import ModelError
+from dualtune_mlx.errors import DualTuneError, ModelError
+from dualtune_mlx.files import parse_json, read_text
 from dualtune_mlx.models.rope import exact_rope_length, read_rope, without_old_names
 from dualtune_mlx.models.support import CONVERTED, KINDS, LIBRARY, WRAPPERS
 
@@ -55,8 +55,8 @@ def read_model_config(folder: Path) -> ModelConfig:
     """
     where = folder / CONFIG
     raw = _read_json(where)
-    kind = raw.get("model_type")
-    if not isinstance(kind, str) or kind not in (*KINDS, *CONVERTED, *WRAPPERS, "mistral"):
+    kind = raw["model_type"]
+    if kind not in (*KINDS, *CONVERTED, *WRAPPERS, "mistral"):
         return ModelConfig()
     raw_text = raw.get(TEXT) if kind in WRAPPERS else raw
     if not isinstance(raw_text, Mapping):
@@ -77,11 +77,11 @@ def read_model_config(folder: Path) -> ModelConfig:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from error
-    if not isinstance(value, dict):
-        raise _damaged(path, type(value).__name__)
+        value = parse_json(read_text(path), "a model's configuration cannot be read", path)
+    except DualTuneError as error:
+        raise _damaged(path, str(error.got)) from error
+    if not isinstance(value, dict) or not isinstance(value.get("model_type"), str):
+        raise _damaged(path, "no model_type" if isinstance(value, dict) else type(value).__name__)
     return value
 
 

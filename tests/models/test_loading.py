@@ -1,0 +1,138 @@
+"""Folders that are no model, or not all of one: each is refused with what is wrong in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from dualtune_mlx.bundle.export import load_base
+from dualtune_mlx.errors import ModelError
+from dualtune_mlx.models import load_model, load_tokenizer
+from tests import tiny
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def only(name: str) -> Callable[[Path], Any]:
+    return lambda folder: (empty(folder), (folder / name).write_text("{}"))
+
+
+def write(name: str, text: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_text(text)
+
+
+def change_config(**changes: Any) -> Callable[[Path], Any]:
+    def apply(folder: Path) -> None:
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return apply
+
+
+def convert(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], Any]:
+    def apply(folder: Path) -> None:
+        weights = {name: change(value) for name, value in load_file(folder / WEIGHTS).items()}
+        save_file(weights, folder / WEIGHTS, metadata={"format": "mlx"})
+
+    return apply
+
+
+def to_float8(folder: Path) -> None:
+    """NumPy has no such type, so the header is written by hand."""
+    header, end = {}, 0
+    for name, value in load_file(folder / WEIGHTS).items():
+        header[name] = {"dtype": "F8_E4M3", "shape": value.shape, "data_offsets": [end, end + value.size]}
+        end += value.size
+    text = json.dumps(header).encode()
+    (folder / WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))
+
+
+def cut(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-20])
+
+
+SHARDS = json.dumps({"weight_map": {"a": WEIGHTS, "b": "model-00002-of-00002.safetensors"}})
+BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "empty": (empty, "got: an empty folder"),
+    "an adapter": (only("adapter_config.json"), "fix: this is an adapter: give the base model"),
+    "a bundle": (only("dualtune.json"), "fix: this is a bundle"),
+    "a GGUF file": (only("model.gguf"), "fix: give the .gguf file itself"),
+    "one folder too high": (
+        lambda folder: (empty(folder), tiny.save(folder / "inside")),
+        "fix: give the folder inside it",
+    ),
+    "no weights": (lambda folder: (folder / WEIGHTS).unlink(), "the folder has no weights of a model"),
+    "a pickle": (
+        lambda folder: (folder / WEIGHTS).rename(folder / "pytorch_model.bin"),
+        "fix: save it again with transformers' save_pretrained",
+    ),
+    "a missing shard": (write(INDEX, SHARDS), f"got: no model-00002-of-00002.safetensors, which {INDEX} names"),
+    "an index that is no JSON": (write(INDEX, "x"), "an index of weights cannot be read"),
+    "an index of another form": (write(INDEX, "[1]"), "an index of weights cannot be read"),
+    "a weights file that was cut": (cut, "exceeding the size of the file"),
+    "a pointer instead of weights": (write(WEIGHTS, "version https://git-lfs"), "the model cannot be loaded"),
+    "float8": (to_float8, "uint8"),
+    "int8": (convert(lambda value: np.ones(value.shape, np.int8)), "model.norm.weight: int8"),
+    "float64": (convert(lambda value: value.astype(np.float64)), "F64"),
+    "not finite": (convert(lambda value: value * np.float32("nan")), "weights are not finite numbers"),
+    "no JSON": (write("config.json", "hello"), "a model's configuration cannot be read"),
+    "no object": (write("config.json", "[]"), "got: list"),
+    "no kind": (write("config.json", "{}"), "got: no model_type"),
+    "a key twice": (write("config.json", '{"model_type": "llama", "model_type": "qwen2"}'), "stands there twice"),
+    "a type that is wrong": (change_config(hidden_size="32"), "Field 'hidden_size' expected int"),
+    "no heads": (change_config(num_attention_heads=0), "a model's configuration cannot be read"),
+    "positions that are no number": (change_config(rope_theta="big"), "got: rope_theta 'big'"),
+    "positions below zero": (change_config(rope_parameters={"rope_theta": -1.0}), "got: rope_theta -1.0"),
+    "a scaling that is no object": (change_config(rope_scaling="linear"), "got: rope_scaling 'linear'"),
+    "positions of layers": (change_config(rope_parameters={"full_attention": 3}), "got: full_attention 3"),
+    "a factor of zero": (change_config(rope_scaling={"rope_type": "linear", "factor": 0}), "got: factor 0"),
+    "layers without weights": (change_config(num_hidden_layers=3), "model.layers.2.input_layernorm.weight"),
+    "an unknown kind": (change_config(model_type="bert"), "Model type bert not supported"),
+    "a kind that is not its own": (change_config(model_type="mamba"), "the model cannot be loaded"),
+    "a quantisation it does not have": (
+        change_config(quantization_config={"quant_method": "gptq"}),
+        "the model cannot be loaded",
+    ),
+}
+
+
+@pytest.mark.parametrize(("destroy", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_folder_that_is_no_whole_model_is_refused(tmp_path, destroy, message):
+    folder = tiny.save(tmp_path / "model")
+    destroy(folder)
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder))
+    assert message in str(error.value)
+    assert str(folder) in str(error.value) or message == BROKEN["not finite"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("tokenizer.json", "{"), ("tokenizer.json", "[]"), ("tokenizer_config.json", "[]")]
+)
+def test_a_damaged_tokenizer_is_refused(tmp_path, name, text):
+    folder = tiny.save(tmp_path / "model")
+    (folder / name).write_text(text)
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(ModelError, match="the tokenizer cannot be loaded"):
+            load(str(folder))
+
+
+def test_conversions_need_no_tokenizer(tmp_path):
+    folder = tiny.save(tmp_path / "model")
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    assert load_base(str(folder)).fingerprint() == tiny.model().fingerprint
+    with pytest.raises(ModelError, match="the tokenizer cannot be loaded"):
+        load_model(str(folder))
