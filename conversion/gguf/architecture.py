@@ -34,6 +34,17 @@ GEMMA3_BLOCK = {
     "post_ffw_norm": "post_feedforward_layernorm",
 }
 GEMMA3_27B_BLOCKS = 62
+OFF = {
+    "expert_count": 0,
+    "expert_used_count": 0,
+    "attention.causal": True,
+    "attention.max_alibi_bias": 0.0,
+    "attention.clamp_kqv": 0.0,
+    "attn_logit_softcapping": 0.0,
+    "final_logit_softcapping": 0.0,
+    "rope.scaling.attn_factor": 1.0,
+}
+"""Fields of models that are built otherwise, with the value that says that this one is not: no experts is dense."""
 
 
 def _qwen2_config(fields: Fields, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,7 +176,7 @@ def read_model_config(gguf: GGUFFile, architecture: Architecture, tokens: int) -
         )
     scaling = read_rope_scaling(gguf, fields, config["rope_theta"], width)
     extra = architecture.extra_config(fields, {**config, "head_dim": width, "rope_scaling": scaling})
-    fields.refuse_others()
+    fields.refuse_others(OFF)
     if width * heads != hidden:
         config["head_dim"] = width
     if scaling:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from dualtune_mlx.conversion.gguf.file import GGUFFile
@@ -69,13 +70,17 @@ class Fields:
         """The names that match a regular expression, in the file's order."""
         return [name for name in self._values if re.fullmatch(pattern, name)]
 
-    def refuse_others(self) -> None:
+    def refuse_others(self, off: Mapping[str, Any] | None = None) -> None:
         """Refuse fields that were never read: they may change the model, and the conversion would not know.
+
+        Args:
+            off: the values, by field, that change nothing.
 
         Raises:
             ConversionError: with the names and values of such fields.
         """
-        others = sorted(self._values.keys() - self._read)
+        neutral = {name for name, value in (off or {}).items() if _is_same(self._values.get(name), value)}
+        others = sorted(self._values.keys() - self._read - neutral)
         if others:
             raise ConversionError(
                 "the GGUF file has fields that are not known here, so the model might not be the same",
@@ -107,6 +112,10 @@ class Fields:
         if value is not default and not all(type(item) is kind for item in value):
             raise self.refusal("a GGUF field has a value that it cannot have", name, words)
         return value
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    return type(value) is type(other) and value == other
 
 
 def _short(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import regex  # type: ignore[import-untyped]
 
+from dualtune_mlx.conversion.peft.names import WRAPPER
 from dualtune_mlx.errors import ConversionError
 
 CONFIG = "adapter_config.json"
@@ -177,7 +178,7 @@ class PeftConfig:
         """The first pattern that matches a path, as PEFT matches it."""
         for pattern in patterns:
             try:
-                if regex.match(rf"(.*\.)?({pattern})$", name, timeout=PATTERN_SECONDS):
+                if regex.match(rf"(.*\.)?({WRAPPER.sub('', pattern)})$", name, timeout=PATTERN_SECONDS):
                     return pattern
             except (regex.error, TimeoutError) as error:
                 raise ConversionError(

@@ -21,7 +21,7 @@ from dualtune_mlx.conversion.peft.experts import is_expert, read_expert_updates
 from dualtune_mlx.conversion.peft.files import find_folder, read_tensors
 from dualtune_mlx.conversion.peft.layout import find_uniform_layout
 from dualtune_mlx.conversion.peft.module_tensors import ModuleTensors, group_by_module
-from dualtune_mlx.conversion.peft.names import mlx_path
+from dualtune_mlx.conversion.peft.names import BEGINNINGS, mlx_path
 from dualtune_mlx.conversion.peft.verify import compare_logits
 from dualtune_mlx.errors import ConversionError, UsageError
 
@@ -74,6 +74,8 @@ def read_peft(source: str, base: BaseCheckpoint | None = None, progress: Progres
     if base is not None:
         check_base(base, config, own.get("fingerprint"))
     modules = group_by_module(tensors, folder)
+    if base is None:
+        _check_beginnings(modules, folder)
     experts = {module: parts for module, parts in modules.items() if is_expert(module)}
     others = {module: parts for module, parts in modules.items() if module not in experts}
     others = _drop_copies(others, config, base)
@@ -86,6 +88,19 @@ def read_peft(source: str, base: BaseCheckpoint | None = None, progress: Progres
         _check_head(adapter, config, base)
         base.check(adapter)
     return adapter
+
+
+def _check_beginnings(modules: Mapping[str, ModuleTensors], folder: Path) -> None:
+    """Refuse paths that no language model has: without a model, nothing else would notice them."""
+    odd = [module for module in modules if not module.startswith(BEGINNINGS)]
+    if odd:
+        raise ConversionError(
+            "an adapter changes modules that a language model does not have",
+            where=folder,
+            got="; ".join(odd),
+            expected=f"paths that begin with {', '.join(BEGINNINGS)}",
+            fix="give the base model: --model; or save the adapter without what is wrapped around its model",
+        )
 
 
 def _read_low_rank(

@@ -7,6 +7,14 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 PREFIX = "base_model.model."
+_ANYWHERE = "_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module"
+WRAPPER = re.compile(rf"(?<![\w.])(?:(?:module|{_ANYWHERE})\\?\.)+|\b(?:{_ANYWHERE})\\?\.")
+"""What torch.compile, checkpointing, sharding and DataParallel add to paths, and to patterns of them.
+
+It says nothing of the module. DataParallel's ``module.`` stands at the beginning.
+"""
+BEGINNINGS = ("model.", "language_model.", "lm_head")
+"""How the paths of modules begin in transformers' language models."""
 KEY = re.compile(
     r"(?P<module>.+?)\.(?:"
     r"(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.(?!bias$)[^.]+?)??(?:\.weight)?"
@@ -51,9 +59,10 @@ class TensorKey(NamedTuple):
 
 
 def parse_key(key: str) -> TensorKey | None:
-    """Read the key of a tensor, with PEFT's prefix or without it. An unknown key gives None."""
+    """Read the key of a tensor, with PEFT's prefix and wrappers' names or without. An unknown key gives None."""
+    key = WRAPPER.sub("", key)
     while key.startswith(PREFIX):
-        key = key.removeprefix(PREFIX)
+        key = WRAPPER.sub("", key.removeprefix(PREFIX))
     match = KEY.fullmatch(key)
     if match is None or (match["own"] and "lora_" in match["module"]):
         return None

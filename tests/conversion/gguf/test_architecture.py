@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dualtune_mlx.conversion.gguf import from_gguf, plan_conversion
-from dualtune_mlx.conversion.gguf.architecture import ARCHITECTURES
+from dualtune_mlx.conversion.gguf.architecture import ARCHITECTURES, OFF
 from tests.conversion.gguf import writer as gguf
 from tests.conversion.gguf.test_convert import TOKENS, check_refused
 
@@ -148,6 +148,8 @@ def test_gemma_3_27b_scales_its_scores_by_its_width(tmp_path):
         ),
         ("llama", {"arch_vocab_size": 300}, ["llama.vocab_size = 300", "272"]),
         ("llama", {"arch_expert_count": 8}, ["not known", "llama.expert_count = 8"]),
+        ("llama", {"arch_expert_count": False}, ["not known", "llama.expert_count = False"]),
+        ("llama", {"arch_attention.causal": False}, ["not known", "llama.attention.causal = False"]),
         ("llama", {"arch_attn_logit_softcapping": 50.0}, ["not known", "llama.attn_logit_softcapping = 50.0"]),
         ("gemma3", {"arch_final_logit_softcapping": 30.0}, ["not known", "gemma3.final_logit_softcapping = 30.0"]),
         ("gemma3", {"arch_attention.sliding_window": None}, ["lacks a field", "gemma3.attention.sliding_window"]),
@@ -165,6 +167,12 @@ def test_gemma_3_27b_scales_its_scores_by_its_width(tmp_path):
 )
 def test_fields_that_are_impossible_or_not_known_are_refused_by_name(tmp_path, kind, changes, words):
     check_refused(gguf.tiny_gguf(tmp_path / "m.gguf", kind, **changes), words)
+
+
+def test_a_field_that_is_off_changes_nothing(tmp_path):
+    off = {f"arch_{name}": value for name, value in OFF.items()}
+    plain = plan_conversion(gguf.tiny_gguf(tmp_path / "plain.gguf"))
+    assert plan_conversion(gguf.tiny_gguf(tmp_path / "off.gguf", **off)).config == plain.config
 
 
 @pytest.mark.parametrize(

@@ -538,6 +538,43 @@ def test_a_key_says_the_module_and_the_part(key, module, part):
     assert parse_key(key)[:2] == (module, part)
 
 
+WRAPPED = {
+    "torch.compile": lambda key: f"_orig_mod.{key}",
+    "torch.compile inside": lambda key: key.replace(PREFIX, f"{PREFIX}_orig_mod."),
+    "DataParallel": lambda key: f"module.{key}",
+    "DataParallel of compiled": lambda key: f"module._orig_mod.{key}",
+    "compiled DataParallel inside": lambda key: key.replace(PREFIX, f"{PREFIX}_orig_mod.module."),
+    "checkpointed layers": lambda key: key.replace(".self_attn", "._checkpoint_wrapped_module.self_attn"),
+    "sharded layers": lambda key: key.replace("model.layers", "_fsdp_wrapped_module.model.layers"),
+    "compiled linear layers": lambda key: key.replace(".lora_", "._orig_mod.lora_"),
+}
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["with its model", "alone"])
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_what_was_wrapped_around_modules_is_not_their_name(tmp_path, base, wrap, given):
+    tensors = linear_tensors()
+    for name, wrapper in (("plain", lambda key: key), ("wrapped", wrap)):
+        keys = {wrapper(key): tensor for key, tensor in tensors.items()}
+        write_adapter(tmp_path / name / "peft", keys, alpha_pattern={wrapper("model.layers.0.self_attn.q_proj"): 3})
+    plain, wrapped = (convert(tmp_path / name, base if given else None) for name in ("plain", "wrapped"))
+    assert same(plain, wrapped)
+    assert plain.config.scale_of("model.layers.0.self_attn.q_proj") == 0.75
+
+
+def test_a_module_wrapped_and_plain_is_there_twice(tmp_path):
+    tensors = linear_tensors()
+    write_adapter(tmp_path / "peft", tensors | {f"module.{key}": tensor for key, tensor in tensors.items()})
+    check_refused(tmp_path, None, ["a tensor twice"], ConversionError)
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["with its model", "alone"])
+def test_other_beginnings_of_paths_are_refused(tmp_path, base, given):
+    write_adapter(tmp_path / "peft", linear_tensors(prefix=f"{PREFIX}policy."))
+    error = AdapterError if given else ConversionError
+    check_refused(tmp_path, base if given else None, ["policy.model.layers.0.self_attn.q_proj"], error)
+
+
 @pytest.mark.parametrize("key", ["", "q.lora_A.bias", "q.lora_E", "q.lora_velora_embed", "q.lora_diag.weight"])
 def test_other_keys_say_nothing(key):
     assert parse_key(key) is None
