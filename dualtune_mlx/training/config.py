@@ -24,6 +24,7 @@ from dualtune_mlx.engine.stage import STAGES
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.prompts import ARGUMENT_CARDS, CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
+from dualtune_mlx.training.mlx_lm import KEYS, lines_instead
 from dualtune_mlx.training.options import PRESETS, TrainOptions
 
 SHARDS = ("examples", "adapters")
@@ -141,6 +142,7 @@ class ConfigFile:
             UsageError: when it is missing or is not YAML, or when a key is unknown or a value has the wrong type.
         """
         value = _mapping(_parse(Path(path)), str(path))
+        _refuse_mlx_lm(value, str(path))
         top = {key: item for key, item in value.items() if key not in STAGES}
         sections = {stage: value[stage] for stage in STAGES if value.get(stage) is not None}
         return cls(
@@ -261,6 +263,18 @@ def _make_layer(
             fix="; ".join(_hint(key, [*kinds, *more]) for key in unknown),
         )
     return ConfigLayer(where, {key: _convert(key, value, kinds[key], where) for key, value in values.items()})
+
+
+def _refuse_mlx_lm(values: Mapping[Any, Any], where: str) -> None:
+    lines = lines_instead(values)
+    if lines:
+        raise UsageError(
+            "the configuration has keys of mlx-lm's",
+            where=where,
+            got=", ".join(key for key in values if key in KEYS),
+            expected="the keys of dualtune train",
+            fix="\n    ".join(["write instead:", *lines]),
+        )
 
 
 def _hint(key: str, known: Sequence[str]) -> str:
