@@ -145,6 +145,7 @@ class PeftConfig:
             raise ConversionError("a PEFT adapter's configuration cannot be read", where=path, got=error) from error
         if not isinstance(value, dict):
             raise ConversionError("a PEFT adapter's configuration is not a JSON object", where=path)
+        refuse_mlx(value, path)
         check_fields(value, path)
         get = _FieldReader(value, path)
         auto = get("auto_mapping", lambda v: dict(v or {}), "an object")
@@ -200,6 +201,27 @@ def read_json(path: Path) -> Any:
     if path.stat().st_size > LARGEST:
         raise ValueError(f"more than {LARGEST} bytes")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def refuse_mlx(value: Mapping[str, Any], where: Path) -> None:
+    """Refuse an adapter in MLX, which needs no conversion.
+
+    Raises:
+        ConversionError: with what to do.
+    """
+    if "peft_type" in value or not value.keys() & {"fine_tune_type", "lora_parameters", "dualtune"}:
+        return
+    weights = where.parent / "adapters.safetensors"
+    use = "use it as it is: dualtune bundle assemble, or AdapterBank(model).load(FOLDER) in Python"
+    if value.get("fine_tune_type") == "full":
+        use = "make a model of these whole weights with mlx_lm.fuse, and give that as the base model"
+    raise ConversionError(
+        "this is an adapter in MLX, of dualtune's or mlx-lm's",
+        where=where,
+        got=f"fine_tune_type {value.get('fine_tune_type')}, no peft_type",
+        expected="an adapter of PEFT's",
+        fix=use if weights.is_file() else f"name its last checkpoint {weights.name}, and {use}",
+    )
 
 
 def check_fields(value: Mapping[str, Any], where: Path) -> None:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -30,6 +31,9 @@ from dualtune_mlx.files import atomic_folder
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 SUFFIXES = {"a": "lora_a", "b": "lora_b", "m": "m"}
 """The name of each part's tensor, after its layer's path."""
+EMBEDDING = "embed_tokens"
+DECODER = re.compile(r"(?:language_model\.)?model\.layers\.\d+\.(.+)")
+"""The path of a layer inside a decoder layer."""
 MODULE_TENSORS = ({"weight"}, {"weight", "bias"}, {"rows", "row_ids"})
 """Which tensors a module with weights of its own has together."""
 
@@ -88,6 +92,8 @@ class Adapter:
             raise AdapterError("an adapter's configuration is not a JSON object", where=folder / CONFIG)
         config = AdapterConfig.from_dict(config_json, folder / CONFIG)
         tensors = _read_tensors(folder / WEIGHTS)
+        if "dualtune" not in config_json:
+            config = _list_paths(config, tensors, folder)
         modules = {name: _take_module_weights(name, tensors, folder / WEIGHTS) for name in config.modules}
         return cls.from_layers(config, _to_updates(tensors, config, folder / WEIGHTS), modules)
 
@@ -114,6 +120,25 @@ def _read_tensors(path: Path) -> dict[str, mx.array]:
     except (OSError, SafetensorError, RuntimeError) as error:
         raise AdapterError("an adapter's weights cannot be read", where=path, got=error) from error
     return tensors
+
+
+def _list_paths(config: AdapterConfig, tensors: Mapping[str, mx.array], where: Path) -> AdapterConfig:
+    """mlx-lm's keys may name modules outside of the decoder layers too, and experts. Then the paths are listed."""
+    paths = {key.rpartition(".")[0] for key in tensors}
+    embeddings = sorted(path for path in paths if path.endswith(EMBEDDING))
+    if embeddings:
+        raise AdapterError(
+            "mlx-lm's update of an embedding acts in a head that shares it too, which it does not do here",
+            where=where,
+            got=", ".join(embeddings),
+            fix=f"train the adapter without {EMBEDDING} among its keys",
+        )
+    inside = [match[1] for match in map(DECODER.fullmatch, paths) if match]
+    plain = len(inside) == len(paths) and all(not config.keys or key in config.keys for key in inside)
+    if plain and all(array.ndim < 3 for array in tensors.values()):
+        return config
+    scales = dict.fromkeys(sorted(paths), config.scale)
+    return replace(config, rank=0, scale=0.0, layers=(0, None), keys=(), scales=scales)
 
 
 def _take_module_weights(name: str, tensors: dict[str, mx.array], where: Path) -> ModuleWeights:

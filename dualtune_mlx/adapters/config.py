@@ -95,6 +95,7 @@ class AdapterConfig:
         Raises:
             AdapterError: for another kind of adapter, a newer format, or a missing or impossible field.
         """
+        _refuse_others(value, where)
         ours = value.get("dualtune", {"format": FORMAT, "activation": "all"})
         ours = ours if isinstance(ours, Mapping) else {}
         kind = value.get("fine_tune_type", "lora")
@@ -140,6 +141,26 @@ class AdapterConfig:
             raise AdapterError(
                 "an adapter's configuration lacks a field, or has one of another form", where=where, got=repr(error)
             ) from error
+
+
+def _refuse_others(value: Mapping[str, Any], where: object) -> None:
+    """Refuse what is no adapter in MLX, with the way to one."""
+    if "peft_type" in value:
+        raise AdapterError(
+            "this is an adapter of PEFT's",
+            where=where,
+            got=f"peft_type {value['peft_type']}",
+            expected="an adapter of dualtune's or mlx-lm's",
+            fix="convert it: dualtune convert from-peft ADAPTER NEW_FOLDER",
+        )
+    if value.get("fine_tune_type") == "full":
+        raise AdapterError(
+            "whole weights of a model are not supported as an adapter",
+            where=where,
+            got="fine_tune_type full",
+            expected=" or ".join(PARTS),
+            fix="make a model of them with mlx_lm.fuse, and give that as the base model",
+        )
 
 
 def layer_slice(layers: range, num_layers: int) -> tuple[int, int | None]:
