@@ -95,7 +95,7 @@ class AdapterConfig:
         Raises:
             AdapterError: for another kind of adapter, a newer format, or a missing or impossible field.
         """
-        _refuse_others(value, where)
+        _refuse_peft(value, where)
         ours = value.get("dualtune", {"format": FORMAT, "activation": "all"})
         ours = ours if isinstance(ours, Mapping) else {}
         kind = value.get("fine_tune_type", "lora")
@@ -105,6 +105,7 @@ class AdapterConfig:
                 where=where,
                 got=f"{kind}, format {ours.get('format')}",
                 expected=f"{' or '.join(PARTS)}, format {FORMAT}",
+                fix="make a model of whole weights with mlx_lm.fuse, and give that as base" if kind == "full" else None,
             )
         if ours.get("activation", "all") not in ACTIVATIONS:
             raise AdapterError(
@@ -143,8 +144,8 @@ class AdapterConfig:
             ) from error
 
 
-def _refuse_others(value: Mapping[str, Any], where: object) -> None:
-    """Refuse what is no adapter in MLX, with the way to one."""
+def _refuse_peft(value: Mapping[str, Any], where: object) -> None:
+    """Refuse a PEFT adapter's configuration, which has a file of the same name."""
     if "peft_type" in value:
         raise AdapterError(
             "this is an adapter of PEFT's",
@@ -152,14 +153,6 @@ def _refuse_others(value: Mapping[str, Any], where: object) -> None:
             got=f"peft_type {value['peft_type']}",
             expected="an adapter of dualtune's or mlx-lm's",
             fix="convert it: dualtune convert from-peft ADAPTER NEW_FOLDER",
-        )
-    if value.get("fine_tune_type") == "full":
-        raise AdapterError(
-            "whole weights of a model are not supported as an adapter",
-            where=where,
-            got="fine_tune_type full",
-            expected=" or ".join(PARTS),
-            fix="make a model of them with mlx_lm.fuse, and give that as the base model",
         )
 
 

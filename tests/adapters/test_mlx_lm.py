@@ -102,7 +102,7 @@ def test_peft_s_is_to_be_converted(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fine_tune_type": "full"}, r"whole weights of a model are not supported(?s:.*)mlx_lm\.fuse"),
+        ({"fine_tune_type": "full"}, r"not supported(?s:.*)got: full(?s:.*)mlx_lm\.fuse"),
         (keys("self_attn.q_proj", "model.embed_tokens"), r"update of an embedding(?s:.*)model\.embed_tokens"),
     ],
     ids=["whole weights", "an embedding"],
