@@ -36,8 +36,6 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy conversion
-	$(BIN)/mypy benchmarks
 
 install: $(VENV)/installed $(VENV)/openblas
 
