@@ -195,7 +195,8 @@ def read_transcript(path: str | Path) -> Transcript:
 
 def _read_call(line: Mapping[str, Any]) -> ToolCall:
     ranked = tuple((Tool(one["name"], server=one["server"]), float(one["probability"])) for one in line["candidates"])
-    return ToolCall(line["name"], dict(line["arguments"]), line["server"], line["confidence"], ranked)
+    unsaid = tuple(map(str, line.get("unsaid", ())))
+    return ToolCall(line["name"], dict(line["arguments"]), line["server"], line["confidence"], ranked, unsaid=unsaid)
 
 
 def _is_beginning(line: bytes) -> bool:

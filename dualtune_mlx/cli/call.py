@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dualtune_mlx.cli import options
+from dualtune_mlx.cli.live import escape
 from dualtune_mlx.cli.output import argument_or_file, console, emit_json, json_option, show_tool_changes
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
@@ -100,6 +101,8 @@ def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) 
     elif not call.is_respond:
         written = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
         out.print(Text(f"  → {call.name}({written})", style="cyan"))
+        if call.unsaid:
+            out.print(Text(f"  unsaid: {escape(', '.join(call.unsaid))}", style="yellow"))
     if result is not None:
         label, style = ("error", "red") if result.is_error else ("result", "green")
         out.print(Text(f"  {label}: {_join_lines(result.for_model(SHOWN))}", style=style))

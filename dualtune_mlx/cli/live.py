@@ -120,8 +120,9 @@ def summarize(event: AgentEvent) -> Text | None:
     match event:
         case Planned(subtasks, _) if subtasks:
             return Text("\n".join(["plan:", *(f"  - {escape(subtask)}" for subtask in subtasks)]), style="magenta")
-        case CallProposed(step, call):
-            return Text(f"{step}. {format_short(call)}", style="bold cyan") if not call.is_respond else None
+        case CallProposed(step, call) if not call.is_respond:
+            unsaid = Text(f"  unsaid: {escape(', '.join(call.unsaid))}", "yellow") if call.unsaid else ""
+            return Text.assemble((f"{step}. {format_short(call)}", "bold cyan"), unsaid)
         case ApprovalDecided(action, by, why) if action != "run":
             return Text(f"   {by}: {action} ({escape(why)})", style="yellow")
         case CallResult():

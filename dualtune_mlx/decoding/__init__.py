@@ -7,6 +7,8 @@ from dualtune_mlx.decoding.grammar import ArgumentGrammar, GrammarTokenizer
 from dualtune_mlx.decoding.grounding import Grounding, filter_grounding, ground_schema, tool_key
 from dualtune_mlx.decoding.lookup import PromptLookup
 from dualtune_mlx.decoding.options import GROUNDINGS, Decoding, DecodingOptions
+from dualtune_mlx.decoding.places import free_strings, leave_out
+from dualtune_mlx.decoding.unsaid import find_unsaid
 from dualtune_mlx.decoding.writing import ArgumentWriter, DecodeStep, DraftBuffer, write_arguments
 
 __all__ = [
@@ -27,9 +29,12 @@ __all__ = [
     "Ungrounded",
     "filter_grounding",
     "find_slips",
+    "find_unsaid",
     "find_unsure_strings",
+    "free_strings",
     "ground_schema",
     "learn_grounding",
+    "leave_out",
     "rank_names",
     "report_copies",
     "search_names",

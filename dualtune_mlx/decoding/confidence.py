@@ -14,14 +14,15 @@ SURE = 0.5
 _read = json.JSONDecoder().raw_decode
 
 
-def find_unsure_strings(pieces: Sequence[tuple[bytes, float]], start: int = 0) -> set[str]:
-    """The paths (such as ``edits[].oldText``) of the strings whose probability is one half or less.
+def find_unsure_strings(pieces: Sequence[tuple[bytes, float]], start: int = 0, sure: float = SURE) -> set[str]:
+    """The paths (such as ``edits[].oldText``) of the strings whose probability is ``sure`` or less: one half.
 
     A string's probability is the product of its tokens' probabilities, each among the allowed tokens.
 
     Args:
         pieces: complete arguments as the grammar spells them, each piece with its UTF-8 and its probability.
         start: how many characters stand before the arguments.
+        sure: the highest probability that is unsure.
     """
     ends = list(accumulate(len(piece) for piece, _ in pieces))
     text = b"".join(piece for piece, _ in pieces).decode()
@@ -29,7 +30,7 @@ def find_unsure_strings(pieces: Sequence[tuple[bytes, float]], start: int = 0) -
     for path, begin, stop in _find_strings(text, start, ""):
         first, last = len(text[:begin].encode()), len(text[:stop].encode())
         inside = pieces[bisect_right(ends, first) : bisect_left(ends, last) + 1]
-        if prod(probability for _, probability in inside) <= SURE:
+        if prod(probability for _, probability in inside) <= sure:
             unsure.add(path)
     return unsure
 

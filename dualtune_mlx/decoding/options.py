@@ -8,8 +8,9 @@ from typing import TypedDict
 
 from dualtune_mlx.errors import UsageError
 
-GROUNDINGS = ("data", "off", "auto")
-"""``data``: hold strings that training always saw copied; ``off``: hold none; ``auto``: hold the unsure ones."""
+GROUNDINGS = ("data", "off", "auto", "strict")
+"""``data``: hold strings that training always saw copied; ``off``: hold none; ``auto``: hold the unsure ones;
+``strict``: hold all that may be anything, and leave out what nobody said."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Decoding:
     grounding: str = field(
         default="data",
         metadata={
-            "help": "Hold the strings that training always saw copied to spans of the conversation; or none; "
-            "or the unsure ones."
+            "help": "Hold the strings that training always saw copied to words of the conversation (data); none (off); "
+            "the unsure ones (auto); all, and leave out what nobody said (strict)."
         },
     )
 

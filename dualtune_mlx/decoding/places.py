@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from typing import Any
 
 from dualtune_mlx.decoding.spans import child_path
 from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.references import keep_references
 
 CONSTRAINTS = frozenset(
     ("enum", "const", "pattern", "format", "minLength", "maxLength", "$ref", "anyOf", "allOf", "oneOf", "not", "if")
@@ -30,6 +32,22 @@ def change_places(schema: Any, change: Change, path: str = "") -> Any:
     if isinstance(schema.get("anyOf"), list):
         changed["anyOf"] = [change_places(item, change, path) for item in schema["anyOf"]]
     return change(path, changed)
+
+
+def leave_out(tool: Tool, paths: Container[str]) -> Tool:
+    """The tool without the optional parameters at some paths.
+
+    Raises:
+        ToolError: when its schema has a ``$ref`` and is not a valid JSON Schema.
+    """
+
+    def drop(path: str, schema: dict[str, Any]) -> dict[str, Any]:
+        optional = {*schema.get("properties", ())} - {*schema.get("required", ())}
+        dropped = {name: False for name in optional if child_path(path, name) in paths}
+        return {**schema, "properties": {**schema["properties"], **dropped}} if dropped else schema
+
+    changed = change_places(tool.parameters, drop)
+    return replace(tool, parameters=keep_references(changed, tool)) if changed != tool.parameters else tool
 
 
 def free_strings(tool: Tool) -> list[str]:

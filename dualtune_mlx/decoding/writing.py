@@ -20,6 +20,8 @@ class DecodeStep:
     tokens: tuple[int, ...]
     logits: mx.array | None = None
     """The masked logits (vocabulary,) that the model chose by; absent where the tokens were forced."""
+    unmasked: mx.array | None = None
+    """The same logits before the others than the allowed ones were masked."""
 
     @property
     def forced(self) -> bool:
@@ -33,6 +35,14 @@ class DecodeStep:
             return 1.0
         logits = self.logits.astype(mx.float32)
         return float(mx.exp(logits[self.tokens[0]] - mx.logsumexp(logits)).item())  # type: ignore[arg-type]
+
+    @property
+    def allowed_share(self) -> float:
+        """The probability that the model, without the grammar, gives the allowed tokens; of forced tokens 1."""
+        if self.logits is None or self.unmasked is None:
+            return 1.0
+        allowed, all_tokens = (mx.logsumexp(one.astype(mx.float32)) for one in (self.logits, self.unmasked))
+        return float(mx.exp(allowed - all_tokens).item())  # type: ignore[arg-type]
 
 
 class DraftBuffer:
@@ -125,7 +135,7 @@ class ArgumentWriter:
         token = sample_token(masked, self._decoding.temperature, key)
         self.grammar.append([token])
         self.tokens.append(token)
-        return DecodeStep((token,), masked)
+        return DecodeStep((token,), masked, logits)
 
 
 def write_arguments(writer: ArgumentWriter, buffer: DraftBuffer) -> Iterator[DecodeStep]:

@@ -25,8 +25,8 @@ from dualtune_mlx.decoding import (
     TrieFork,
     search_names,
 )
+from dualtune_mlx.engine.attempts import ArgumentRequest, Attempt, Pieces, collect_pieces
 from dualtune_mlx.engine.pipeline import (
-    ArgumentRequest,
     CallPipeline,
     Selection,
     add_arguments,
@@ -64,7 +64,7 @@ def call_batch(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> list[
         if (tool := argument_tool(calls[number]))
     }
     for number, result in zip(prepared, write_batch(pipeline, list(prepared.values()), decoding), strict=True):
-        calls[number] = add_arguments(calls[number], result)
+        calls[number] = add_arguments(calls[number], result, prepared[number])
     return calls
 
 
@@ -93,30 +93,22 @@ def write_batch(
         DecodingError: when a request's arguments are not complete within its token budget.
         ToolError: when they do not fit the tool's schema.
     """
-    first = _write_once(pipeline, requests, [request.schema(decoding) for request in requests], decoding)
-    results = [attempt.result for attempt in first]
-    if decoding.grounding == "auto":
-        schemas = [request.schema_for_retry(attempt.pieces()) for request, attempt in zip(requests, first, strict=True)]
-        unsure = [number for number, request in enumerate(requests) if schemas[number] != request.tool.parameters]
-        second = _write_once(pipeline, [requests[n] for n in unsure], [schemas[n] for n in unsure], decoding)
-        for number, grounded in zip(unsure, second, strict=True):
-            results[number] = StageResult(grounded.result.value, results[number].usage + grounded.result.usage)
+    attempts = {number: request.first_attempt(decoding) for number, request in enumerate(requests)}
+    results: list[StageResult[dict[str, Any]]]
+    results = [StageResult({}, StageUsage(adapter=request.stage.adapter_name)) for request in requests]
+    unfinished = list(range(len(requests)))
+    while unfinished:
+        schemas = [requests[number].schema(attempts[number]) for number in unfinished]
+        written = _write_once(pipeline, [requests[number] for number in unfinished], schemas, decoding)
+        following: dict[int, Attempt] = {}
+        for number, (result, pieces) in zip(unfinished, written, strict=True):
+            results[number] = StageResult(result.value, results[number].usage + result.usage)
+            if another := requests[number].next_attempt(decoding, attempts[number], pieces, result.value):
+                following[number] = another
+        attempts, unfinished = {**attempts, **following}, list(following)
     for request, result in zip(requests, results, strict=True):
         check_arguments(result.value, request.tool)
     return results
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """The arguments of a request as they were written once, step by step."""
-
-    result: StageResult[dict[str, Any]]
-    writer: ArgumentWriter
-    steps: Sequence[DecodeStep]
-
-    def pieces(self) -> list[tuple[bytes, float]]:
-        """The spelling of each step, with the model's probability of it."""
-        return [(self.writer.grammar.to_bytes(step.tokens), step.probability) for step in self.steps]
 
 
 def _write_once(
@@ -124,25 +116,25 @@ def _write_once(
     requests: Sequence[ArgumentRequest],
     schemas: Sequence[Mapping[str, Any]],
     decoding: Decoding,
-) -> list[_Attempt]:
-    """Write every request's arguments under its schema.
+) -> list[tuple[StageResult[dict[str, Any]], Pieces]]:
+    """Write every request's arguments under its schema; the pieces that they are judged by go with them.
 
     Requests whose stages have the same adapter before the cache boundary, and the same template, are written together.
     """
-    writers = [
-        ArgumentWriter(pipeline.grammar(request, schema), decoding)
-        for request, schema in zip(requests, schemas, strict=True)
-    ]
-    steps: list[list[DecodeStep]] = [[] for _ in requests]
+    grammars = [pipeline.grammar(request, schema) for request, schema in zip(requests, schemas, strict=True)]
+    pieces: list[list[tuple[bytes, float]]] = [[] for _ in requests]
     results: dict[int, StageResult[dict[str, Any]]] = {}
     groups: dict[Any, list[int]] = {}
     for number, request in enumerate(requests):
         groups.setdefault((request.stage.prefix_adapter, request.stage.renderer), []).append(number)
     for numbers in groups.values():
         batch = StageBatch(pipeline.runner, [requests[n].stage for n in numbers], [requests[n].stream for n in numbers])
-        written = batch.write([writers[n] for n in numbers], [steps[n].append for n in numbers])
+        written = batch.write(
+            [ArgumentWriter(grammars[n], decoding) for n in numbers],
+            [collect_pieces(pieces[n], grammars[n], decoding) for n in numbers],
+        )
         results.update(zip(numbers, written, strict=True))
-    return [_Attempt(results[number], writers[number], steps[number]) for number in range(len(requests))]
+    return [(results[number], pieces[number]) for number in range(len(requests))]
 
 
 @dataclass(eq=False)

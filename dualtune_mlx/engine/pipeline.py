@@ -15,10 +15,9 @@ from dualtune_mlx.decoding import (
     Decoding,
     GrammarTokenizer,
     RankedName,
-    filter_grounding,
-    find_unsure_strings,
-    ground_schema,
+    find_unsaid,
 )
+from dualtune_mlx.engine.attempts import ArgumentRequest, collect_pieces
 from dualtune_mlx.engine.events import Candidates, Done, Event, Planned, StageBegins, stream_text
 from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.engine.requests import CallRequest
@@ -60,39 +59,6 @@ class Selection:
         if confidence < abstain:
             return ToolCall("", confidence=confidence, candidates=self.candidates, usage=usage)
         return ToolCall(tool.name, {}, tool.server, confidence, self.candidates, usage)
-
-
-@dataclass(frozen=True)
-class ArgumentRequest:
-    """A request for the arguments of one tool."""
-
-    messages: tuple[Message, ...]
-    tool: Tool
-    stage: Stage
-    stream: TokenStream
-    """The tokens up to the arguments, and an empty object in their place."""
-    frame: tuple[str, str]
-    """The template's text before and after the arguments that is encoded as one text with them."""
-
-    @property
-    def begins(self) -> StageBegins:
-        """The event that opens the writing."""
-        return StageBegins(self.stage.name, None if self.tool is PLAN else self.tool)
-
-    def schema(self, decoding: Decoding) -> Mapping[str, Any]:
-        """The JSON Schema of the first attempt: with grounding ``data`` it restricts the strings that training
-        always saw copied to spans of the conversation."""
-        if decoding.grounding != "data":
-            return self.tool.parameters
-        return ground_schema(self.tool, self.messages, self.stage.grounding)
-
-    def schema_for_retry(self, pieces: Sequence[tuple[bytes, float]]) -> Mapping[str, Any]:
-        """The JSON Schema of the second attempt, by the pieces of the first one and their probabilities.
-
-        It grounds those strings that the model was not sure of. Where there are none, it is the tool's own schema.
-        """
-        unsure = find_unsure_strings(pieces, len(self.frame[0]))
-        return ground_schema(self.tool, self.messages, filter_grounding(self.stage.grounding, unsure))
 
 
 class CallPipeline:
@@ -158,7 +124,7 @@ class CallPipeline:
         yield Candidates(call.candidates)
         if tool := argument_tool(call):
             prepared = self.prepare_arguments(request, tool, selection.node)
-            call = add_arguments(call, (yield from self.write(prepared, request.decoding)))
+            call = add_arguments(call, (yield from self.write(prepared, request.decoding)), prepared)
         yield Done(call)
 
     def choose(
@@ -258,35 +224,26 @@ class CallPipeline:
     def _write(
         self, request: ArgumentRequest, decoding: Decoding
     ) -> Generator[Event, None, StageResult[dict[str, Any]]]:
-        """Write the arguments that a request asks for; the caller sends the first event."""
-        if decoding.grounding == "auto":
-            return (yield from self._write_twice(request, decoding))
-        return (yield from self._write_text(request, self.grammar(request, request.schema(decoding)), decoding))
-
-    def _write_twice(
-        self, request: ArgumentRequest, decoding: Decoding
-    ) -> Generator[Event, None, StageResult[dict[str, Any]]]:
-        """Write freely. Where the model was unsure of strings that can be grounded, write again with these grounded."""
-        grammar = self.grammar(request, request.tool.parameters)
-        pieces: list[tuple[bytes, float]] = []
-
-        def keep(step: DecodeStep) -> None:
-            pieces.append((grammar.to_bytes(step.tokens), step.probability))
-
-        free = yield from self._write_text(request, grammar, decoding, keep)
-        schema = request.schema_for_retry(pieces)
-        if schema == request.tool.parameters:
-            return free
-        yield request.begins
-        grounded = yield from self._write_text(request, self.grammar(request, schema), decoding)
-        return StageResult(grounded.value, free.usage + grounded.usage)
+        """Write the arguments that a request asks for, in one attempt or several; the caller sends the first event."""
+        attempt, usage = request.first_attempt(decoding), StageUsage(adapter=request.stage.adapter_name)
+        while True:
+            grammar = self.grammar(request, request.schema(attempt))
+            pieces: list[tuple[bytes, float]] = []
+            keep = collect_pieces(pieces, grammar, decoding)
+            result = yield from self._write_text(request, grammar, decoding, keep)
+            usage += result.usage
+            following = request.next_attempt(decoding, attempt, pieces, result.value)
+            if following is None:
+                return StageResult(result.value, usage)
+            attempt = following
+            yield request.begins
 
     def _write_text(
         self,
         request: ArgumentRequest,
         grammar: ArgumentGrammar,
         decoding: Decoding,
-        on_step: Callable[[DecodeStep], object] = lambda step: None,
+        on_step: Callable[[DecodeStep], object],
     ) -> Generator[Event, None, StageResult[dict[str, Any]]]:
         """Write under a grammar, as text; ``on_step`` is called with every step."""
         steps = self.runner.write(request.stage, request.stream, grammar, decoding)
@@ -318,7 +275,8 @@ def argument_tool(call: ToolCall) -> Tool | None:
     return None if call.abstained or tool is RESPOND or not tool.takes_arguments else tool
 
 
-def add_arguments(call: ToolCall, result: StageResult[dict[str, Any]]) -> ToolCall:
-    """The call with its arguments, and with what they cost."""
+def add_arguments(call: ToolCall, result: StageResult[dict[str, Any]], request: ArgumentRequest) -> ToolCall:
+    """The call with its arguments, with what they cost, and with those that nobody said."""
     usage = Usage({**call.usage.stages, "arguments": result.usage})
-    return replace(call, arguments=result.value, usage=usage)
+    unsaid = find_unsaid(result.value, request.tool, request.messages)
+    return replace(call, arguments=result.value, usage=usage, unsaid=unsaid)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dualtune_mlx.data.decisions import Decision
-from dualtune_mlx.decoding import ground_schema
+from dualtune_mlx.decoding import find_unsaid, ground_schema
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.grammar import explain_unwritable
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.schemas import check_arguments
+
+NO_COPY = "it is no copy from the conversation, to which grounding holds it"
 
 
 def explain_gold(dualtune: DualTune, decision: Decision, tool: Tool) -> str:
@@ -24,12 +26,16 @@ def explain_gold(dualtune: DualTune, decision: Decision, tool: Tool) -> str:
         reason = explain_unwritable(tool, arguments)
     except ToolError as error:
         return f"{error.what}: {error.got}"
-    if reason or dualtune.decoding.grounding != "data" or not tool.takes_arguments:
+    kind = dualtune.decoding.grounding
+    if reason or kind not in ("data", "strict") or not tool.takes_arguments:
         return reason
+    if kind == "strict":
+        unsaid = find_unsaid(arguments, tool, decision.messages, formed=False)
+        return f"$.{unsaid[0]}: {NO_COPY}" if unsaid else ""
     held = ground_schema(tool, decision.messages, dualtune.stage("arguments", tool).grounding)
     try:
         check_arguments(arguments, replace(tool, parameters=held))
     except ToolError as error:
         place = str(error.where).rpartition(" at ")[2]
-        return f"{place}: it is no copy from the conversation, to which grounding holds it"
+        return f"{place}: {NO_COPY}"
     return ""

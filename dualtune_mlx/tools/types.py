@@ -160,6 +160,8 @@ class ToolCall:
     """The most probable tools with their probabilities, best first."""
     usage: Usage = field(default_factory=Usage)
     """What the call cost; a call that no engine made has no stages in it."""
+    unsaid: tuple[str, ...] = field(default=(), compare=False)
+    """The paths of the string arguments that stand nowhere in the conversation: ``due``, ``edits[].oldText``."""
     id: str = field(default_factory=lambda: f"call_{secrets.token_hex(12)}", compare=False, repr=False)
     """Tells calls of a conversation apart: ``tool_call_id`` of a call's result names it. "" for one read without it."""
 
@@ -224,6 +226,7 @@ class ToolCall:
             "server": None if self.abstained else self.server,
             "name": None if self.abstained else self.name,
             "arguments": dict(self.arguments),
+            "unsaid": list(self.unsaid),
             "confidence": self.confidence,
             "candidates": [{"server": t.server, "name": t.name, "probability": p} for t, p in self.candidates],
             "usage": self.usage.to_dict() if self.usage.stages else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,7 +64,8 @@ class Engine:
             yield Candidates(((tool, 0.9), (RESPOND, 0.1)))
             yield ArgumentText("{}")
             usage = Usage({"selector": StageUsage(decoded_tokens=10)})
-            yield Done(ToolCall(made.name, made.arguments, made.server, 0.9, ((tool, 0.9), (RESPOND, 0.1)), usage))
+            ranked = ((tool, 0.9), (RESPOND, 0.1))
+            yield Done(replace(made, confidence=0.9, candidates=ranked, usage=usage))
         finally:
             self.closed += 1
 

@@ -24,7 +24,7 @@ def run(tmp_path, *calls, does=lambda call: "fine: é\u2028", tools=TOOLS, **mor
 
 
 def test_a_transcript_is_read_as_it_was_written(tmp_path):
-    path = run(tmp_path, READ_A, WRITE_B)
+    path = run(tmp_path, replace(READ_A, unsaid=("path",)), WRITE_B)
     lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").split("\n")[:-1]]
     step = ["call", "approval", "result"]
     assert [line["event"] for line in lines] == ["begin", "tools", *step, *step, "call", "answer", "end"]
@@ -38,6 +38,7 @@ def test_a_transcript_is_read_as_it_was_written(tmp_path):
     assert [step.result and step.result.text for step in read.steps] == ["fine: é\u2028"] * 2 + [None]
     assert read.steps[1].messages[-1] == Message("tool", "fine: é\u2028")
     assert read.steps[0].tools == TOOLS
+    assert [step.call.unsaid for step in read.steps] == [("path",), (), ()]
 
 
 def test_only_the_user_may_read_it(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dualtune_mlx.agent.events import CallResult, RunEnded
+from dualtune_mlx.agent.events import CallProposed, CallResult, RunEnded
 from dualtune_mlx.cli import agent as command
 from dualtune_mlx.cli.live import RunDisplay, format_full, format_short
 from dualtune_mlx.mcp import ApprovalQuestion
@@ -179,11 +179,13 @@ def test_the_question_shows_the_call_in_full_and_takes_only_a_clear_yes(typed, a
 
 def test_nothing_that_is_shown_can_steer_the_terminal():
     nasty = "\x1b]0;owned\x07\x9b2J\u200b"
-    made = ToolCall("t", {nasty: nasty}, "s")
+    made = ToolCall("t", {nasty: nasty}, "s", unsaid=(nasty,))
     out = Console(file=io.StringIO(), width=80)
     with RunDisplay(out) as view:
+        view.show(CallProposed(1, made))
         view.show(CallResult(nasty, True, details=nasty))
         view.show(RunEnded("answered", nasty, nasty))
+    assert "unsaid: " in out.file.getvalue()
     for text in (format_short(made), format_full(made), out.file.getvalue()):
         assert all(one.isprintable() or one == "\n" for one in text)
 

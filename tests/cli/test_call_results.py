@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 from rich.console import Console
@@ -25,6 +26,13 @@ def test_a_long_result_is_one_short_entry_that_names_what_is_no_text():
     (line,) = (line for line in out.getvalue().splitlines() if "result:" in line)
     assert "characters left out" in line
     assert line.endswith("[image: image/png, 4 bytes]")
+
+
+def test_arguments_that_nobody_said_are_named():
+    for unsaid, line in ((("due", "a\x1b[2J"), "  unsaid: due, a\\x1b[2J"), ((), "")):
+        out = io.StringIO()
+        show(Console(file=out, width=10_000), "request", replace(CALL, unsaid=unsaid), None)
+        assert [one for one in out.getvalue().splitlines() if "unsaid" in one] == ([line] if line else [])
 
 
 def test_json_has_all_of_it():

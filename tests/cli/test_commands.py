@@ -205,7 +205,7 @@ def test_eval_prints_nothing_but_json_when_asked(data, bundle):
 
 def test_call_gives_the_tool_its_arguments_and_what_it_cost(data, bundle):
     value = json_of("call", "--bundle", bundle, "--tools", data / "tools.json", "show a", "--json")
-    assert set(value) == {"server", "name", "arguments", "confidence", "candidates", "usage", "tool_changes"}
+    assert set(value) == {"server", "name", "arguments", "unsaid", "confidence", "candidates", "usage", "tool_changes"}
     assert value["name"] in ("read_file", "list_dir", "now", "respond")
     assert len(value["candidates"]) == 3
     assert value["candidates"][0] == {

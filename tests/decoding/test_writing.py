@@ -216,6 +216,29 @@ def test_steps_come_one_by_one_with_their_probabilities():
     assert DecodeStep((y,), mx.where(mx.arange(272) == x, -mx.inf, weights)).probability == pytest.approx(1 / 271)
 
 
+def test_a_step_knows_what_share_of_the_model_s_probability_was_allowed():
+    logits = mx.log(mx.array([0.1, 0.2, 0.3, 0.4]))
+    masked = mx.where(mx.array([True, False, True, False]), logits, -mx.inf)
+    step = DecodeStep((2,), masked, logits)
+    assert step.allowed_share == pytest.approx(0.4)
+    assert step.probability == pytest.approx(0.75)
+    assert DecodeStep((2, 3)).allowed_share == 1.0
+
+
+def test_the_share_is_that_of_the_unmasked_logits():
+    pipeline, tool = engine(), Tool("t", "", SCHEMAS["enum"])
+    request = pipeline.prepare_arguments(CallRequest(as_messages(REQUEST), (tool,), Decoding()), tool)
+    grammar = pipeline.grammar(request, tool.parameters)
+    chosen = [
+        step for step in pipeline.runner.write(request.stage, request.stream, grammar, Decoding()) if not step.forced
+    ]
+    for step in chosen:
+        shares = mx.softmax(step.unmasked.astype(mx.float32))
+        allowed = mx.sum(mx.where(mx.isinf(step.logits), 0.0, shares)).item()
+        assert step.allowed_share == pytest.approx(allowed, rel=1e-4)
+        assert step.allowed_share < 1
+
+
 @pytest.mark.parametrize("decoding", [Decoding(max_tokens=20), replace(SAMPLED, max_tokens=20)])
 @pytest.mark.parametrize("draft", [True, False])
 def test_a_spent_budget_is_an_error_and_no_broken_json(decoding, draft):

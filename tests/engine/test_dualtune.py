@@ -10,9 +10,9 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 
 from dualtune_mlx import DualTune, Tool, ToolCall
-from dualtune_mlx.decoding import Decoding, choice, confidence
+from dualtune_mlx.decoding import Decoding, choice
 from dualtune_mlx.decoding.spans import find_spans
-from dualtune_mlx.engine import pipeline
+from dualtune_mlx.engine import attempts
 from dualtune_mlx.engine.events import run_to_end
 from dualtune_mlx.engine.pipeline import CallPipeline, CallRequest
 from dualtune_mlx.engine.registry import StageRegistry
@@ -201,7 +201,7 @@ def test_the_arguments_are_written_with_the_date_in_view():
     base = tiny.model()
     dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer, argument_card="parameters"))
     for today, line in (("2026-11-30", "Today: Monday, 2026-11-30"), ("", "")):
-        request = pipeline.CallRequest(as_messages("tomorrow"), (REMIND,), Decoding(), today=today)
+        request = CallRequest(as_messages("tomorrow"), (REMIND,), Decoding(), today=today)
         prepared = CallPipeline(base, dualtune.renderer, StageRegistry(base)).prepare_arguments(request, REMIND)
         text = dualtune.renderer.encoder.decode(list(prepared.stream.tokens))
         assert text.count("Today") == (1 if today else 0)
@@ -324,7 +324,7 @@ def test_grounding_is_what_the_data_says_or_off():
 
 @pytest.mark.parametrize("unsure", ["", "a", "b", "ab"])
 def test_grounding_auto_holds_what_the_model_was_not_sure_of(monkeypatch, unsure):
-    monkeypatch.setattr(pipeline, "find_unsure_strings", lambda *_: set(unsure))
+    monkeypatch.setattr(attempts, "find_unsure_strings", lambda *_: set(unsure))
     value, usage = write_with("auto")
     free, alone = write_with("off")
     assert find_grounded(value) == unsure
@@ -339,7 +339,7 @@ def test_grounding_auto_holds_what_the_model_was_not_sure_of(monkeypatch, unsure
 
 @pytest.mark.parametrize(("sure", "expected"), [(0.5, "data"), (-1.0, "off")])
 def test_the_model_s_own_probabilities_decide(monkeypatch, sure, expected):
-    monkeypatch.setattr(confidence, "SURE", sure)
+    monkeypatch.setattr(attempts, "SURE", sure)
     assert write_with("auto")[0] == write_with(expected)[0]
 
 

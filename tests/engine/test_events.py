@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from dualtune_mlx import DualTune, Tool
-from dualtune_mlx.engine import pipeline
+from dualtune_mlx.engine import attempts, pipeline
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Done, Event, StageBegins
 from dualtune_mlx.engine.stage import Stage
 from dualtune_mlx.errors import UsageError
@@ -90,7 +90,7 @@ def test_no_event_ends_inside_a_character():
 
 
 def test_where_arguments_are_written_again_their_stage_begins_again(monkeypatch):
-    monkeypatch.setattr(pipeline, "find_unsure_strings", lambda *_: {"a"})
+    monkeypatch.setattr(attempts, "find_unsure_strings", lambda *_: {"a"})
     tools = [Tool("one", "", WORDS, "s"), Tool("two", "", WORDS, "s")]
     dualtune = make_calling_engine(tools, grounding={"s/one": {"a": ()}, "s/two": {"a": ()}})
     events = list(dualtune.stream(REQUEST, tools, grounding="auto", temperature=1.0, seed=27))

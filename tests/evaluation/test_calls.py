@@ -176,6 +176,8 @@ def test_arguments_that_could_not_be_written_make_a_right_tool_a_wrong_call(erro
         ("data", {"path": "all"}, ""),
         ("data", {"path": "a", "key": 1}, "$.key: after"),
         ("data", {"path": "b"}, "$.path: it is no copy from the conversation"),
+        ("strict", {"path": "a", "n": 3}, ""),
+        ("strict", {"path": "all"}, "$.path: it is no copy from the conversation"),
         ("auto", {"path": "b"}, ""),
         ("off", {"path": "b"}, ""),
     ],

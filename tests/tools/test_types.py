@@ -14,11 +14,12 @@ CANDIDATES = ((Tool("read", server="fs"), 0.75), (Tool("respond"), 0.25))
 
 def test_a_record_has_all_that_is_known_of_a_call():
     usage = Usage({"selector": StageUsage("selector", forwards=2, seconds=0.5)})
-    record = ToolCall("read", {"path": "a"}, "fs", 0.75, CANDIDATES, usage).to_record()
+    record = ToolCall("read", {"path": "a"}, "fs", 0.75, CANDIDATES, usage, ("path",)).to_record()
     assert json.loads(json.dumps(record)) == {
         "server": "fs",
         "name": "read",
         "arguments": {"path": "a"},
+        "unsaid": ["path"],
         "confidence": 0.75,
         "candidates": [
             {"server": "fs", "name": "read", "probability": 0.75},
@@ -26,7 +27,7 @@ def test_a_record_has_all_that_is_known_of_a_call():
         ],
         "usage": usage.to_dict(),
     }
-    assert list(record) == ["server", "name", "arguments", "confidence", "candidates", "usage"]
+    assert list(record) == ["server", "name", "arguments", "unsaid", "confidence", "candidates", "usage"]
 
 
 def test_where_the_engine_abstained_a_record_names_no_tool():
