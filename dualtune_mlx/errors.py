@@ -92,6 +92,10 @@ class PromptError(DualTuneError):
     """A template or a conversation cannot be rendered."""
 
 
+class ContextError(PromptError):
+    """The tools and a conversation are longer than the model's context."""
+
+
 class ModelError(DualTuneError):
     """A model is missing, damaged, or of a kind that is not supported."""
 

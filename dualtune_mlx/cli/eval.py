@@ -91,7 +91,7 @@ def describe(value: Mapping[str, Any], left_out: Mapping[str, int]) -> list[str]
     notes = [f"decisions that were not asked: {count:,} {reason}" for reason, count in left_out.items()]
     failures = Counter(example["failure"] for example in value["examples"] if "failure" in example)
     failures.pop(ANOTHER_TOOL, None)
-    notes += [f"right tools whose arguments failed: {count:,} ({failure})" for failure, count in failures.items()]
+    notes += [f"calls that were not written: {count:,} ({failure})" for failure, count in failures.items()]
     unwritable = [example for example in value["examples"] if "unwritable" in example]
     if unwritable:
         notes.append(f"right calls that could never be written: {len(unwritable):,} of {value['n']:,}")

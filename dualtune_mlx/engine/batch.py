@@ -166,7 +166,7 @@ class StageBatch:
         streams: each request's.
 
     Raises:
-        PromptError: when a stream is longer than the model's context.
+        ContextError: when a stream is longer than the model's context.
     """
 
     def __init__(self, runner: StageRunner, stages: Sequence[Stage], streams: Sequence[TokenStream]) -> None:

@@ -25,7 +25,7 @@ from dualtune_mlx.decoding import (
     rank_names,
     write_arguments,
 )
-from dualtune_mlx.errors import PromptError
+from dualtune_mlx.errors import ContextError
 from dualtune_mlx.kv import PrefixCache, Snapshot, TokenTree, TreeNode, TreePaths, kv_fingerprint
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
@@ -111,7 +111,7 @@ class StageRunner:
             on_best: called with the best name before the others are ranked.
 
         Raises:
-            PromptError: when the stream is longer than the model's context.
+            ContextError: when the stream is longer than the model's context.
         """
         with self.start(stage, stream) as forward:
             forks = _Forks(forward, stream.active_tokens(stage.span, stage.cache_boundary))
@@ -126,7 +126,7 @@ class StageRunner:
 
         Raises:
             DecodingError: when the object is not complete after ``decoding.max_tokens`` tokens.
-            PromptError: when the stream is longer than the model's context.
+            ContextError: when the stream is longer than the model's context.
         """
         with self.start(stage, stream) as forward:
             seen = PromptLookup(stream.tokens[stream.last_span("prefix").end : stream.last_span(stage.span).start])
@@ -145,11 +145,11 @@ class StageRunner:
         """Refuse a stream that the model was not made for.
 
         Raises:
-            PromptError: when the stream is longer than the model's context.
+            ContextError: when the stream is longer than the model's context.
         """
         limit = self.base.context_length
         if limit is not None and len(stream) > limit:
-            raise PromptError(
+            raise ContextError(
                 "the tools and the conversation are longer than the model's context",
                 where=self.base.name,
                 got=f"{len(stream)} tokens, {stream.last_span('prefix').end} of them tools",
@@ -177,7 +177,7 @@ class StageRunner:
         """Forward passes from the stage's cache boundary on, with its adapter active; at the end they are counted.
 
         Raises:
-            PromptError: when the stream is longer than the model's context.
+            ContextError: when the stream is longer than the model's context.
         """
         self.check_length(stream)
         usage = StageUsage(adapter=stage.adapter_name)

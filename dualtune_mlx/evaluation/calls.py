@@ -11,7 +11,7 @@ from typing import Any
 from dualtune_mlx.data.decisions import Decision, call_decisions
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.dualtune import MAX_TOKENS
-from dualtune_mlx.errors import DataError, DecodingError, ToolError
+from dualtune_mlx.errors import ContextError, DataError, DecodingError, ToolError, inside
 from dualtune_mlx.evaluation.unwritable import explain_gold
 from dualtune_mlx.tools import ToolCall, Trajectory, find_called_tool
 
@@ -31,14 +31,14 @@ class ScoredCall:
     gold: ToolCall
     predicted: ToolCall
     failure: str = ""
-    """Why no arguments were written; empty where they were."""
+    """Why no tool was chosen or no arguments were written; empty where they were."""
     unwritable: str = ""
     """Why the engine could never write the right arguments; empty where it could."""
 
     def is_right(self, metric: str) -> bool:
         """Whether the prediction is right by one of the ``METRICS``."""
         gold, predicted = self.gold, self.predicted
-        if predicted.server != gold.server:
+        if predicted.abstained or predicted.server != gold.server:
             return False
         if metric == "server":
             return True
@@ -91,7 +91,8 @@ def evaluate_calls(
     """Ask the engine for every decision of the trajectories, with all messages before it as context.
 
     Where the tool is wrong, no arguments are written: the call is wrong already. Arguments also count as wrong when
-    they are not complete after ``max_tokens`` tokens, and when the tool's schema cannot be decoded.
+    they are not complete after ``max_tokens`` tokens, and when the tool's schema cannot be decoded. Of a conversation
+    that is longer than the model's context all is wrong.
 
     Args:
         dualtune: the engine.
@@ -102,7 +103,7 @@ def evaluate_calls(
     Raises:
         DataError: when a trajectory's own call names no visible tool, or several, or there is no decision to ask for.
     """
-    decisions = [decision for trajectory in trajectories for decision in call_decisions(trajectory)]
+    decisions = [(one.name, decision) for one in trajectories for decision in call_decisions(one)]
     if not decisions:
         raise DataError(
             "the data holds no decision to ask for",
@@ -110,8 +111,9 @@ def evaluate_calls(
             expected="assistant messages, and not of weight 0",
         )
     calls = []
-    for done, decision in enumerate(decisions, 1):
-        calls.append(_score_decision(dualtune, decision, max_tokens))
+    for done, (name, decision) in enumerate(decisions, 1):
+        with inside(name):
+            calls.append(_score_decision(dualtune, decision, max_tokens))
         report(done, len(decisions))
     return Report(tuple(calls))
 
@@ -122,18 +124,23 @@ def _score_decision(dualtune: DualTune, decision: Decision, max_tokens: int) -> 
     if not gold.is_respond:
         right = find_called_tool(gold, decision.tools)
         gold, unwritable = replace(gold, server=right.server), explain_gold(dualtune, decision, right)
-    ((tool, confidence),) = dualtune.select(decision.messages, decision.tools, top_k=1, subtask=decision.subtask)
-    call = ScoredCall(request, gold, ToolCall(tool.name, {}, tool.server, confidence), unwritable=unwritable)
-    if not call.is_right("tool"):
-        return replace(call, failure=ANOTHER_TOOL)
-    if gold.is_respond:
-        return call
-    today = decision.today if dualtune.tells_date else ""
+    call = ScoredCall(request, gold, ToolCall(""), unwritable=unwritable)
     try:
+        ((tool, confidence),) = dualtune.select(decision.messages, decision.tools, top_k=1, subtask=decision.subtask)
+        call = replace(call, predicted=ToolCall(tool.name, {}, tool.server, confidence))
+        if not call.is_right("tool"):
+            return replace(call, failure=ANOTHER_TOOL)
+        if gold.is_respond:
+            return call
         arguments = dualtune.arguments(
-            decision.messages, tool, decision.tools, subtask=decision.subtask, today=today, max_tokens=max_tokens
+            decision.messages,
+            tool,
+            decision.tools,
+            subtask=decision.subtask,
+            today=decision.today if dualtune.tells_date else "",
+            max_tokens=max_tokens,
         )
-    except (DecodingError, ToolError) as error:
+    except (ContextError, DecodingError, ToolError) as error:
         return replace(call, failure=error.what)
     return replace(call, predicted=replace(call.predicted, arguments=arguments))
 

@@ -201,6 +201,29 @@ def test_a_gold_call_whose_schema_cannot_be_enforced_could_never_be_written():
     assert "cannot be enforced" in scored.unwritable
 
 
+def test_a_conversation_that_is_too_long_is_a_wrong_call_and_ends_nothing():
+    base = tiny.model(max_position_embeddings=400)
+    dualtune = DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer))
+    tools = (Tool("now", "Time."),)
+    short, long = (
+        Trajectory((Message("user", text), Message("assistant", "", (ToolCall("now"),))), tools)
+        for text in ("time?", "time? " * 100)
+    )
+    first, second = evaluate_calls(dualtune, [long, short]).calls
+    assert (first.failure, first.predicted.abstained) == (
+        "the tools and the conversation are longer than the model's context",
+        True,
+    )
+    assert [first.is_right(metric) for metric in ("server", "tool", "call")] == [False] * 3
+    assert second.predicted.name
+
+
+def test_what_the_engine_refuses_is_told_with_its_line():
+    trajectory = Trajectory((Message("assistant", "hi"), Message("user", "x"), *TRAJECTORY.messages), (), "f:7")
+    with pytest.raises(DataError, match="visible tools(?s:.*)where: f:7"):
+        evaluate_calls(Recorder(GOLD), [replace(trajectory, messages=TRAJECTORY.messages)])
+
+
 def test_decisions_of_weight_0_are_not_asked_for():
     request, calling, *rest = TRAJECTORY.messages
     engine = Recorder(GOLD)
