@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -68,7 +69,12 @@ def isolated_rounds(begin: Callable[[], Iterator[T]], name: object) -> Iterator[
 
 
 def _new_process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, get_context("spawn"), linux.keep_freed_memory)
+    return ProcessPoolExecutor(1, get_context("spawn"), _set_up)
+
+
+def _set_up() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process: the first one says what is to be said
+    linux.keep_freed_memory()
 
 
 def _wait(value: Future[T], where: object) -> T:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -14,6 +17,7 @@ from rich.console import Console
 from dualtune_mlx.benchmarks.processes import run_isolated, take_turns
 from dualtune_mlx.errors import TrainingError
 from tests.benchmarks.conftest import here
+from tests.mcp.conftest import INTERRUPTIBLE
 
 
 def kill_myself() -> None:
@@ -66,6 +70,29 @@ def test_of_several_the_killed_process_is_named():
     with pytest.raises(TrainingError, match="memory") as caught:
         take_turns(2, methods, Console(file=io.StringIO()))
     assert caught.value.where == "dies"
+
+
+def wait_for_ever() -> Iterator[int]:
+    print("begun", flush=True)
+    time.sleep(60)
+    yield 1
+
+
+@pytest.mark.processes
+def test_ctrl_c_ends_all_processes_at_once_without_a_word_of_theirs():
+    code = (
+        "from rich.console import Console\nfrom dualtune_mlx.benchmarks.processes import take_turns\n"
+        "from tests.benchmarks.test_processes import wait_for_ever\n"
+        "take_turns(1, {'one': wait_for_ever, 'other': wait_for_ever}, Console(stderr=True))"
+    )
+    command = [sys.executable, "-c", INTERRUPTIBLE + f"if __name__ == '__main__':\n exec({code!r})"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout and process.stdout.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, said = process.communicate(timeout=30)
+    assert said.count("Traceback") == said.count("KeyboardInterrupt") == 1 and "SpawnProcess" not in said
 
 
 def test_methods_are_measured_in_turn(monkeypatch):
