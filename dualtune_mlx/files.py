@@ -100,6 +100,19 @@ def lock_folder(folder: Path, what: str = "") -> Iterator[None]:
         yield
 
 
+def require_writable(destination: Path) -> None:
+    """Check that a file can be written, before there is something to write.
+
+    Raises:
+        UsageError: when the destination is a folder, or its parent cannot be written.
+    """
+    if destination.is_dir():
+        raise UsageError("a file cannot be written there", where=destination, got="a folder", expected="a file's name")
+    handle, name = _create_beside(destination, tempfile.mkstemp)
+    os.close(handle)
+    os.unlink(name)
+
+
 def write_error(destination: Path, error: OSError) -> UsageError:
     """Say in words that a file cannot be written, and why."""
     return UsageError(

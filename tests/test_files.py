@@ -17,6 +17,7 @@ from dualtune_mlx.files import (
     lock_folder,
     parse_json,
     read_text,
+    require_writable,
     write_json,
     write_text,
 )
@@ -198,3 +199,13 @@ def test_what_other_programs_would_read_otherwise_is_no_json(text, got):
         parse_json(text, "it is not JSON", "here")
     assert got in str(caught.value.got)
     assert len(str(caught.value)) < 600
+
+
+def test_whether_a_file_can_be_written_is_known_before_and_leaves_nothing(tmp_path):
+    require_writable(tmp_path / "sub" / "a.json")
+    assert names(tmp_path / "sub") == []
+    (tmp_path / "file").write_text("")
+    for destination, got in ((tmp_path / "sub", "a folder"), (tmp_path / "file" / "a.json", "File exists")):
+        with pytest.raises(UsageError, match="cannot be written") as raised:
+            require_writable(destination)
+        assert raised.value.got == got

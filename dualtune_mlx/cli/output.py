@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dualtune_mlx.files import write_json
+from dualtune_mlx.files import require_writable, write_json
 from dualtune_mlx.tools.changes import ToolChanges
 
 STDOUT = "-"
@@ -31,7 +31,13 @@ json_option = click.option(
 
 
 def console(json_to: str | None, quiet: bool = False) -> Console:
-    """The console for people: stderr when stdout belongs to JSON, and nothing at all when ``quiet``."""
+    """The console for people: stderr when stdout belongs to JSON, and nothing at all when ``quiet``.
+
+    Raises:
+        UsageError: when the file for JSON cannot be written: better now than after hours of work.
+    """
+    if json_to not in (None, STDOUT):
+        require_writable(Path(json_to))
     return Console(stderr=json_to == STDOUT, highlight=False, quiet=quiet)
 
 

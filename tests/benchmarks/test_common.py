@@ -98,6 +98,14 @@ def test_the_command_and_the_script_are_the_same(name, monkeypatch, tmp_path):
     assert set(json.loads(file.read_text())["machine"]) == {"load_average", "busy"}
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("dualtune_mlx.benchmarks.calls.run", lambda quick, out: asked.append(quick))
+    result = dualtune("bench", "calls", "--json", tmp_path)
+    assert (result.exit_code, asked) == (2, [])
+    assert "cannot be written" in result.output and "a folder" in result.output
+
+
 def test_every_benchmark_is_a_script_and_a_command():
     folder = Path(common.__file__).parent
     scripts = {file.stem for file in folder.glob("*.py") if "common.main(__file__)" in file.read_text(encoding="utf-8")}
