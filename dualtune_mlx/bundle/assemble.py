@@ -15,7 +15,7 @@ from dualtune_mlx.conversion.peft import BaseCheckpoint, read_peft
 from dualtune_mlx.errors import AdapterError, UsageError
 from dualtune_mlx.files import atomic_folder
 from dualtune_mlx.models import check_supported, load_tokenizer
-from dualtune_mlx.prompts import PromptRenderer, Template
+from dualtune_mlx.prompts import PromptRenderer, Template, template_for
 from dualtune_mlx.tools import Tool
 
 
@@ -62,8 +62,9 @@ def assemble(
     if folder.exists():
         raise UsageError("the destination exists already", where=folder, fix="choose another name or remove it")
     check_scopes(sources, tools)
-    templates = {name: Template(name) for name in {template, *(one.template for one in sources if one.template)}}
     tokenizer = load_tokenizer(model)
+    names = {template, *(one.template for one in sources if one.template)}
+    templates = {name: template_for(name, tokenizer) for name in names}
     for one in sources:
         renderer = PromptRenderer(templates[one.template or template], tokenizer, cards, argument_card)
         renderer.check_stage(one.stage, tools if one.stage == "selector" else tools_in_scope(one.scope, tools))

@@ -10,7 +10,7 @@ from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.conversion.peft import BaseCheckpoint, to_peft
 from dualtune_mlx.files import atomic_folder
 from dualtune_mlx.models import fingerprint, load_network, load_tokenizer, resolve
-from dualtune_mlx.prompts import PromptRenderer, Template
+from dualtune_mlx.prompts import PromptRenderer, template_for
 from dualtune_mlx.prompts.renderer import OPENED_ACTIVATIONS
 
 OnVerified = Callable[[float], object] | None
@@ -56,7 +56,8 @@ def adapter_to_peft(
         base.check(adapter)
     tokens: tuple[int, ...] = ()
     if template and model:
-        renderer = PromptRenderer(Template(template), load_tokenizer(model))
+        tokenizer = load_tokenizer(model)
+        renderer = PromptRenderer(template_for(template, tokenizer), tokenizer)
         tokens = renderer.opener_tokens(adapter.config.activation)
     to_peft(adapter, destination, model=model, invocation=tokens, where=source, base=base, on_verified=on_verified)
 
@@ -85,7 +86,7 @@ def bundle_to_peft(
     with atomic_folder(destination) as folder:
         for entry, adapter in bundle.load_adapters():
             activation = adapter.config.activation
-            renderer = bundle.open_renderer(tokenizer, entry.template)
+            renderer = bundle.open_renderer(tokenizer, entry.template, name)
             to_peft(
                 adapter,
                 folder / entry.path,

@@ -21,7 +21,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.decoding import Grounding, Ungrounded
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.files import lock_folder, write_json, write_text
-from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, PromptRenderer, Template
+from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, PromptRenderer, Template, check_fit
 from dualtune_mlx.tools import Tool
 
 FORMAT = 1
@@ -187,13 +187,22 @@ class Bundle:
             )
         return template
 
-    def open_renderer(self, tokenizer: Any, own: TemplateRef | None = None) -> PromptRenderer:
-        """The renderer of the prompts that adapters were trained with, with a stage's ``own`` template or the bundle's.
+    def open_renderer(self, tokenizer: Any, own: TemplateRef | None = None, model: str | None = None) -> PromptRenderer:
+        """The renderer of the prompts that adapters were trained with.
+
+        Args:
+            tokenizer: the base model's.
+            own: a stage's own template; without it, the bundle's.
+            model: the base model, where it may be another one than the bundle's. Then the template has to fit it.
 
         Raises:
-            BundleError, PromptError: as ``load_template`` does; PromptError for an unknown kind of argument card too.
+            BundleError, PromptError: as ``load_template`` does; PromptError for a template that does not fit or an
+                unknown kind of argument card too.
         """
-        return PromptRenderer(self.load_template(own), tokenizer, self.cards, self.argument_card)
+        template = self.load_template(own)
+        if model not in (None, self.model):
+            check_fit(template, tokenizer)
+        return PromptRenderer(template, tokenizer, self.cards, self.argument_card)
 
     @property
     def hierarchical(self) -> bool:

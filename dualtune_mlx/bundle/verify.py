@@ -51,7 +51,7 @@ def find_problems(folder: Path, model: str | None = None) -> list[Problem]:
     for key in bundle.stages:
         part = "/".join(filter(None, key))
         found += _try_check(part, partial(_check_adapter, bundle, key, base))
-        found += _try_check(f"template of {part}", partial(_check_template, bundle, key, tokenizer))
+        found += _try_check(f"template of {part}", partial(_check_template, bundle, key, tokenizer, name))
     return found
 
 
@@ -99,7 +99,7 @@ def _check_adapter(bundle: Bundle, key: StageKey, base: BaseCheckpoint | None) -
         base.check(adapter)
 
 
-def _check_template(bundle: Bundle, key: StageKey, tokenizer: Any) -> None:
+def _check_template(bundle: Bundle, key: StageKey, tokenizer: Any, model: str) -> None:
     """Check that a stage's template is the one that it was trained with, and that it serves the bundle's tools."""
     stage, scope = key
     template = bundle.stages[key].template
@@ -107,4 +107,4 @@ def _check_template(bundle: Bundle, key: StageKey, tokenizer: Any) -> None:
         bundle.load_template(template)
         return
     tools = {"planner": (PLAN,), "arguments": tools_in_scope(scope, bundle.tools)}.get(stage, bundle.tools)
-    bundle.open_renderer(tokenizer, template).check_stage(span_name(stage), tools)
+    bundle.open_renderer(tokenizer, template, model).check_stage(span_name(stage), tools)

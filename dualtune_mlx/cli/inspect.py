@@ -15,7 +15,7 @@ from dualtune_mlx.cli.output import console, emit_json, json_option, show_tool_c
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.engine.trained_tools import TrainedTools
 from dualtune_mlx.models import load_tokenizer
-from dualtune_mlx.prompts import ACTIVATIONS, PromptRenderer, Template
+from dualtune_mlx.prompts import ACTIVATIONS, PromptRenderer, template_for
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import STAGES
 from dualtune_mlx.training.inspection import InspectedExample, find_stages, inspect_examples
@@ -60,12 +60,12 @@ def command(
     trajectories = read_trajectories(data)
     if bundle is None:
         tokenizer = load_tokenizer(options.required_model(model))
-        renderer = PromptRenderer(Template(template), tokenizer, cards, argument_card)
+        renderer = PromptRenderer(template_for(template, tokenizer), tokenizer, cards, argument_card)
         compared = {}
     else:
         options.only_without("--bundle", "template", "cards", "argument_card")
         opened = Bundle.open(bundle)
-        renderer = opened.open_renderer(load_tokenizer(model or opened.model))
+        renderer = opened.open_renderer(load_tokenizer(model or opened.model), model=model)
         visible = {(tool.server, tool.name): tool for one in trajectories for tool in one.tools}
         changes = TrainedTools(opened).compare(tuple(visible.values()))
         show_tool_changes(out, changes)

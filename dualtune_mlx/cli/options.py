@@ -10,11 +10,11 @@ from click.core import ParameterSource
 
 from dualtune_mlx.decoding import GROUNDINGS, Decoding
 from dualtune_mlx.models import EMBEDDED
-from dualtune_mlx.prompts import ARGUMENT_CARDS, CARD_KINDS, TEMPLATES
+from dualtune_mlx.prompts import ARGUMENT_CARDS, AUTO, CARD_KINDS, TEMPLATES
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 
 model = click.option("--model", default=None, metavar="M", help=f"A folder, a hub id, a .gguf file, or {EMBEDDED!r}.")
-TEMPLATE_HELP = f"{', '.join(TEMPLATES)}, or a file of yours."
+TEMPLATE_HELP = f"{', '.join(TEMPLATES)}, a file of yours, or {AUTO}: the model's own form."
 template = click.option("--template", default="chatml", show_default=True, metavar="T", help=TEMPLATE_HELP)
 routing = click.option(
     "--routing",

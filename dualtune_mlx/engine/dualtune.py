@@ -42,7 +42,7 @@ from dualtune_mlx.engine.trained_tools import TrainedTools
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.kv import PREFIX_FOLDER, PrefixCache
 from dualtune_mlx.models import BaseModel, load_model
-from dualtune_mlx.prompts import PromptRenderer, Template
+from dualtune_mlx.prompts import PromptRenderer, template_for
 from dualtune_mlx.tools import Tool, ToolCall, as_messages, as_tools
 from dualtune_mlx.tools.changes import ToolChanges
 from dualtune_mlx.tools.hierarchy import ROUTINGS, Node
@@ -134,7 +134,7 @@ class DualTune:
         check_settings(decoding, memory_budget)
         opened = Bundle.open(bundle)
         base = load_base(opened, model, fuse_to)
-        renderer = opened.open_renderer(base.tokenizer)
+        renderer = opened.open_renderer(base.tokenizer, model=base.name)
         dualtune = cls(base, renderer, bundle=opened, decoding=decoding, routing=routing)
         try:
             with base.lock.turn():
@@ -170,7 +170,7 @@ class DualTune:
     ) -> DualTune:
         """The base model alone, with the same prompts and the same constrained decoding."""
         base = model if isinstance(model, BaseModel) else load_model(model)
-        renderer = PromptRenderer(Template(template), base.tokenizer, cards, argument_card)
+        renderer = PromptRenderer(template_for(template, base.tokenizer), base.tokenizer, cards, argument_card)
         return cls(base, renderer, routing=routing)
 
     def __enter__(self) -> DualTune:

@@ -112,7 +112,7 @@ def _read_stages(bundle: Bundle, base: BaseModel) -> Iterator[tuple[str, Stage]]
     for (name, scope), entry in bundle.stages.items():
         adapter, own = bundle.load_adapter(name, scope), entry.template
         if own and own.hash not in renderers:
-            renderers[own.hash] = bundle.open_renderer(base.tokenizer, own)
+            renderers[own.hash] = bundle.open_renderer(base.tokenizer, own, base.name)
         renderer = renderers[own.hash] if own else None
         yield scope, Stage(name, adapter, entry.path, entry.grounding, renderer)
 

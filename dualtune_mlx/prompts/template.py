@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ SINGLE_STAGE_TEMPLATES = ("agentflux-selector", "agentflux-arguments")
 """The templates that AgentFlux's adapters were trained with. Each serves one stage alone."""
 BUILT_IN_TEMPLATES = (*TEMPLATES, *SINGLE_STAGE_TEMPLATES)
 BLOCKS = ("system", "user", "assistant", "tool", "call")
+CONTROL = re.compile(r"<([|\uff5c])[^<>|\uff5c\s]+\1>|<(?:start_of_turn|end_of_turn|bos|eos)>")
+"""Template text that is written to be a control token; \\uff5c is DeepSeek's wide bar."""
+ORDINARY = ("agentflux-arguments",)
+"""The templates whose control tokens are ordinary text for the models that they were trained on."""
 JOINED = ""
 """The name on the borders of ``{% joined %}``. The borders of a span have the span's name."""
 
@@ -103,7 +108,8 @@ class _Marks:
 class Template:
     """A prompt template: one of ``BUILT_IN_TEMPLATES``, or the path of a file.
 
-    ``hash`` is the SHA-256 of its text, in hexadecimal digits.
+    ``hash`` is the SHA-256 of its text, in hexadecimal digits. ``control_tokens`` are what of its text is written to be
+    one control token of a tokenizer each.
 
     Raises:
         PromptError: when the file cannot be read, is not valid Jinja, or lacks a block.
@@ -116,9 +122,10 @@ class Template:
         self._marks = _Marks(name)
         environment = _make_environment(self._marks)
         try:
-            code, self._variables = _compile(self.source)
+            code, self._variables, found = _compile(self.source)
         except TemplateError as error:
             raise PromptError("a template is not valid", where=name, got=error) from error
+        self.control_tokens = () if name in ORDINARY else found
         self._template = environment.template_class.from_code(environment, code, environment.make_globals(None))
         missing = [block for block in BLOCKS if block not in self._template.blocks]
         if missing:
@@ -166,10 +173,13 @@ def _make_environment(marks: _Marks) -> ImmutableSandboxedEnvironment:
 
 
 @lru_cache
-def _compile(source: str) -> tuple[CodeType, set[str]]:
-    """A template's code and the names of its variables. The code serves any environment."""
+def _compile(source: str) -> tuple[CodeType, set[str], tuple[str, ...]]:
+    """A template's code, the names of its variables, and its control tokens. The code serves any environment."""
     environment = _make_environment(_Marks(""))
-    return environment.compile(source), meta.find_undeclared_variables(environment.parse(source))
+    tree = environment.parse(source)
+    text = "".join(data.data for data in tree.find_all(nodes.TemplateData))
+    control_tokens = tuple(dict.fromkeys(match[0] for match in CONTROL.finditer(text)))
+    return environment.compile(source), meta.find_undeclared_variables(tree), control_tokens
 
 
 def _to_json(value: object, ensure_ascii: bool = False, indent: int | None = None, sort_keys: bool = False) -> str:

@@ -75,7 +75,7 @@ class TrainConfig:
     stages: Mapping[str, TrainOptions]
     """The options of each stage."""
     template: str = "chatml"
-    """The prompt template: a built-in one's name, or a file."""
+    """The prompt template: a built-in one's name, a file, or auto: the model's own form."""
     cards: str = "signature"
     """How tools are written in the prompt."""
     argument_card: str = "none"

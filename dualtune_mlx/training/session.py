@@ -16,7 +16,7 @@ from dualtune_mlx.bundle import MANIFEST, Bundle
 from dualtune_mlx.data import read_split
 from dualtune_mlx.errors import TrainingError, UsageError
 from dualtune_mlx.models import BaseModel, load_model
-from dualtune_mlx.prompts import PromptRenderer, Template
+from dualtune_mlx.prompts import PromptRenderer, template_for
 from dualtune_mlx.training.config import TrainConfig
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.estimate import GIB, StageEstimate
@@ -270,7 +270,8 @@ class TrainingSession:
 
 
 def _renderer(config: TrainConfig, base: BaseModel) -> PromptRenderer:
-    return PromptRenderer(Template(config.template), base.tokenizer, config.cards, config.argument_card)
+    template = template_for(config.template, base.tokenizer)
+    return PromptRenderer(template, base.tokenizer, config.cards, config.argument_card)
 
 
 def _has_router(bundle: str) -> bool:

@@ -14,11 +14,12 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle, adapter_path
 from dualtune_mlx.bundle.summary import summarize_adapters
 from dualtune_mlx.engine.pipeline import GroupWarning
-from dualtune_mlx.errors import AdapterError, BundleError, ModelError
+from dualtune_mlx.errors import AdapterError, BundleError, ModelError, PromptError
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import Template
 from tests import tiny
 from tests.adapters.adapters import adapter_for
+from tests.prompts import test_fit
 
 PATH = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 READ, LIST, NOW = Tool("read", "Read.", PATH, "fs"), Tool("list", "List.", PATH, "fs"), Tool("now", "Time.")
@@ -240,6 +241,17 @@ def test_a_missing_adapter_is_refused(bundle):
 def test_another_base_model_is_refused(bundle):
     with pytest.raises(BundleError, match="another base model(?s:.*)got: tiny-llama(?s:.*)expected: tiny-llama"):
         DualTune.load(bundle.folder, model=tiny.model(seed=1))
+
+
+def test_the_template_has_to_fit_another_folder_of_the_model(base, bundle):
+    """An old bundle may have been trained with one that does not fit: over its own model it is read as before."""
+    others = test_fit.tokenizer(*test_fit.LLAMA3)
+    assert bundle.open_renderer(others).template.name == "chatml"
+    assert bundle.open_renderer(others, model=bundle.model).template.name == "chatml"
+    with pytest.raises(PromptError, match=r"control tokens that the model does not have(?s:.*)<\|im_start\|>"):
+        bundle.open_renderer(others, model="elsewhere")
+    with pytest.raises(PromptError, match="control tokens"):
+        DualTune.load(bundle.folder, model=replace(base, name="elsewhere", tokenizer=others))
 
 
 def test_one_changed_weight_is_another_model(base):

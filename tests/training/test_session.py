@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.data import write_split, write_tools
-from dualtune_mlx.errors import DataError, TrainingError, UsageError
+from dualtune_mlx.errors import DataError, PromptError, TrainingError, UsageError
 from dualtune_mlx.training import Group, Job, TrainConfig, TrainingSession, estimate_training, merge_config, train_all
 from dualtune_mlx.training.log import read_log
 from dualtune_mlx.training.session import AllFinished, RunFailed, RunFinished, RunSkipped, RunStarted, StepTaken
 from tests import tiny
+from tests.prompts import test_fit
 from tests.training.data import TOOLS, trajectories
 
 OPTIONS = {"steps": 4, "batch_size": 4, "rank": 2, "layers": "all", "validate_every": 2, "cards": "name"}
@@ -59,6 +61,17 @@ def test_all_adapters_are_trained_once(folder, tmp_path):
     events.clear()
     assert train_all(config(folder, tmp_path, min_examples=4), events.append) == []
     assert kinds(events) == [(RunSkipped, job) for job in jobs]
+
+
+def test_a_template_that_does_not_fit_the_model_is_refused_and_auto_finds_one(folder, tmp_path):
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    test_fit.tokenizer(*test_fit.CHATML).save_pretrained(str(model))
+    given = {"model": str(model), "steps": 1}
+    with pytest.raises(PromptError, match=r"where: llama3\n(?s:.*)<\|eot_id\|>(?s:.*)--template auto"):
+        train_all(config(folder, tmp_path / "bundle", template="llama3", **given))
+    assert not (tmp_path / "bundle").exists()
+    train_all(config(folder, tmp_path / "bundle", template="auto", **given))
+    assert Bundle.open(tmp_path / "bundle").template == "chatml"
 
 
 def test_the_callback_can_end_a_run_and_the_next_one_follows(folder, tmp_path):
