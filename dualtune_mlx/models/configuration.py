@@ -77,7 +77,7 @@ def read_model_config(folder: Path) -> ModelConfig:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = parse_json(read_text(path), "a model's configuration cannot be read", path)
+        value = parse_json(read_text(path), "a model's configuration cannot be loaded", path)
     except DualTuneError as error:
         raise _damaged(path, str(error.got)) from error
     if not isinstance(value, dict) or not isinstance(value.get("model_type"), str):
@@ -98,7 +98,7 @@ def _read_with_transformers(kind: str, raw: Mapping[str, Any], where: Path) -> A
 
 def _damaged(where: Path, got: str) -> ModelError:
     return ModelError(
-        "a model's configuration cannot be read",
+        "a model's configuration cannot be loaded",
         where=where,
         got=got,
         expected="the config.json of a model, as transformers writes it",
