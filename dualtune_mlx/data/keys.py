@@ -31,7 +31,7 @@ class Keys:
 LINE = Keys("a line", ("messages", "tools", "functions", "weight", "today"), ("id", "metadata", "parallel_tool_calls"))
 MESSAGE = Keys(
     "a message",
-    ("role", "content", "tool_calls", "function_call", "weight", "parts", "part"),
+    ("role", "content", "refusal", "tool_calls", "function_call", "weight", "parts", "part"),
     ("name", "id", "annotations"),
 )
 RESULT = Keys("a tool's result", (*MESSAGE.read, "tool_call_id"), MESSAGE.ignored)
@@ -60,7 +60,6 @@ FIXES = {
     **dict.fromkeys(("reasoning", "reasoning_content", "thinking"), "remove it: thoughts are not learned"),
     "required": 'write it into the schema, which is "parameters"',
     "tool_call_id": "write it at a result, which has the role tool",
-    "refusal": 'write it as the "content"',
     "nextCursor": "ask the server for its other pages, and write all tools into the list",
 }
 """What to do about unknown keys that other programs write."""
@@ -112,6 +111,8 @@ def check_message(value: Mapping[str, Any]) -> None:
             expected="weight 1 at messages of the assistant alone",
             fix="leave it out",
         )
+    if value.get("refusal") is not None and value.get("content"):
+        raise DataError("a message has both content and refusal", fix="keep what the assistant said")
     for part in _list(value.get("content")):
         check_keys(part, PART)
     for call in _list(value.get("tool_calls")):

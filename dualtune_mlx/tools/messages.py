@@ -85,7 +85,8 @@ class Message:
             raise DataError(
                 "a message is not a JSON object", got=type(value).__name__, expected="{'role': …, 'content': …}"
             )
-        parts = given.get("parts") or []
+        parts, part = given.get("parts"), given.get("part")
+        parts = [] if parts is None else parts
         if not isinstance(parts, list | tuple):
             raise DataError(
                 "a request's parts are not a list", got=type(parts).__name__, expected="a list of words of the request"
@@ -103,7 +104,7 @@ class Message:
             content=_read_content(content),
             tool_calls=calls,
             subtasks=tuple(parts),
-            subtask=given.get("part") or "",
+            subtask="" if part is None else part,
             weight=read_weight(given),
             tool_call_id="" if given.get("tool_call_id") is None else str(given["tool_call_id"]),
         )

@@ -188,7 +188,8 @@ class ToolCall:
         body = as_mapping(entry.get("function", entry), ("name", "arguments"))
         if body is None or not isinstance(body.get("name"), str):
             raise DataError("a tool call has no name", got=value, expected="{'name': …, 'arguments': {…}}")
-        arguments = body.get("arguments") or {}
+        arguments = body.get("arguments")
+        arguments = {} if arguments in (None, "", []) else arguments
         where = f"call of {body['name']!r}"
         if isinstance(arguments, str):
             try:

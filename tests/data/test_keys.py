@@ -64,6 +64,10 @@ def test_a_line_means_the_same_in_every_form(read, messages, more):
     assert [(tool.name, tool.parameters["properties"]) for tool in found.tools] == [("read", PATH["properties"])]
 
 
+def test_a_refusal_is_what_the_assistant_said(read):
+    assert read(USER, {"role": "assistant", "refusal": "no"}).messages[1] == Message("assistant", "no")
+
+
 def test_a_message_of_weight_0_is_context(read):
     assert [message.weight for message in read(USER, {**CALLING, "weight": 0}, USER, CALLING).messages] == [1, 0, 1, 1]
 
@@ -78,7 +82,6 @@ UNKNOWN = {
     "of a column": (([USER, CALLING], {"category": "x"}), '"category": "x"', '"metadata"'),
     "of a message": (([USER, {**CALLING, "train": False}], {}), '"train": false', '"weight": 0'),
     "of thoughts": (([USER, {**CALLING, "reasoning_content": "hm"}], {}), "reasoning_content", "not learned"),
-    "of a refusal": (([USER, {**ANSWER, "refusal": "no"}], {}), '"refusal": "no"', '"content"'),
     "of a call": (
         ([USER, {"role": "assistant", "tool_calls": [{"function": FUNCTION, "result": 1}]}], {}),
         '"result": 1',
@@ -152,6 +155,13 @@ WRONG = {
     "a weight between": (([USER, {**CALLING, "weight": 0.5}], {}), "neither 0 nor 1"),
     "a weight of a line between": (([USER, CALLING], {"weight": 0.5}), "neither 0 nor 1"),
     "a request with a call's id": (([{**USER, "tool_call_id": "1"}, CALLING], {}), "id stands at the wrong message"),
+    "an answer and a refusal": (([USER, {**ANSWER, "refusal": "no"}], {}), "both content and refusal"),
+    "arguments that are false": (
+        ([USER, {"role": "assistant", "function_call": {"name": "read", "arguments": False}}], {}),
+        "not a JSON object(?s:.*)message 2, call of 'read'",
+    ),
+    "parts that are 0": (([{**USER, "parts": 0}, CALLING], {}), "parts are not a list"),
+    "a part that is 0": (([USER, {**CALLING, "part": 0}], {}), "part of a request is not text"),
     "a learned request": (([{**USER, "weight": 1}, CALLING], {}), "never learned"),
     "arguments that name a key twice": (
         ([USER, {"role": "assistant", "function_call": {**FUNCTION, "arguments": '{"path": "a", "path": "b"}'}}], {}),

@@ -11,6 +11,7 @@ import pytest
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.data import write_split, write_tools
 from dualtune_mlx.errors import DataError, PromptError, TrainingError, UsageError
+from dualtune_mlx.tools import Message, ToolCall, Trajectory
 from dualtune_mlx.training import Group, Job, TrainConfig, TrainingSession, estimate_training, merge_config, train_all
 from dualtune_mlx.training.log import read_log
 from dualtune_mlx.training.session import AllFinished, RunFailed, RunFinished, RunSkipped, RunStarted, StepTaken
@@ -72,6 +73,19 @@ def test_a_template_that_does_not_fit_the_model_is_refused_and_auto_finds_one(fo
     assert not (tmp_path / "bundle").exists()
     train_all(config(folder, tmp_path / "bundle", template="auto", **given))
     assert Bundle.open(tmp_path / "bundle").template == "chatml"
+
+
+def test_arguments_that_could_never_be_written_end_the_session_before_its_first_run(folder, tmp_path):
+    undeclared = ToolCall("now", {"zone": "UTC"}, "clock")
+    bad = Trajectory((Message("user", "time?"), Message("assistant", "", (undeclared,))), TOOLS)
+    write_split(tmp_path / "data", "train", trajectories(4))
+    write_split(tmp_path / "data", "valid", [*trajectories(3), bad])
+    write_tools(tmp_path / "data", TOOLS)
+    events: list[object] = []
+    with pytest.raises(DataError, match=r"could never write(?s:.*)valid.jsonl:4, decision 1(?s:.*)clock/now at \$"):
+        train_all(config(folder, tmp_path / "bundle", data=str(tmp_path / "data")), events.append)
+    assert events == []
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_the_callback_can_end_a_run_and_the_next_one_follows(folder, tmp_path):
