@@ -29,7 +29,7 @@ def test_a_long_result_is_one_short_entry_that_names_what_is_no_text():
 
 
 def test_arguments_that_nobody_said_are_named():
-    for unsaid, line in ((("due", "a\x1b[2J"), "  unsaid: due, a\\x1b[2J"), ((), "")):
+    for unsaid, line in ((("due", "a\x1b[2J"), "  unsaid: due, a\\u001b[2J"), ((), "")):
         out = io.StringIO()
         show(Console(file=out, width=10_000), "request", replace(CALL, unsaid=unsaid), None)
         assert [one for one in out.getvalue().splitlines() if "unsaid" in one] == ([line] if line else [])
