@@ -206,13 +206,14 @@ def _not_utf8(where: object, got: str) -> DataError:
     return DataError("a file is not UTF-8 text", where=where, got=got, expected="UTF-8", fix="save it as UTF-8")
 
 
-def parse_json(text: str, what: str, where: object) -> Any:
+def parse_json(text: str, what: str, where: object, expected: str = "JSON") -> Any:
     """Parse JSON in which every key stands once in its object, numbers are finite, and characters are whole.
 
     Args:
         text: the JSON.
         what: what is wrong when it is none, such as "a line is not JSON".
         where: the file and line, for messages.
+        expected: what should have been there, for messages.
 
     Raises:
         DataError: when it is not such JSON.
@@ -224,7 +225,7 @@ def parse_json(text: str, what: str, where: object) -> Any:
             what,
             where=where,
             got=f"{text.strip()[:LONGEST_SHOWN]} ({error})",
-            expected="JSON",
+            expected=expected,
             fix="mend it there, or write it with a program that writes JSON",
         ) from error
 

@@ -94,7 +94,7 @@ def read_tools(path: str | Path) -> tuple[Tool, ...]:
 
 
 def _parse_line(line: str, tools: tuple[Tool, ...], where: str) -> Trajectory:
-    value = parse_json(line, "a line is not JSON", where)
+    value = parse_json(line, "a line is not JSON", where, "a JSON object on every line")
     if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
         raise DataError(
             "a line has no messages",

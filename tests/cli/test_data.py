@@ -60,6 +60,10 @@ BAD: dict[str, tuple[bytes | str, list[str]]] = {
     "a key twice": (GOOD + '{"messages": [], "messages": []}', ["train.jsonl:3", "'messages' stands there twice"]),
     "half a character": (GOOD + '{"messages": ["\\ud83d"]}', ["not JSON", "train.jsonl:3", "surrogates"]),
     "nested without end": (GOOD + NESTED, ["not JSON", "train.jsonl:3", "recursion"]),
+    "JSON over several lines": (
+        json.dumps(json.loads(GOOD.splitlines()[0]), indent=1),
+        ["not JSON", "train.jsonl:1", "expected: a JSON object on every line"],
+    ),
     "20 MB that are no JSON": (GOOD + "x" * 20_000_000, ["not JSON", "train.jsonl:3"]),
     "20 MB of an unknown key": (
         GOOD + json.dumps({"messages": [], "text": "x" * 20_000_000}),

@@ -161,7 +161,7 @@ def test_what_training_will_need_is_measured_without_a_bundle(folder, tmp_path):
     given = config(folder, tmp_path / "bundle", memory_budget=0.5)
     estimates = estimate_training(given, measured.append)
     assert measured == [estimate.stage for estimate in estimates] == ["selector", "arguments"]
-    assert [(estimate.examples, estimate.run.steps) for estimate in estimates] == [(12, 4), (8, 4)]
+    assert [(estimate.examples, estimate.steps) for estimate in estimates] == [(12, 4), (8, 4)]
     for estimate in estimates:
         value = estimate.to_dict()
         assert value["budget"] == 2**29
