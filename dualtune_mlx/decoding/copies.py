@@ -11,7 +11,7 @@ from dualtune_mlx.decoding.grounding import Grounding, tool_key
 from dualtune_mlx.decoding.places import free_strings, list_types
 from dualtune_mlx.decoding.spans import find_strings, is_span
 from dualtune_mlx.tools import Tool, find_called_tool
-from dualtune_mlx.tools.parameters import iterate_parameters
+from dualtune_mlx.tools.parameters import list_parameters
 
 MIN_EXAMPLES = 8
 """How many copied values a parameter needs."""
@@ -131,7 +131,7 @@ def _string_paths(tool: Tool) -> list[str]:
     return list(
         dict.fromkeys(
             parameter.path
-            for parameter in iterate_parameters(tool)
+            for parameter in list_parameters(tool)
             if any("string" in list_types(one) and LISTED.isdisjoint(one) for one in parameter.alternatives)
         )
     )

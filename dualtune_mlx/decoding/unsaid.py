@@ -9,7 +9,7 @@ from typing import Any
 from dualtune_mlx.decoding.places import list_types
 from dualtune_mlx.decoding.spans import find_strings, is_span
 from dualtune_mlx.tools import Message, Tool
-from dualtune_mlx.tools.parameters import iterate_parameters
+from dualtune_mlx.tools.parameters import list_parameters
 
 FORMS = frozenset(("format", "pattern"))
 
@@ -31,7 +31,7 @@ def find_unsaid(
         ToolError: when the tool's schema is not a valid JSON Schema.
     """
     schemas: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for parameter in iterate_parameters(tool):
+    for parameter in list_parameters(tool):
         schemas[parameter.path] += parameter.alternatives
     unsaid = (
         path

@@ -11,7 +11,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.parameters import Parameter, iterate_parameters
+from dualtune_mlx.tools.parameters import Parameter, list_parameters
 
 ARGUMENT_CARDS = ("none", "parameters")
 """What stands between a tool's name and its arguments: nothing, or its parameters and, for a date, today's."""
@@ -43,7 +43,7 @@ def argument_card(tool: Tool, today: str = "") -> str:
 def _parameter_lines(name: str, schema: str) -> tuple[str, bool]:
     """The lines of a tool's parameters, and whether one of them is a date."""
     card, has_date = "", False
-    for parameter in iterate_parameters(Tool(name, "", json.loads(schema))):
+    for parameter in list_parameters(Tool(name, "", json.loads(schema))):
         has_date = has_date or parameter.is_date
         if parameter.path.endswith("[]") and _is_plain(parameter.schema):  # its list says what it is
             continue
@@ -61,7 +61,7 @@ def typed_parameters(tool: Tool) -> str:
     Raises:
         ToolError: when the tool's schema is not a valid JSON Schema.
     """
-    outer = (one for one in iterate_parameters(tool) if one.path in tool.parameters.get("properties", {}))
+    outer = (one for one in list_parameters(tool) if one.path in tool.parameters.get("properties", {}))
     return _one_line(", ".join(map(parameter_text, outer)))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from dualtune_mlx.tools.references import References
@@ -46,7 +48,7 @@ class Parameter:
         return any(one["format"] in DATE_FORMATS if "format" in one else by_words for one in strings)
 
 
-def iterate_parameters(tool: Tool) -> Iterator[Parameter]:
+def list_parameters(tool: Tool) -> tuple[Parameter, ...]:
     """The parameters of a tool in the order of its schema, each before its parts; of a very large schema the first.
 
     A part of itself, as a folder in a folder is, is listed once.
@@ -54,8 +56,13 @@ def iterate_parameters(tool: Tool) -> Iterator[Parameter]:
     Raises:
         ToolError: when the schema is not a valid JSON Schema.
     """
-    schema = read_schema(dict(tool.parameters), f"tool {tool.name!r}")
-    return _Walk(schema).properties(schema, "", ())
+    return _list_parameters(tool.name, json.dumps(dict(tool.parameters)))
+
+
+@lru_cache(maxsize=256)  # checking a schema takes as long as some tokens
+def _list_parameters(name: str, text: str) -> tuple[Parameter, ...]:
+    schema = read_schema(json.loads(text), f"tool {name!r}")
+    return tuple(_Walk(schema).properties(schema, "", ()))
 
 
 class _Walk:

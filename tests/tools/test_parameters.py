@@ -8,13 +8,13 @@ import pytest
 
 from dualtune_mlx import Tool
 from dualtune_mlx.errors import ToolError
-from dualtune_mlx.tools.parameters import MOST, iterate_parameters
+from dualtune_mlx.tools.parameters import MOST, list_parameters
 
 STRING = {"type": "string"}
 
 
 def parameters(schema: dict[str, Any]) -> dict[str, Any]:
-    return {one.path: one for one in iterate_parameters(Tool("t", "", schema))}
+    return {one.path: one for one in list_parameters(Tool("t", "", schema))}
 
 
 def test_every_parameter_has_a_path_and_its_parts_come_behind_it():
