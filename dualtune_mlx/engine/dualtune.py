@@ -170,7 +170,8 @@ class DualTune:
     ) -> DualTune:
         """The base model alone, with the same prompts and the same constrained decoding."""
         base = model if isinstance(model, BaseModel) else load_model(model)
-        renderer = PromptRenderer(template_for(template, base.tokenizer), base.tokenizer, cards, argument_card)
+        chosen = template_for(template, base.tokenizer, base.vocabulary)
+        renderer = PromptRenderer(chosen, base.tokenizer, cards, argument_card)
         return cls(base, renderer, routing=routing)
 
     def __enter__(self) -> DualTune:

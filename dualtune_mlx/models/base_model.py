@@ -62,11 +62,23 @@ class BaseModel:
 
     def __post_init__(self) -> None:
         check_supported(self.name, self.model)
+        self._check_tokenizer()
         # Only the thread that made a lazy array can evaluate it. Rotary frequencies are no parameters.
         mx.eval([value for module in self.model.modules() for value in module.values() if isinstance(value, mx.array)])
         self.fingerprint = fingerprint(self.model)
         self.bank = AdapterBank(self.model)
         self.fusion = FusionCache(self.bank, FUSED_BUDGET, fuse_to=self.fuse_to)
+
+    def _check_tokenizer(self) -> None:
+        """Refuse a tokenizer whose ordinary tokens have no embedding; added ones may be for nothing."""
+        tokens = self.tokenizer.vocab_size
+        if tokens > self.vocabulary:
+            raise ModelError(
+                "the tokenizer is not the model's",
+                where=self.name,
+                got=f"{tokens} tokens, and an embedding of {self.vocabulary}",
+                fix="use the tokenizer's files that came with the model",
+            )
 
     @property
     def context_length(self) -> int | None:
@@ -83,6 +95,11 @@ class BaseModel:
     def language_model(self) -> nn.Module:
         """The language model: the model itself, or the one inside a multimodal checkpoint's wrapper."""
         return language_model(self.model)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model has an embedding of."""
+        return int(self.language_model.model.embed_tokens.weight.shape[0])
 
     def acquire(self, adapter: Adapter) -> Adapter:
         """Make an adapter resident until everyone who acquired it has released it.

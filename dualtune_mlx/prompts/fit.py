@@ -14,18 +14,23 @@ WITH_CALLS, CALL = "hermes", "<tool_call>"
 """The template of ``chatml``'s form for models that have learned to call tools, and what their own template writes."""
 
 
-def template_for(name: str, tokenizer: Any) -> Template:
-    """The template of a name, for a model; ``auto`` chooses by the model's chat template and tokens.
+def template_for(name: str, tokenizer: Any, vocabulary: int | None = None) -> Template:
+    """The template of a name, for a model.
+
+    Args:
+        name: a built-in template's, a file, or ``auto``, which chooses by the model's chat template and tokens.
+        tokenizer: the model's.
+        vocabulary: how many tokens the model has an embedding of, where that is known.
 
     Raises:
         PromptError: when it cannot be read or does not fit the tokenizer, or none fits.
     """
     if name != AUTO:
         template = Template(name)
-        check_fit(template, tokenizer)
+        check_fit(template, tokenizer, vocabulary)
         return template
     encoder = Encoder(tokenizer)
-    fitting = [one for one in map(Template, TEMPLATES) if not _missing(one, encoder)]
+    fitting = [one for one in map(Template, TEMPLATES) if not _missing(one, encoder, vocabulary)]
     if not fitting:
         raise PromptError(
             "no built-in template fits the model",
@@ -39,13 +44,15 @@ def template_for(name: str, tokenizer: Any) -> Template:
     return next((one for one in own if one.name == WITH_CALLS and CALL in chat), own[0])
 
 
-def check_fit(template: Template, tokenizer: Any) -> None:
-    """Refuse a template whose control tokens are ordinary text for a model.
+def check_fit(template: Template, tokenizer: Any, vocabulary: int | None = None) -> None:
+    """Refuse a template whose control tokens are ordinary text for a model, or have no embedding.
+
+    The arguments are those of ``template_for``.
 
     Raises:
         PromptError: naming them.
     """
-    missing = _missing(template, Encoder(tokenizer))
+    missing = _missing(template, Encoder(tokenizer), vocabulary)
     if not missing:
         return
     own_file = template.name not in BUILT_IN_TEMPLATES
@@ -54,11 +61,11 @@ def check_fit(template: Template, tokenizer: Any) -> None:
         "a template has control tokens that the model does not have",
         where=template.name,
         got=", ".join(missing),
-        expected="control tokens that are one token each of the model's tokenizer",
+        expected="control tokens that are one token each of the model's tokenizer, with an embedding",
         fix=f"give --template {AUTO}, or a file with the model's own control tokens{text}",
     )
 
 
-def _missing(template: Template, encoder: Encoder) -> list[str]:
-    encoded = {token: encoder.encode_text(token) for token in template.control_tokens}
-    return [token for token, ids in encoded.items() if len(ids) != 1 or ids[0] not in encoder.control_ids]
+def _missing(template: Template, encoder: Encoder, vocabulary: int | None) -> list[str]:
+    known = {(i,) for i in encoder.control_ids if vocabulary is None or i < vocabulary}
+    return [token for token in template.control_tokens if tuple(encoder.encode_text(token)) not in known]

@@ -270,7 +270,7 @@ class TrainingSession:
 
 
 def _renderer(config: TrainConfig, base: BaseModel) -> PromptRenderer:
-    template = template_for(config.template, base.tokenizer)
+    template = template_for(config.template, base.tokenizer, base.vocabulary)
     return PromptRenderer(template, base.tokenizer, config.cards, config.argument_card)
 
 

@@ -129,6 +129,13 @@ def test_a_damaged_tokenizer_is_refused(tmp_path, name, text):
             load(str(folder))
 
 
+def test_another_model_s_tokenizer_is_refused(tmp_path):
+    folder = tiny.save(tmp_path / "model", vocab_size=200)
+    with pytest.raises(ModelError, match=r"tokenizer is not the model's(?s:.*)256 tokens, and an embedding of 200"):
+        load_model(str(folder))
+    assert load_model(str(tiny.save(tmp_path / "fewer", vocab_size=260))).vocabulary == 260  # added ones without
+
+
 def test_conversions_need_no_tokenizer(tmp_path):
     folder = tiny.save(tmp_path / "model")
     for path in folder.glob("tokenizer*"):

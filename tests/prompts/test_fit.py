@@ -107,6 +107,15 @@ def test_auto_is_the_model_s_own_form(control, chat_template, name):
     assert template_for("auto", tokenizer(*control, chat_template=chat_template)).name == name
 
 
+def test_a_control_token_without_an_embedding_is_none():
+    chatml = tokenizer(*CHATML)
+    template_for("chatml", chatml, len(chatml))
+    with pytest.raises(PromptError, match=r"got: <\|im_end\|>"):
+        template_for("chatml", chatml, len(chatml) - 1)
+    with pytest.raises(PromptError, match="no built-in template fits"):
+        template_for("auto", chatml, len(chatml) - 1)
+
+
 def test_auto_is_refused_where_none_fits():
     with pytest.raises(PromptError, match=r"no built-in template fits(?s:.*)give its file"):
         template_for("auto", tokenizer("[INST]", "[/INST]", chat_template="[INST]"))
