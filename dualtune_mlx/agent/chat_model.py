@@ -17,7 +17,7 @@ from dualtune_mlx.agent.events import Speak
 from dualtune_mlx.concurrency import EngineThread, FairLock, Ticket
 from dualtune_mlx.engine.answer import repeats_itself
 from dualtune_mlx.errors import ModelError, ServerError, UsageError
-from dualtune_mlx.models import resolve
+from dualtune_mlx.models import load_network
 from dualtune_mlx.prompts import Encoder
 from dualtune_mlx.tools import Message, Tool
 
@@ -106,18 +106,26 @@ class LocalChatModel:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        folder = resolve(name)
-        try:
-            self._model, self._tokenizer = mlx_lm.load(str(folder))[:2]
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-            raise ModelError("the chat model cannot be loaded", where=folder, got=str(error).splitlines()[0]) from error
+        network = load_network(name)
+        self._model, self._tokenizer = network.model, network.load_tokenizer()
+        self._exact_length = network.exact_length
         mx.eval(self._model.parameters())
         if not self._tokenizer.has_chat_template:
-            raise ModelError("the chat model has no chat template", where=folder, fix="use an instruction-tuned model")
+            raise ModelError(
+                "the chat model has no chat template", where=network.folder, fix="use an instruction-tuned model"
+            )
 
     def speak(self, effect: Speak) -> Generator[str, None, None]:
         """Write the text. It ends where the model only repeats itself, as small models do."""
         tokens = encode_chat(self._tokenizer, to_chat(effect))
+        if self._exact_length is not None and len(tokens) + effect.max_tokens > self._exact_length:
+            raise ModelError(
+                "the conversation is longer than what mlx-lm computes exactly of the chat model",
+                where=self.name,
+                got=f"{len(tokens)} tokens, and {effect.max_tokens} to write",
+                expected=f"at most {self._exact_length} together",
+                fix="use another chat model, or lower the limits of the run",
+            )
         written: list[int] = []
         with closing(mlx_lm.stream_generate(self._model, self._tokenizer, tokens, effect.max_tokens)) as parts:
             for part in parts:

@@ -173,7 +173,11 @@ def resolve(name: str) -> str | Path:
     if name.count("/") == 1 and not path.is_absolute() and not name.startswith("."):
         return name
     raise ModelError(
-        "the model was not found", where=name, expected=f"a model folder, a hub id, a .gguf file, or {EMBEDDED!r}"
+        "the model was not found",
+        where=name,
+        got="another file" if path.is_file() else None,
+        expected=f"a model folder, a hub id, a .gguf file, or {EMBEDDED!r}",
+        fix=f"give its folder: {path.parent}" if path.is_file() else None,
     )
 
 

@@ -71,6 +71,19 @@ def test_a_local_chat_model_writes_and_stops(tmp_path):
     assert asyncio.run(gathered()) == text
 
 
+def test_a_local_chat_model_is_computed_as_its_configuration_says(tmp_path):
+    """mlx-lm alone reads no ``rope_parameters`` of a Llama, and keeps no window of a Mistral."""
+    folder = tiny.save(tmp_path / "model", model_type="mistral", rope_parameters={"rope_theta": 10000.0})
+    (folder / "chat_template.jinja").write_text(CHATML)
+    config = json.loads((folder / "config.json").read_text())
+    rope = {"rope_theta": None, "rope_parameters": {"rope_theta": 500.0}}
+    (folder / "config.json").write_text(json.dumps({**config, **rope, "sliding_window": 16}))
+    chat_model = open_chat_model(str(folder))
+    assert chat_model._model.args.rope_theta == 500.0
+    with pytest.raises(ModelError, match="expected: at most 16 together"):
+        next(chat_model.speak(ANSWER))
+
+
 def test_a_local_chat_model_that_only_repeats_itself_ends(tmp_path, monkeypatch):
     folder = tiny.save(tmp_path / "model")
     (folder / "chat_template.jinja").write_text(CHATML)

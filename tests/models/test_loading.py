@@ -129,6 +129,12 @@ def test_a_damaged_tokenizer_is_refused(tmp_path, name, text):
             load(str(folder))
 
 
+def test_a_file_of_a_model_stands_for_its_folder(tmp_path):
+    folder = tiny.save(tmp_path / "model")
+    with pytest.raises(ModelError, match=f"was not found(?s:.*)fix: give its folder: {folder}"):
+        load_model(str(folder / WEIGHTS))
+
+
 def test_another_model_s_tokenizer_is_refused(tmp_path):
     folder = tiny.save(tmp_path / "model", vocab_size=200)
     with pytest.raises(ModelError, match=r"tokenizer is not the model's(?s:.*)256 tokens, and an embedding of 200"):
