@@ -66,7 +66,8 @@ class LenientDispatcher(JSONRPCDispatcher[Any]):
             return {"content": [], "resultType": "complete", "_meta": {AS_SENT: result}}
         tools = result.get("tools") if method == "tools/list" else None
         if isinstance(tools, list):
-            usable = filter(None, map(self.listing.add, tools))
+            # In a thread: a large schema takes seconds, and the timeout and the other servers do not wait for it.
+            usable = filter(None, [await anyio.to_thread.run_sync(self.listing.add, tool) for tool in tools])
             result["tools"] = [{"name": tool.name, "inputSchema": dict(tool.parameters)} for tool in usable]
         return result
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from dualtune_mlx.errors import ToolError, UsageError
+from dualtune_mlx.errors import ServerError, ToolError, UsageError
 from dualtune_mlx.mcp import ServerConfig, ToolWarning, connect
 from dualtune_mlx.mcp.listing import MOST_TOOLS, Listing
+from dualtune_mlx.mcp.tool_checks import read_tool
 from dualtune_mlx.tools import ToolCall
 from dualtune_mlx.tools.labels import label_tools
 
@@ -159,3 +161,17 @@ def test_a_tool_may_be_called_respond(server: Make) -> None:
     with connect([server("lists", json.dumps([tool("respond"), FINE]))]) as toolbox:
         assert list(label_tools(toolbox.tools)) == ["lists/respond", "fine"]
         assert toolbox.execute(ToolCall("respond", {}, "lists")).text == "{}"
+
+
+def test_tools_that_take_long_to_read_end_at_the_timeout(server: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_slowly(*args: Any) -> Any:
+        time.sleep(0.1)
+        return read_tool(*args)
+
+    monkeypatch.setattr("dualtune_mlx.mcp.listing.read_tool", read_slowly)
+    tools = json.dumps([tool(str(number)) for number in range(100)])
+    began = time.monotonic()
+    with pytest.raises(ServerError, match="did not answer within 1 s"):
+        with connect([server("lists", tools, start_timeout=1.0)]):
+            pass
+    assert time.monotonic() - began < 5

@@ -43,6 +43,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "behind two": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": COMMIT}},
     "behind a $ref in anyOf": {"anyOf": [{"$ref": "#/definitions/c"}], "definitions": {"c": COMMIT}},
     "beside a $ref": {"$ref": "#/$defs/m", **COMMIT, "$defs": {"m": {"required": ["msg"]}}},
+    "beside names of another": {
+        "$ref": "#/$defs/c",
+        "properties": {"more": NUMBER},
+        "$defs": {"c": {"required": ["repo"], "additionalProperties": TEXT}},
+    },
     "required alone": {"properties": {"msg": TEXT}, "required": ["repo"]},
     "one of two": {"properties": {"repo": TEXT, "url": TEXT}, "anyOf": [{"required": ["repo"]}, {"required": ["url"]}]},
     "named by another": {
