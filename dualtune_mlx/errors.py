@@ -52,7 +52,7 @@ class DualTuneError(Exception):
             "fix": self.fix,
         }
         lines = [f"  {key}: {value}" for key, value in details.items() if value is not None]
-        return "\n".join([self.what, *lines])
+        return escape("\n".join([self.what, *lines]))
 
 
 @contextmanager
@@ -62,6 +62,11 @@ def inside(place: object) -> Iterator[None]:
         yield
     except DualTuneError as error:
         raise error.inside(place) from error
+
+
+def escape(text: str) -> str:
+    """Spell out what is not printable, so that a text can neither control a terminal nor hide in it."""
+    return "".join(one if one.isprintable() or one == "\n" else f"\\u{ord(one):04x}" for one in text)
 
 
 def _shorten(value: object) -> object:

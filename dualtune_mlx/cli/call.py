@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from dualtune_mlx.cli import options
-from dualtune_mlx.cli.live import escape
 from dualtune_mlx.cli.output import argument_or_file, console, emit_json, json_option, show_tool_changes
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.requests import CallOptions
+from dualtune_mlx.errors import escape
 from dualtune_mlx.mcp import ToolResult, connect, read_config
 from dualtune_mlx.tools import ToolCall
 

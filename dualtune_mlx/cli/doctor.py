@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dualtune_mlx.cli.live import escape
 from dualtune_mlx.cli.output import console, emit_json, json_option
+from dualtune_mlx.errors import escape
 from dualtune_mlx.machine import Check, check_machine
 from dualtune_mlx.mcp import read_config
 from dualtune_mlx.mcp.inspection import ServerReport, inspect_servers

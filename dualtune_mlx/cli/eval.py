@@ -15,6 +15,7 @@ from dualtune_mlx.cli.output import console, emit_json, json_option, progress
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
+from dualtune_mlx.errors import escape
 from dualtune_mlx.evaluation import evaluate_calls
 from dualtune_mlx.evaluation.calls import ANOTHER_TOOL, METRICS
 from dualtune_mlx.training.left_out import count_left_out
@@ -73,7 +74,7 @@ def command(
     value = report.to_dict()
     out.print(accuracy_table(value))
     for note in describe(value, count_left_out(trajectories, "selector")):
-        out.print(note, markup=False, soft_wrap=True)
+        out.print(escape(note), markup=False, soft_wrap=True)
     emit_json(json_to, value)
 
 

@@ -20,6 +20,7 @@ from dualtune_mlx.agent.events import (
     SpokenText,
 )
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
+from dualtune_mlx.errors import escape
 from dualtune_mlx.mcp import ApprovalQuestion
 from dualtune_mlx.mcp.approvals import ApprovalAnswer
 from dualtune_mlx.tools import Tool, ToolCall
@@ -160,8 +161,3 @@ def format_full(call: ToolCall) -> str:
     """A call with everything that it has, and nothing hidden."""
     written: Any = json.dumps(dict(call.arguments), ensure_ascii=False, indent=2)
     return escape(f"{call.server}/{call.name} {written}")
-
-
-def escape(text: str) -> str:
-    """Spell out what is not printable, so that a text can neither control a terminal nor hide in it."""
-    return "".join(one if one.isprintable() or one == "\n" else f"\\u{ord(one):04x}" for one in text)

@@ -14,11 +14,10 @@ from rich.text import Text
 from dualtune_mlx.agent.replay import add_to_data, replay
 from dualtune_mlx.agent.transcript import read_transcript
 from dualtune_mlx.cli import options
-from dualtune_mlx.cli.live import escape
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.errors import DataError
+from dualtune_mlx.errors import DataError, escape
 
 
 @click.command("replay")

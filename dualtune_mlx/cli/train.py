@@ -17,6 +17,7 @@ from dualtune_mlx.bundle.summary import describe_grounding
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, progress
 from dualtune_mlx.cli.train_flags import train_flags
+from dualtune_mlx.errors import escape
 from dualtune_mlx.prompts import ARGUMENT_CARDS, CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import (
@@ -155,7 +156,7 @@ class TrainPrinter:
     def warn(self, text: str) -> None:
         """Print a line on stderr."""
         if not self.out.quiet:
-            click.echo(text, err=True)
+            click.echo(escape(text), err=True)
 
 
 def outcome(result: RunResult) -> str:

@@ -115,7 +115,7 @@ def test_missing_files_are_named(model, data, bundle, tmp_path):
     [
         ("", ["empty"]),
         ("{\n", ["not JSON", "data.jsonl:1"]),
-        ('{"messages": [{"role": "user"}]}', ["data.jsonl:1", "no assistant"]),
+        ('{"messages": [{"role": "user", "content": "x"}]}', ["data.jsonl:1", "no assistant"]),
     ],
 )
 def test_bad_data_is_named_with_its_line(model, data, bundle, tmp_path, text, words):
