@@ -23,7 +23,7 @@ test: install
 # Tests that follow each other share what they prepare; the first process to be done takes half of what another has left.
 test-fast: install
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal \
-	  -m "not model and not servers and not processes"
+	  -m "not model and not servers and not processes and not slow"
 
 test-peft: $(VENV)-peft/installed
 	$(VENV)-peft/bin/python -m pytest -m peft

@@ -50,7 +50,7 @@ def npm_server(name: str, version: str) -> Path:
             [find_program("npm"), "install", "--prefix", str(folder), "--no-audit", "--no-fund", package], folder
         )
 
-    return _install_once(f"{name}-{version}", f"node_modules/{SCOPE}{name}/dist/index.js", install)
+    return install_once(f"{name}-{version}", f"node_modules/{SCOPE}{name}/dist/index.js", install)
 
 
 def python_server(*packages: str) -> Path:
@@ -73,7 +73,7 @@ def python_server(*packages: str) -> Path:
         pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         run_program([*pip, *packages], folder)
 
-    return _install_once("-".join(packages).replace("==", "-"), "bin/python", install)
+    return install_once("-".join(packages).replace("==", "-"), "bin/python", install)
 
 
 def find_program(name: str) -> str:
@@ -108,8 +108,17 @@ def run_program(command: Sequence[str], folder: Path) -> None:
         )
 
 
-def _install_once(name: str, entry: str, install: Callable[[Path], None]) -> Path:
-    """A file of an installation in the cache. One process at a time installs; the others wait."""
+def install_once(name: str, entry: str, install: Callable[[Path], None]) -> Path:
+    """Install something into the cache, unless it is there. One process at a time installs; the others wait.
+
+    Args:
+        name: the installation's folder.
+        entry: a file in it.
+        install: fills the folder.
+
+    Returns:
+        The path of the entry.
+    """
     servers = cache_folder() / "servers"
     with lock_folder(servers):
         if not (servers / name / entry).is_file():

@@ -60,13 +60,20 @@ def value_matcher(
 ) -> LLMatcher:
     """What may be written of a JSON value under a schema; ``where`` is for messages, the rest as in ``new_matcher``."""
     try:
-        enforced = _Enforced(close_objects(to_plain(schema)), where).schema
+        return compile_plain(close_objects(to_plain(schema)), where, tokenizer, frame)
     except RecursionError:
         raise _cannot_be_enforced(where, "a schema that is nested too deeply") from None
-    matcher = LLMatcher(tokenizer, _lark_grammar(enforced, frame), log_level=0, limits=LIMITS)
+
+
+def compile_plain(
+    schema: Any, where: str, tokenizer: LLTokenizer = BYTES, frame: tuple[str, str] = ("", "")
+) -> LLMatcher:
+    """As ``value_matcher``, of a schema in plain form, whose objects are open unless it closes them."""
+    grammar = _lark_grammar(_Enforced(schema, where).schema, frame)
+    matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=LIMITS)
     if matcher.is_error():
-        problem = matcher.get_error().splitlines()[0].partition("failed to compile JSON schema: ")
-        raise _cannot_be_enforced(where, problem[2] or problem[0])
+        _, _, problem = matcher.get_error().splitlines()[0].rpartition("failed to compile JSON schema: ")
+        raise _cannot_be_enforced(where, problem)
     return matcher
 
 

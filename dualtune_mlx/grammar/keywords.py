@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 ENFORCED = {
     *("$ref", "$defs", "allOf", "anyOf", "oneOf", "const", "enum", "type"),
@@ -61,7 +61,7 @@ def _is_silent(key: str, value: Any, schema: Mapping[str, Any]) -> bool:
     named = kinds(schema)
     if named is not None and OF_KIND.get(key, named[0]) not in named:
         return True
-    return key in SILENT and SILENT[key](value, schema)
+    return key in SILENT and SILENT[key].holds(value, schema)
 
 
 def _says_all(schema: Any) -> bool:
@@ -69,17 +69,45 @@ def _says_all(schema: Any) -> bool:
     return schema is True or schema == {}
 
 
-SILENT: Mapping[str, Callable[[Any, Mapping[str, Any]], bool]] = {
-    **dict.fromkeys(("properties", "patternProperties", "required", *COUNTS[::2]), lambda value, _: not value),
-    **dict.fromkeys(("items", "unevaluatedItems", "unevaluatedProperties"), lambda value, _: _says_all(value)),
-    "format": lambda name, _: name not in FORMATS,
-    "uniqueItems": lambda flag, _: not flag,
-    "propertyNames": lambda names, _: _says_all(names) or names in ({"type": "string"}, {"type": ["string"]}),
-    "not": lambda value, _: value is False,
-    "if": lambda _, schema: _says_all(schema.get("then", True)) and _says_all(schema.get("else", True)),
-    "contains": lambda _, schema: schema.get("minContains") == 0 and "maxContains" not in schema,
-    "dependentRequired": lambda names, _: not any(names.values()),
-    "dependentSchemas": lambda schemas, _: all(map(_says_all, schemas.values())),
-    "dependencies": lambda items, _: all(item == [] or _says_all(item) for item in items.values()),
+class Silence(NamedTuple):
+    """When a keyword says nothing."""
+
+    where: str
+    """In words: the keyword says nothing where it …"""
+    holds: Callable[[Any, Mapping[str, Any]], bool]
+    """By the keyword's value and the schema around it."""
+
+
+SILENT = {
+    **dict.fromkeys(
+        ("properties", "patternProperties", "required", "minItems", "minLength", "minProperties"),
+        Silence("is empty", lambda value, _: not value),
+    ),
+    **dict.fromkeys(
+        ("items", "unevaluatedItems", "unevaluatedProperties"),
+        Silence("is `true` or `{}`", lambda value, _: _says_all(value)),
+    ),
+    "format": Silence("names a format that is not written", lambda name, _: name not in FORMATS),
+    "uniqueItems": Silence("is `false`", lambda flag, _: not flag),
+    "propertyNames": Silence(
+        'is `{"type": "string"}`',
+        lambda names, _: _says_all(names) or names in ({"type": "string"}, {"type": ["string"]}),
+    ),
+    "not": Silence("is `false` (and `{}` fits nothing)", lambda value, _: value is False),
+    "if": Silence(
+        "has neither `then` nor `else`",
+        lambda _, schema: _says_all(schema.get("then", True)) and _says_all(schema.get("else", True)),
+    ),
+    "contains": Silence(
+        "has `minContains: 0` and no `maxContains`",
+        lambda _, schema: schema.get("minContains") == 0 and "maxContains" not in schema,
+    ),
+    "dependentRequired": Silence("has only empty lists", lambda names, _: not any(names.values())),
+    "dependentSchemas": Silence(
+        "has only schemas that say nothing", lambda schemas, _: all(map(_says_all, schemas.values()))
+    ),
+    "dependencies": Silence(
+        "has only empty lists and schemas that say nothing",
+        lambda items, _: all(item == [] or _says_all(item) for item in items.values()),
+    ),
 }
-"""When a keyword says nothing, by its value and the schema around it."""

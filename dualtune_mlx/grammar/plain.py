@@ -40,6 +40,8 @@ class _Plain:
         self.schema = self._rewrite(schema, resolver)
         if self._definitions and isinstance(self.schema, dict):
             self.schema["$defs"] = self._definitions
+        if "draft-03" in dialect:  # in which keywords have other meanings
+            self.schema = {"$schema": dialect}
 
     def _rewrite(self, schema: Any, resolver: Any) -> Any:
         if not isinstance(schema, Mapping):

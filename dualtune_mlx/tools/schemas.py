@@ -91,8 +91,10 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
 
 def new_validator(schema: Mapping[str, Any]) -> Any:
     """The validator of a schema; it fetches nothing."""
-    # An empty registry: jsonschema would else fetch a remote $ref, and the server chooses the address.
-    return validator_class(schema)(schema, registry=Registry())
+    # An empty registry: jsonschema would else fetch a remote $ref, and the server chooses the address. And where a $ref
+    # leads to the schema as a whole, its "$schema" would bring back the validator that reads patterns as Python does.
+    undated = {key: value for key, value in schema.items() if key != "$schema"}
+    return validator_class(schema)(undated, registry=Registry())
 
 
 def _to_short_json(value: Any) -> str:

@@ -31,19 +31,21 @@ def sort_by_schema(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> d
 
 def _sort(value: Any, schemas: Sequence[Any], references: References) -> Any:
     """A value in the order of all the schemas that say something about it."""
-    if isinstance(value, list | tuple):
-        applied = [part for schema in schemas for part in _applied(schema, (), references)]
-        return [_sort(item, _item_schemas(applied, number), references) for number, item in enumerate(value)]
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping | list | tuple):
         return value
     applied = [part for schema in schemas for part in _applied(schema, value, references)]
+    for listed in chain.from_iterable((*schema.get("enum", ()), schema.get("const")) for schema in applied):
+        if json.dumps(listed, sort_keys=True) == json.dumps(value, sort_keys=True):
+            return listed
+    if not isinstance(value, Mapping):
+        return [_sort(item, _item_schemas(applied, number), references) for number, item in enumerate(value)]
     named = _named(applied)
     order = [*(name for name in named if name in value), *(name for name in value if name not in named)]
     return {name: _sort(value[name], _property_schemas(applied, name), references) for name in order}
 
 
 def _applied(
-    schema: Any, names: Iterable[str], references: References, followed: frozenset[str] = frozenset()
+    schema: Any, value: Any, references: References, followed: frozenset[str] = frozenset()
 ) -> list[Mapping[str, Any]]:
     """A schema and those that it combines or refers to; of alternatives first the one that knows most of the names."""
     if not isinstance(schema, Mapping):
@@ -51,17 +53,19 @@ def _applied(
     found = [schema]
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference not in followed:
-        found += _applied(references.find(reference), names, references, followed | {reference})
+        found += _applied(references.find(reference), value, references, followed | {reference})
     for keyword in ("allOf", "anyOf", "oneOf"):
-        parts = [_applied(part, names, references, followed) for part in schema.get(keyword, ())]
-        if keyword != "allOf":
-            parts.sort(key=lambda part: len(_named(part).keys() & names), reverse=True)
+        parts = [_applied(part, value, references, followed) for part in schema.get(keyword, ())]
+        if keyword != "allOf" and isinstance(value, Mapping):
+            parts.sort(key=lambda part: len(_named(part).keys() & value), reverse=True)
         found += chain.from_iterable(parts)
     return found
 
 
 def _named(applied: Iterable[Mapping[str, Any]]) -> dict[str, None]:
-    return dict.fromkeys(name for schema in applied for name in _properties(schema))
+    """The names of the properties, and then those that are required and not listed."""
+    found = [name for schema in applied for name in _properties(schema)]
+    return dict.fromkeys([*found, *(name for schema in applied for name in schema.get("required", ()))])
 
 
 def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:

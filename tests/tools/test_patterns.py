@@ -81,3 +81,14 @@ def test_names_of_properties_are_matched_alike():
         assert explain_unwritable(tool, wrong)
         with pytest.raises(ToolError, match="unexpected|not of type"):
             check_arguments(wrong, tool)
+
+
+def test_a_pattern_is_read_alike_behind_a_reference_to_the_whole_schema():
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {"v": {"pattern": r"^\p{L}$"}, "inner": {"$ref": "#"}},
+    }
+    check_arguments({"inner": {"v": "a"}}, Tool("t", "", schema))
+    with pytest.raises(ToolError, match="does not match"):
+        check_arguments({"inner": {"v": "1"}}, Tool("t", "", schema))
