@@ -48,6 +48,7 @@ from dualtune_mlx.benchmarks.tasks import START_SECONDS, TASKS, run_tasks
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
+from dualtune_mlx.errors import count_of
 from dualtune_mlx.evaluation import Report, evaluate_calls
 from dualtune_mlx.evaluation.calls import METRICS
 from dualtune_mlx.mcp import connect, read_config
@@ -273,7 +274,7 @@ def print_report(value: Mapping[str, Any], out: Console) -> None:
         ]
         for row in rows
     ]
-    common.print_table(out, f"{rows[0]['n']} requests", ["", *METRICS, "prompt tokens", "seconds"], lines)
+    common.print_table(out, count_of(rows[0]["n"], "request"), ["", *METRICS, "prompt tokens", "seconds"], lines)
     for metric, goal in GOALS.items():
         word = "reached" if rows[0][metric] >= goal else "NOT reached"
         out.print(f"goal {metric} at least {goal:.0%}: {word}", markup=False)

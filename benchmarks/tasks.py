@@ -20,6 +20,7 @@ from dualtune_mlx.agent.events import AgentEvent, CallProposed, RunEnded
 from dualtune_mlx.benchmarks.playground import Playground, new_playground
 from dualtune_mlx.benchmarks.world import World
 from dualtune_mlx.engine import DualTune
+from dualtune_mlx.errors import count_of
 from dualtune_mlx.mcp import ApprovalPolicy, connect, read_config
 from dualtune_mlx.tools import ToolCall
 
@@ -202,7 +203,9 @@ def run_tasks(dualtune: DualTune, out: Console, tasks: Sequence[Task] = TASKS) -
         row = rows[-1]
         word = "reached" if row["reached"] else "NOT reached"
         outside = "" if row["outside_unchanged"] else ", and something OUTSIDE the scratch folder was changed"
-        out.print(f"task {task.name}: {word}, {row['steps']} calls, {row['seconds']:.0f} s{outside}", markup=False)
+        out.print(
+            f"task {task.name}: {word}, {count_of(row['steps'], 'call')}, {row['seconds']:.0f} s{outside}", markup=False
+        )
     return rows
 
 

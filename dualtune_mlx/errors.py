@@ -69,6 +69,11 @@ def escape(text: str) -> str:
     return "".join(one if one.isprintable() or one == "\n" else f"\\u{ord(one):04x}" for one in text)
 
 
+def count_of(number: int, noun: str) -> str:
+    """A number with its noun: "1 call", "2,000 calls"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _shorten(value: object) -> object:
     """A value that another program wrote may be of any length."""
     text = str(value)

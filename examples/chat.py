@@ -18,6 +18,7 @@ from backend import Backend, Ready, Stopped, make_open
 
 from dualtune_mlx import Tool, ToolCall
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Done, StageBegins
+from dualtune_mlx.errors import count_of
 from dualtune_mlx.mcp import ToolResult
 
 PAPER, CARD, INK, SOFT, TRACK = "#f2f2f7", "#ffffff", "#1c1c1e", "#8e8e93", "#e9e9ee"
@@ -158,7 +159,9 @@ class Window:
     def _show(self, event: object) -> None:
         if isinstance(event, Ready):
             self.can_run = event.can_run
-            self.status.configure(text=f"{event.tools} tools" + ("" if self.can_run else ", which cannot be run here"))
+            self.status.configure(
+                text=count_of(event.tools, "tool") + ("" if self.can_run else ", which cannot be run here")
+            )
         elif self.turn is None:
             self.status.configure(text=str(event), fg=RED)
             return  # it could not be loaded, so there is nothing to ask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dualtune_mlx.errors import DataError, ToolError, UsageError, escape, inside
+from dualtune_mlx.errors import DataError, ToolError, UsageError, count_of, escape, inside
 
 
 def test_a_message_has_what_is_known():
@@ -33,3 +33,10 @@ def test_an_error_names_the_places_that_it_is_inside():
     assert (caught.value.where, caught.value.got, caught.value.fix) == ("f:3, message 2", 1, "mend it")
     with pytest.raises(ValueError, match="other"), inside("f:3"):
         raise ValueError("other")
+
+
+@pytest.mark.parametrize(
+    ("number", "says"), [(0, "0 calls"), (1, "1 call"), (2, "2 calls"), (12345, "12,345 calls"), (-1, "-1 calls")]
+)
+def test_a_number_stands_with_its_noun(number, says):
+    assert count_of(number, "call") == says

@@ -23,7 +23,7 @@ from dualtune_mlx.conversion.peft.layout import find_uniform_layout
 from dualtune_mlx.conversion.peft.module_tensors import ModuleTensors, group_by_module
 from dualtune_mlx.conversion.peft.names import BEGINNINGS, mlx_path
 from dualtune_mlx.conversion.peft.verify import compare_logits
-from dualtune_mlx.errors import ConversionError, UsageError
+from dualtune_mlx.errors import ConversionError, UsageError, count_of
 
 HEAD, COPY = "lm_head", ".base_layer"
 """The suffix of the base's own weights beside an update."""
@@ -176,7 +176,7 @@ def _find_row_ids(module: str, parts: ModuleTensors, config: PeftConfig) -> list
         raise ConversionError(
             "the trained rows do not go with trainable_token_indices",
             where=f"{config.where}: {module}",
-            got=f"{rows} rows, {len(ids)} token ids, {len(set(ids))} different",
+            got=f"{count_of(rows, 'row')}, {count_of(len(ids), 'token id')}, {len(set(ids))} different",
             expected="as many different token ids as rows",
         )
     return ids

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
-from dualtune_mlx.errors import UsageError
+from dualtune_mlx.errors import UsageError, count_of
 from dualtune_mlx.tools import ToolCall
 
 
@@ -96,7 +96,7 @@ class Budget:
 
     def check_steps(self) -> None:
         if self.steps >= self.limits.steps:
-            raise Stop("steps", f"the limit of {self.limits.steps} calls is reached")
+            raise Stop("steps", f"the limit of {count_of(self.limits.steps, 'call')} is reached")
 
     def out_of_time(self, during: str = "") -> Stop:
         return Stop("time", f"the limit of {self.limits.seconds:g} s is reached{during}")

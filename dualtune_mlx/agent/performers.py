@@ -102,8 +102,7 @@ class AsyncPerformer(Performer):
         return await asyncio.to_thread(self.ask, question)
 
     async def execute(self, call: ToolCall, seconds: float) -> ToolResult:
-        async with asyncio.timeout(seconds):
-            return await self.toolbox.aexecute(call, True)
+        return await self.toolbox.aexecute(call, True, seconds)
 
 
 def run_in_place(events: AsyncGenerator[T, None]) -> Generator[T, None, None]:

@@ -129,7 +129,10 @@ class Bundle:
             return cls._from_dict(Path(folder), value)
         except (KeyError, TypeError, AttributeError) as error:
             raise BundleError(
-                "a bundle's manifest lacks a field, or has one of another form", where=path, got=repr(error)
+                "a bundle's manifest lacks a field, or has one of another form",
+                where=path,
+                got=f"no field {error.args[0]!r}" if isinstance(error, KeyError) else str(error),
+                fix="restore the file, or train again into another folder",
             ) from error
 
     @classmethod

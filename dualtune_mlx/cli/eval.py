@@ -15,7 +15,7 @@ from dualtune_mlx.cli.output import console, emit_json, json_option, progress
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
-from dualtune_mlx.errors import escape
+from dualtune_mlx.errors import count_of, escape
 from dualtune_mlx.evaluation import evaluate_calls
 from dualtune_mlx.evaluation.calls import ANOTHER_TOOL, METRICS
 from dualtune_mlx.training.left_out import count_left_out
@@ -80,7 +80,7 @@ def command(
 
 def accuracy_table(value: Mapping[str, Any]) -> Table:
     """A row for each metric of a report's value."""
-    table = Table("right", "accuracy", "95% interval", title=f"{value['n']} decisions")
+    table = Table("right", "accuracy", "95% interval", title=count_of(value["n"], "decision"))
     for metric in METRICS:
         low, high = value["intervals"][metric]
         table.add_row(metric, f"{value[metric]:.1%}", f"{low:.1%} to {high:.1%}")

@@ -20,7 +20,7 @@ from dualtune_mlx.agent.events import (
     SpokenText,
 )
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
-from dualtune_mlx.errors import escape
+from dualtune_mlx.errors import count_of, escape
 from dualtune_mlx.mcp import ApprovalQuestion
 from dualtune_mlx.mcp.approvals import ApprovalAnswer
 from dualtune_mlx.tools import Tool, ToolCall
@@ -142,7 +142,8 @@ def summarize(event: AgentEvent) -> Text | None:
 
 def summarize_end(event: RunEnded) -> Text:
     """The answer, or why there is none."""
-    cost = f"{event.steps} calls, {event.tokens:,} tokens, {event.seconds:.1f} s, transcript: {event.transcript}"
+    spent = f"{count_of(event.steps, 'call')}, {count_of(event.tokens, 'token')}, {event.seconds:.1f} s"
+    cost = f"{spent}, transcript: {event.transcript}"
     text = Text(escape(event.answer), style="bold")
     if event.reason != "answered":
         text = Text(f"{event.reason}: {escape(event.message)}", style="yellow" if event.succeeded else "bold red")

@@ -11,6 +11,7 @@ from rich.table import Table
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.cli.train_flags import train_flags
+from dualtune_mlx.errors import count_of
 from dualtune_mlx.prompts import ARGUMENT_CARDS, CARD_KINDS
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.training import PRESETS, ConfigFile, estimate_training, merge_config
@@ -54,7 +55,7 @@ def as_table(values: list[dict[str, Any]]) -> Table:
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
         "examples": lambda value: f"{value['examples']:,}",
         "left out": lambda value: ", ".join(f"{count:,} {reason}" for reason, count in value["left_out"].items()),
-        "prefix": lambda value: f"{value['prefix_tokens']:,} tokens",
+        "prefix": lambda value: count_of(value["prefix_tokens"], "token"),
         "steps": lambda value: f"{value['steps']:,} of {value['batch_size']} at once",
         "peak memory": lambda value: f"{value['peak_memory'] / GIB:.2f} GiB",
         "largest batch": lambda value: f"{value['largest_batch']:,} in {value['budget'] / GIB:.1f} GiB",

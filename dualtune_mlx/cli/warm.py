@@ -13,10 +13,12 @@ from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.warm import Prefix, WarmReport, warm
+from dualtune_mlx.errors import count_of
 from dualtune_mlx.mcp import connect, read_config
 from dualtune_mlx.tools import Tool
 
 MIB = 2**20
+LEAST_SAVED = 0.01  # seconds
 
 
 @click.command("warm")
@@ -37,7 +39,7 @@ def command(bundle: Path, model: str | None, tools_file: Path | None, mcp: Path 
     out = console(json_to)
 
     def announce(prefix: Prefix) -> None:
-        out.print(f"{prefix.name}: {len(prefix.tokens):,} tokens …", markup=False)
+        out.print(f"{prefix.name}: {count_of(len(prefix.tokens), 'token')} …", markup=False)
 
     tools = _read_tools(tools_file, mcp)
     with DualTune.load(bundle, model) as dualtune:
@@ -65,7 +67,8 @@ def show(out: Console, report: WarmReport) -> None:
     if report.removed:
         out.print(f"Removed, because they could not be used: {', '.join(report.removed)}.", markup=False)
     if any(one.seconds is not None for one in report.prefixes):
-        saved = f"A later start saves {report.saved_seconds:.2f} s."
-        out.print(f"{saved} The files are in {report.folder}.", markup=False)
+        saves = report.saved_seconds >= LEAST_SAVED
+        saved = f"saves {report.saved_seconds:.2f} s" if saves else "is no faster: they are computed as fast as read"
+        out.print(f"A later start {saved}. The files are in {report.folder}.", markup=False)
     else:
         out.print(f"Nothing to do: all of them are in {report.folder} and valid.", markup=False)

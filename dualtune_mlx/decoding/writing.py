@@ -10,7 +10,7 @@ import mlx.core as mx
 
 from dualtune_mlx.decoding.grammar import ArgumentGrammar
 from dualtune_mlx.decoding.options import Decoding
-from dualtune_mlx.errors import DecodingError
+from dualtune_mlx.errors import DecodingError, count_of
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class ArgumentWriter:
             raise DecodingError(
                 "the arguments were not complete within the token budget",
                 where=f"tool {self.grammar.tool.name!r}",
-                got=f"{len(self.tokens)} tokens",
+                got=count_of(len(self.tokens), "token"),
                 expected=f"at most {limit}",
                 fix="raise max_tokens, or shorten the request",
             )

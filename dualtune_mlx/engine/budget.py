@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from dualtune_mlx.errors import ModelError
+from dualtune_mlx.errors import ModelError, count_of
 from dualtune_mlx.kv import PrefixCache
 from dualtune_mlx.models import BaseModel
 
@@ -31,8 +31,8 @@ def divide_budget(budget: int, base: BaseModel, prefixes: PrefixCache) -> int:
         raise ModelError(
             "the model and its adapters exceed the memory budget",
             where=base.name,
-            got=f"{needed:,} bytes",
-            expected=f"at most {budget:,} bytes",
+            got=count_of(needed, "byte"),
+            expected=f"at most {count_of(budget, 'byte')}",
             fix="raise the budget, or use a smaller or quantised model",
         )
     prefixes.budget = min(prefixes.budget, (budget - needed) // 2)

@@ -22,7 +22,7 @@ from dualtune_mlx.engine.events import Candidates, Done, Event, Planned, StageBe
 from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.engine.requests import CallRequest
 from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner
-from dualtune_mlx.errors import BundleError, DualTuneWarning
+from dualtune_mlx.errors import BundleError, DualTuneWarning, count_of
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, TokenStream
 from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall
@@ -255,10 +255,11 @@ def warn_about_regrouped_tools(bundle: Bundle, tools: Sequence[Tool]) -> None:
     if not (pairs := list(bundle.find_regrouped(tools))):
         return
     now, then = pairs[0]
+    share = f"{len(pairs)} of {count_of(len(tools), 'tool')}"
     message = BundleError(
-        f"{len(pairs)} of {len(tools)} tools are in other groups than those that the bundle learned",
+        "tools are in other groups than those that the bundle learned",
         where=bundle.folder,
-        got=f"{now.name!r} of {now.server or 'no server'} in {_group_of(now)}",
+        got=f"{share}: {now.name!r} of {now.server or 'no server'} in {_group_of(now)}",
         expected=_group_of(then),
         fix="configure the groups as in training, or train router and selector again",
     )

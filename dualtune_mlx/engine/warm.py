@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.engine.dualtune import DualTune
-from dualtune_mlx.errors import UsageError
+from dualtune_mlx.errors import UsageError, count_of
 from dualtune_mlx.kv import PREFIX_FOLDER, PrefixFile, PrefixStore, kv_fingerprint
 from dualtune_mlx.kv.store import SUFFIX
 from dualtune_mlx.models import BaseModel
@@ -156,7 +156,7 @@ def _render(base: BaseModel, renderer: PromptRenderer, name: str, tools: tuple[T
         raise UsageError(
             "the tools are longer than the model's context",
             where=name,
-            got=f"{len(tokens)} tokens",
+            got=count_of(len(tokens), "token"),
             expected=f"at most {limit}",
             fix="warm fewer tools, or use shorter tool cards",
         )

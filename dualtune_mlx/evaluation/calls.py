@@ -11,7 +11,7 @@ from typing import Any
 from dualtune_mlx.data.decisions import Decision, call_decisions
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.dualtune import MAX_TOKENS
-from dualtune_mlx.errors import ContextError, DataError, DecodingError, ToolError, inside
+from dualtune_mlx.errors import ContextError, DataError, DecodingError, ToolError, count_of, inside
 from dualtune_mlx.evaluation.unwritable import explain_gold
 from dualtune_mlx.tools import ToolCall, Trajectory, find_called_tool
 
@@ -107,7 +107,7 @@ def evaluate_calls(
     if not decisions:
         raise DataError(
             "the data holds no decision to ask for",
-            got=f"{len(trajectories)} trajectories",
+            got=count_of(len(trajectories), "conversation"),
             expected="assistant messages, and not of weight 0",
         )
     calls = []

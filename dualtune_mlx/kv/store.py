@@ -27,7 +27,7 @@ import mlx.nn as nn
 import mlx_lm
 from safetensors import SafetensorError, safe_open
 
-from dualtune_mlx.errors import DualTuneError, DualTuneWarning, UsageError
+from dualtune_mlx.errors import DualTuneError, DualTuneWarning, UsageError, count_of
 from dualtune_mlx.files import atomic_file
 from dualtune_mlx.kv.snapshot import Layers, Snapshot, copy_tokens
 
@@ -252,7 +252,7 @@ def _count_tokens(forms: dict[str, tuple[str, tuple[int, ...]]]) -> int:
     if odd or not 0 < tokens <= TOKENS_LIMIT:
         raise PrefixError(
             "its tensors have other shapes or types than a prefix has",
-            got=", ".join(f"{name} {forms[name]}" for name in odd[:3]) or f"{tokens} tokens",
+            got=", ".join(f"{name} {forms[name]}" for name in odd[:3]) or count_of(tokens, "token"),
             expected=f"(1, kv heads, {tokens}, head width) of {', '.join(DTYPES)}",
         )
     return tokens

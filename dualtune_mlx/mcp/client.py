@@ -104,9 +104,10 @@ class Toolbox:
             answer.cancel()
             raise
 
-    async def aexecute(self, call: ToolCall, approved: bool = False) -> ToolResult:
+    async def aexecute(self, call: ToolCall, approved: bool = False, timeout: float | None = None) -> ToolResult:
         """``execute`` for asynchronous code; cancelling it cancels the call at the server."""
-        return await asyncio.wrap_future(self._begin(call, approved))
+        async with asyncio.timeout(timeout):
+            return await asyncio.wrap_future(self._begin(call, approved))
 
     def _begin(self, call: ToolCall, approved: bool) -> Future[ToolResult]:
         connection, tool = self._find(call)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dualtune_mlx.errors import ToolError
+from dualtune_mlx.errors import ToolError, count_of
 
 DATA_URL = re.compile(r"data:(?P<type>[^;,]*)[^,]*;base64,", re.IGNORECASE)
 UNKNOWN_TYPE = "application/octet-stream"
@@ -118,7 +118,7 @@ def head_and_tail(text: str, limit: int) -> str:
     """
     if limit < SHORTEST_CUT:
         raise ToolError(
-            "a result cannot be cut that short", got=f"{limit} characters", expected=f"at least {SHORTEST_CUT}"
+            "a result cannot be cut that short", got=count_of(limit, "character"), expected=f"at least {SHORTEST_CUT}"
         )
     if len(text) <= limit:
         return text
@@ -128,7 +128,7 @@ def head_and_tail(text: str, limit: int) -> str:
 
 
 def _cut_mark(count: int) -> str:
-    return f"\n[… {count:,} characters left out …]\n"
+    return f"\n[… {count_of(count, 'character')} left out …]\n"
 
 
 def _read_block(block: Any) -> Mapping[str, Any]:
@@ -217,9 +217,9 @@ def _to_text(block: Mapping[str, Any]) -> str:
         return str(block["text"])
     if block["type"] in ("image", "audio"):
         media = _read_media(block)
-        return f"[{block['type']}: {media.mime_type}, {len(media.data):,} bytes]"
+        return f"[{block['type']}: {media.mime_type}, {count_of(len(media.data), 'byte')}]"
     resource = _read_resource(block)
     if resource.text is not None:
         return f"[resource: {resource.uri}]\n{resource.text}"
-    size = "" if resource.data is None else f"{len(resource.data):,} bytes"
+    size = "" if resource.data is None else count_of(len(resource.data), "byte")
     return f"[resource: {', '.join(filter(None, (resource.name, resource.uri, resource.mime_type, size)))}]"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from jsonschema.validators import validator_for
 
 from dualtune_mlx.data import SPLITS
-from dualtune_mlx.errors import DataError
+from dualtune_mlx.errors import DataError, count_of
 from dualtune_mlx.synthesis.request_templates import WORDINGS, RequestTemplate, load_templates, visible_templates
 from dualtune_mlx.synthesis.values.slots import fill
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
@@ -93,7 +93,7 @@ def check_tools(templates: Mapping[str, list[RequestTemplate]], visible: Mapping
         raise DataError(
             "the wordings need tools that are not visible",
             where=", ".join(sorted(missing)),
-            got=f"{len(visible)} tools: {', '.join(visible)}",
+            got=f"{count_of(len(visible), 'tool')}: {', '.join(visible)}",
             expected="every tool that has wordings",
             fix="start the servers that offer these tools, or take their wordings away",
         )

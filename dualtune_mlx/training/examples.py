@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dualtune_mlx.data.decisions import Decision, call_decisions, plan_decisions
-from dualtune_mlx.errors import DataError, inside
+from dualtune_mlx.errors import DataError, count_of, inside
 from dualtune_mlx.prompts import PromptRenderer, TokenStream, span_name
 from dualtune_mlx.tools import Trajectory, find_called_tool
 from dualtune_mlx.training.routing import ShownDecision, shown_decisions
@@ -119,7 +119,7 @@ def stage_examples(
                 ]
             for stream, length in streams:
                 if stream is None:
-                    dropped.append(f"{name}: {length} tokens, its last request alone exceeds {window}")
+                    dropped.append(f"{name}: {count_of(length, 'token')}, its last request alone exceeds {window}")
                     continue
                 cut += len(stream) < length
                 made = example(stream, stage, activation, name, _tool_name(stage, decision))
@@ -129,7 +129,7 @@ def stage_examples(
         raise DataError(
             f"the data holds no example for the stage {stage!r}",
             where=scope or None,
-            got=f"{len(trajectories)} trajectories" + (f"; {dropped[0]}" if dropped else ""),
+            got=count_of(len(trajectories), "conversation") + (f"; {dropped[0]}" if dropped else ""),
             expected=EXPECTED.get(stage, "assistant messages with tool_calls, and not of weight 0"),
         )
     return StageExamples(tuple(examples), cut, tuple(dropped))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from dualtune_mlx.bundle.assemble import tools_in_scope
 from dualtune_mlx.data.decisions import Decision
 from dualtune_mlx.decoding import CopyReport, find_slips, report_copies, tool_key
+from dualtune_mlx.errors import count_of
 from dualtune_mlx.tools import PLAN, Tool, Trajectory
 from dualtune_mlx.training.examples import decision_name, decisions_of_stage
 
@@ -33,7 +34,7 @@ def report_stage_copies(stage: str, trajectories: Sequence[Trajectory], scope: s
     listed = "; ".join(slips[:SHOWN]) + more
     return (
         report,
-        f"{len(slips):,} values are no copies as nearly all others are, and grounding holds them: {listed}",
+        f"no copies as nearly all others are, but held by grounding: {count_of(len(slips), 'value')}: {listed}",
     )
 
 

@@ -22,7 +22,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
 from dualtune_mlx.data.decisions import ends_after_result
 from dualtune_mlx.decoding import CopyReport
-from dualtune_mlx.errors import BundleError, TrainingError, UsageError
+from dualtune_mlx.errors import BundleError, TrainingError, UsageError, count_of
 from dualtune_mlx.files import lock_folder, write_text
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, span_name
@@ -286,7 +286,9 @@ class TrainingRun:
             notes.append(f"the validation data has no example of this: {apart} instead")
         for name, examples in (("training", training), ("validation", validation)):
             if examples.cut:
-                notes.append(f"{examples.cut} {name} examples lost their oldest exchanges to fit the window")
+                notes.append(
+                    f"oldest exchanges left out to fit the window: in {count_of(examples.cut, f'{name} example')}"
+                )
             notes += [f"{name} example dropped: {reason}" for reason in examples.dropped]
         return training, validation, tuple(notes)
 
@@ -332,11 +334,11 @@ def _notes_on(history: Sequence[Progress], validate_every: int) -> tuple[str, ..
     """What is to be known about a run with this log."""
     measured = [progress.step for progress in history if progress.validation_loss is not None]
     if len(history) < history[-1].step:
-        return (f"the log has only {len(history)} of {history[-1].step} steps: it was removed meanwhile",)
+        return (f"the log has only {len(history)} of {count_of(history[-1].step, 'step')}: it was removed meanwhile",)
     if validate_every and len(measured) <= 1:
         return (
             "the validation loss was measured once, at the end: the last weights were kept, none were chosen; "
-            f"measure more often than every {validate_every} steps (validate_every)",
+            f"measure more often than every {count_of(validate_every, 'step')} (validate_every)",
         )
     return ()
 

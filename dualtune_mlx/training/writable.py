@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from dualtune_mlx.data.decisions import Decision
-from dualtune_mlx.errors import DataError, inside
+from dualtune_mlx.errors import DataError, count_of, inside
 from dualtune_mlx.grammar import explain_unwritable
 from dualtune_mlx.tools import find_called_tool
 
@@ -44,11 +44,11 @@ def check_writable(named: Iterable[tuple[str, Decision]]) -> None:
             f"{tool} at {found[0][1]} ({_list_names([name for name, _ in found])})"
             for (tool, _), found in list(kinds.items())[:MOST_KINDS]
         ]
-        more = [f"and {len(kinds) - MOST_KINDS} more kinds"] if len(kinds) > MOST_KINDS else []
+        more = [f"and {count_of(len(kinds) - MOST_KINDS, 'more kind')}"] if len(kinds) > MOST_KINDS else []
         raise DataError(
             "the data has calls that decoding could never write, so they cannot be learned",
             where=next(iter(kinds.values()))[0][0],
-            got="\n    ".join([f"{sum(map(len, kinds.values())):,} of {calls:,} calls", *shown, *more]),
+            got="\n    ".join([f"{sum(map(len, kinds.values())):,} of {count_of(calls, 'call')}", *shown, *more]),
             expected="arguments that the grammar of their tool's schema allows, with no key that it does not declare",
             fix='mend the values or the schema, or let their messages be context alone: "weight": 0',
         )

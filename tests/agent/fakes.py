@@ -117,8 +117,8 @@ class FakeToolbox:
             return given
         return ToolResult("fs", call.name, ({"type": "text", "text": given},), given, None, False, 0.5)
 
-    async def aexecute(self, call: ToolCall, approved: bool = False) -> ToolResult:
-        return self.execute(call, approved)
+    async def aexecute(self, call: ToolCall, approved: bool = False, timeout: float | None = None) -> ToolResult:
+        return self.execute(call, approved, timeout)
 
 
 def error(text: str) -> ToolResult:

@@ -377,7 +377,7 @@ def test_an_answer_keeps_to_its_tokens(tmp_path):
 
 def test_cancelling_stops_and_leaves_a_transcript(tmp_path):
     class Stuck(FakeToolbox):
-        async def aexecute(self, call, approved=False):
+        async def aexecute(self, call, approved=False, timeout=None):
             self.executed.append(call)
             await asyncio.sleep(60)
 

@@ -63,7 +63,7 @@ def test_the_same_call_after_its_success_is_an_end_with_an_answer_and_is_told(sc
     scripted(ECHO, ECHO)
     result = run(mcp, tmp_path, "--approve", "auto")
     assert result.exit_code == 0, result.output
-    assert "Done.\nchosen again after it had succeeded, and taken as the end: good/echo\n1 calls" in result.output
+    assert "Done.\nchosen again after it had succeeded, and taken as the end: good/echo\n1 call, " in result.output
 
 
 def test_json_alone_is_one_value_an_event_a_line(scripted, mcp, tmp_path):
@@ -90,7 +90,7 @@ def test_a_dry_run_and_a_limit(scripted, mcp, tmp_path):
     dry = run(mcp, tmp_path, "--dry-run")
     assert dry.exit_code == 0 and "you would be asked" in dry.output and "result:" not in dry.output
     limited = run(mcp, tmp_path, "--approve", "auto", "--steps", "1")
-    assert limited.exit_code == 1 and "limit of 1 calls" in limited.output
+    assert limited.exit_code == 1 and "limit of 1 call " in limited.output
 
 
 class Interrupted(Engine):

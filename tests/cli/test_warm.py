@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
-from dualtune_mlx.engine.warm import open_store, tool_sets
+from dualtune_mlx.cli.warm import show
+from dualtune_mlx.engine.warm import WarmPrefix, WarmReport, open_store, tool_sets
 from dualtune_mlx.kv import PrefixCache
 from dualtune_mlx.models import load_model
 from dualtune_mlx.tools import Tool
@@ -57,7 +60,7 @@ def test_the_bundle_s_own_tools_are_warmed_once(warm_bundle):
 
 def test_it_says_what_it_did_and_what_it_saves(warm_bundle):
     text = dualtune("warm", "--bundle", warm_bundle).output
-    for word in ("all tools", "server clock", "tokens", "MiB", " s ", "A later start saves"):
+    for word in ("all tools", "server clock", "tokens", "MiB", " s ", "A later start"):
         assert word in text
 
 
@@ -195,3 +198,12 @@ def test_computed_under_an_adapter_differs_from_the_base_s(model):
     tokens = tuple(range(20))
     assert same(base.snapshot(tokens, ""), base.snapshot(tokens))
     assert not same(base.snapshot(tokens, adapter.content_hash), base.snapshot(tokens))
+
+
+@pytest.mark.parametrize(("read", "says"), [(0.5, "saves 0.50 s"), (1.04, "is no faster"), (0.9999, "is no faster")])
+def test_a_start_that_is_no_faster_saves_nothing(read, says):
+    report = WarmReport(Path("b"), (WarmPrefix("all tools", "", 9, 2**20, 1.0, read, "f"),), ())
+    out = Console(file=io.StringIO(), width=200)
+    show(out, report)
+    assert f"A later start {says}" in out.file.getvalue()
+    assert "-0" not in out.file.getvalue()

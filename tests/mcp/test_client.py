@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -196,6 +197,17 @@ async def test_a_cancelled_call_leaves_the_server_as_it_was(server: Make) -> Non
                 await toolbox.aexecute(ToolCall("silence"))
             assert scope.cancelled_caught
         assert (await toolbox.aexecute(ToolCall("pid"))).text == pid and not toolbox.failures
+
+
+@pytest.mark.anyio
+async def test_an_asynchronous_call_has_a_limit_of_its_own_and_ends_with_its_toolbox(server: Make) -> None:
+    async with aconnect([server("good")]) as toolbox:
+        with pytest.raises(TimeoutError):
+            await toolbox.aexecute(ToolCall("silence"), timeout=0.2)
+        waiting = asyncio.ensure_future(toolbox.aexecute(ToolCall("silence")))
+        await asyncio.sleep(0.1)
+    with pytest.raises(ServerError, match="call of 'silence'"):
+        await waiting
 
 
 def test_a_server_that_will_not_stop_is_killed(server: Make, is_alive: Alive, monkeypatch: pytest.MonkeyPatch) -> None:
