@@ -101,16 +101,15 @@ class ArgumentRequest:
         """Leave out what the model would hardly have copied, and what it did not copy where it could not be held."""
         hardly = find_unsure_strings(pieces, len(self.frame[0]), HARDLY) & set(attempt.grounding[tool_key(self.tool)])
         unsaid = find_unsaid(arguments, self.tool, self.messages, formed=False)
-        left_out = attempt.left_out
-        for path in (*sorted(hardly), *unsaid):
-            left_out |= {self._find_optional(path, left_out)}
-        return replace(attempt, left_out=left_out) if left_out != attempt.left_out else None
+        missing = (*sorted(hardly), *unsaid)
+        places = [self._find_optional(path, attempt.left_out) for path in missing]
+        return replace(attempt, left_out=attempt.left_out.union(places)) if missing else None
 
     def _find_optional(self, path: str, left_out: frozenset[str]) -> str:
-        """The innermost optional parameter that a string belongs to."""
+        """The innermost optional parameter that a string belongs to and that is not left out yet."""
         before = leave_out(self.tool, left_out)
         for place in _around(path):
-            if place in left_out or leave_out(self.tool, left_out | {place}) != before:
+            if leave_out(self.tool, left_out | {place}) != before:
                 return place
         raise DecodingError(
             "the conversation does not give an argument that the tool needs",

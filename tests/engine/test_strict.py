@@ -79,6 +79,16 @@ def test_a_string_that_cannot_be_held_is_looked_at_afterwards(free):
         engine(2).arguments(REQUEST, tool("a", a=SHORT))
 
 
+def test_what_is_optional_in_one_form_and_needed_in_another_does_not_go_out():
+    forms = [{"type": "object", "properties": {"a": SHORT}, "required": required} for required in ([], ["a"])]
+    either = tool("x", x={"anyOf": [forms[1], {**forms[0], "properties": {"a": SHORT, "b": {"type": "null"}}}]})
+    for seed in range(4):
+        try:
+            assert find_unsaid(engine(seed).arguments(REQUEST, either), either, as_messages(REQUEST)) == ()
+        except DecodingError as error:
+            assert "x.a" in str(error)
+
+
 @pytest.mark.parametrize("request_text", [REQUEST, "?"])
 def test_a_conversation_of_too_many_spans_or_none_gives_only_what_is_copied(monkeypatch, request_text):
     monkeypatch.setattr(grounding, "MAX_CHARACTERS", 10)
