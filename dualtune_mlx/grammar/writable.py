@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from llguidance import LLMatcher
 
 from dualtune_mlx.grammar.compiling import BYTES, new_matcher
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.spelling import sort_by_schema, spell_value
+from dualtune_mlx.tools.spelling import sort_by_schema, spell_pieces
 
 CONTEXT = 20
 """Characters before the place that an explanation repeats."""
@@ -38,7 +38,7 @@ def explain_unwritable(tool: Tool, arguments: Mapping[str, Any]) -> str:
     if not tool.takes_arguments:
         return f"$: the tool takes no arguments, not {json.dumps(dict(arguments))}" if arguments else ""
     matcher = _matcher(json.dumps(dict(tool.parameters)), tool.name)
-    pieces = list(_spell(sort_by_schema(arguments, tool.parameters), "$"))
+    pieces = list(spell_pieces(sort_by_schema(arguments, tool.parameters)))
     text = "".join(piece for piece, _ in pieces).encode()
     written = matcher.try_consume_tokens(list(text))
     if written == len(text) and matcher.is_accepting():
@@ -60,23 +60,6 @@ def _matcher(schema: str, name: str) -> LLMatcher:
 @lru_cache(maxsize=256)  # the calls of a data set are calls of few tools
 def _compiled(schema: str, name: str) -> LLMatcher:
     return new_matcher(Tool(name, "", json.loads(schema)), BYTES)
-
-
-def _spell(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    """The pieces of a value's JSON, as ``json.dumps`` spells it, each with its place in the value."""
-    if isinstance(value, Mapping) and value:
-        for number, (name, item) in enumerate(value.items()):
-            inside = f"{place}.{name}"
-            yield f"{', ' if number else '{'}{spell_value(name)}: ", inside
-            yield from _spell(item, inside)
-        yield "}", place
-    elif isinstance(value, list | tuple) and value:
-        for number, item in enumerate(value):
-            yield ", " if number else "[", f"{place}[{number}]"
-            yield from _spell(item, f"{place}[{number}]")
-        yield "]", place
-    else:
-        yield spell_value(value), place
 
 
 def _name_expected(matcher: LLMatcher) -> str:

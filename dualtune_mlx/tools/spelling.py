@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import chain
 from typing import Any
 
@@ -16,8 +17,36 @@ def spell_arguments(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> 
 
 
 def spell_value(value: Any) -> str:
-    """A value as JSON, with the characters escaped that constrained decoding escapes."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A value as JSON, as constrained decoding can write it."""
+    return "".join(piece for piece, _ in spell_pieces(value))
+
+
+def spell_pieces(value: Any, place: str = "$") -> Iterator[tuple[str, str]]:
+    """The pieces of a value's JSON, each with its place in the value, such as ``$.edits[0].path``.
+
+    It is that of ``json.dumps`` but for what constrained decoding writes otherwise: a delete character is escaped, and
+    a number has no exponent.
+    """
+    if isinstance(value, Mapping) and value:
+        for number, (name, item) in enumerate(value.items()):
+            inside = f"{place}.{name}"
+            yield f"{', ' if number else '{'}{_spell_leaf(name)}: ", inside
+            yield from spell_pieces(item, inside)
+        yield "}", place
+    elif isinstance(value, list | tuple) and value:
+        for number, item in enumerate(value):
+            yield ", " if number else "[", f"{place}[{number}]"
+            yield from spell_pieces(item, f"{place}[{number}]")
+        yield "]", place
+    else:
+        yield _spell_leaf(value), place
+
+
+def _spell_leaf(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and "e" in text:
+        return f"{Decimal(text):f}"
+    return text.replace("\x7f", "\\u007f")
 
 
 def sort_by_schema(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from typing import Any
 
 import pytest
@@ -72,7 +71,6 @@ def fitting_is_written(schema: dict[str, Any], data: st.DataObject) -> None:
         arguments = data.draw(from_schema(to_draft7(close_objects(to_plain(schema)))))
     except InvalidArgument:  # inside it, something that nothing fits
         assume(False)
-    assume(not re.search(r"\de[+-]\d", json.dumps(arguments)))  # a number with bounds has no exponent
     check_arguments(arguments, tool)
     assert explain_unwritable(tool, arguments) == ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -10,8 +9,6 @@ import pytest
 from dualtune_mlx import Tool
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.grammar import check_compiles, explain_unwritable
-from dualtune_mlx.grammar.writable import _spell
-from dualtune_mlx.tools.spelling import spell_arguments
 
 STRING = {"type": "string"}
 
@@ -57,12 +54,6 @@ def test_what_can_be_written_needs_no_explanation(parameters, arguments):
 def test_what_cannot_be_written_is_explained_with_its_place(parameters, arguments, explanation):
     for _ in range(2):  # the compiled grammar is kept, and is not changed
         assert explanation in explain_unwritable(parameters, arguments)
-
-
-def test_the_pieces_are_the_spelling():
-    value = {"a": [1, -2.5, True, None, "ö\x7f\\", [], {}], "b": {"c": {"d": [[]]}}, "": [{"": 1}]}
-    assert "".join(piece for piece, _ in _spell(value, "$")) == spell_arguments(value, {})
-    assert [place for piece, place in _spell(value, "$") if piece == json.dumps(-2.5)] == ["$.a[1]"]
 
 
 def test_a_schema_is_tried_without_a_model():

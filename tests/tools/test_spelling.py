@@ -9,7 +9,7 @@ import pytest
 
 from dualtune_mlx.grammar import explain_unwritable
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.spelling import sort_by_schema, spell_arguments
+from dualtune_mlx.tools.spelling import sort_by_schema, spell_arguments, spell_pieces, spell_value
 
 TEXT = {"type": "string"}
 
@@ -61,3 +61,18 @@ def test_unnamed_properties_come_last_as_they_are() -> None:
 def test_a_character_that_decoding_escapes() -> None:
     assert spell_arguments({"a": "x\x7fé"}, PAIR) == '{"a": "x\\u007fé"}'
     assert explain_unwritable(Tool("tool", "", PAIR), {"a": "x\x7fé"}) == ""
+
+
+def test_the_pieces_are_the_json_with_their_places():
+    value = {"a": [1, -2.5, True, None, "ö\\", [], {}], "b": {"c": {"d": [[]]}}, "": [{"": 1}], "t": (0.5,)}
+    assert spell_value(value) == json.dumps(value, ensure_ascii=False)
+    assert [place for piece, place in spell_pieces(value) if piece == "-2.5"] == ["$.a[1]"]
+    assert json.loads(spell_value("x\x7f")) == "x\x7f"
+
+
+@pytest.mark.parametrize(("number", "written"), [(1e-05, "0.00001"), (-1.5e16, "-15000000000000000"), (2.5, "2.5")])
+def test_a_number_is_written_without_an_exponent(number, written):
+    assert spell_value([number]) == f"[{written}]"
+    assert json.loads(written) == number
+    bounded = {"type": "object", "properties": {"x": {"type": "number", "minimum": -1e17}}}
+    assert explain_unwritable(Tool("tool", "", bounded), {"x": number}) == ""
