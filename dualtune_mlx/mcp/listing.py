@@ -67,8 +67,7 @@ class Listing:
         try:
             tool = read_tool(listed, self.config)
             shown = show_tool(self.config, tool)
-            if shown.takes_arguments:
-                check_compiles(shown)
+            check_compiles(shown)
         except DualTuneError as reason:
             self.drop(label, reason)
             return None

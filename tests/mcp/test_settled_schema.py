@@ -162,3 +162,17 @@ def test_a_schema_that_refers_to_itself_is_refused() -> None:
 def test_a_reference_that_leads_nowhere_is_refused() -> None:
     with pytest.raises(ToolError, match="leads nowhere(?s:.*)#/nowhere"):
         hide_arguments(tool(**COMMIT, **{"$ref": "#/nowhere"}), PIN)
+
+
+def chain(length: int, links: int) -> Tool:
+    """A tool whose arguments are at the end of references, each of which leads to the next one ``links`` times."""
+    steps = {f"s{n}": {"allOf": [{"$ref": f"#/$defs/s{n + 1}"}] * links} for n in range(length)}
+    return tool(**{"$ref": "#/$defs/s0", "$defs": {**steps, f"s{length}": COMMIT}})
+
+
+def test_references_without_measure_are_refused() -> None:
+    assert '"repo"' not in json.dumps(dict(hide_arguments(chain(5, 2), PIN).parameters))
+    with pytest.raises(ToolError, match="too large when its references"):
+        hide_arguments(chain(40, 2), PIN)
+    with pytest.raises(ToolError, match="nested too deeply"):
+        hide_arguments(chain(5_000, 1), PIN)
