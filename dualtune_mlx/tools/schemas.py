@@ -56,12 +56,12 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
 
     Raises:
         ToolError: when they do not fit (the message names the place), are not JSON, or the schema refers to something
-            outside itself.
+            outside itself or, without an end, to itself.
     """
     where = f"{tool.server}/{tool.name}" if tool.server else tool.name
     try:
         json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError) as broken:  # sent, a lone surrogate would end the whole session
+    except (TypeError, ValueError, RecursionError) as broken:  # sent, a lone surrogate would end the whole session
         raise ToolError(
             "the arguments cannot be written as JSON",
             where=where,
@@ -79,6 +79,14 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
             expected="a $ref into the schema itself",
             fix="report this to the server's authors",
         ) from missing
+    except RecursionError as endless:
+        raise ToolError(
+            "a tool's schema cannot be checked to its end",
+            where=where,
+            got="a $ref that leads to itself, or too many levels",
+            expected="a schema in which every $ref comes to an end",
+            fix="report this to the server's authors, or leave the tool out",
+        ) from endless
     if error is not None:
         raise ToolError(
             f"the arguments do not fit the tool's schema: {error.message[:LONGEST_SHOWN]}",

@@ -128,9 +128,10 @@ def stage_examples(
     if not examples:
         raise DataError(
             f"the data holds no example for the stage {stage!r}",
-            where=scope or None,
+            where=scope or next((one.name.rpartition(":")[0] for one in trajectories if one.name), None),
             got=count_of(len(trajectories), "conversation") + (f"; {dropped[0]}" if dropped else ""),
             expected=EXPECTED.get(stage, "assistant messages with tool_calls, and not of weight 0"),
+            fix="add some, or leave this stage to the base model",
         )
     return StageExamples(tuple(examples), cut, tuple(dropped))
 

@@ -67,3 +67,24 @@ def test_properties_that_are_not_listed_obey_their_own_schema() -> None:
     check_arguments({"a": "x", "b": 1}, tool)
     with pytest.raises(ToolError, match=r"at \$\.b(?s:.*)expected: type"):
         check_arguments({"a": "x", "b": "1"}, tool)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"type": "object", "allOf": [{"$ref": "#"}]},
+        {"type": "object", "properties": {"a": {"$ref": "#/properties/a"}}},
+    ],
+)
+def test_a_schema_that_leads_to_itself_without_an_end_is_refused(schema):
+    with pytest.raises(ToolError, match="cannot be checked to its end(?s:.*)where: s/t(?s:.*)fix: "):
+        check_arguments({"a": 1}, Tool("t", "", schema, "s"))
+
+
+def test_arguments_of_too_many_levels_are_refused():
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(ToolError, match="cannot be written as JSON"):
+        check_arguments({"a": nested}, Tool("t"))
