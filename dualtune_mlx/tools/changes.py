@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dualtune_mlx.errors import escape
 from dualtune_mlx.tools.types import Tool
 
 SHOWN = 3
@@ -60,7 +61,6 @@ def _find(tool: Tool, trained: tuple[Tool, ...]) -> Tool | None:
 
 
 def _name_some(tools: tuple[Tool, ...]) -> str:
-    names = [f"{tool.server}/{tool.name}" if tool.server else tool.name for tool in tools]
-    names = [name if name.isprintable() else repr(name) for name in names]
+    names = [escape(f"{tool.server}/{tool.name}" if tool.server else tool.name) for tool in tools]
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
