@@ -26,6 +26,7 @@ from dualtune_mlx.decoding import (
     search_names,
 )
 from dualtune_mlx.engine.attempts import ArgumentRequest, Attempt, Pieces, collect_pieces
+from dualtune_mlx.engine.events import Done
 from dualtune_mlx.engine.pipeline import (
     CallPipeline,
     Selection,
@@ -42,7 +43,21 @@ from dualtune_mlx.tools.labels import label_choices
 from dualtune_mlx.tools.schemas import check_arguments
 from dualtune_mlx.tools.usage import StageUsage
 
+BATCH_SIZE = 16
+"""How many requests share a forward pass."""
 Search = Generator[Sequence[TrieFork], LogProbabilities, list[RankedName]]
+
+
+def call_many(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> list[ToolCall]:
+    """The calls of requests with the same tools and options: in shared passes or, where these cannot be, one by one.
+
+    Raises:
+        As ``DualTune.call``, for the first request that cannot be answered.
+    """
+    if not pipeline.can_batch:
+        return [done.call for request in requests for done in pipeline.call(request) if isinstance(done, Done)]
+    groups = [requests[start : start + BATCH_SIZE] for start in range(0, len(requests), BATCH_SIZE)]
+    return [call for group in groups for call in call_batch(pipeline, group)]
 
 
 def call_batch(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> list[ToolCall]:

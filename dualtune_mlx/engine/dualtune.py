@@ -22,7 +22,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle, StageKey
 from dualtune_mlx.decoding import Decoding, DecodingOptions, Grounding
 from dualtune_mlx.engine.answer import MAX_ANSWER_TOKENS
-from dualtune_mlx.engine.batch import call_batch
+from dualtune_mlx.engine.batch import call_many
 from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
 from dualtune_mlx.engine.loading import load_base, load_on_thread
 from dualtune_mlx.engine.open_engine import OpenEngine
@@ -34,6 +34,7 @@ from dualtune_mlx.engine.requests import (
     Messages,
     Tools,
     change_decoding,
+    check_requests,
     check_settings,
     read_request,
 )
@@ -45,12 +46,10 @@ from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import PromptRenderer, template_for
 from dualtune_mlx.tools import Tool, ToolCall, as_messages, as_tools
 from dualtune_mlx.tools.changes import ToolChanges
-from dualtune_mlx.tools.hierarchy import ROUTINGS, Node
+from dualtune_mlx.tools.hierarchy import Node
 
 MAX_TOKENS = Decoding.max_tokens
 """Tokens of a call's arguments, where a call does not say otherwise."""
-BATCH_SIZE = 16
-"""How many requests of ``call_many`` share a forward pass."""
 
 
 class DualTune:
@@ -90,9 +89,7 @@ class DualTune:
         decoding: Decoding | None = None,
         routing: str = "auto",
     ) -> None:
-        if routing not in ROUTINGS:
-            raise UsageError("a kind of routing is unknown", got=repr(routing), expected=", ".join(ROUTINGS))
-        check_settings(decoding, None)
+        check_settings(decoding, routing)
         if bundle is not None and (adapters or grounding):
             raise UsageError("adapters are given beside a bundle", fix="give either of them")
         self.renderer = renderer
@@ -131,7 +128,7 @@ class DualTune:
             BundleError: when the bundle is damaged, or the model is not the one it was trained on.
             ModelError: when the model cannot be loaded, or exceeds the budget.
         """
-        check_settings(decoding, memory_budget)
+        check_settings(decoding, routing, memory_budget)
         opened = Bundle.open(bundle)
         base = load_base(opened, model, fuse_to)
         renderer = opened.open_renderer(base.tokenizer, model=base.name)
@@ -292,19 +289,10 @@ class DualTune:
         Raises:
             DualTuneError: as ``call``, for the first request that cannot be answered; then there are no calls.
         """
-        if isinstance(requests, str):
-            raise UsageError(
-                "the requests are not a list of requests",
-                got=repr(requests),
-                fix="put the request into a list: [request]",
-            )
         tools = as_tools(tools)
-        listed = [self._request(messages, tools, options) for messages in requests]
+        listed = [self._request(messages, tools, options) for messages in check_requests(requests)]
         with self._open.turn():
-            if not self._open.pipeline.can_batch:
-                return [done.call for one in listed for done in self._open.pipeline.call(one) if isinstance(done, Done)]
-            groups = [listed[start : start + BATCH_SIZE] for start in range(0, len(listed), BATCH_SIZE)]
-            return [call for group in groups for call in call_batch(self._open.pipeline, group)]
+            return call_many(self._open.pipeline, listed)
 
     def select(
         self, messages: Messages, tools: Tools, *, top_k: int = 5, subtask: str = ""

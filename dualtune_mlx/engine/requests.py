@@ -10,6 +10,7 @@ from dualtune_mlx.decoding import Decoding, DecodingOptions
 from dualtune_mlx.decoding.options import is_number, is_whole_number
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.tools import Message, Tool, as_messages, as_tools
+from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.tools.today import check_today, machine_date
 
 Messages = str | Iterable[Message | Mapping[str, Any]]
@@ -115,12 +116,29 @@ def change_decoding(decoding: Decoding, options: Mapping[str, Any], known: Itera
     return replace(decoding, **options)
 
 
-def check_settings(decoding: Decoding | None, memory_budget: int | None) -> None:
+def check_requests(requests: Iterable[Messages]) -> Iterable[Messages]:
+    """Several requests; a text is one, though Python takes it for a list of letters.
+
+    Raises:
+        UsageError: when they are not a list.
+    """
+    if isinstance(requests, str | Mapping) or not isinstance(requests, Iterable):
+        raise UsageError(
+            "the requests are not a list of requests",
+            got=repr(requests),
+            fix="put the request into a list: [request]",
+        )
+    return requests
+
+
+def check_settings(decoding: Decoding | None, routing: str, memory_budget: int | None = None) -> None:
     """Check the settings of an engine before its model is loaded.
 
     Raises:
         UsageError: when one of them has another type, or is out of range.
     """
+    if routing not in ROUTINGS:
+        raise UsageError("a kind of routing is unknown", got=repr(routing), expected=", ".join(ROUTINGS))
     if decoding is not None and not isinstance(decoding, Decoding):
         raise UsageError(
             "a setting of the engine is not what it should be",

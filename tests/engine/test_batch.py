@@ -6,6 +6,7 @@ import pytest
 
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.decoding import Decoding
+from dualtune_mlx.engine import batch as batch_module
 from dualtune_mlx.engine import dualtune as engine_module
 from dualtune_mlx.engine.batch import write_batch
 from dualtune_mlx.engine.events import run_to_end
@@ -135,7 +136,7 @@ def test_together_takes_fewer_passes(monkeypatch):
 
 def test_more_than_fit_into_one_pass(monkeypatch):
     dualtune = engine()
-    monkeypatch.setattr(engine_module, "BATCH_SIZE", 3)
+    monkeypatch.setattr(batch_module, "BATCH_SIZE", 3)
     assert_same(
         dualtune.call_many(REQUESTS, TOOLS, max_tokens=60),
         [dualtune.call(request, TOOLS, max_tokens=60) for request in REQUESTS],

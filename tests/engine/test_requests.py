@@ -94,7 +94,7 @@ def test_a_memory_budget_that_is_no_number_of_bytes_is_refused_before_the_model_
 
 
 def test_a_memory_budget_that_is_too_small_is_told_in_numbers_that_differ(bundle):
-    with pytest.raises(ModelError, match=r"got: [1-9][0-9,]+ bytes\n  expected: at most 1 bytes"):
+    with pytest.raises(ModelError, match=r"got: [1-9][0-9,]+ bytes\n  expected: at most 1 byte\n"):
         DualTune.load(bundle.folder, memory_budget=1)
 
 
