@@ -26,7 +26,6 @@ DEPENDENT = ("dependentRequired", "dependentSchemas", "dependencies")
 NO_CONSTRAINTS = frozenset(
     ("title", "description", "default", "examples", "$comment", "$defs", "definitions", "$schema", "$id", "$anchor")
 )
-MOST_SUBSCHEMAS = 10_000
 
 
 def find_argument_names(schema: Mapping[str, Any]) -> set[str]:
@@ -87,7 +86,6 @@ class _Settling:
     def __init__(self, tool: Tool, given: Mapping[str, Any], absent: Set[str]) -> None:
         self._tool, self._given, self._absent = tool, dict(given), absent
         self._validator, self._references = new_validator(tool.parameters), References(tool.parameters)
-        self._count = 0
 
     def settle(self, schema: Any, behind: frozenset[str] = frozenset()) -> Any:
         """The schema for the other arguments.
@@ -98,9 +96,6 @@ class _Settling:
         """
         if not isinstance(schema, Mapping):
             return schema
-        self._count += 1
-        if self._count > MOST_SUBSCHEMAS:
-            raise _schema_error(self._tool, "a tool's schema is too large when its references are followed")
         if self._absent & {*schema.get("required", ())} or not self._fits_given(schema):
             return False
         rest = self._strip(schema)

@@ -11,6 +11,7 @@ from typing import Any
 
 from dualtune_mlx.errors import ToolError, UsageError
 from dualtune_mlx.mcp.config import ServerConfig
+from dualtune_mlx.mcp.schema_size import count_applied
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.schemas import LONGEST_SHOWN, read_schema
 
@@ -18,6 +19,7 @@ LONGEST_NAME = 128
 LONGEST_DESCRIPTION = 20_000
 LARGEST_SCHEMA = 200_000  # characters of JSON
 DEEPEST_SCHEMA = 64
+MOST_APPLIED = 10_000  # subschemas that a value is held to at once
 
 
 def read_tool(listed: Any, config: ServerConfig) -> Tool:
@@ -39,8 +41,13 @@ def read_tool(listed: Any, config: ServerConfig) -> Tool:
     check_limit(where, "description", len(description or ""), LONGEST_DESCRIPTION, "characters")
     check_limit(where, "schema", _count_levels(schema), DEEPEST_SCHEMA, "levels")
     check_limit(where, "schema", len(json.dumps(schema)), LARGEST_SCHEMA, "characters")
-    hints = _read_hints(listed.get("annotations"))
-    return Tool(name, description or "", read_schema(schema, where), config.name, hints, config.group_of(name))
+    hints, parameters = _read_hints(listed.get("annotations")), read_schema(schema, where)
+    try:
+        applied = count_applied(parameters)
+    except RecursionError:
+        raise tool_error("a schema's references lead too far", where, None, "fewer of them behind each other") from None
+    check_limit(where, "schema", applied, MOST_APPLIED, "subschemas of one value")
+    return Tool(name, description or "", parameters, config.name, hints, config.group_of(name))
 
 
 def _read_hints(annotations: Any) -> Mapping[str, Any]:

@@ -175,3 +175,26 @@ def test_tools_that_take_long_to_read_end_at_the_timeout(server: Make, monkeypat
         with connect([server("lists", tools, start_timeout=1.0)]):
             pass
     assert time.monotonic() - began < 5
+
+
+def chain(length: int, links: int) -> dict[str, Any]:
+    """A tool whose arguments are at the end of references, each of which leads to the next one ``links`` times."""
+    steps = {f"s{n}": {"allOf": [{"$ref": f"#/$defs/s{n + 1}"}] * links} for n in range(length)}
+    end = {"properties": {"repo": {"type": "string"}, "msg": {"type": "string"}}}
+    return tool(inputSchema={"$ref": "#/$defs/s0", "$defs": {**steps, f"s{length}": end}})
+
+
+@pytest.mark.parametrize("pinned", [{}, {"repo": "/srv/repo"}])
+def test_references_without_measure_are_set_aside(pinned: dict[str, Any]) -> None:
+    (fine,) = listing(chain(5, 2), pinned=pinned).shown
+    assert ("repo" in json.dumps(dict(fine.parameters))) is not bool(pinned)
+    began = time.monotonic()
+    for bad, reason in ((chain(40, 2), "4,398,046,511,102 subschemas"), (chain(2_000, 1), "lead too far")):
+        made = listing(bad, FINE, pinned=pinned)
+        assert [one.name for one in made.tools] == ["fine"] and reason in str(made.set_aside["bad"])
+    assert time.monotonic() - began < 5
+
+
+def test_a_schema_that_is_used_inside_itself_is_fine() -> None:
+    node = {"type": "object", "properties": {"child": {"$ref": "#"}, "data": {"const": {"allOf": 5, "$ref": "x"}}}}
+    assert listing(tool(inputSchema=node)).tools

@@ -164,15 +164,7 @@ def test_a_reference_that_leads_nowhere_is_refused() -> None:
         hide_arguments(tool(**COMMIT, **{"$ref": "#/nowhere"}), PIN)
 
 
-def chain(length: int, links: int) -> Tool:
-    """A tool whose arguments are at the end of references, each of which leads to the next one ``links`` times."""
-    steps = {f"s{n}": {"allOf": [{"$ref": f"#/$defs/s{n + 1}"}] * links} for n in range(length)}
-    return tool(**{"$ref": "#/$defs/s0", "$defs": {**steps, f"s{length}": COMMIT}})
-
-
-def test_references_without_measure_are_refused() -> None:
-    assert '"repo"' not in json.dumps(dict(hide_arguments(chain(5, 2), PIN).parameters))
-    with pytest.raises(ToolError, match="too large when its references"):
-        hide_arguments(chain(40, 2), PIN)
+def test_references_that_lead_too_far_are_refused() -> None:
+    steps = {f"s{n}": {"$ref": f"#/$defs/s{n + 1}"} for n in range(2_000)}
     with pytest.raises(ToolError, match="nested too deeply"):
-        hide_arguments(chain(5_000, 1), PIN)
+        hide_arguments(tool(**{"$ref": "#/$defs/s0", "$defs": {**steps, "s2000": COMMIT}}), PIN)
