@@ -142,12 +142,21 @@ PHASES = {
 }
 
 
+UNDER_A_BUDGET = [*STEPS, "--checkpoint-every", "1", "--memory-budget", "4"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model, data, tmp_path_factory) -> dict[str, bytes]:
+    bundle = tmp_path_factory.mktemp("undisturbed")
+    good(dualtune("train", "selector", "--model", model, "--data", data, "--bundle", bundle, *UNDER_A_BUDGET))
+    return adapters(bundle)
+
+
 @pytest.mark.parametrize("phase", PHASES)
-def test_ctrl_c_in_any_phase_ends_with_130_and_resuming_gives_the_same_adapter(phase, where, tmp_path, monkeypatch):
+def test_ctrl_c_in_any_phase_ends_with_130_and_resuming_gives_the_same_adapter(
+    phase, where, undisturbed, tmp_path, monkeypatch
+):
     owner, name, nth = PHASES[phase]
-    options = [*STEPS, "--checkpoint-every", "1", "--memory-budget", "4"]
-    undisturbed = [*where[:-1], tmp_path / "undisturbed"]
-    good(dualtune("train", "selector", *undisturbed, *options))
     call, calls = getattr(owner, name), []
 
     def interrupted(*given, **named):
@@ -158,12 +167,12 @@ def test_ctrl_c_in_any_phase_ends_with_130_and_resuming_gives_the_same_adapter(p
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, interrupted)
-        result = dualtune("train", "selector", *where, *options)
+        result = dualtune("train", "selector", *where, *UNDER_A_BUDGET)
     assert result.exit_code == 130, result.output
     assert "Stopped" in result.output and "Traceback" not in result.output
     assert not list((tmp_path / "bundle").rglob(".tmp-*"))
-    good(dualtune("train", "selector", *where, *options, "--resume"))
-    assert adapters(tmp_path / "bundle") == adapters(tmp_path / "undisturbed")
+    good(dualtune("train", "selector", *where, *UNDER_A_BUDGET, "--resume"))
+    assert adapters(tmp_path / "bundle") == undisturbed
     log = tmp_path / "bundle" / "runs" / "selector" / "log.jsonl"
     assert [json.loads(entry)["step"] for entry in log.read_text().splitlines()] == [1, 2, 3, 4]
 

@@ -191,6 +191,12 @@ def test_a_run_whose_files_are_removed_meanwhile_ends_in_words(base, tmp_path, r
     assert not (run.folder / "log.jsonl").exists() and not leftovers(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def whole(base, tmp_path_factory) -> str:
+    """The adapter of an undisturbed run."""
+    return make_run(base, tmp_path_factory.mktemp("whole")).train().trained.adapter.content_hash
+
+
 @pytest.mark.parametrize(
     ("where", "name"),
     [
@@ -202,7 +208,7 @@ def test_a_run_whose_files_are_removed_meanwhile_ends_in_words(base, tmp_path, r
         (run_module, "make_report"),
     ],
 )
-def test_a_run_whose_disk_is_full_says_so_and_goes_on_later(base, tmp_path, monkeypatch, where, name):
+def test_a_run_whose_disk_is_full_says_so_and_goes_on_later(base, whole, tmp_path, monkeypatch, where, name):
     run, call = make_run(base, tmp_path), getattr(where, name)
     calls = []
 
@@ -224,9 +230,7 @@ def test_a_run_whose_disk_is_full_says_so_and_goes_on_later(base, tmp_path, monk
     hint = f"resuming goes on after step {kept}" if kept else "no checkpoint is left"
     assert "File too large" in raised.value.got and f"make room on that disk; {hint}" in raised.value.fix
     assert not leftovers(tmp_path)
-    whole = make_run(base, tmp_path / "whole").train()
-    resumed = make_run(base, tmp_path).train(resume=True)
-    assert resumed.trained.adapter.content_hash == whole.trained.adapter.content_hash
+    assert make_run(base, tmp_path).train(resume=True).trained.adapter.content_hash == whole
     assert [progress.step for progress in read_log(run.folder / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
 
 
