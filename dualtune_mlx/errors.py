@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-LONGEST_GOT = 1_000
+LONGEST_GOT = 2_000
 """Characters of what was found that a message repeats."""
 
 

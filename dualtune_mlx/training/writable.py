@@ -13,8 +13,8 @@ from dualtune_mlx.tools import find_called_tool
 
 MOST_KINDS = 4
 """Kinds of unwritable calls that an error shows."""
-MOST_PLACES = 6
-"""Places of each kind that it names."""
+MOST_PLACES = 40
+"""Lines of each kind that it names."""
 
 
 def check_writable(named: Iterable[tuple[str, Decision]]) -> None:
@@ -41,7 +41,7 @@ def check_writable(named: Iterable[tuple[str, Decision]]) -> None:
             kinds[f"{tool.server}/{tool.name}" if tool.server else tool.name, place].append((name, reason))
     if kinds:
         shown = [
-            f"{tool} at {found[0][1]} ({_list_names([name for name, _ in found])})"
+            f"{tool} at {found[0][1]} ({_list_places([name for name, _ in found])})"
             for (tool, _), found in list(kinds.items())[:MOST_KINDS]
         ]
         more = [f"and {count_of(len(kinds) - MOST_KINDS, 'more kind')}"] if len(kinds) > MOST_KINDS else []
@@ -54,6 +54,12 @@ def check_writable(named: Iterable[tuple[str, Decision]]) -> None:
         )
 
 
-def _list_names(names: list[str]) -> str:
-    more = f" and {len(names) - MOST_PLACES:,} more" if len(names) > MOST_PLACES else ""
-    return "; ".join(names[:MOST_PLACES]) + more
+def _list_places(names: list[str]) -> str:
+    """The lines of decisions, file by file: ``train.jsonl:3, 17, 18 and 4 more``."""
+    places = list(dict.fromkeys(name.partition(", decision ")[0] for name in names))
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for place in places[:MOST_PLACES]:
+        file, _, line = place.rpartition(":")
+        files[file].append(line)
+    more = f" and {len(places) - MOST_PLACES:,} more" if len(places) > MOST_PLACES else ""
+    return "; ".join(f"{file}:{', '.join(lines)}" if file else ", ".join(lines) for file, lines in files.items()) + more

@@ -11,6 +11,7 @@ import pytest
 from dualtune_mlx.errors import DataError, PromptError, ToolError
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
+from dualtune_mlx.training import writable
 from dualtune_mlx.training.examples import check_arguments_writable, stage_examples
 from tests import tiny
 
@@ -45,7 +46,7 @@ def test_what_decoding_cannot_write_is_refused_with_its_line_place_and_way_out(c
     with pytest.raises(DataError, match="could never write") as caught:
         check_arguments_writable([good, bad])
     assert f"calendar/plan at {place}" in caught.value.got
-    assert "(data/train.jsonl:2, decision 1)" in caught.value.got
+    assert "(data/train.jsonl:2)" in caught.value.got
     assert caught.value.got.startswith("1 of 2 calls")
     assert caught.value.where == "data/train.jsonl:2, decision 1"
     assert '"weight": 0' in str(caught.value.fix)
@@ -53,14 +54,18 @@ def test_what_decoding_cannot_write_is_refused_with_its_line_place_and_way_out(c
     check_arguments_writable([good, unlearned])
 
 
-def test_calls_of_a_kind_are_told_together():
+def test_calls_of_a_kind_are_told_together(monkeypatch):
     moments, texts = tool({"type": "array", "items": MOMENT}), tool({"type": "string"})
-    several = [trajectory(moments, f"f:{i}", x=["2026-05-06T12:30:00Z"] * i + ["12:30"]) for i in range(9)]
+    monkeypatch.setattr(writable, "MOST_PLACES", 6)
+    several = [
+        trajectory(moments, f"{'f' if i < 4 else 'g'}:{i}", x=["2026-05-06T12:30:00Z"] * i + ["12:30"])
+        for i in range(9)
+    ]
     with pytest.raises(DataError) as caught:
         check_arguments_writable([*several, *(trajectory(texts, f"f:{i}", **{f"key{i}": 1}) for i in range(10, 16))])
     count, first, *others = caught.value.got.split("\n    ")
     assert first.startswith("calendar/plan at $.x[0]: ")
-    assert first.endswith("f:4, decision 1; f:5, decision 1 and 3 more)")
+    assert first.endswith(" (f:0, 1, 2, 3; g:4, 5 and 3 more)")
     assert (count, len(others), others[-1]) == ("15 of 15 calls", 4, "and 3 more kinds")
 
 
