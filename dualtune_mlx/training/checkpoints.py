@@ -83,7 +83,7 @@ class Checkpoints:
             }
             (temporary / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
         for old in self._folders()[: -self.keep]:
-            shutil.rmtree(old)
+            _remove(old)
 
     def latest(self) -> TrainState | None:
         """The last state that was written; None where there is none.
@@ -99,9 +99,12 @@ class Checkpoints:
         return [_step(folder) for folder in self._folders()]
 
     def clear(self) -> None:
-        """Remove all states."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        """Remove all states.
+
+        Raises:
+            UsageError: when they cannot be removed.
+        """
+        _remove(self.folder)
 
     def _folders(self) -> list[Path]:
         return sorted(self.folder.glob("step-[0-9]*"), key=_step)
@@ -132,6 +135,15 @@ class Checkpoints:
         return TrainState(
             facts["step"], trees["weights"], trees["optimizer"], facts["best_step"], best, trees["best"], facts["stale"]
         )
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass  # it never was, or somebody else has removed it
+    except OSError as error:
+        raise write_error(folder, error) from error
 
 
 def _step(folder: Path) -> int:
