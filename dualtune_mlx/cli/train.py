@@ -115,6 +115,7 @@ class TrainPrinter:
         self.bundle = bundle
         self.out = out
         self._open = ExitStack()
+        self._said: Sequence[str] = ()
         self._bar: Callable[[int, int, str], None] = lambda done, total, words: None
 
     def __enter__(self) -> TrainPrinter:
@@ -126,12 +127,14 @@ class TrainPrinter:
     def __call__(self, event: SessionEvent) -> None:
         match event:
             case RunStarted(job, notes):
+                self._said = notes
                 self._print_notes(notes)
                 self._bar = self._open.enter_context(progress(self.out, f"train {job.title}"))
             case StepTaken(_, state):
                 self._bar(state.step, state.steps, words(state))
             case RunFinished(_, result, folder):
                 self._open.close()
+                self._print_notes([note for note in result.notes if note not in self._said])
                 self._print_result(result, folder / "report.html")
             case RunSkipped(job):
                 self.out.print(f"{job.title}: finished before, skipped", markup=False, soft_wrap=True)

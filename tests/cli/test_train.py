@@ -124,6 +124,13 @@ def test_flags_lie_over_the_file_and_sections_over_its_top(where, tmp_path):
     assert [facts[name] for name in ("steps", "rank", "seed", "learning_rate")] == [2, 3, 6, 5e-4]
 
 
+def test_what_is_known_before_a_run_and_after_it_is_said_once(where):
+    result = dualtune("train", "selector", *where, *SMALL, "--validate-every", "50")
+    warnings = [said for said in result.stderr.splitlines() if said.startswith("Warning: ")]
+    assert sum("none were chosen" in said for said in warnings) == 1
+    assert len(warnings) == len(set(warnings))
+
+
 PHASES = {
     "reading the data": (session, "read_split", 2),
     "loading the model": (session, "load_model", 1),
@@ -289,7 +296,7 @@ def test_notes_are_warnings_and_not_endless(model, data, tmp_path, monkeypatch):
     lonely = tmp_path / "data"
     shutil.copytree(data, lonely)
     (lonely / "valid.jsonl").write_text(line("time?", "now"))
-    where = ["--model", model, "--data", lonely, "--bundle", tmp_path / "bundle", *SMALL]
+    where = ["--model", model, "--data", lonely, "--bundle", tmp_path / "bundle", *SMALL, "--validate-every", 1]
     result = dualtune("train", "arguments", *where)
     assert result.stderr.startswith("Warning: the validation data has no example of this")
     monkeypatch.setattr(train, "NOTES", 0)
