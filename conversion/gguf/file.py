@@ -108,7 +108,9 @@ class GGUFFile:
             with path.open("rb") as file:
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise ConversionError("a GGUF file cannot be opened", where=path, got=error) from error
+            raise ConversionError(
+                "a GGUF file cannot be opened", where=path, got=error, fix="check the path and its permissions"
+            ) from error
         try:
             self.metadata, self.tensors = self._read_header(_Cursor(self._data))
         except _DamagedFile as error:

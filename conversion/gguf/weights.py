@@ -106,7 +106,11 @@ def plan_weights(
     unknown = next((n for n in gguf.tensors if n != FACTORS and names.get(n) not in shapes), None)
     if unknown is not None:
         where = f"{gguf.path}: {unknown}"
-        raise ConversionError("the GGUF file holds a tensor that has no place in the model", where=where)
+        raise ConversionError(
+            "the GGUF file holds a tensor that has no place in the model",
+            where=where,
+            fix="download the file again, or use another one of the same model",
+        )
     missing = next((n for n, target in names.items() if target in shapes and n not in gguf.tensors), None)
     if missing is not None:
         raise ConversionError("the GGUF file lacks a tensor", where=gguf.path, expected=missing)
@@ -144,7 +148,10 @@ def _empty_model(gguf: GGUFFile, config: dict[str, Any], names: Sequence[str]) -
         model: nn.Module = module.Model(module.ModelArgs.from_dict(config))
     except (OverflowError, ValueError) as error:
         raise ConversionError(
-            "the GGUF file's fields give no model", where=gguf.path, got=f"{error}, from {config}"
+            "the GGUF file's fields give no model",
+            where=gguf.path,
+            got=f"{error}, from {config}",
+            fix="download the file again, or use another one of the same model",
         ) from error
     model.sanitize(dict.fromkeys(names))  # ties Gemma's head where there is none
     return model

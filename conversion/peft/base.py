@@ -95,7 +95,12 @@ def _find_differences(config: Mapping[str, Any], named: str | None) -> list[str]
     try:
         theirs = read_json(path)
     except (OSError, ValueError, RecursionError) as error:
-        raise ConversionError("the configuration of an adapter's base cannot be read", where=path, got=error) from error
+        raise ConversionError(
+            "the configuration of an adapter's base cannot be read",
+            where=path,
+            got=error,
+            fix="name a model folder whose config.json is whole",
+        ) from error
     return [
         f"{key} {config[key]}, not {theirs[key]}"
         for key in DEFINING_KEYS

@@ -142,9 +142,18 @@ class PeftConfig:
         try:
             value = read_json(path)
         except (OSError, ValueError, RecursionError) as error:
-            raise ConversionError("a PEFT adapter's configuration cannot be read", where=path, got=error) from error
+            raise ConversionError(
+                "a PEFT adapter's configuration cannot be read",
+                where=path,
+                got=error,
+                fix="copy adapter_config.json again from where the adapter was saved",
+            ) from error
         if not isinstance(value, dict):
-            raise ConversionError("a PEFT adapter's configuration is not a JSON object", where=path)
+            raise ConversionError(
+                "a PEFT adapter's configuration is not a JSON object",
+                where=path,
+                fix="copy adapter_config.json again from where the adapter was saved",
+            )
         refuse_mlx(value, path)
         check_fields(value, path)
         get = _FieldReader(value, path)

@@ -50,7 +50,12 @@ def read_expert_updates(
         )
     odd = [module for module, parts in modules.items() if parts.tensors.keys() != {"a", "b"} or parts.is_embedding]
     if odd:
-        raise ConversionError("experts have no A and B alone", where=config.where, got=", ".join(sorted(odd)))
+        raise ConversionError(
+            "experts have no A and B alone",
+            where=config.where,
+            got=", ".join(sorted(odd)),
+            fix="train the experts with plain LoRA: no magnitudes, no weights of their own",
+        )
     single = {module: parts for module, parts in modules.items() if EXPERT.fullmatch(module)}
     stacks = {module: parts for module, parts in modules.items() if module not in single}
     return _read_single(single, config, base) | _read_stacks(stacks, config, base)
@@ -141,7 +146,11 @@ def _expert_path(experts: str, name: str, base: BaseCheckpoint) -> str:
 
 def _stack(arrays: list[mx.array], path: str, config: PeftConfig) -> mx.array:
     if len({array.shape for array in arrays}) != 1:
-        raise ConversionError("the experts of a layer have other shapes", where=f"{config.where}: {path}")
+        raise ConversionError(
+            "the experts of a layer have other shapes",
+            where=f"{config.where}: {path}",
+            fix="name the model that the adapter was trained on",
+        )
     return mx.stack(arrays)
 
 

@@ -39,7 +39,10 @@ def find_folder(source: str) -> Path:
         return Path(snapshot_download(source, allow_patterns=[CONFIG, "adapter_model*.safetensors", INDEX]))
     except (OSError, ValueError) as error:
         raise ConversionError(
-            "the adapter is neither a folder nor can it be downloaded", where=source, got=str(error).splitlines()[0]
+            "the adapter is neither a folder nor can it be downloaded",
+            where=source,
+            got=str(error).splitlines()[0],
+            fix="check the name and the network, or name a folder",
         ) from error
 
 
@@ -64,7 +67,12 @@ def read_tensors(folder: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
             ValueError,
             TypeError,
         ) as error:  # RecursionError is a RuntimeError
-            raise ConversionError("an adapter's weights cannot be read", where=path, got=error) from error
+            raise ConversionError(
+                "an adapter's weights cannot be read",
+                where=path,
+                got=error,
+                fix="copy the adapter again from where it was saved",
+            ) from error
         odd = [f"{name}: {kind}" for name, kind in types.items() if kind not in DTYPES]
         if odd:
             raise ConversionError(
@@ -75,10 +83,17 @@ def read_tensors(folder: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
             )
         twice = tensors.keys() & found.keys()
         if twice:
-            raise ConversionError("a tensor stands in two files", where=path, got=", ".join(sorted(twice)))
+            raise ConversionError(
+                "a tensor stands in two files",
+                where=path,
+                got=", ".join(sorted(twice)),
+                fix="leave one of the files away: both cannot be right",
+            )
         tensors |= found
     if not tensors:
-        raise ConversionError("an adapter's files hold no tensors", where=folder)
+        raise ConversionError(
+            "an adapter's files hold no tensors", where=folder, fix="copy the adapter again from where it was saved"
+        )
     return tensors, own
 
 
@@ -110,7 +125,12 @@ def _read_index(index: Path) -> Iterable[str]:
     try:
         names = sorted(set(read_json(index)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ConversionError("an index of weights cannot be read", where=index, got=repr(error)) from error
+        raise ConversionError(
+            "an index of weights cannot be read",
+            where=index,
+            got=repr(error),
+            fix="copy the adapter again from where it was saved",
+        ) from error
     for name in names:
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
             raise ConversionError(

@@ -98,7 +98,9 @@ def to_peft(
     tokens = _invocation_tokens(adapter, tuple(invocation), where)
     updates = list(_to_peft_updates(adapter, where))
     if not updates:
-        raise ConversionError("PEFT knows no LoRA adapter without a low-rank update", where=where)
+        raise ConversionError(
+            "PEFT knows no LoRA adapter without a low-rank update", where=where, fix="train the adapter with a rank"
+        )
     _check_kinds(adapter, updates, tokens, where)
     fields = _config_fields(adapter, updates, tokens, model, where)
     own = {"activation": adapter.config.activation, "fingerprint": fingerprint}
@@ -190,7 +192,12 @@ def _rank_fields(updates: list[PeftUpdate], where: object) -> dict[str, Any]:
     rslora, exact = max(choices, key=lambda choice: (len(choice[1]), all(map(float.is_integer, choice[1].values()))))
     missing = [f"{update.name}: {update.update.scale}" for update in updates if update.name not in exact]
     if missing:
-        raise ConversionError("no alpha gives a layer's scale exactly", where=where, got="; ".join(missing))
+        raise ConversionError(
+            "no alpha gives a layer's scale exactly",
+            where=where,
+            got="; ".join(missing),
+            fix="train with a scale that is alpha over rank",
+        )
     # PEFT warns of patterns that name parameters, although it follows them.
     common = [update for update in updates if update.parameter] or updates
     rank = Counter(update.rank for update in common).most_common(1)[0][0]

@@ -100,7 +100,10 @@ def _peft_logits(folder: str, adapter: Path, tokens: Sequence[int]) -> np.ndarra
             logits = model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits[0]
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ConversionError(
-            "PEFT cannot load the adapter or its model", where=f"{adapter}, {folder}", got=str(error).splitlines()[0]
+            "PEFT cannot load the adapter or its model",
+            where=f"{adapter}, {folder}",
+            got=str(error).splitlines()[0],
+            fix="check that this PEFT and transformers load the model, or leave --verify out",
         ) from error
     array: np.ndarray = logits.float().numpy()
     return array

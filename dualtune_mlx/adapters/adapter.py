@@ -87,9 +87,18 @@ class Adapter:
         try:
             config_json = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise AdapterError("an adapter's configuration cannot be read", where=folder / CONFIG, got=error) from error
+            raise AdapterError(
+                "an adapter's configuration cannot be read",
+                where=folder / CONFIG,
+                got=error,
+                fix="restore adapter_config.json, or train the adapter again",
+            ) from error
         if not isinstance(config_json, dict):
-            raise AdapterError("an adapter's configuration is not a JSON object", where=folder / CONFIG)
+            raise AdapterError(
+                "an adapter's configuration is not a JSON object",
+                where=folder / CONFIG,
+                fix="restore adapter_config.json, or train the adapter again",
+            )
         config = AdapterConfig.from_dict(config_json, folder / CONFIG)
         tensors = _read_tensors(folder / WEIGHTS)
         if "dualtune" not in config_json:
@@ -118,7 +127,12 @@ def _read_tensors(path: Path) -> dict[str, mx.array]:
         tensors: dict[str, mx.array] = mx.load(str(path))  # type: ignore[assignment]
         mx.eval(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise AdapterError("an adapter's weights cannot be read", where=path, got=error) from error
+        raise AdapterError(
+            "an adapter's weights cannot be read",
+            where=path,
+            got=error,
+            fix="restore adapters.safetensors, or train the adapter again",
+        ) from error
     return tensors
 
 

@@ -317,5 +317,9 @@ def _wrap_linears(model: nn.Module) -> dict[str, LoRALinear]:
         model.update_modules(tree_unflatten(list(new.items())))
     wrapped.update(new)
     if not wrapped:
-        raise AdapterError("the model has no linear layers under model.layers", got=type(model).__name__)
+        raise AdapterError(
+            "the model has no linear layers under model.layers",
+            got=type(model).__name__,
+            fix="use a model of a supported kind",
+        )
     return dict(sorted(wrapped.items()))

@@ -140,7 +140,10 @@ class AdapterConfig:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AdapterError(
-                "an adapter's configuration lacks a field, or has one of another form", where=where, got=repr(error)
+                "an adapter's configuration lacks a field, or has one of another form",
+                where=where,
+                got=repr(error),
+                fix="restore adapter_config.json, or train the adapter again",
             ) from error
 
 

@@ -67,7 +67,12 @@ class Recorder:
             path.touch(0o600, exist_ok=False)
             self._file = path.open("ab", buffering=0)  # a line is one write: whole, or the last one
         except OSError as error:
-            raise UsageError("the transcript cannot be written", where=path, got=error.strerror) from error
+            raise UsageError(
+                "the transcript cannot be written",
+                where=path,
+                got=error.strerror,
+                fix="name another folder: --transcripts FOLDER",
+            ) from error
         self._ended = False
         self._write({"event": "begin", "version": VERSION, **header})
 
@@ -189,7 +194,12 @@ def read_transcript(path: str | Path) -> Transcript:
                 case "end":
                     reason = line["reason"]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise DataError("a line does not belong in a transcript", where=place, got=repr(error)) from error
+        raise DataError(
+            "a line does not belong in a transcript",
+            where=place,
+            got=repr(error),
+            fix="restore the file; a transcript cannot be edited by hand",
+        ) from error
     return Transcript(header, task, subtasks, tuple(steps), answer, reason)
 
 
@@ -213,7 +223,9 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
             raise DataError("a transcript is too large", where=path, expected=f"at most {LARGEST // 2**20} MiB")
         *whole, last = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise UsageError("a transcript cannot be read", where=path, got=error.strerror) from error
+        raise UsageError(
+            "a transcript cannot be read", where=path, got=error.strerror, fix="check the path and its permissions"
+        ) from error
     if (first := (*whole, last)[0]) and not _is_beginning(first):
         raise DataError(
             "the file is not a transcript",
@@ -227,10 +239,20 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         try:
             value = json.loads(line)
         except ValueError as error:
-            raise DataError("a line is not JSON", where=f"{path}:{number}", got=line[:80]) from error
+            raise DataError(
+                "a line is not JSON",
+                where=f"{path}:{number}",
+                got=line[:80],
+                fix="restore the file; a transcript cannot be edited by hand",
+            ) from error
         if not isinstance(value, dict):
-            raise DataError("a line is not a JSON object", where=f"{path}:{number}", got=line[:80])
+            raise DataError(
+                "a line is not a JSON object",
+                where=f"{path}:{number}",
+                got=line[:80],
+                fix="restore the file; a transcript cannot be edited by hand",
+            )
         lines.append(value)
     if not lines:
-        raise DataError("a transcript is empty", where=path)
+        raise DataError("a transcript is empty", where=path, fix="name the file of a run that had begun")
     return lines

@@ -251,7 +251,12 @@ class Bundle:
         """
         entry = self.stages[stage, scope]
         if entry.path != adapter_path(stage, scope):
-            raise BundleError("a bundle names an unexpected path", where=self.folder / MANIFEST, got=entry.path)
+            raise BundleError(
+                "a bundle names an unexpected path",
+                where=self.folder / MANIFEST,
+                got=entry.path,
+                fix="restore the manifest, or train this stage again",
+            )
         adapter = Adapter.load(self.folder / entry.path)
         if adapter.content_hash != entry.content_hash:
             raise BundleError(
@@ -318,7 +323,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
             "there is no bundle", where=path.parent, expected=MANIFEST, fix="make one: dualtune train selector …"
         ) from error
     except (OSError, ValueError) as error:
-        raise BundleError("a bundle's manifest cannot be read", where=path, got=error) from error
+        raise BundleError(
+            "a bundle's manifest cannot be read",
+            where=path,
+            got=error,
+            fix="restore the file, or train again into another folder",
+        ) from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         got = value.get("format") if isinstance(value, dict) else type(value).__name__
         raise BundleError("a bundle has an unknown format", where=path, got=got, expected=FORMAT)

@@ -119,7 +119,7 @@ def _list_tools(line: Mapping[str, Any]) -> list[Any] | None:
     if len(given) > 1:
         raise DataError("a line has both tools and functions", fix="leave functions out: it is the older form")
     if given and not isinstance(given[0], list):
-        raise DataError("a line's tools are not a list", got=type(given[0]).__name__)
+        raise DataError("a line's tools are not a list", got=type(given[0]).__name__, fix="write [tool, …]")
     return given[0] if given else None
 
 

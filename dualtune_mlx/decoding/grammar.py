@@ -28,7 +28,11 @@ class GrammarTokenizer:
         try:
             self.tokenizer: LLTokenizer = from_tokenizer(getattr(tokenizer, "_tokenizer", tokenizer))
         except ValueError as error:
-            raise ModelError("the model's tokenizer cannot be used for constrained decoding", got=error) from error
+            raise ModelError(
+                "the model's tokenizer cannot be used for constrained decoding",
+                got=error,
+                fix="use a model with a fast tokenizer (tokenizer.json)",
+            ) from error
 
 
 class ArgumentGrammar:
@@ -73,6 +77,7 @@ class ArgumentGrammar:
                 "the grammar of a tool's arguments refused a token",
                 where=f"tool {self.tool.name!r}",
                 got=self._matcher.get_error().splitlines()[0],
+                fix="report this with the tool's schema: it is a fault of the package",
             )
 
     def valid_prefix(self, tokens: Sequence[int]) -> list[int]:

@@ -98,7 +98,11 @@ def run_program(command: Sequence[str], folder: Path) -> None:
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     except subprocess.TimeoutExpired as error:
-        raise ServerError("a program of the demo's set-up did not end", got=" ".join(command[:3])) from error
+        raise ServerError(
+            "a program of the demo's set-up did not end",
+            got=" ".join(command[:3]),
+            fix="try again; its downloads may have been slow",
+        ) from error
     if done.returncode:
         raise ServerError(
             "a program of the demo's set-up failed",

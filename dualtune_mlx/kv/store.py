@@ -145,7 +145,12 @@ class PrefixStore:
             with atomic_file(path) as temporary:
                 mx.save_safetensors(str(temporary), tensors, metadata)
         except (OSError, RuntimeError) as error:
-            raise UsageError("a prefix cannot be written", where=path, got=error) from error
+            raise UsageError(
+                "a prefix cannot be written",
+                where=path,
+                got=error,
+                fix="make room on the disk, or let the folder be written to",
+            ) from error
         file = PrefixFile(path, adapter, snapshot.tokens, path.stat().st_size, checksum)
         self.files.append(file)
         return file

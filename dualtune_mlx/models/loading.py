@@ -110,7 +110,12 @@ def load_network(name: str, lazy: bool = False) -> Network:
     try:
         model, entries = mlx_lm.utils.load_model(folder, lazy, model_config=dict(config.entries))
     except LOADING_ERRORS as error:
-        raise ModelError("the model cannot be loaded", where=folder, got=_summarize(error)) from error
+        raise ModelError(
+            "the model cannot be loaded",
+            where=folder,
+            got=_summarize(error),
+            fix="check that the folder is whole; dualtune convert makes a folder of a GGUF file",
+        ) from error
     check_weight_types(folder, model)
     return Network(folder, model, entries, config.exact_length)
 
@@ -145,7 +150,10 @@ def _find_folder(name: str) -> Path:
         return Path(snapshot_download(found, allow_patterns=DEFAULT_ALLOW_PATTERNS))
     except (OSError, ValueError) as error:
         raise ModelError(
-            "the model is neither a folder nor can it be downloaded", where=name, got=_summarize(error)
+            "the model is neither a folder nor can it be downloaded",
+            where=name,
+            got=_summarize(error),
+            fix="check the name and the network, or name a folder",
         ) from error
 
 

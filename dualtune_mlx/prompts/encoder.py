@@ -40,7 +40,11 @@ class Encoder:
         """
         ids = [i for part in self._split_controls(text) for i in self._encode(part)]
         if not self.control_ids.isdisjoint(ids):
-            raise PromptError("the tokenizer turns ordinary text into control tokens", got=text[:200])
+            raise PromptError(
+                "the tokenizer turns ordinary text into control tokens",
+                got=text[:200],
+                fix="use another model: with this tokenizer data could pose as control tokens",
+            )
         return ids
 
     def encode_joined(self, pieces: Sequence[Piece]) -> list[int]:
@@ -57,7 +61,11 @@ class Encoder:
         ids = [i for part in parts for i in self._encode(part)]
         own = [i for piece in pieces if piece.kind == "text" for i in self.encode_text(piece.value)]
         if self._control_tokens(ids) != self._control_tokens(own):
-            raise PromptError("a template's text and data make control tokens together", got="".join(parts)[:200])
+            raise PromptError(
+                "a template's text and data make control tokens together",
+                got="".join(parts)[:200],
+                fix="put a character between them in the template",
+            )
         return ids
 
     def cut_before_control(self, text: str) -> str:

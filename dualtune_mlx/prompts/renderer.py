@@ -184,7 +184,12 @@ class PromptRenderer:
             texts = [piece.value for piece in before if piece.kind == "text"]
             tokens = tuple(token for text in texts for token in self.encoder.encode_text(text))
         if not tokens:
-            raise PromptError("no tokens open this activation", where=self.template.name, got=activation)
+            raise PromptError(
+                "no tokens open this activation",
+                where=self.template.name,
+                got=activation,
+                fix="use another activation, or a template with text before the content",
+            )
         return tokens
 
     def check_stage(self, stage: str, tools: Sequence[Tool]) -> None:

@@ -124,7 +124,9 @@ class Template:
         try:
             code, self._variables, found = _compile(self.source)
         except TemplateError as error:
-            raise PromptError("a template is not valid", where=name, got=error) from error
+            raise PromptError(
+                "a template is not valid", where=name, got=error, fix="mend the template at the line that is named"
+            ) from error
         self.control_tokens = () if name in ORDINARY else found
         self._template = environment.template_class.from_code(environment, code, environment.make_globals(None))
         missing = [block for block in BLOCKS if block not in self._template.blocks]
@@ -155,7 +157,10 @@ class Template:
             rendered = "".join(self._template.blocks[block](context))
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise PromptError(
-                "a template cannot be rendered", where=f"{self.name}: block {block}", got=error
+                "a template cannot be rendered",
+                where=f"{self.name}: block {block}",
+                got=error,
+                fix="mend the template; dualtune inspect --template FILE shows its result",
             ) from error
         return self._marks.split(rendered)
 

@@ -130,7 +130,9 @@ def _parse(text: str, source: str) -> Mapping[str, list[RequestTemplate]]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise DataError("a file of wordings is not TOML", where=source, got=error) from error
+        raise DataError(
+            "a file of wordings is not TOML", where=source, got=error, fix="mend the file at the place that is named"
+        ) from error
     return {tool: _parse_tool(tool, listed, source) for tool, listed in tables.items()}
 
 

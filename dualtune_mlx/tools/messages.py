@@ -59,7 +59,10 @@ class Message:
             )
         if not all(isinstance(part, str) for part in (*self.subtasks, self.subtask)):
             raise DataError(
-                "a part of a request is not text", where=f"role {self.role}", got=(*self.subtasks, self.subtask)
+                "a part of a request is not text",
+                where=f"role {self.role}",
+                got=(*self.subtasks, self.subtask),
+                fix='write "parts" as a list of texts, and "part" as one of them',
             )
         if (self.subtasks and self.role != "user") or (self.subtask and not self.tool_calls):
             raise DataError(

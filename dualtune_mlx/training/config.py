@@ -225,7 +225,9 @@ def _parse(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise UsageError("the configuration cannot be read", where=path, got=error.strerror) from error
+        raise UsageError(
+            "the configuration cannot be read", where=path, got=error.strerror, fix="check the path and its permissions"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise UsageError(
@@ -235,7 +237,9 @@ def _parse(path: Path) -> Any:
             fix="mend the file at that place",
         ) from error
     except ValueError as error:  # bytes that are not UTF-8, or a date that does not exist
-        raise UsageError("the configuration is not valid YAML", where=path, got=error) from error
+        raise UsageError(
+            "the configuration is not valid YAML", where=path, got=error, fix="mend the file at the place that is named"
+        ) from error
 
 
 def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
