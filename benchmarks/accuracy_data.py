@@ -78,16 +78,21 @@ def generate_data(setting: Setting, tools: tuple[Tool, ...]) -> Data:
     """Generate single requests and chains; the test has single requests only, every tool equally often."""
     rounds = [generate_round(one, SEED + number, tools) for number, one in enumerate(setting.rounds)]
     valid = [
-        *generate_requests("valid", setting.valid, seed=SEED, tools=tools),
+        *generate_single("valid", setting.valid, SEED, tools),
         *generate_chains("valid", setting.valid // 4, seed=SEED, tools=tools),
     ]
-    return Data(tools, rounds, valid, generate_requests("test", setting.test, seed=SEED, tools=tools))
+    return Data(tools, rounds, valid, generate_single("test", setting.test, SEED, tools))
 
 
 def generate_round(wanted: Round, seed: int, tools: tuple[Tool, ...]) -> list[Trajectory]:
     """Generate the training data of a round."""
     chains = filter(is_short, generate_chains("train", wanted.chains, seed=seed, tools=tools))
-    return [*generate_requests("train", wanted.single, seed=seed, tools=tools), *drop_most_answers(chains)]
+    return [*generate_single("train", wanted.single, seed, tools), *drop_most_answers(chains)]
+
+
+def generate_single(split: str, count: int, seed: int, tools: tuple[Tool, ...]) -> list[Trajectory]:
+    """Generate requests that end with their call: what follows a result is in the chains."""
+    return generate_requests(split, count, seed=seed, tools=tools, answer_every=0)
 
 
 def is_short(trajectory: Trajectory) -> bool:

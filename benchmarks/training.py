@@ -126,7 +126,9 @@ def run(quick: bool, out: Console) -> dict[str, Any]:
 def make_workloads(settings: Sequence[Setting], folder: Path) -> dict[Setting, Workload]:
     """Make the workload at each prefix length: with as many of the servers' tools as make about that many tokens."""
     tools, tokenizer = demo_tools(folder), load_tokenizer(EMBEDDED)
-    train, test = (generate_requests(split, GENERATED, seed=SEED, tools=tools) for split in ("train", "test"))
+    train, test = (
+        generate_requests(split, GENERATED, seed=SEED, tools=tools, answer_every=0) for split in ("train", "test")
+    )
     works = {}
     for setting in settings:
         choices = [

@@ -11,6 +11,7 @@ from typing import Any
 
 from dualtune_mlx.data import write_split, write_tools
 from dualtune_mlx.synthesis import generate_requests
+from dualtune_mlx.synthesis.answers import ANSWER_EVERY
 from dualtune_mlx.tools import Tool
 
 REQUESTS = (
@@ -46,7 +47,7 @@ class Recipe:
     """The kind of tool card."""
     max_tokens: int = 96
     """The longest arguments, in tokens."""
-    selector: tuple[str, ...] = ("--steps", "360", *FAST, "--validate-every", "120")
+    selector: tuple[str, ...] = ("--steps", "384", *FAST, "--validate-every", "128")
     """Flags of ``dualtune train selector``, in pairs of name and number."""
     arguments: tuple[str, ...] = ("--steps", "150", *FAST, "--validate-every", "75")
     """Flags of ``dualtune train arguments``."""
@@ -69,8 +70,13 @@ class Recipe:
         return {flag.removeprefix("--").replace("-", "_"): json.loads(number) for flag, number in pairs}
 
     def write_data(self, folder: Path, tools: Sequence[Tool]) -> None:
-        """Write the three splits, which have different wordings, and the tools."""
+        """Write the three splits, which have different wordings, and the tools.
+
+        The test's lines end with their calls: what is measured is requests.
+        """
         for split, count in (("train", self.train), ("valid", self.valid), ("test", self.test)):
             most = self.wordings if split == "train" else None
-            write_split(folder, split, generate_requests(split, count, seed=self.seed, tools=tools, max_wordings=most))
+            every = 0 if split == "test" else ANSWER_EVERY
+            made = generate_requests(split, count, seed=self.seed, tools=tools, max_wordings=most, answer_every=every)
+            write_split(folder, split, made)
         write_tools(folder, tools)

@@ -10,7 +10,8 @@ from dualtune_mlx.synthesis.subtask_markup import distinct_subtasks
 from dualtune_mlx.synthesis.values.sampling import read_toml
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 
-_ANSWERS = read_toml("answers.toml")
+ANSWERS = read_toml("answers.toml")
+"""The assistant's last words, by how the calls went: ``done`` or ``failed``."""
 
 
 @dataclass(frozen=True)
@@ -41,5 +42,5 @@ class Dialogue:
         subtasks = self.subtasks[: len(self.calls)] if distinct else [""] * len(self.calls)  # fewer after a failure
         for call, result, subtask in zip(self.calls, self.results, subtasks, strict=True):
             messages += [Message("assistant", "", (call,), subtask=subtask), Message("tool", result)]
-        answer = rng.choice(_ANSWERS["failed" if self.failed else "done"])
+        answer = rng.choice(ANSWERS["failed" if self.failed else "done"])
         return Trajectory((*messages, Message("assistant", answer)), tools)

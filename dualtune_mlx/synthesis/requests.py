@@ -1,4 +1,4 @@
-"""Training data of one step: requests in many wordings, each with the call that it asks for."""
+"""Training data of one call: requests in many wordings, each with the call that it asks for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jsonschema.validators import validator_for
 
 from dualtune_mlx.data import SPLITS
 from dualtune_mlx.errors import DataError, count_of
+from dualtune_mlx.synthesis.answers import ANSWER_EVERY, answer_calls
 from dualtune_mlx.synthesis.request_templates import WORDINGS, RequestTemplate, load_templates, visible_templates
 from dualtune_mlx.synthesis.values.slots import fill
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory
@@ -44,8 +45,11 @@ def generate_requests(
     tools: Sequence[Tool],
     folder: Traversable = WORDINGS,
     max_wordings: int | None = None,
+    answer_every: int = ANSWER_EVERY,
 ) -> list[Trajectory]:
     """Generate ``count`` requests with the calls they ask for, each tool equally often, in random order.
+
+    Some go on behind the call: with the tool's answer or failure, and an answer in words.
 
     Args:
         split: ``train``, ``valid`` or ``test``: which wordings are used. Only ``train`` adds surface noise.
@@ -54,9 +58,10 @@ def generate_requests(
         tools: the visible tools; their schemas must not ask for arguments that the host pins.
         folder: the folder of the TOML files with the templates.
         max_wordings: how many wordings of each template are used; the first ones are the plainest.
+        answer_every: of so many calls, one goes on; 0: none does. The requests and their calls stay the same.
 
     Raises:
-        DataError: when a tool is missing, or a call does not fit its tool's schema.
+        DataError: when a tool is missing, its answers are not known, or a call does not fit its tool's schema.
     """
     check_split(split)
     rng = random.Random(f"{seed} {split}")
@@ -70,7 +75,9 @@ def generate_requests(
         for template, wording in _choose_wordings(templates[tool], split, share, rng, max_wordings):
             result.append(Trajectory(_messages(template, wording, split, visible, rng), tuple(tools)))
     rng.shuffle(result)
-    return result
+    if not answer_every:
+        return result
+    return list(answer_calls(result, answer_every, random.Random(f"{seed} {split} answers")))
 
 
 def check_split(split: str) -> None:

@@ -35,7 +35,8 @@ def success_text(call: ToolCall, rng: random.Random) -> str:
             "it is not known what a tool answers",
             got=call.name,
             expected=", ".join(RESULTS),
-            fix="write some of its answers in dualtune_mlx/synthesis/results.toml",
+            fix="write some of its answers in dualtune_mlx/synthesis/results.toml; "
+            "requests of one call do without: answer_every=0",
         )
     return _fill(rng.choice(RESULTS[call.name]["success"]), call, rng)
 

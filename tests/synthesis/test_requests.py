@@ -16,6 +16,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from dualtune_mlx.data import SPLITS
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.synthesis import generate_requests
+from dualtune_mlx.synthesis.answers import ANSWER_EVERY
+from dualtune_mlx.synthesis.dialogue import ANSWERS
 from dualtune_mlx.synthesis.requests import RESPOND_SHARE, wordings
 from dualtune_mlx.synthesis.values.clock import CITIES, ZONES
 from dualtune_mlx.synthesis.values.sampling import WORDS
@@ -73,7 +75,7 @@ def examples() -> dict[str, list[Trajectory]]:
 
 def requests_and_calls(trajectories: list[Trajectory]) -> Iterator[tuple[str, ToolCall]]:
     for trajectory in trajectories:
-        user, assistant = trajectory.messages
+        user, assistant, *_ = trajectory.messages
         for call in assistant.tool_calls:
             yield user.content, call
 
@@ -298,13 +300,15 @@ def test_mistakes_in_ones_own_wordings_are_explained(tmp_path: Path, table: str,
     (tmp_path / "own.toml").write_text(f"[[look]]\n{table}\n")
     look = Tool("look", parameters={"type": "object", "properties": {"path": {"type": "string"}}})
     with pytest.raises(DataError, match=complaint):
-        generate_requests("train", 1, seed=1, tools=[look], folder=tmp_path)
+        generate_requests("train", 1, seed=1, tools=[look], folder=tmp_path, answer_every=0)
 
 
 def test_ones_own_wordings_work(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text("[[look]]\narguments = { path = '{file}' }\ntest = ['see {file}']\n")
     look = Tool("look", parameters={"type": "object", "properties": {"path": {"type": "string"}}})
-    for request, call in requests_and_calls(generate_requests("test", 5, seed=1, tools=[look], folder=tmp_path)):
+    for request, call in requests_and_calls(
+        generate_requests("test", 5, seed=1, tools=[look], folder=tmp_path, answer_every=0)
+    ):
         assert request == f"see {call.arguments['path']}"
 
 
@@ -316,10 +320,14 @@ def test_wordings_of_servers_that_are_not_there_are_left_out(tmp_path: Path) -> 
     )
     look, sing = Tool("look", parameters={"type": "object"}), Tool("sing", parameters={"type": "object"})
     asked = {
-        one.messages[0].content for one in generate_requests("test", 60, seed=1, tools=[look, sing], folder=tmp_path)
+        one.messages[0].content
+        for one in generate_requests("test", 60, seed=1, tools=[look, sing], folder=tmp_path, answer_every=0)
     }
     assert asked == {"see", "hi"}
-    assert {one.messages[0].content for one in generate_requests("test", 9, seed=1, tools=[sing], folder=tmp_path)} == {
+    assert {
+        one.messages[0].content
+        for one in generate_requests("test", 9, seed=1, tools=[sing], folder=tmp_path, answer_every=0)
+    } == {
         "hi",
         "1 + 2",
     }
@@ -330,6 +338,29 @@ def test_where_few_wordings_are_wanted_they_are_the_first_of_each_template(tmp_p
     look = Tool("look", parameters={"type": "object"})
     asked = {
         one.messages[0].content
-        for one in generate_requests("test", 30, seed=1, tools=[look], folder=tmp_path, max_wordings=2)
+        for one in generate_requests("test", 30, seed=1, tools=[look], folder=tmp_path, answer_every=0, max_wordings=2)
     }
     assert asked == {"see", "watch"}
+
+
+def test_some_calls_go_on_with_a_result_and_an_answer(examples: dict[str, list[Trajectory]]) -> None:
+    for split in SPLITS:
+        longer = [one for one in examples[split] if len(one.messages) > 2]
+        assert all([message.role for message in one.messages][2:] == ["tool", "assistant"] for one in longer)
+        assert not any(one.messages[-1].tool_calls for one in longer)
+        calls = sum(bool(one.messages[1].tool_calls) for one in examples[split])
+        assert len(longer) == -(-calls // ANSWER_EVERY)
+    answers = {one.messages[-1].content for one in examples["train"] if len(one.messages) > 2}
+    assert {"done", "failed"} == {kind for kind, texts in ANSWERS.items() if answers & set(texts)}
+
+
+def test_requests_are_the_same_where_no_call_goes_on(examples: dict[str, list[Trajectory]]) -> None:
+    without = generate_requests("train", 1200, seed=7, tools=VISIBLE, answer_every=0)
+    assert [one.messages for one in without] == [one.messages[:2] for one in examples["train"]]
+
+
+def test_a_tool_whose_answers_are_not_known_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("[[look]]\narguments = {}\ntrain = ['look']\n")
+    look = Tool("look", parameters={"type": "object"})
+    with pytest.raises(DataError, match="look(?s:.*)answer_every=0"):
+        generate_requests("train", 5, seed=1, tools=[look], folder=tmp_path)
