@@ -10,9 +10,8 @@ from dualtune_mlx.grammar import check_compiles
 from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.pinned_arguments import show_tool
 from dualtune_mlx.mcp.settled_schema import find_argument_names
-from dualtune_mlx.mcp.tool_checks import check_configured_names, check_limit, read_tool, tool_error
+from dualtune_mlx.mcp.tool_checks import check_configured_names, check_limit, read_tool, show_name, tool_error
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.schemas import LONGEST_SHOWN
 
 MOST_TOOLS = 1_000
 
@@ -54,9 +53,10 @@ class Listing:
         self._count += 1
         check_limit(self.config.name, "list of tools", self._count, MOST_TOOLS, "tools")
         name = listed.get("name") if isinstance(listed, dict) else None
-        label = name[:LONGEST_SHOWN] if isinstance(name, str) else f"(number {self._count}, without a name)"
-        if not self.config.offers(label):
-            self._excluded.add(label)
+        label = show_name(name) if isinstance(name, str) else f"(number {self._count}, without a name)"
+        names = {label} | ({name} if isinstance(name, str) else set())
+        if not all(map(self.config.offers, names)):
+            self._excluded |= names
             return None
         if label in self._listed:
             if self._listed[label] != listed:

@@ -29,9 +29,9 @@ def read_tool(listed: Any, config: ServerConfig) -> Tool:
         ToolError: when it is beyond a limit, or has no valid schema.
     """
     name = listed.get("name") if isinstance(listed, dict) else None
-    where = f"{config.name}/{_shorten(name)}"
+    where = f"{config.name}/{show_name(name)}"
     if not isinstance(listed, dict) or not isinstance(name, str):
-        raise tool_error("a server lists a tool without a name", where, _shorten(listed), "an object with a 'name'")
+        raise tool_error("a server lists a tool without a name", where, show_name(listed), "an object with a 'name'")
     if not len(name) <= LONGEST_NAME or not name.strip() or not name.isprintable():
         expected = f"1 to {LONGEST_NAME} printable characters, not spaces alone"
         raise tool_error("a tool's name cannot be used", where, f"{len(name)} characters", expected)
@@ -93,8 +93,11 @@ def tool_error(what: str, where: str, got: object, expected: str) -> ToolError:
     return ToolError(what, where=where, got=got, expected=expected, fix=fix)
 
 
-def _shorten(value: Any) -> str:
-    return value[:LONGEST_SHOWN] if isinstance(value, str) else type(value).__name__
+def show_name(name: Any) -> str:
+    """A name that a server chose, as messages show it: cut, and without control characters."""
+    if not isinstance(name, str):
+        return type(name).__name__
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in name[:LONGEST_SHOWN])
 
 
 def _count_levels(value: Any) -> int:
