@@ -21,7 +21,7 @@ from transformers import AutoTokenizer
 from dualtune_mlx.conversion.gguf import from_gguf
 from dualtune_mlx.errors import ModelError
 from dualtune_mlx.models.base_model import BaseModel
-from dualtune_mlx.models.configuration import CONFIG, read_model_config
+from dualtune_mlx.models.configuration import CONFIG, TEXT, read_model_config
 from dualtune_mlx.models.weights import check_weight_files, check_weight_types
 from dualtune_mlx.paths import cache_folder
 
@@ -90,7 +90,8 @@ class Network:
         Raises:
             ModelError: when there is none, or it is damaged.
         """
-        ends = self.config.get("eos_token_id")
+        text = self.config.get(TEXT) or {}
+        ends = self.config.get("eos_token_id", text.get("eos_token_id"))
         return _read_tokenizer(self.folder, partial(mlx_lm.utils.load_tokenizer, eos_token_ids=ends))
 
 

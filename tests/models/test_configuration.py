@@ -115,6 +115,15 @@ def test_an_entry_that_is_not_there_means_transformers_default(tmp_path, kind, r
     assert read_model_config(save(tmp_path / "model", kind, remove)).entries[name] == value
 
 
+def test_one_mscale_alone_says_nothing(tmp_path):
+    """mlx-lm would scale by it, transformers does not."""
+    scaling = {**YARN, "mscale": 2.0}
+    folder = save(tmp_path / "model", "qwen2", rope_scaling=scaling)
+    assert read_model_config(folder).entries == {"rope_scaling": YARN}
+    folder = save(tmp_path / "both", "qwen2", rope_scaling={**scaling, "mscale_all_dim": 1.0})
+    assert not read_model_config(folder).entries
+
+
 def test_gemma_s_windows_are_read_from_the_types_of_its_layers(tmp_path):
     types = ["full_attention", "full_attention"]
     folder = save(tmp_path / "model", "gemma3_text", ("sliding_window_pattern",), layer_types=types)

@@ -135,6 +135,14 @@ def test_a_file_of_a_model_stands_for_its_folder(tmp_path):
         load_model(str(folder / WEIGHTS))
 
 
+def test_what_ends_an_answer_may_stand_with_the_language_model(tmp_path):
+    folder = tiny.save(tmp_path / "model", kind="gemma3")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = [7, config.pop("eos_token_id")]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_model(str(folder)).tokenizer.eos_token_ids == {7, 258}
+
+
 def test_another_model_s_tokenizer_is_refused(tmp_path):
     folder = tiny.save(tmp_path / "model", vocab_size=200)
     with pytest.raises(ModelError, match=r"tokenizer is not the model's(?s:.*)256 tokens, and an embedding of 200"):
