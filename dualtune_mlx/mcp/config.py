@@ -127,11 +127,11 @@ def _read_server(name: str, entry: Any, path: Path) -> ServerConfig | None:
     entry = {key: value for key, value in entry.items() if value is not None}
     if is_off(entry, where):
         return None
-    ours = read_own_keys(read_value(entry, "dualtune", dict, {}, where), f"{where}, 'dualtune'")
+    variables = Variables(os.environ, path)
+    ours = read_own_keys(read_value(entry, "dualtune", dict, {}, where), f"{where}, 'dualtune'", variables)
     entry = drop_ignored(entry, ours.pop("ignore"), where)
     theirs = read_host_keys(entry, where, has_timeout=ours["timeout"] is not None)
     for key in ("exclude", "allow"):
         theirs[key] += ours[key]
-    variables = Variables(os.environ, path)
     address = read_address(entry, where, variables)
     return ServerConfig(name=name, **address, **{**ours, **theirs}, variables=variables.used)

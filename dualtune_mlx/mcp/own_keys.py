@@ -10,6 +10,7 @@ from typing import Any
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.mcp.rules import read_rules
 from dualtune_mlx.mcp.values import read_positive, read_strings, read_value
+from dualtune_mlx.mcp.variables import Variables
 from dualtune_mlx.tools import RESPOND
 
 KEYS = (
@@ -20,7 +21,7 @@ APPROVALS = ("auto", "ask", "never")
 OUTPUT_LIMIT = 32 * 2**20
 
 
-def read_own_keys(ours: Mapping[str, Any], where: str) -> dict[str, Any]:
+def read_own_keys(ours: Mapping[str, Any], where: str, variables: Variables) -> dict[str, Any]:
     """The fields of ``ServerConfig`` that the keys of ``dualtune`` set."""
     unknown = sorted(set(ours) - set(KEYS))
     if unknown:
@@ -35,19 +36,29 @@ def read_own_keys(ours: Mapping[str, Any], where: str) -> dict[str, Any]:
     if approve not in APPROVALS:
         raise UsageError("there is no such approval policy", where=where, got=approve, expected=", ".join(APPROVALS))
     return {
-        "pinned": read_value(ours, "pinned", dict, {}, where),
+        "pinned": variables.expand_all(read_value(ours, "pinned", dict, {}, where), f"{where}, 'pinned'"),
         "exclude": read_strings(ours, "exclude", where),
         "approve": approve,
         "allow": read_strings(ours, "allow", where),
         "trust_hints": read_value(ours, "trust_hints", bool, False, where),
         "trust_unhinted": read_value(ours, "trust_unhinted", bool, False, where),
-        "rules": read_rules(read_value(ours, "rules", list, [], where), where),
+        "rules": read_rules(_expand_folders(read_value(ours, "rules", list, [], where), where, variables), where),
         "groups": _read_groups(ours, where),
         "ignore": read_strings(ours, "ignore", where),
         "timeout": read_positive(ours, "timeout", None, where),
         "start_timeout": read_positive(ours, "start_timeout", None, where),
         "output_limit": int(read_positive(ours, "output_limit", OUTPUT_LIMIT, where)),
     }
+
+
+def _expand_folders(rules: list[Any], where: str, variables: Variables) -> list[Any]:
+    """The rules, with the variables in their folders; a pattern may hold what looks like a variable."""
+    return [
+        {**rule, "below": variables.expand_all(rule["below"], f"{where}, 'rules'[{index}], 'below'")}
+        if isinstance(rule, dict) and "below" in rule
+        else rule
+        for index, rule in enumerate(rules)
+    ]
 
 
 def _read_groups(ours: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:

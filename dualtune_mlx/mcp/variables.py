@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dualtune_mlx.errors import UsageError
 
@@ -41,6 +42,18 @@ class Variables:
                 fix="put the value into an environment variable and name that",
             )
         return VARIABLE.sub(lambda found: self._value(found[1], found[2], where), text)
+
+    def expand_all(self, value: Any, where: str) -> Any:
+        """``expand`` for every text in a JSON value.
+
+        Raises:
+            UsageError: as ``expand`` does.
+        """
+        if isinstance(value, dict):
+            return {key: self.expand_all(one, where) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self.expand_all(one, where) for one in value]
+        return self.expand(value, where) if isinstance(value, str) else value
 
     def _value(self, name: str, default: str | None, where: str) -> str:
         value = self._values.get(name)

@@ -78,6 +78,19 @@ def test_variables(write: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert ("KEY", "s3cr3t") in config.secrets and ("KEY", "s3cr3t") in other.secrets
 
 
+def test_variables_in_pinned_arguments_and_folders(write: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KEY", "s3cr3t")
+    rules = [{"arguments": ["p"], "below": "${workspaceFolder}/a"}, {"arguments": ["q"], "pattern": "${KEY}"}]
+    ours = {"pinned": {"repo": "${workspaceFolder}", "more": [{"key": "${KEY}"}, 1]}, "rules": rules}
+    (config,) = read_config(write({"mcpServers": {"a": {"command": "c", "dualtune": ours}}}))
+    assert config.pinned == {"repo": str(tmp_path), "more": [{"key": "s3cr3t"}, 1]}
+    assert [(rule.below, rule.pattern) for rule in config.rules] == [(f"{tmp_path}/a", None), (None, "${KEY}")]
+    assert ("KEY", "s3cr3t") in config.secrets
+    ours = {"pinned": {"repo": "${input:repo}"}}
+    with pytest.raises(UsageError, match="only an editor(?s:.*)'pinned'"):
+        read_config(write({"mcpServers": {"a": {"command": "c", "dualtune": ours}}}))
+
+
 def test_a_variable_stays_a_secret_where_its_name_is_another_s(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "s3cr3t")
     (config,) = read_config(write({"mcpServers": {"a": {"command": "c", "env": {"KEY": "me:${KEY}"}}}}))
