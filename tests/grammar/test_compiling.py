@@ -124,6 +124,33 @@ def test_chained_all_of_is_one_object():
     assert not can_write(schema, {"a": "1", "c": "3"}, **{"$defs": {"B": {"allOf": [names[1]]}}})
 
 
+def test_what_two_references_list_is_combined_in_turn():
+    options = ({"properties": {"set": {"type": "object", "properties": {name: STRING}}}} for name in "ab")
+    defs = {"$defs": dict(zip("AB", options, strict=True))}
+    schema = {"allOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}]}
+    assert can_write(schema, {"set": {"b": "2", "a": "1"}}, **defs)
+    assert not can_write(schema, {"set": {}, "invented": 1}, **defs)
+
+
+def test_a_schema_that_nothing_fits_closes_what_it_stands_for():
+    closed = {"type": "object", "properties": {"a": STRING, "old": {"not": {}}}, "additionalProperties": {"not": {}}}
+    assert can_write(closed, {"a": "1"})
+    assert not can_write(closed, {"old": "1"})
+    assert not can_write(closed, {"b": "1"})
+
+
+def test_older_dialects_are_read_as_such():
+    draft4 = {"$schema": "http://json-schema.org/draft-04/schema#"}
+    above = {"type": "integer", "minimum": 3, "exclusiveMinimum": True}
+    assert can_write(above, 4, **draft4) and not can_write(above, 3, **draft4)
+    pair = {"type": "array", "items": [STRING, {"type": "integer"}], "additionalItems": False}
+    assert can_write(pair, ["a", 1], **draft4) and not can_write(pair, ["a", 1, 2], **draft4)
+    assert can_write({"type": "array", "items": STRING, "additionalItems": False}, ["a", "b"], **draft4)
+    draft3 = {"$schema": "http://json-schema.org/draft-03/schema#"}
+    with pytest.raises(ToolError, match="cannot be enforced(?s:.*)draft-03"):
+        check_compiles(Tool("t", "", {**draft3, "type": "object", "properties": {"a": {"required": True}}}))
+
+
 @pytest.mark.parametrize(
     ("name", "reference"),
     [

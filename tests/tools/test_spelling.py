@@ -76,3 +76,16 @@ def test_a_number_is_written_without_an_exponent(number, written):
     assert json.loads(written) == number
     bounded = {"type": "object", "properties": {"x": {"type": "number", "minimum": -1e17}}}
     assert explain_unwritable(Tool("tool", "", bounded), {"x": number}) == ""
+
+
+@pytest.mark.parametrize("listing", [{"enum": [1, {"b": 1, "a": [2]}]}, {"const": {"b": 1, "a": [2]}}])
+def test_a_value_that_the_schema_lists_is_written_as_it_lists_it(listing):
+    schema = {"type": "object", "properties": {"v": listing}}
+    assert spell_arguments({"v": {"a": [2], "b": 1}}, schema) == '{"v": {"b": 1, "a": [2]}}'
+    assert explain_unwritable(Tool("tool", "", schema), {"v": {"a": [2], "b": 1}}) == ""
+
+
+def test_what_is_required_and_not_listed_is_written_in_the_order_of_the_requirements():
+    schema = {"type": "object", "properties": {"v": {}}, "required": ["b", "a"]}
+    assert [*sort_by_schema({"a": 1, "b": 2, "v": 3}, schema)] == ["v", "b", "a"]
+    assert explain_unwritable(Tool("tool", "", schema), {"a": 1, "b": 2}) == ""
