@@ -11,8 +11,9 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from dualtune_mlx.errors import ToolError
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.schemas import read_schema
+from dualtune_mlx.tools.schemas import new_validator, read_schema
 
 DATA = frozenset(("enum", "const", "default", "examples"))
 """Keywords whose values are no schemas: a ``$ref`` in them refers to nothing."""
@@ -103,7 +104,7 @@ class _Copies:
 
 
 class References:
-    """Finds what the references of a schema lead to."""
+    """A schema as what its parts refer to."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
@@ -120,6 +121,17 @@ class References:
             return self._resolver.lookup(reference).contents
         except Unresolvable:
             return None
+
+    @cached_property
+    def _validator(self) -> Any:
+        return new_validator(self._schema)
+
+    def fits(self, part: Any, value: Any) -> bool:
+        """Whether a value fits a part of the schema; where that cannot be said, it does not."""
+        try:
+            return bool(self._validator.evolve(schema=part).is_valid(value))
+        except (Unresolvable, ToolError):
+            return False
 
 
 def _list_references(schema: Any) -> Iterator[str]:

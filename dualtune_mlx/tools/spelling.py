@@ -76,7 +76,7 @@ def _sort(value: Any, schemas: Sequence[Any], references: References) -> Any:
 def _applied(
     schema: Any, value: Any, references: References, followed: frozenset[str] = frozenset()
 ) -> list[Mapping[str, Any]]:
-    """A schema and those that it combines or refers to; of alternatives first the one that knows most of the names."""
+    """A schema and those that it combines or refers to; of alternatives first the one that suits the value best."""
     if not isinstance(schema, Mapping):
         return []
     found = [schema]
@@ -84,11 +84,17 @@ def _applied(
     if isinstance(reference, str) and reference not in followed:
         found += _applied(references.find(reference), value, references, followed | {reference})
     for keyword in ("allOf", "anyOf", "oneOf"):
-        parts = [_applied(part, value, references, followed) for part in schema.get(keyword, ())]
+        options = list(schema.get(keyword, ()))
         if keyword != "allOf" and isinstance(value, Mapping):
-            parts.sort(key=lambda part: len(_named(part).keys() & value), reverse=True)
-        found += chain.from_iterable(parts)
+            options.sort(key=lambda option: _suits(option, value, references, followed), reverse=True)
+        found += chain.from_iterable(_applied(option, value, references, followed) for option in options)
     return found
+
+
+def _suits(schema: Any, value: Mapping[str, Any], references: References, followed: frozenset[str]) -> tuple[bool, int]:
+    """Whether an object fits a schema, and how many of its names the schema knows."""
+    known = _named(_applied(schema, value, references, followed)).keys() & value
+    return references.fits(schema, value), len(known)
 
 
 def _named(applied: Iterable[Mapping[str, Any]]) -> dict[str, None]:

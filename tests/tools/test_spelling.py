@@ -89,3 +89,22 @@ def test_what_is_required_and_not_listed_is_written_in_the_order_of_the_requirem
     schema = {"type": "object", "properties": {"v": {}}, "required": ["b", "a"]}
     assert [*sort_by_schema({"a": 1, "b": 2, "v": 3}, schema)] == ["v", "b", "a"]
     assert explain_unwritable(Tool("tool", "", schema), {"a": 1, "b": 2}) == ""
+
+
+@pytest.mark.parametrize("kind", ["circle", "square"])
+def test_of_alternatives_with_the_same_names_the_one_that_fits_gives_the_order(kind):
+    circle = {"properties": {"kind": {"const": "circle"}, "size": {}, "at": {}}, "required": ["kind"]}
+    square = {"properties": {"at": {}, "size": {}, "kind": {"const": "square"}}, "required": ["kind"]}
+    schema = {"type": "object", "properties": {"v": {"anyOf": [circle, square]}}}
+    arguments = {"v": {"size": 1, "kind": kind, "at": 2}}
+    expected = [circle, square][kind == "square"]["properties"]
+    assert [*sort_by_schema(arguments, schema)["v"]] == [*expected]
+    assert explain_unwritable(Tool("tool", "", schema), arguments) == ""
+
+
+def test_an_alternative_that_leads_nowhere_does_not_fit():
+    schema = {
+        "type": "object",
+        "properties": {"v": {"anyOf": [{"$ref": "#/$defs/Nowhere"}, {"properties": {"a": {}}}]}},
+    }
+    assert sort_by_schema({"v": {"b": 1, "a": 2}}, schema) == {"v": {"a": 2, "b": 1}}
