@@ -79,13 +79,13 @@ def command(
         tools = toolbox.tools if toolbox else read_tools(tools_file or Path())
         dualtune = stack.enter_context(DualTune.load(bundle, model, decoding=decoding, routing=routing))
         changes = dualtune.compare_tools(tools)
-        show_tool_changes(out, changes)
         choice: CallOptions = {"top_k": top_k, "abstain": abstain}
         if today:
             choice["today"] = today
         call = dualtune.call(request, tools, **choice)
         made = not call.is_respond and not call.abstained
         result = toolbox.execute(call) if toolbox and execute and made else None
+    show_tool_changes(out, changes)
     show(out, request, call, result)
     emit_json(json_to, {**to_json(call, result), "tool_changes": changes.to_dict() if changes is not None else None})
 

@@ -9,14 +9,14 @@ from typing import Any
 from dualtune_mlx.decoding import Decoding, DecodingOptions
 from dualtune_mlx.decoding.options import is_number, is_whole_number
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.tools import Message, Tool, as_messages, as_tools
+from dualtune_mlx.tools import ClientMessage, ClientTool, Message, Tool, as_messages, as_tools
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.tools.today import check_today, machine_date
 
-Messages = str | Iterable[Message | Mapping[str, Any]]
-"""A conversation: the text of one request, or messages, which may be dictionaries in OpenAI's form."""
-Tools = Iterable[Tool | Mapping[str, Any]]
-"""The visible tools, which may be dictionaries in OpenAI's or MCP's form."""
+Messages = str | Iterable[Message | Mapping[str, Any] | ClientMessage]
+"""A conversation: the text of one request, or messages: dictionaries in OpenAI's form, a client library's objects."""
+Tools = Iterable[Tool | Mapping[str, Any] | ClientTool]
+"""The visible tools, which may be dictionaries in OpenAI's or MCP's form, or a client library's objects."""
 
 
 class CallOptions(DecodingOptions, total=False):

@@ -7,10 +7,10 @@ from itertools import groupby
 from typing import Any
 
 from dualtune_mlx.errors import DataError, UsageError
-from dualtune_mlx.tools.messages import Message
+from dualtune_mlx.tools.messages import ClientMessage, Message
 
 
-def as_messages(messages: str | Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
+def as_messages(messages: str | Iterable[Message | Mapping[str, Any] | ClientMessage]) -> tuple[Message, ...]:
     """Messages that may be given as dictionaries or as objects of a client library, or as the text of one request.
 
     Raises:

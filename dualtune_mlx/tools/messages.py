@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.tools.today import check_today
@@ -13,6 +13,16 @@ from dualtune_mlx.tools.types import Tool, ToolCall, as_mapping
 ROLES = ("system", "user", "assistant", "tool")
 OTHER_ROLES = {"developer": "system", "function": "tool"}
 """OpenAI's other words for roles, and ours."""
+
+
+class ClientMessage(Protocol):
+    """A message as an object of a client library. It may have ``tool_calls`` and ``tool_call_id`` too."""
+
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def content(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class Message:
             )
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Message:
+    def from_dict(cls, value: Mapping[str, Any] | ClientMessage) -> Message:
         """Read an OpenAI-style message, with ``parts`` and ``part`` beside its content.
 
         It may also be an object of a client library that has these fields as attributes. The role ``developer`` is

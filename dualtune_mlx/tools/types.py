@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from dualtune_mlx.errors import DataError, DualTuneError, ToolError, UsageError
 from dualtune_mlx.tools.usage import Usage
@@ -24,6 +24,16 @@ BRING_ARGUMENTS = (
 )
 """Keywords that say, unless their value is empty, that a call has arguments."""
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+
+
+class ClientTool(Protocol):
+    """A tool as an object of a client library. It has its schema under one of the names that dictionaries have."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ class Tool:
         return any(map(self.parameters.get, BRING_ARGUMENTS)) or others not in (False, {"not": {}})
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any], server: str = "") -> Tool:
+    def from_dict(cls, value: Mapping[str, Any] | ClientTool, server: str = "") -> Tool:
         """Read a tool in OpenAI's form, in MCP's form (``inputSchema``), or in the form of ``to_dict``.
 
         It may also be an object of a client library that has these fields as attributes.
@@ -252,7 +262,7 @@ def find_called_tool(call: ToolCall, tools: Sequence[Tool], error: type[DualTune
     )
 
 
-def as_tools(tools: Iterable[Tool | Mapping[str, Any]]) -> tuple[Tool, ...]:
+def as_tools(tools: Iterable[Tool | Mapping[str, Any] | ClientTool]) -> tuple[Tool, ...]:
     """Tools that may be given as dictionaries.
 
     Raises:

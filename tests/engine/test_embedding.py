@@ -207,8 +207,9 @@ def test_nothing_is_printed_no_network_is_used_and_no_global_state_changes(bundl
 ENDING = """
     import asyncio, sys
     from dualtune_mlx import DualTune, Tool
+    path = {"type": "object", "properties": {"path": {"type": "string", "maxLength": 6}}, "required": ["path"]}
     dualtune = DualTune.load(sys.argv[1])
-    asyncio.run(dualtune.acall("show a.txt", [Tool("now"), Tool("then")]))
+    asyncio.run(dualtune.acall("show a.txt", [Tool("read_file", "", path), Tool("read_dir", "", path)], max_tokens=64))
     if sys.argv[2] == "closed":
         dualtune.close()
 """
