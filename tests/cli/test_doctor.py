@@ -38,7 +38,7 @@ def test_every_tool_is_listed_and_what_cannot_be_used_with_its_reason(mcp, tmp_p
     assert (lists["name"], lists["address"], lists["failure"]) == ("lists", sys.executable, None)
     assert [(tool["name"], tool["usable"]) for tool in lists["tools"]] == [
         ("fine", True),
-        ("[red]bad\x1b[0m", False),
+        ("[red]bad\\u001b[0m", False),
         ("odd", False),
     ]
     assert lists["tools"][0]["reason"] is None and "'float'" in lists["tools"][2]["reason"]
