@@ -138,7 +138,7 @@ def test_bad_data_is_named_with_its_line(model, data, bundle, tmp_path, text, wo
         ([{"name": "a", "inputSchema": {"type": "array"}}], ["does not describe an object", "tool 'a'"]),
         ([{"name": "a", "inputSchema": {"properties": {"x": {"type": "strin"}}}}], ["not a valid JSON Schema", "'a'"]),
         ([{"name": "a"}, {"name": "a"}], ["same name", "got: /a"]),
-        ([{"name": "respond"}], ["reserved name", "respond"]),
+        ([{"name": "respond"}], ["is called 'respond'"]),
     ],
 )
 def test_bad_tools_are_named(bundle, tmp_path, tools, words):
