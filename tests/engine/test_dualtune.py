@@ -69,6 +69,14 @@ def test_a_call_is_the_most_probable_tool_with_valid_arguments(dualtune):
         assert set(call.arguments) == {"path"}
 
 
+def test_arguments_of_a_map_are_written_and_those_of_a_tool_without_any_are_not(dualtune):
+    flags = {"additionalProperties": {"type": "boolean"}, "minProperties": 1, "maxProperties": 1}
+    written = dualtune.arguments("tag it", Tool("tag", parameters={"type": "object", **flags}), max_tokens=200)
+    assert [type(value) for value in written.values()] == [bool]
+    now = Tool("now", parameters={"type": "object", "properties": {}})
+    assert dualtune.arguments("what time is it", now, max_tokens=0) == {}
+
+
 def test_arguments_equal_a_plain_masked_greedy_decoding(dualtune):
     from dualtune_mlx.decoding import ArgumentGrammar, GrammarTokenizer
 
