@@ -74,7 +74,7 @@ def test_arguments_of_a_map_are_written_and_those_of_a_tool_without_any_are_not(
     written = dualtune.arguments("tag it", Tool("tag", parameters={"type": "object", **flags}), max_tokens=200)
     assert [type(value) for value in written.values()] == [bool]
     now = Tool("now", parameters={"type": "object", "properties": {}})
-    assert dualtune.arguments("what time is it", now, max_tokens=0) == {}
+    assert dualtune.arguments("what time is it", now, max_tokens=1) == {}
 
 
 def test_arguments_equal_a_plain_masked_greedy_decoding(dualtune):
