@@ -34,7 +34,7 @@ class Message:
     """
 
     role: str
-    """``system``, ``user``, ``assistant`` or ``tool``."""
+    """``system`` (or ``developer``), ``user``, ``assistant`` or ``tool`` (or ``function``)."""
     content: str = ""
     """The message's text."""
     tool_calls: tuple[ToolCall, ...] = ()
@@ -49,6 +49,7 @@ class Message:
     """The id of the call that a message of role ``tool`` is the result of; "" where it is not given."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "role", OTHER_ROLES.get(self.role, self.role))
         if self.role not in ROLES:
             raise DataError("a message has an unknown role", got=self.role, expected=", ".join((*ROLES, *OTHER_ROLES)))
         if self.tool_calls and self.role != "assistant":
@@ -113,7 +114,7 @@ class Message:
                 fix='write its text as "content"; a result without text is ""',
             )
         return cls(
-            role=OTHER_ROLES.get(role, role),
+            role=role,
             content=_read_content(content),
             tool_calls=calls,
             subtasks=tuple(parts),

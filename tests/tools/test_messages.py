@@ -159,6 +159,7 @@ def test_messages_are_read_in_every_form_that_clients_have(assistant):
     ids=["developer", "function", "refusal", "text parts", "an empty result"],
 )
 def test_what_openai_s_messages_say_is_kept(value, expected):
+    assert Message(value["role"], "x").role == expected.role
     assert Message.from_dict(value) == expected
 
 
