@@ -32,10 +32,8 @@ def report_stage_copies(stage: str, trajectories: Sequence[Trajectory], scope: s
         return report, ""
     more = f"; and {len(slips) - SHOWN:,} more" if len(slips) > SHOWN else ""
     listed = "; ".join(slips[:SHOWN]) + more
-    return (
-        report,
-        f"no copies as nearly all others are, but held by grounding: {count_of(len(slips), 'value')}: {listed}",
-    )
+    counted = count_of(len(slips), "value")
+    return report, f"grounding will not write {counted} that the conversation does not say, as it says others: {listed}"
 
 
 def _tools(stage: str, trajectories: Sequence[Trajectory], scope: str) -> tuple[Tool, ...]:

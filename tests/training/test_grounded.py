@@ -45,7 +45,7 @@ def test_a_target_is_a_slip_where_its_grounded_grammar_cannot_write_it():
             assert bool(find_slips(decision, grounding)) == bool(reason), reason
             slips += [trajectory.name] if reason else []
     assert slips == ["f:201", "f:202"]
-    assert note.startswith("2 values are no copies")
+    assert note.startswith("grounding will not write 2 values")
     assert note.endswith("f:201, decision 1, path; f:202, decision 1, path")
 
 
