@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import get_type_hints
@@ -130,10 +130,10 @@ def outcome(pipeline: CallPipeline, parameters: dict, decoding: Decoding) -> tup
         return (events, str(error)), None
 
 
-def usages(parameters: dict, decoding: Decoding, seeds: int, card: str = "none") -> tuple[int, int, int]:
+def usages(parameters: dict, decoding: Decoding, models: Iterable[int], card: str = "none") -> tuple[int, int, int]:
     """Passes with and without drafts, and drafted tokens; what is written must be the same."""
     totals = Counter()
-    for seed in range(seeds):
+    for seed in models:
         pipeline = engine(seed, card)
         plain, alone = outcome(pipeline, parameters, replace(decoding, draft=False))
         drafted, together = outcome(pipeline, parameters, replace(decoding, draft=True))
@@ -147,28 +147,36 @@ def usages(parameters: dict, decoding: Decoding, seeds: int, card: str = "none")
     return totals["plain"], totals["drafted"], totals["tokens"]
 
 
+MODELS = pytest.mark.parametrize("models", [[0], pytest.param([1, 2], marks=pytest.mark.slow)], ids=["one", "others"])
+
+
+@MODELS
 @pytest.mark.parametrize("decoding", [Decoding(max_tokens=BUDGET), SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_drafts_change_nothing_that_is_written(name, decoding):
-    usages(SCHEMAS[name], decoding, 3)
+def test_drafts_change_nothing_that_is_written(name, decoding, models):
+    usages(SCHEMAS[name], decoding, models)
 
 
+@MODELS
 @pytest.mark.parametrize("name", ["enum", "strings", "nested object"])
-def test_drafts_change_nothing_behind_a_card_of_parameters(name):
-    usages(SCHEMAS[name], SAMPLED, 3, "parameters")
+def test_drafts_change_nothing_behind_a_card_of_parameters(name, models):
+    usages(SCHEMAS[name], SAMPLED, models, "parameters")
 
 
 def test_drafts_save_passes():
-    plain, drafted, tokens = usages(schema(a={"type": "string", "minLength": 20, "maxLength": 60}), Decoding(), 6)
+    plain, drafted, tokens = usages(
+        schema(a={"type": "string", "minLength": 20, "maxLength": 60}), Decoding(), range(6)
+    )
     assert tokens > 0
     assert drafted < 0.8 * plain
 
 
+@pytest.mark.parametrize("seeds", [[0, 1], pytest.param([2, 3], marks=pytest.mark.slow)], ids=["two", "others"])
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_sampled_arguments_fit_the_schema_and_their_seed_decides_them(name):
+def test_sampled_arguments_fit_the_schema_and_their_seed_decides_them(name, seeds):
     pipeline = engine()
     values = []
-    for seed in range(4):
+    for seed in seeds:
         value, usage = outcome(pipeline, SCHEMAS[name], replace(SAMPLED, seed=seed))
         assert (value, None) == (outcome(pipeline, SCHEMAS[name], replace(SAMPLED, seed=seed))[0], None)
         if usage is not None:

@@ -107,6 +107,7 @@ def no_spare_buffers():
     mx.set_cache_limit(limit)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_spare_buffers")
 def test_memory_stays_within_the_budget_over_200_random_calls(bundle):
     """Weights, 30 adapters, prefixes and fused weights; a call's own arrays are gone when it is done."""
