@@ -19,6 +19,7 @@ MAX_CONSTANTS = 3
 SLIPS = 0.01
 """Which share of a parameter's values may be neither a copy nor a constant."""
 LISTED = frozenset(("enum", "const"))
+NOT_FREE = "its schema asks for a form or has a $ref"
 
 Ungrounded = Mapping[str, Mapping[str, str]]
 """For each tool ("server/name"), the string parameters that are not held to the conversation, each with the reason."""
@@ -82,7 +83,7 @@ def report_copies(decisions: Iterable[Decision], tools: Iterable[Tool]) -> CopyR
     for tool in tools:
         name, free = tool_key(tool), set(free_strings(tool))
         reasons = {
-            path: counted.get((name, path), Copies()).objection if path in free else "its schema asks for a form"
+            path: counted.get((name, path), Copies()).objection if path in free else NOT_FREE
             for path in _string_paths(tool)
         }
         if found := {path: reason for path, reason in reasons.items() if reason}:
