@@ -58,11 +58,14 @@ FIXES = {
     **dict.fromkeys(("trainable", "train", "training", "learn", "loss", "loss_weight", "mask"), UNLEARNED),
     **dict.fromkeys(("args_schema", "schema", "inputs", "args"), 'write the schema as "parameters"'),
     **dict.fromkeys(("reasoning", "reasoning_content", "thinking"), "remove it: thoughts are not learned"),
+    "system": "write it as a message of the role system, the first one",
     "required": 'write it into the schema, which is "parameters"',
     "tool_call_id": "write it at a result, which has the role tool",
     "nextCursor": "ask the server for its other pages, and write all tools into the list",
 }
 """What to do about unknown keys that other programs write."""
+AS_ARGUMENTS = ("args", "input", "inputs", "parameters")
+"""Keys that other programs write a call's arguments under."""
 
 
 def check_keys(value: Any, keys: Keys) -> None:
@@ -169,6 +172,8 @@ def _check_arguments(call: Mapping[str, Any]) -> None:
 
 
 def _fix(key: str, keys: Keys) -> str:
+    if "arguments" in keys.read and key in AS_ARGUMENTS:
+        return 'write them as "arguments"'
     if key in FIXES:
         return FIXES[key]
     close = get_close_matches(key, keys.read, 1, cutoff=0.8)

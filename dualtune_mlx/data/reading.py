@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.data.keys import LINE, TOOLS_FILE, check_keys, check_message, check_tool
+from dualtune_mlx.data.written_calls import check_no_written_call
 from dualtune_mlx.errors import DataError, UsageError, inside
 from dualtune_mlx.files import parse_json, read_text
 from dualtune_mlx.tools import LONGEST_PLAN, Message, Tool, Trajectory, find_called_tool, sort_results
@@ -165,7 +166,9 @@ def _check_trajectory(trajectory: Trajectory) -> None:
         raise DataError("a trajectory has no assistant message", fix="add the call that should be learned")
     _check_order(trajectory.messages)
     subtasks: tuple[str, ...] = ()
-    for message in trajectory.messages:
+    for number, message in enumerate(trajectory.messages, 1):
+        with inside(f"message {number}"):
+            check_no_written_call(message, trajectory.tools)
         subtasks = message.subtasks if message.role == "user" else subtasks
         if len(subtasks) > LONGEST_PLAN:
             raise DataError(

@@ -18,7 +18,7 @@ from dualtune_mlx.grammar.plain import DEFINITIONS, to_plain
 from dualtune_mlx.grammar.walking import map_subschemas
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.patterns import compile_pattern, spell_pattern
-from dualtune_mlx.tools.schemas import read_schema
+from dualtune_mlx.tools.schemas import LEAVE_OUT, read_schema
 
 # The spelling of json.dumps, which is what training data is written in. Where options of a `oneOf` may both fit, any of
 # them may be written; `check_arguments` refuses what fits several.
@@ -143,7 +143,7 @@ def _cannot_be_enforced(where: str, got: str) -> ToolError:
         "a tool's schema uses something that cannot be enforced while decoding",
         where=where,
         got=got,
-        fix="simplify the tool's input schema",
+        fix=LEAVE_OUT,
     )
 
 

@@ -87,7 +87,10 @@ SILENT = {
         ("items", "unevaluatedItems", "unevaluatedProperties"),
         Silence("is `true` or `{}`", lambda value, _: _says_all(value)),
     ),
-    "format": Silence("names a format that is not written", lambda name, _: name not in FORMATS),
+    "format": Silence(
+        "names a format that is not written, or stands beside `enum` or `const`",
+        lambda name, schema: name not in FORMATS or "enum" in schema or "const" in schema,
+    ),
     "uniqueItems": Silence("is `false`", lambda flag, _: not flag),
     "propertyNames": Silence(
         'is `{"type": "string"}`',

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.mcp.config_file import EXAMPLE
 from dualtune_mlx.mcp.values import check_type, read_strings, read_value
-from dualtune_mlx.mcp.variables import Variables
+from dualtune_mlx.mcp.variables import Variables, check_form
 
 COMMAND, URL = ("command",), ("url", "serverUrl", "httpUrl")
 TYPES = {
@@ -104,4 +104,5 @@ def _read_texts(entry: Mapping[str, Any], key: str, where: str, variables: Varia
     texts: dict[str, Any] = read_value(entry, key, dict, {}, where)
     for name, value in texts.items():
         check_type(value, str, f"{where}, {key!r}, {name!r}", "a string")
+        check_form(value, f"{where}, {key!r}, {name!r}")
     return {name: variables.expand(value, f"{where}, {key!r}, {name!r}") for name, value in texts.items()}

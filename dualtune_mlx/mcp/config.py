@@ -123,6 +123,13 @@ def _read_server(name: str, entry: Any, path: Path) -> ServerConfig | None:
             expected=f"another name: {name!r} is the choice to answer in words",
             fix="rename the server in the MCP configuration",
         )
+    if not name.strip() or not name.isprintable():
+        raise UsageError(
+            "a server's name cannot be shown",
+            where=where,
+            expected="printable characters, not spaces alone",
+            fix="rename the server in the MCP configuration",
+        )
     check_type(entry, dict, where, "an object with 'command' or 'url'")
     entry = {key: value for key, value in entry.items() if value is not None}
     if is_off(entry, where):

@@ -61,12 +61,15 @@ def check_root(content: Mapping[str, Any], path: str | Path) -> None:
     settings = content.get("mcp")  # Gemini CLI's, beside mcpServers
     settings = settings if isinstance(settings, dict) else {}
     found = [f"mcp.{key}" for key in ("allowed", "excluded", "serverCommand") if settings.get(key) is not None]
+    permissions = content.get("permissions")  # Claude Code's
+    rules = permissions.items() if isinstance(permissions, dict) else ()
+    found += [f"permissions.{key}" for key, named in rules if key in ("deny", "ask") and "mcp__" in str(named)]
     if found := [*found, *(key for key in WHICH_SERVERS if content.get(key))]:
         raise UsageError(
-            "the MCP configuration chooses among its servers by keys that are not obeyed here",
+            "the MCP configuration chooses among its servers and tools by keys that are not obeyed here",
             where=path,
             got=", ".join(found),
-            expected='"disabled": true at a server that is not to run',
+            expected='"disabled": true at a server that is not to run, "disabledTools" for its tools',
             fix="say it so, and leave the keys out of the file that is given here",
         )
 

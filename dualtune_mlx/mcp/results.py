@@ -86,11 +86,13 @@ class ToolResult:
     def for_model(self, limit: int) -> str:
         """The result as text of at most ``limit`` characters, cut by ``head_and_tail``.
 
-        Images, sounds and binary resources are only named. A result without content blocks is its structured JSON.
+        Images, sounds and binary resources are only named. Where no block has text, the structured JSON follows.
         """
         parts = [_to_text(block) for block in self.content]
-        if not parts and self.structured is not None:
-            parts = [json.dumps(self.structured, ensure_ascii=False)]
+        has_text = self.text.strip() or any(resource.text for resource in self.resources)
+        if self.structured is not None and not has_text:
+            named = [part for part in parts if part.strip()]
+            parts = [*named, json.dumps(self.structured, ensure_ascii=False)]
         return head_and_tail("\n".join(parts), limit)
 
 
@@ -104,9 +106,8 @@ def read_result(server: str, tool: str, answer: Mapping[str, Any], seconds: floa
     blocks = given if isinstance(given, list) else [] if given is None else [given]
     content = tuple(map(_read_block, blocks))
     text = "\n".join(block["text"] for block in content if block["type"] == "text")
-    return ToolResult(
-        server, tool, content, text, answer.get("structuredContent"), bool(answer.get("isError")), seconds
-    )
+    is_error = str(answer.get("isError")).lower() in ("true", "1")
+    return ToolResult(server, tool, content, text, answer.get("structuredContent"), is_error, seconds)
 
 
 def head_and_tail(text: str, limit: int) -> str:

@@ -11,6 +11,8 @@ from dualtune_mlx.errors import UsageError
 
 VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_]\w*)(?::-([^}]*))?\}")
 NEEDS_AN_EDITOR = re.compile(r"\$\{((?:input|command|config|workspaceFolder):[^}]*|/)\}")
+OTHER_FORM = re.compile(r"(?:\S+ )?(?:\$[A-Za-z_]\w*|%[A-Za-z_]\w*%|\{env:\w+\})")
+"""Variables as Gemini CLI, Windows and opencode write them."""
 EDITORS_FOLDERS = (".vscode", ".cursor")
 
 
@@ -69,3 +71,18 @@ class Variables:
             )
         self.used[name] = value
         return value
+
+
+def check_form(text: str, where: str) -> None:
+    """Refuse a text that is a variable in another form: a server would get its name for its value.
+
+    Raises:
+        UsageError: for ``$NAME``, ``%NAME%`` and ``{env:NAME}``, also behind a word such as Bearer.
+    """
+    if OTHER_FORM.fullmatch(text):
+        raise UsageError(
+            "the MCP configuration has a variable in another form",
+            where=where,
+            expected="${NAME} or ${env:NAME}",
+            fix="write ${NAME}; if no variable is meant, put the text into one and name that",
+        )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.tools.today import check_today
-from dualtune_mlx.tools.types import Tool, ToolCall, as_mapping
+from dualtune_mlx.tools.types import Tool, ToolCall, as_mapping, is_unicode
 
 ROLES = ("system", "user", "assistant", "tool")
 OTHER_ROLES = {"developer": "system", "function": "tool"}
@@ -54,13 +54,7 @@ class Message:
             raise DataError("a message has an unknown role", got=self.role, expected=", ".join((*ROLES, *OTHER_ROLES)))
         if self.tool_calls and self.role != "assistant":
             raise DataError("a call stands at the wrong message", where=f"role {self.role}", expected="role assistant")
-        if not isinstance(self.content, str):
-            raise DataError(
-                "a message's content is not text",
-                where=f"role {self.role}",
-                got=type(self.content).__name__,
-                fix="give a string, or a list of text parts",
-            )
+        self._check_content()
         if self.tool_call_id and self.role != "tool":
             raise DataError(
                 "a tool call's id stands at the wrong message",
@@ -81,6 +75,22 @@ class Message:
                 where=f"role {self.role}",
                 got=self.subtask or self.subtasks,
                 expected='"parts" at the request, "part" at a message with tool_calls',
+            )
+
+    def _check_content(self) -> None:
+        if not isinstance(self.content, str):
+            raise DataError(
+                "a message's content is not text",
+                where=f"role {self.role}",
+                got=type(self.content).__name__,
+                fix="give a string, or a list of text parts",
+            )
+        if not is_unicode(self.content):
+            raise DataError(
+                "a message's content is not Unicode text",
+                where=f"role {self.role}",
+                got="half of a surrogate pair",
+                fix="mend the text where it is decoded: it may not have been UTF-8",
             )
 
     @classmethod

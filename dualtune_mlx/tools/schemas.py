@@ -16,6 +16,7 @@ from dualtune_mlx.tools.dialects import NO_FORMATS, validator_class
 
 LONGEST_SHOWN = 200
 """Characters of a value that an error repeats."""
+LEAVE_OUT = "leave the tool out, or exclude it in the MCP configuration; its authors can mend its schema"
 
 
 def read_schema(schema: Any, where: str) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def read_schema(schema: Any, where: str) -> dict[str, Any]:
             where=where,
             got=_to_short_json(schema),
             expected='{"type": "object", …}',
-            fix="exclude the tool in the MCP configuration, or report this to the server's authors",
+            fix=LEAVE_OUT,
         )
     schema = {**schema, "type": "object"}
     try:
@@ -46,7 +47,7 @@ def read_schema(schema: Any, where: str) -> dict[str, Any]:
             where=f"{where} at {error.json_path}",
             got=error.message[:LONGEST_SHOWN],
             expected="JSON Schema",
-            fix="report this to the server's authors, or remove the server from the MCP configuration",
+            fix=LEAVE_OUT,
         ) from error
     return schema
 
@@ -77,7 +78,7 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
             where=where,
             got=missing.ref,
             expected="a $ref into the schema itself",
-            fix="report this to the server's authors",
+            fix=LEAVE_OUT,
         ) from missing
     except RecursionError as endless:
         raise ToolError(
@@ -85,7 +86,7 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
             where=where,
             got="a $ref that leads to itself, or too many levels",
             expected="a schema in which every $ref comes to an end",
-            fix="report this to the server's authors, or leave the tool out",
+            fix=LEAVE_OUT,
         ) from endless
     if error is not None:
         raise ToolError(

@@ -19,11 +19,22 @@ BRING_ARGUMENTS = (
     "allOf",
     "anyOf",
     "oneOf",
+    "const",
+    "enum",
     "$ref",
     "if",
 )
 """Keywords that say, unless their value is empty, that a call has arguments."""
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: it has no half of a surrogate pair alone, as bytes that are no UTF-8 leave it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class ClientTool(Protocol):
@@ -41,7 +52,7 @@ class Tool:
     """A tool that can be called by a model.
 
     Raises:
-        ToolError: when it has no name, or its parameters are not a JSON Schema object.
+        ToolError: when it has no name, a text is none, or its parameters are not a JSON Schema object.
     """
 
     name: str
@@ -60,6 +71,7 @@ class Tool:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise ToolError("a tool has no name", got=repr(self.name), expected="a non-empty string")
+        self._check_texts()
         if not isinstance(self.parameters, Mapping):
             raise ToolError(
                 "a tool's parameters are not a JSON Schema object",
@@ -76,6 +88,23 @@ class Tool:
                     expected=expected,
                 )
 
+    def _check_texts(self) -> None:
+        for text in ("description", "server", "group"):
+            if not isinstance(getattr(self, text), str):
+                raise ToolError(
+                    f"a tool's {text} is not text",
+                    where=f"tool {self.name!r}",
+                    got=repr(getattr(self, text)),
+                    expected="a string",
+                )
+        if not is_unicode(f"{self.name}{self.description}{self.server}{self.group}"):
+            raise ToolError(
+                "a tool has text that is not Unicode",
+                where=f"tool {self.name!r}",
+                got="half of a surrogate pair",
+                fix="mend the text where it is decoded",
+            )
+
     @property
     def takes_arguments(self) -> bool:
         """Whether a call has arguments to write. Those of a tool without parameters cost no forward pass.
@@ -83,8 +112,8 @@ class Tool:
         A tool has none where its schema lists no properties and says nothing of others. (Inside a schema such an object
         is one that may hold anything.)
         """
-        others = self.parameters.get("additionalProperties", False)
-        return any(map(self.parameters.get, BRING_ARGUMENTS)) or others not in (False, {"not": {}})
+        others = (self.parameters.get(key, False) for key in ("additionalProperties", "unevaluatedProperties"))
+        return any(map(self.parameters.get, BRING_ARGUMENTS)) or any(one not in (False, {"not": {}}) for one in others)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any] | ClientTool, server: str = "") -> Tool:

@@ -226,3 +226,50 @@ def test_the_documentation_lists_every_key():
     for keys in (LINE, MESSAGE, RESULT, PART, CALL, TOOL, TOOL_BODY, FLAT_TOOL, TOOLS_FILE):
         for key in (*keys.read, *keys.ignored):
             assert f"`{key}`" in page, key
+
+
+@pytest.mark.parametrize("key", ["args", "input", "parameters"])
+@pytest.mark.parametrize("wrap", [lambda body: body, lambda body: {"function": body}])
+def test_arguments_under_another_key_are_told_their_own(read, key, wrap):
+    with pytest.raises(DataError, match='write them as "arguments"'):
+        read(USER, {"role": "assistant", "tool_calls": [wrap({"name": "read", key: {"path": "a"}})]})
+
+
+def test_a_system_text_beside_the_messages_is_told_its_place(read):
+    with pytest.raises(DataError, match="message of the role system"):
+        read(system="be brief")
+
+
+CALL_TEXT = json.dumps(FUNCTION)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<tool_call>\n{CALL_TEXT}\n</tool_call>",
+        f"I look.\n<tool_call>{CALL_TEXT}</tool_call>",
+        f"<functioncall> {CALL_TEXT}",
+        f"<function_call>{CALL_TEXT}</function_call>",
+        '<function=read>{"path": "a"}</function>',
+        f"<|python_tag|>{CALL_TEXT}",
+        f"[TOOL_CALLS][{CALL_TEXT}]",
+        CALL_TEXT,
+        f"[{CALL_TEXT}]",
+        f"```json\n{CALL_TEXT}\n```",
+        json.dumps({"name": "read", "parameters": {"path": "a"}}),
+        json.dumps({"tool_calls": [{"function": FUNCTION}]}),
+        '[read(path="a")]',
+        'read(path="a")',
+    ],
+)
+def test_a_call_that_is_written_into_an_answer_is_not_learned_as_one(read, text):
+    with pytest.raises(DataError, match="call stands in an answer(?s:.*)message 2(?s:.*)tool_calls"):
+        read(USER, {"role": "assistant", "content": text})
+    assert read(USER, {"role": "assistant", "content": text, "weight": 0}, ANSWER).messages[1].content == text
+
+
+@pytest.mark.parametrize(
+    "text", ["I read a.", '{"name": "other", "arguments": {}}', '{"name": "read"}', "[1]", "{", "read (a) or not", "1"]
+)
+def test_an_answer_that_holds_no_call_is_one(read, text):
+    assert read(USER, {"role": "assistant", "content": text}).messages[1].content == text

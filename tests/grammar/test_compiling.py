@@ -57,6 +57,10 @@ def test_inside_a_schema_an_object_without_properties_takes_any(schema):
         ({"type": "object", "properties": {}, "minProperties": 1}, {"a": 1}),
         ({"type": "object", "anyOf": [{"properties": {"a": STRING}}, {"properties": {"b": STRING}}]}, {"b": "1"}),
         ({"type": "object", "$ref": "#/$defs/A", "$defs": {"A": {"properties": {"a": STRING}}}}, {"a": "1"}),
+        ({"type": "object", "const": {"a": 1}}, {"a": 1}),
+        ({"type": "object", "enum": [{"a": 1}, {"a": 2}]}, {"a": 2}),
+        ({"type": "object", "unevaluatedProperties": True}, {"a": 1}),
+        ({"type": "object", "unevaluatedProperties": {}}, {"a": 1}),
     ],
 )
 def test_a_tool_whose_schema_is_a_map_takes_arguments(schema, arguments):
@@ -71,6 +75,7 @@ def test_a_tool_whose_schema_is_a_map_takes_arguments(schema, arguments):
         {"type": "object", "properties": {}, "required": []},
         {"type": "object", "properties": {}, "additionalProperties": False},
         {"type": "object", "additionalProperties": {"not": {}}},
+        {"type": "object", "unevaluatedProperties": False},
         {"type": "object", "title": "Empty", "$defs": {"A": {"type": "string"}}, "x-order": 1, "$comment": "none"},
     ],
 )
@@ -257,3 +262,9 @@ def test_a_schema_of_endless_references_is_refused():
         check_compiles(tool({"$ref": "#/$defs/d0"}, **{"$defs": chain}))
     bomb = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)} | {"d40": STRING}
     check_compiles(tool({"$ref": "#/$defs/d0"}, **{"$defs": bomb}))
+
+
+@pytest.mark.parametrize("said", [{"enum": ["today", "2026-05-06"]}, {"const": "today"}])
+@pytest.mark.parametrize("name", ["date", "uri"])
+def test_listed_values_are_written_whatever_format_stands_beside_them(said, name):
+    assert can_write({"type": "string", "format": name, **said}, "today")

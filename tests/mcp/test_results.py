@@ -138,6 +138,19 @@ def test_the_whole_text_stays_when_the_model_s_is_cut() -> None:
 
 def test_a_result_that_is_structured_alone_is_json_for_the_model() -> None:
     assert result(structured={"town": "Köln"}).for_model(200) == '{"town": "Köln"}'
+    assert result({"type": "text", "text": " "}, structured={"n": 1}).for_model(200) == '{"n": 1}'
+    image = {"type": "image", "mimeType": "image/png", "data": AS_BASE64}
+    assert result(image, structured={"n": 1}).for_model(200).splitlines() == [
+        "[image: image/png, 10 bytes]",
+        '{"n": 1}',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "is_error"), [(True, True), ("true", True), (1, True), ("false", False), (0, False), (None, False)]
+)
+def test_an_error_is_one_however_it_is_written(given: Any, is_error: bool) -> None:
+    assert read_result("s", "t", {"content": [HERE], "isError": given}, 0.0).is_error is is_error
     assert result({"type": "text", "text": "words"}, structured={"a": 1}).for_model(200) == "words"
 
 

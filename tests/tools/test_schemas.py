@@ -25,6 +25,14 @@ def test_what_is_no_schema_of_an_object_is_refused(schema: Any) -> None:
         read_schema(schema, "s/t")
 
 
+@pytest.mark.parametrize("schema", [{"type": "string"}, {"properties": {"a": {"type": "float"}}}])
+def test_the_way_out_is_to_leave_out_the_tool_alone(schema: Any) -> None:
+    with pytest.raises(ToolError) as refused:
+        read_schema(schema, "s/t")
+    fix = str(refused.value.fix)
+    assert "leave the tool out" in fix and "exclude" in fix and "remove the server" not in fix
+
+
 @pytest.mark.parametrize("parameters", [{"properties": 5}, {"properties": []}, {"required": "a"}, {"required": True}])
 def test_a_tool_whose_parameters_cannot_be_listed_is_refused(parameters: Any) -> None:
     (key,) = parameters

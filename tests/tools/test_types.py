@@ -7,6 +7,8 @@ import json
 import pytest
 
 from dualtune_mlx import Tool, ToolCall
+from dualtune_mlx.errors import DataError, ToolError
+from dualtune_mlx.tools import Message
 from dualtune_mlx.tools.usage import COUNTERS, StageUsage, Usage
 
 CANDIDATES = ((Tool("read", server="fs"), 0.75), (Tool("respond"), 0.25))
@@ -43,3 +45,18 @@ def test_a_usage_has_every_counter_as_the_sum_over_its_stages():
     assert list(usage.to_dict()["stages"]) == ["a", "b"]
     with pytest.raises(AttributeError):
         usage.tokens  # noqa: B018
+
+
+@pytest.mark.parametrize("field", ["description", "server", "group"])
+@pytest.mark.parametrize("value", [None, 5])
+def test_a_tool_s_texts_are_text(field: str, value: object) -> None:
+    with pytest.raises(ToolError, match=f"{field} is not text"):
+        Tool("t", **{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["name", "description", "server", "group"])
+def test_half_of_a_surrogate_pair_is_refused_before_a_tokenizer_meets_it(field: str) -> None:
+    with pytest.raises(ToolError, match="not Unicode"):
+        Tool(**{"name": "t", field: "a\ud83d"})
+    with pytest.raises(DataError, match="not Unicode"):
+        Message("user", "a\ud83d")
