@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dualtune_mlx.data import read_tools, read_trajectories
-from dualtune_mlx.data.keys import CALL, FLAT_TOOL, LINE, MESSAGE, PART, RESULT, TOOL, TOOL_BODY, TOOLS_FILE
 from dualtune_mlx.errors import DataError, ToolError
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 
@@ -219,13 +217,6 @@ def test_a_page_of_a_list_of_tools_is_refused(tmp_path):
     (tmp_path / "tools.json").write_text(json.dumps({"tools": [TOOL_ENTRY], "nextCursor": "2"}))
     with pytest.raises(DataError, match="nextCursor(?s:.*)other pages"):
         read_tools(tmp_path / "tools.json")
-
-
-def test_the_documentation_lists_every_key():
-    page = (Path(__file__).parents[2] / "docs" / "reference" / "files.md").read_text()
-    for keys in (LINE, MESSAGE, RESULT, PART, CALL, TOOL, TOOL_BODY, FLAT_TOOL, TOOLS_FILE):
-        for key in (*keys.read, *keys.ignored):
-            assert f"`{key}`" in page, key
 
 
 @pytest.mark.parametrize("key", ["args", "input", "parameters"])

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from dualtune_mlx.cli.main import COMMANDS
+from dualtune_mlx.data.keys import CALL, FLAT_TOOL, LINE, MESSAGE, PART, RESULT, TOOL, TOOL_BODY, TOOLS_FILE
 from tests.docs.blocks import PAGES, ROOT
 
 DOCS = ROOT / "docs"
@@ -110,3 +111,10 @@ def test_the_docs_extra_is_what_make_docs_installs():
 def test_the_picture_is_what_the_script_draws():
     script = runpy.run_path(str(DOCS / "make_stream_svg.py"))
     assert (DOCS / "stream.svg").read_text(encoding="utf-8") == script["svg"]()
+
+
+def test_the_page_of_files_lists_every_key():
+    page = (DOCS / "reference" / "files.md").read_text(encoding="utf-8")
+    for keys in (LINE, MESSAGE, RESULT, PART, CALL, TOOL, TOOL_BODY, FLAT_TOOL, TOOLS_FILE):
+        for key in (*keys.read, *keys.ignored):
+            assert f"`{key}`" in page, key
