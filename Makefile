@@ -26,7 +26,7 @@ test-fast: install
 	  -m "not model and not servers and not processes and not slow"
 
 test-peft: $(VENV)-peft/installed
-	$(VENV)-peft/bin/python -m pytest -m peft
+	$(VENV)-peft/bin/python -m pytest -m peft tests/conversion tests/models
 
 docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
