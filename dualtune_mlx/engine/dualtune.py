@@ -34,6 +34,7 @@ from dualtune_mlx.engine.requests import (
     Messages,
     Tools,
     change_decoding,
+    check_places,
     check_requests,
     check_settings,
     read_request,
@@ -128,6 +129,7 @@ class DualTune:
             BundleError: when the bundle is damaged, or the model is not the one it was trained on.
             ModelError: when the model cannot be loaded, or exceeds the budget.
         """
+        check_places(bundle, model)
         check_settings(decoding, routing, memory_budget)
         opened = Bundle.open(bundle)
         base = load_base(opened, model, fuse_to)

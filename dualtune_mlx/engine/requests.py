@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.decoding import Decoding, DecodingOptions
 from dualtune_mlx.decoding.options import is_number, is_whole_number
 from dualtune_mlx.errors import UsageError
+from dualtune_mlx.models import BaseModel
 from dualtune_mlx.tools import ClientMessage, ClientTool, Message, Tool, as_messages, as_tools
 from dualtune_mlx.tools.hierarchy import ROUTINGS
 from dualtune_mlx.tools.today import check_today, machine_date
@@ -129,6 +131,19 @@ def check_requests(requests: Iterable[Messages]) -> Iterable[Messages]:
             fix="put the request into a list: [request]",
         )
     return requests
+
+
+def check_places(bundle: Any, model: Any) -> None:
+    """Check that a bundle's folder and its base model are given as such.
+
+    Raises:
+        UsageError: when one of them has another type.
+    """
+    if not isinstance(bundle, str | Path):
+        raise UsageError("a bundle is given by its folder", where="bundle", got=repr(bundle), expected="a path")
+    if not isinstance(model, str | Path | BaseModel | None):
+        expected = "a folder, a hub id, a .gguf file, or a loaded model"
+        raise UsageError("a base model is not one", where="model", got=repr(model), expected=expected)
 
 
 def check_settings(decoding: Decoding | None, routing: str, memory_budget: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Engines that are loaded without blocking the event loop."""
+"""Engines that are loaded: what is refused, and loading without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -68,3 +68,12 @@ def test_what_cannot_be_loaded_is_told_as_load_tells_it(tmp_path, bundle):
         asyncio.run(DualTune.aload(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="memory_budget"):
         asyncio.run(DualTune.aload(bundle.folder, memory_budget=-1))
+
+
+@pytest.mark.parametrize(
+    ("folder", "model", "where"), [(None, None, "bundle"), (b"x", None, "bundle"), ("b", 5, "model")]
+)
+def test_what_is_no_path_and_no_model_is_refused(folder, model, where):
+    with pytest.raises(UsageError) as caught:
+        DualTune.load(folder, model=model)
+    assert caught.value.where == where
