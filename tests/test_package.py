@@ -24,7 +24,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 OTHERWISE_NAMED = {"yaml": "pyyaml"}
 """Modules that do not bear their distribution's name."""
-EXTRAS = {"mcp": "mcp", "agent": "mcp", "types.py": "gguf", "verify.py": "peft"}
+EXTRAS = {"mcp": "mcp", "agent": "mcp", "filters": "synth", "types.py": "gguf", "verify.py": "peft"}
 """The rooms and files that may import what an extra brings."""
 
 
@@ -90,7 +90,7 @@ def test_every_dependency_is_imported() -> None:
 def test_every_dependency_is_bounded(extra: str) -> None:
     requirements = PROJECT["dependencies"] if extra == "core" else PROJECT["optional-dependencies"][extra]
     open_ended = [r for r in requirements if "==" not in r and not (">=" in r and "<" in r)]
-    assert open_ended == {"demo": ["dualtune-mlx[mcp]"], "dev": ["dualtune-mlx[gguf]"]}.get(extra, [])
+    assert open_ended == {"demo": ["dualtune-mlx[mcp]"], "dev": ["dualtune-mlx[gguf,synth]"]}.get(extra, [])
 
 
 def test_the_changelog_begins_with_this_version() -> None:
