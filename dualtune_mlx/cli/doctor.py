@@ -10,10 +10,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from dualtune_mlx.cli.output import console, emit_json, json_option
-from dualtune_mlx.errors import escape
+from dualtune_mlx.cli.server_table import show_server
 from dualtune_mlx.machine import Check, check_machine
 from dualtune_mlx.mcp import read_config
 from dualtune_mlx.mcp.inspection import ServerReport, inspect_servers
@@ -48,20 +47,6 @@ def show_checks(out: Console, checks: Sequence[Check]) -> None:
         table.add_row(
             "[green]ok[/]" if check.ok else "[yellow]--[/]", check.what, check.found, "" if check.ok else check.fix
         )
-    out.print(table)
-
-
-def show_server(out: Console, report: ServerReport) -> None:
-    """A line for each tool of a server; those that cannot be used, with the reason."""
-    out.print(Text(f"server {escape(report.config.name)}: {escape(report.config.address)}", style="bold"))
-    if report.failure:
-        out.print(Text(escape(str(report.failure)), style="red"))
-        return
-    table = Table("", "tool", "why it is set aside", show_header=True)
-    for name in report.tools:
-        table.add_row(Text("ok", style="green"), Text(escape(name)), "")
-    for name, why in report.set_aside.items():
-        table.add_row(Text("--", style="yellow"), Text(escape(name)), Text(escape(str(why))))
     out.print(table)
 
 

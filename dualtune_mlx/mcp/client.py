@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from dualtune_mlx.mcp.connection import Connection
+    from dualtune_mlx.mcp.listing import Listing
 
 
 class ToolWarning(DualTuneWarning):
@@ -56,6 +57,11 @@ class Toolbox:
     def tools(self) -> tuple[Tool, ...]:
         """The tools of now, of all servers, as a model may see them."""
         return tuple(tool for server in self.servers for tool in server.tools)
+
+    @property
+    def listings(self) -> tuple[Listing, ...]:
+        """What each server lists now; a server that is down lists nothing."""
+        return tuple(one.listing for one in self._connections.values())
 
     @property
     def failures(self) -> Mapping[str, DualTuneError]:

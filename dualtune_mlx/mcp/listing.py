@@ -28,7 +28,7 @@ class Listing:
         self.config = config
         self.set_aside: dict[str, DualTuneError] = {}
         self._listed: dict[str, Any] = {}
-        self._excluded: set[str] = set()
+        self._excluded: dict[str, set[str]] = {}
         self._tools: dict[str, Tool] = {}
         self._shown: dict[str, Tool] = {}
         self._count = 0
@@ -37,6 +37,11 @@ class Listing:
     def tools(self) -> tuple[Tool, ...]:
         """The tools that can be used, with all their arguments."""
         return tuple(self._tools.values())
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The names of the tools that the configuration does not offer."""
+        return tuple(self._excluded)
 
     @property
     def shown(self) -> tuple[Tool, ...]:
@@ -56,7 +61,7 @@ class Listing:
         label = show_name(name) if isinstance(name, str) else f"(number {self._count}, without a name)"
         names = {label} | ({name} if isinstance(name, str) else set())
         if not all(map(self.config.offers, names)):
-            self._excluded |= names
+            self._excluded[label] = names
             return None
         if label in self._listed:
             if self._listed[label] != listed:
@@ -88,7 +93,7 @@ class Listing:
         for reason in self.set_aside.values():
             if isinstance(reason, UsageError):
                 raise reason
-        config, names = self.config, sorted({*self._listed, *self._excluded})
+        config, names = self.config, sorted({*self._listed, *chain(*self._excluded.values())})
         arguments = sorted(
             {*chain(*(find_argument_names(tool.parameters) for tool in self.tools)), *self._lost_names()}
         )

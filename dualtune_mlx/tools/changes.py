@@ -53,6 +53,14 @@ def compare_tools(trained: Iterable[Tool], visible: Iterable[Tool]) -> ToolChang
     )
 
 
+def find_reworded(before: Iterable[Tool], now: Iterable[Tool]) -> tuple[Tool, ...]:
+    """The tools of now that have another description than before, and the same schema."""
+    before = tuple(before)
+    pairs = [(tool, _find(tool, before)) for tool in now]
+    same_schema = [(tool, then) for tool, then in pairs if then is not None and tool.parameters == then.parameters]
+    return tuple(tool for tool, then in same_schema if tool.description != then.description)
+
+
 def _find(tool: Tool, trained: tuple[Tool, ...]) -> Tool | None:
     """The trained tool that a visible one is."""
     named = [one for one in trained if one.name == tool.name]

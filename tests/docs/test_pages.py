@@ -91,7 +91,9 @@ def test_the_page_of_commands_is_made_of_the_commands():
     made = runpy.run_path(str(DOCS / "commands.py"))["on_page_markdown"]("<!-- commands -->")
     assert [name for name in COMMANDS if f"\n## dualtune {name}\n" not in f"\n{made}"] == []
     sections = re.split(r"^##+ ", made, flags=re.MULTILINE)[1:]
-    assert {one.splitlines()[0] for one in sections if "```bash" not in one} == {"dualtune convert", "dualtune bundle"}
+    assert {one.splitlines()[0] for one in sections if "```bash" not in one} == {
+        f"dualtune {group}" for group in ("convert", "bundle", "data")
+    }
     assert "**The adapter**\n\n| option | meaning |\n| --- | --- |\n| <code>--rank" in made
     assert "### dualtune convert from-gguf\n" in made and "<code>--preset [default&#124;paper]</code>" in made
 

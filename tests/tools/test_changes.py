@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.changes import ToolChanges, compare_tools
+from dualtune_mlx.tools.changes import ToolChanges, compare_tools, find_reworded
 
 PATH = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 READ, LIST, NOW = Tool("read", "Read.", PATH, "fs"), Tool("list", "List.", PATH, "fs"), Tool("now", server="clock")
@@ -54,3 +54,8 @@ def test_a_line_names_some_and_json_names_all():
     assert changes.describe() == "never trained: s/t0, s/t1, s/t2 and 2 more; gone: x"
     assert changes.to_dict()["untrained"] == [{"server": "s", "name": f"t{number}"} for number in range(5)]
     assert (changes.to_dict()["changed"], ToolChanges().describe()) == ([], "")
+
+
+def test_reworded_tools_have_another_description_and_the_same_schema():
+    reworded = replace(READ, description="Show.")
+    assert find_reworded(TRAINED, (reworded, LIST, replace(WIDER, description="Else."), STRANGER)) == (reworded,)
