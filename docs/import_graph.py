@@ -40,6 +40,7 @@ ROOMS = {
     "machine.py": "what this machine has and lacks",
     "bundle/": "what training writes and everything else reads: manifest, assembly, verification, summary, export",
     "engine/": "a call from request to arguments: `DualTune`, its pipeline and its stages; prefixes computed ahead",
+    "chat/": "chat models, which write text: a local one, or one behind an OpenAI-compatible endpoint",
     "synthesis/": "training data from tools: values, requests in many wordings, chains of calls",
     "training/": "examples, batches, loss, trainer, checkpoints; the run of a stage, the session of all; the report",
     "mcp/": "MCP servers: configuration, processes, calls, results, pinned arguments, rules, approvals; no MLX",

@@ -14,7 +14,7 @@ from contextlib import aclosing, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualtune_mlx.agent.chat_model import ChatModel, strip_thoughts
+from dualtune_mlx.agent.chat_model import ChatModel
 from dualtune_mlx.agent.events import (
     BASE_MODEL,
     AgentEvent,
@@ -32,6 +32,7 @@ from dualtune_mlx.agent.limits import Budget, Limits
 from dualtune_mlx.agent.loop import Loop, Steps
 from dualtune_mlx.agent.performers import AsyncPerformer, BlockingPerformer, Performer, run_in_place
 from dualtune_mlx.agent.transcript import Recorder, new_transcript
+from dualtune_mlx.chat import strip_thoughts
 from dualtune_mlx.engine.events import Done, Planned
 from dualtune_mlx.mcp import ApprovalPolicy, ApprovalQuestion, Toolbox
 from dualtune_mlx.mcp.approvals import ApprovalAnswer, Ask

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from typing import Protocol
 
 import mlx.core as mx
-import mlx_lm
 
 from dualtune_mlx.agent.events import Speak
+from dualtune_mlx.chat import Endpoint, LocalChat
 from dualtune_mlx.concurrency import EngineThread, FairLock, Ticket
-from dualtune_mlx.engine.answer import repeats_itself
-from dualtune_mlx.errors import ModelError, ServerError, UsageError
-from dualtune_mlx.models import load_network
-from dualtune_mlx.prompts import Encoder
+from dualtune_mlx.errors import UsageError
 from dualtune_mlx.tools import Message, Tool
 
-if TYPE_CHECKING:
-    import httpx2
-
-LARGEST_EVENT = 2**20  # bytes
+FIX = "check --planner, --planner-model and --planner-key, and that the endpoint is up"
 PLAN_INSTRUCTION = (
     "Write a short plan for the user's task, a few numbered steps, with these tools. Another model carries it out."
 )
@@ -56,12 +47,12 @@ def open_chat_model(name_or_url: str, model: str = "", key: str = "") -> ChatMod
         ModelError: when a local model cannot be loaded, or has no chat template.
     """
     if "://" in name_or_url:
-        return EndpointChatModel(name_or_url, model, key)
+        return _Speaker(Endpoint(name_or_url, model, key, FIX))
     if model or key:
         raise UsageError(
             "a local chat model has neither name nor key", got=name_or_url, expected="an URL, or no such option"
         )
-    return LocalChatModel(name_or_url)
+    return _Speaker(LocalChat(name_or_url))
 
 
 def to_chat(effect: Speak) -> list[dict[str, str]]:
@@ -96,128 +87,23 @@ def _to_text(message: Message) -> str:
     return "\n".join(filter(None, [message.content, *calls]))
 
 
-def strip_thoughts(text: str) -> str:
-    """The text of a reasoning model without its thoughts."""
-    return text.rpartition("</think>")[2].strip()
+class _Speaker:
+    """A chat model that speaks as its backend writes."""
 
-
-class LocalChatModel:
-    """A model that mlx-lm loads. Its own chat template is used, in which data never becomes a control token."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        network = load_network(name)
-        self._model, self._tokenizer = network.model, network.load_tokenizer()
-        self._exact_length = network.exact_length
-        mx.eval(self._model.parameters())
-        if not self._tokenizer.has_chat_template:
-            raise ModelError(
-                "the chat model has no chat template", where=network.folder, fix="use an instruction-tuned model"
-            )
+    def __init__(self, backend: Endpoint | LocalChat) -> None:
+        self.name, self._backend = backend.name, backend
 
     def speak(self, effect: Speak) -> Generator[str, None, None]:
-        """Write the text. It ends where the model only repeats itself, as small models do."""
-        tokens = encode_chat(self._tokenizer, to_chat(effect))
-        if self._exact_length is not None and len(tokens) + effect.max_tokens > self._exact_length:
-            raise ModelError(
-                "the conversation is longer than what mlx-lm computes exactly of the chat model",
-                where=self.name,
-                got=f"{len(tokens)} tokens, and {effect.max_tokens} to write",
-                expected=f"at most {self._exact_length} together",
-                fix="use another chat model, or lower the limits of the run",
-            )
-        written: list[int] = []
-        with closing(mlx_lm.stream_generate(self._model, self._tokenizer, tokens, effect.max_tokens)) as parts:
-            for part in parts:
-                written.append(part.token)
-                if repeats_itself(written):
-                    return
-                if part.text:
-                    yield part.text
-
-
-def encode_chat(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> list[int]:
-    """Encode a conversation in the tokenizer's own chat template. Only the template gives it control tokens.
-
-    Raises:
-        ModelError: when the template drops a message.
-    """
-    encoder, nonce = Encoder(tokenizer), secrets.token_hex(8)
-    marks = [{**turn, "content": f"{nonce}:{index}:"} for index, turn in enumerate(turns)]
-    rest = tokenizer.apply_chat_template(marks, tokenize=False, add_generation_prompt=True)
-    tokens: list[int] = []
-    for index, turn in enumerate(turns):
-        before, mark, rest = rest.partition(f"{nonce}:{index}:")
-        if not mark:
-            raise ModelError(
-                "the chat model's template drops a message", where=turn["role"], fix="use another chat model"
-            )
-        tokens += [*encoder.encode_text(before), *encoder.encode_data(turn["content"])]
-    return [*tokens, *encoder.encode_text(rest)]
-
-
-class EndpointChatModel:
-    """A model behind an OpenAI-compatible endpoint. The key is read when it is sent, and it is in no message."""
-
-    def __init__(self, url: str, model: str, key: str = "") -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not model:
-            expected = "the http(s) address of an OpenAI-compatible endpoint, and the name of a model there"
-            raise UsageError("the chat model cannot be used", got=f"{url} {model!r}", expected=expected)
-        if key and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-            raise UsageError("a key is not sent without encryption", got=url, expected="https, or this machine")
-        if key and not os.environ.get(key):
-            expected = "an environment variable that holds it"
-            raise UsageError("the chat model's key is not set", got=key, expected=expected)
-        self.name, self._model, self._key = f"{model} at {parts.hostname}", model, key
-        self._url = url.rstrip("/") + "/chat/completions"
-
-    def speak(self, effect: Speak) -> Generator[str, None, None]:
-        """Ask the endpoint.
+        """Write the text.
 
         Raises:
-            ServerError: when it cannot be reached, refuses, or sends anything but a stream of chat completions.
+            ServerError: when an endpoint fails.
+            ModelError: when the conversation is too long for a local model.
         """
-        import httpx2
-
-        body = {"model": self._model, "messages": to_chat(effect), "max_tokens": effect.max_tokens, "stream": True}
-        headers = {"Authorization": f"Bearer {os.environ[self._key]}"} if self._key else {}
-        try:
-            with httpx2.stream("POST", self._url, json=body, headers=headers, timeout=60.0) as answer:
-                if answer.status_code != 200:
-                    raise self._failure(f"status {answer.status_code}")
-                if not answer.headers.get("content-type", "").lower().startswith("text/event-stream"):
-                    raise self._failure("no stream of events")
-                yield from self._read_texts(httpx2.EventSource(answer, max_event_size=LARGEST_EVENT))
-        except httpx2.SSEError as error:
-            raise self._failure(f"too long an event: more than {LARGEST_EVENT:,} bytes") from error
-        except httpx2.HTTPError as error:
-            raise self._failure(type(error).__name__) from error
-
-    def _read_texts(self, events: httpx2.EventSource) -> Iterator[str]:
-        is_empty = True
-        for event in events:
-            is_empty = False
-            if event.data == "[DONE]":
-                continue
-            try:
-                choices = json.loads(event.data)["choices"]
-                text = choices[0]["delta"].get("content") if choices else None
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise self._failure("an event that is not a chat completion") from error
-            if isinstance(text, str) and text:
-                yield text
-        if is_empty:
-            raise self._failure("no event")
-
-    def _failure(self, got: str) -> ServerError:
-        return ServerError(
-            "the chat model's endpoint failed",
-            where=self.name,
-            got=got,
-            expected="a stream of chat completions",
-            fix="check --planner, --planner-model and --planner-key, and that the endpoint is up",
-        )
+        with closing(self._backend.stream(to_chat(effect), effect.max_tokens)) as pieces:
+            for piece in pieces:
+                if piece.text:
+                    yield piece.text
 
 
 async def speak_on_thread(chat_model: ChatModel, effect: Speak) -> AsyncGenerator[str, None]:
