@@ -6,14 +6,14 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.metadata import version
 from typing import TextIO
 
 import click
 
 from dualtune_mlx import linux
-from dualtune_mlx.errors import DualTuneError, DualTuneWarning, UsageError
+from dualtune_mlx.cli.lazy import LazyGroup
+from dualtune_mlx.errors import DualTuneError, DualTuneWarning
 
 COMMANDS = {
     "demo": "Train and use two adapters on the embedded example, start to end.",
@@ -33,22 +33,7 @@ COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
-    """Imports a command when it is used, so that ``--help`` needs no model library."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"dualtune_mlx.cli.{name}").command
-        return command
-
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
+class _Main(LazyGroup):
     def invoke(self, context: click.Context) -> object:
         try:
             with _warnings_as_messages():
@@ -56,13 +41,6 @@ class _LazyGroup(click.Group):
         except DualTuneError as error:
             click.echo(f"Error: {error}", err=True)
             context.exit(error.exit_code)
-
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS:
-            raise UsageError("there is no such command", got=args[0], expected=", ".join(COMMANDS))
-        return super().resolve_command(context, args)
 
 
 @contextmanager
@@ -88,7 +66,12 @@ def _warnings_as_messages() -> Iterator[None]:
         yield
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Main,
+    package="dualtune_mlx.cli",
+    summaries=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(version("dualtune-mlx"), prog_name="dualtune")
 def main() -> None:
     """Decoupled fine-tuning for tool calling: one adapter chooses the tool, another writes its arguments."""

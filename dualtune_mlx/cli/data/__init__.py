@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from dualtune_mlx.cli.data import tools
+from dualtune_mlx.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "tools": "Write the tools that can be used, and say what cannot be used and why.",
+}
 
 
-@click.group("data")
+@click.group("data", cls=LazyGroup, package=__name__, summaries=COMMANDS)
 def command() -> None:
     """Make, check and divide the data of your own tools."""
-
-
-command.add_command(tools.command)
