@@ -1,0 +1,68 @@
+"""Values of a list of choices: said in plain words (``in progress``), or by a phrase (``newest first``)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from dualtune_mlx.synthesis.conversions.conversion import Conversion, Leaf
+from dualtune_mlx.synthesis.conversions.tables import TABLES, read_set
+from dualtune_mlx.synthesis.conversions.texts import holds, list_content, list_stems, split_name, stem
+from dualtune_mlx.synthesis.descriptions import list_choices
+from dualtune_mlx.tools.parameters import Parameter
+
+NEGATIONS = read_set("negations")
+"""Words that say that something is not wanted."""
+
+
+def split_choice(value: Any) -> str:
+    """A choice in plain words: ``in_progress`` is ``in progress``."""
+    return " ".join(split_name(value)) if isinstance(value, str) else ""
+
+
+def _is_choice(parameter: Parameter, value: Any) -> bool:
+    return isinstance(value, str) and value in list_choices(parameter)
+
+
+def _list_words(leaf: Leaf) -> list[str]:
+    words = split_choice(leaf.value) if _is_choice(leaf.parameter, leaf.value) else ""
+    return [words] if words and words != leaf.value else []
+
+
+def _list_phrases(leaf: Leaf) -> list[str]:
+    return [*TABLES["phrases"].get(split_choice(leaf.value), ())] if _is_choice(leaf.parameter, leaf.value) else []
+
+
+def _list_other_phrases(leaf: Leaf) -> list[str]:
+    return [*TABLES["choices"].get(split_choice(leaf.value), ())] if _is_choice(leaf.parameter, leaf.value) else []
+
+
+def _recognize(leaf: Leaf, text: str) -> bool:
+    """Whether the words of a choice stand in a text in any form, or words by which the description explains it."""
+    choices = list_choices(leaf.parameter)
+    if leaf.value not in choices or isinstance(leaf.value, bool):
+        return False
+    if isinstance(leaf.value, str) and holds(text, leaf.value):
+        return True
+    stems = list_stems(text)
+    needed = list_content(str(leaf.value)) or {stem(word) for word in split_name(str(leaf.value))}
+    if needed and needed <= stems:
+        return True
+    return not stems.isdisjoint(_explain(leaf.parameter, str(leaf.value), tuple(map(str, choices))))
+
+
+def _explain(parameter: Parameter, value: str, choices: tuple[str, ...]) -> frozenset[str]:
+    """What a description says of one choice alone, up to the next one."""
+    others = "|".join(re.escape(one) for one in choices if one != value)
+    match = re.search(
+        rf"(?<!\w){re.escape(value)}(?!\w)['\"`]?\s*(?:[:=(]|\bis\b|\bmeans\b|\bfor\b|\bto\b|->|-)(.*?)(?:(?<!\w)(?:{others})(?!\w)|[.;\n)]|$)",
+        parameter.description,
+        re.DOTALL,
+    )
+    return list_content(match[1]) if match else frozenset()
+
+
+CHOICE = Conversion("choice", _list_words, recognize=_recognize)
+"""A choice in plain words."""
+PHRASE = Conversion("phrase", _list_phrases, _list_other_phrases)
+"""A choice that a phrase of its own says: ``newest first`` for DESC."""

@@ -1,0 +1,92 @@
+"""What a parameter's description gives away: values that it takes, and examples of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.parameters import Parameter
+
+_QUOTED = r"""(?:'[^'\n]{1,60}'|"[^"\n]{1,60}"|`[^`\n]{1,60}`)"""
+_PLAIN = r"""[\w.#:/@+*-]*[\w#*]"""
+_SEPARATOR = r"""(?:\s*(?:,|/|\||;)?\s*(?:or|and)\s+|\s*[,|]\s*)"""
+_EXAMPLES = re.compile(
+    rf"(?:\be\.g\.|\bfor example|\bexamples?\s*:|\bsuch as|\bexamples?:|\bex:|\blike)[,:]?\s*"
+    rf"({_QUOTED}(?:{_SEPARATOR}{_QUOTED})*|{_PLAIN}(?:{_SEPARATOR}{_PLAIN})*(?=[),.;\s]|$))",
+    re.IGNORECASE,
+)
+_CHOICES = re.compile(
+    rf"(?:\bone of(?: the)?|\ballowed values|\bvalid values|\bpossible values|\bvalid options|\beither|\boptions|"
+    rf"\ballowed|\bvalues|\bsupported(?: values)?)(?: are| is)?\s*:?\s*\(?\s*"
+    rf"({_QUOTED}(?:{_SEPARATOR}{_QUOTED})+|[a-z_-]+(?:{_SEPARATOR}[a-z_-]+)+(?=[).;]|$))",
+    re.IGNORECASE,
+)
+_CHOICES_ALONE = re.compile(rf"^\s*({_QUOTED}(?:{_SEPARATOR}{_QUOTED})+)")
+_CHOICES_EXPLAINED = re.compile(rf"^\s*({_QUOTED}) (?:for|to|=) .*?\b(?:or|and) ({_QUOTED}) (?:for|to|=) ")
+_TYPES = re.compile(
+    r"^(?:str|string|int|integer|float|number|bool|boolean|list(?: of \w+)?|dict|optional|required|,\s*)+(?=\W|$)[,\s]*"
+)
+_ITEM = re.compile(rf"({_QUOTED})|({_PLAIN})")
+_QUOTES = "'\"`"
+
+
+def describe(tool: Tool, parameter: Parameter) -> Parameter:
+    """The parameter with what its tool's description says of it, where it has no description of its own."""
+    if parameter.description or not tool.description:
+        return parameter
+    text = _find_argument(tool.description, parameter.path.removesuffix("[]").rpartition(".")[2])
+    return replace(parameter, schema={**parameter.schema, "description": text}) if text else parameter
+
+
+@lru_cache(maxsize=4096)
+def _find_argument(text: str, name: str) -> str:
+    """What a list of arguments in a tool's description says of one: ``unit (str): 'px' or 'pt'``; "" for nothing."""
+    match = re.search(rf"(?<![\w.]){re.escape(name)}\s*(?:\([^()\n]*\)\s*)?:\s*([^\n]+)", text)
+    if match:
+        return match[1]
+    inside = re.search(rf"(?<![\w.]){re.escape(name)}\s*\(([^()\n]+)\)", text)
+    return _TYPES.sub("", inside[1]) if inside else ""
+
+
+def list_choices(parameter: Parameter) -> tuple[Any, ...]:
+    """The values that a parameter may have: those that its schema lists, else those that its description lists."""
+    listed = [value for schema in parameter.alternatives for value in schema.get("enum", ())]
+    listed += [schema["const"] for schema in parameter.alternatives if "const" in schema]
+    if listed:
+        return tuple(value for value in listed if value is not None)
+    strings = any(schema.get("type", "string") == "string" for schema in parameter.alternatives)
+    return _read_choices(parameter.description) if strings else ()
+
+
+@lru_cache(maxsize=4096)
+def _read_choices(description: str) -> tuple[str, ...]:
+    match = _CHOICES.search(description) or _CHOICES_ALONE.search(description)
+    explained = _CHOICES_EXPLAINED.search(description)
+    found = _list_items(match[1] if match else ", ".join(explained.groups()) if explained else "")
+    return found if all(1 < len(item) < 30 for item in found) and len(found) > 1 else ()
+
+
+def list_examples(parameter: Parameter) -> tuple[Any, ...]:
+    """Values that a parameter's schema or description has as examples; those of its description are strings."""
+    given = [value for schema in (parameter.schema, *parameter.alternatives) for value in _listed_examples(schema)]
+    return (*given, *_read_examples(parameter.description))
+
+
+def _listed_examples(schema: Any) -> list[Any]:
+    examples = schema.get("examples", [])
+    return [*(examples if isinstance(examples, list) else []), *([schema["example"]] if "example" in schema else [])]
+
+
+@lru_cache(maxsize=4096)
+def _read_examples(description: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item for match in _EXAMPLES.finditer(description) for item in _list_items(match[1])))
+
+
+def _list_items(listed: str) -> tuple[str, ...]:
+    """The items of a list in a sentence, without their quotation marks."""
+    quoted = listed[:1] in _QUOTES
+    items = [match[1] if quoted else match[2] for match in _ITEM.finditer(listed)]
+    return tuple(item.strip(_QUOTES) for item in items if item and item not in ("or", "and"))
