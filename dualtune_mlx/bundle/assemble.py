@@ -52,7 +52,7 @@ def assemble(
         sources: the adapters.
         template: the template of the stages that bring none of their own, or have no adapter.
         cards: the kind of tool card.
-        argument_card: what stands before the arguments: one of ``ARGUMENT_CARDS``.
+        argument_card: what the arguments are written from: one of ``ARGUMENT_CARDS``.
 
     Raises:
         UsageError: when the folder exists, there are no adapters, or one is for tools that are not there.

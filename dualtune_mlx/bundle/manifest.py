@@ -110,7 +110,7 @@ class Bundle:
     cards: str
     """The kind of tool card."""
     argument_card: str = "none"
-    """What stands before the arguments: one of ``ARGUMENT_CARDS``."""
+    """What the arguments are written from, beside the conversation: one of ``ARGUMENT_CARDS``."""
     tools: tuple[Tool, ...] = ()
     """The tools that the adapters were trained on."""
     stages: Mapping[StageKey, AdapterEntry] = field(default_factory=dict)

@@ -32,7 +32,10 @@ CARDS_HELP = (
     "How tools are written: by name, as a signature with a sentence, as one with types and values (typed), or with the "
     "full schema."
 )
-ARGUMENT_CARD_HELP = "What stands before the arguments: none, or the tool's parameters and, for a date, today's."
+ARGUMENT_CARD_HELP = (
+    "What the arguments are written from: none: the cards of all tools; parameters: the tool's parameters too, behind "
+    "its name; prefix: the tool alone with its parameters, in place of the cards."
+)
 argument_card = click.option(
     "--argument-card",
     type=click.Choice(ARGUMENT_CARDS),

@@ -171,10 +171,11 @@ class CallPipeline:
         """
         node = node or self.tree(request.tools).node_of(tool)
         stage = self.registry.find("arguments", tool)
-        stream = self.render(
-            stage, request.messages, request.tools, tool, node.cards, request.subtask, today=request.today
+        renderer, call = self.renderer_of(stage), ToolCall(tool.name, {}, tool.server)
+        stream = renderer.render_arguments(
+            request.messages, request.tools, call, node.cards, request.subtask, request.today
         )
-        return ArgumentRequest(request.messages, tool, stage, stream, self.renderer_of(stage).argument_frame(tool))
+        return ArgumentRequest(request.messages, tool, stage, stream, renderer.argument_frame(tool))
 
     def write(
         self, request: ArgumentRequest, decoding: Decoding
@@ -198,14 +199,13 @@ class CallPipeline:
         tool: Tool,
         shown: tuple[Tool, ...],
         subtask: str = "",
-        today: str = "",
     ) -> TokenStream:
         """The stream of a stage, up to the call of one of the tools ``shown`` (or of ``respond``) without arguments.
 
         ``tools`` are all there are; the conversation's earlier calls are made to them.
         """
         call = ToolCall(tool.name, {}, tool.server)
-        return self.renderer_of(stage).render(messages, tools, call, shown, subtask, today)
+        return self.renderer_of(stage).render(messages, tools, call, shown, subtask)
 
     def grammar(self, request: ArgumentRequest, schema: Mapping[str, Any]) -> ArgumentGrammar:
         """The grammar of a request's arguments under a schema: the tool's own, or a narrower one."""

@@ -15,7 +15,7 @@ from dualtune_mlx.kv import PREFIX_FOLDER, PrefixFile, PrefixStore, kv_fingerpri
 from dualtune_mlx.kv.store import SUFFIX
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer
-from dualtune_mlx.tools import PLAN, Message, Tool
+from dualtune_mlx.tools import PLAN, Message, Tool, ToolCall
 
 OWN_FILE = re.compile(rf"[0-9a-f]{{32}}{re.escape(SUFFIX)}")
 """The names of the files that warming writes."""
@@ -131,6 +131,11 @@ def find_prefixes(dualtune: DualTune, tools: tuple[Tool, ...]) -> Iterator[Prefi
     for renderer in dict.fromkeys(renderers):
         for name, shown in tool_sets(dualtune, tools):
             yield Prefix(name, _render(dualtune.base, renderer, name, shown))
+        if renderer.argument_card == "prefix":
+            for tool in (tool for tool in tools if tool.takes_arguments):
+                call = ToolCall(tool.name, {}, tool.server)
+                stream = renderer.render_arguments([Message("user", "-")], tools, call)
+                yield Prefix(f"arguments of {tool.name}", stream.span_tokens("prefix"))
     for stage in by_content.values():
         if stage.prefix_adapter:
             name = f"all tools under {stage.adapter_name}"

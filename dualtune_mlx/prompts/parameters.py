@@ -13,13 +13,16 @@ from typing import Any
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.parameters import Parameter, list_parameters
 
-ARGUMENT_CARDS = ("none", "parameters")
-"""What stands between a tool's name and its arguments: nothing, or its parameters and, for a date, today's."""
+ARGUMENT_CARDS = ("none", "parameters", "prefix")
+"""What the arguments are written from, beside the conversation: the cards of all tools alone; the chosen tool's
+parameters too, behind its name; or the chosen tool alone, with its parameters, in place of the cards."""
 SENTENCE_LIMIT = 80
 VALUES_LIMIT = 200
 """Characters of a parameter's values that are shown."""
 CARD_LIMIT = 2000
 """Characters of a card of parameters. What comes behind them is left out."""
+DESCRIPTION_LIMIT = 600
+"""Characters of a tool's description on its sheet."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -33,10 +36,28 @@ def argument_card(tool: Tool, today: str = "") -> str:
     Raises:
         ToolError: when the tool's schema is not a valid JSON Schema.
     """
-    card, has_date = _parameter_lines(tool.name, json.dumps(dict(tool.parameters)))
-    if not (has_date and today):
-        return card
-    return f"{card}Today: {WEEKDAYS[date.fromisoformat(today).weekday()]}, {today}\n"
+    card, _ = _parameter_lines(tool.name, json.dumps(dict(tool.parameters)))
+    return card + today_line(tool, today)
+
+
+def today_line(tool: Tool, today: str) -> str:
+    """The line of today's date for a tool that takes a date; "" for another tool, or where today is not known.
+
+    Raises:
+        ToolError: when the tool's schema is not a valid JSON Schema.
+    """
+    _, has_date = _parameter_lines(tool.name, json.dumps(dict(tool.parameters)))
+    return f"Today: {WEEKDAYS[date.fromisoformat(today).weekday()]}, {today}\n" if has_date and today else ""
+
+
+def tool_sheet(tool: Tool) -> str:
+    """All that the arguments of a tool are written from: its name, its description, and a line for each parameter.
+
+    Raises:
+        ToolError: when the tool's schema is not a valid JSON Schema.
+    """
+    described = _cut(_one_line(tool.description), DESCRIPTION_LIMIT)
+    return f"{tool.name}: {described}".rstrip(": ") + "\n" + argument_card(tool).rstrip("\n")
 
 
 @lru_cache(maxsize=256)  # many decisions are calls of the same tools
@@ -74,9 +95,12 @@ def parameter_text(parameter: Parameter) -> str:
 def first_sentence(text: str) -> str:
     """The first sentence or line of a description, or the words of it that have room."""
     sentence = re.split(r"(?<=[.!?])\s|\n", text.strip(), maxsplit=1)[0]
-    if len(sentence) <= SENTENCE_LIMIT:
-        return sentence
-    return sentence[:SENTENCE_LIMIT].rsplit(" ", 1)[0] + "…"
+    return _cut(sentence, SENTENCE_LIMIT)
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text, or the words of it that have room."""
+    return text if len(text) <= limit else text[:limit].rsplit(" ", 1)[0] + "…"
 
 
 def _type_text(schema: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.prompts.cards import openai_function, tool_card
 from dualtune_mlx.prompts.encoder import Encoder
-from dualtune_mlx.prompts.parameters import ARGUMENT_CARDS, argument_card
+from dualtune_mlx.prompts.parameters import ARGUMENT_CARDS, argument_card, today_line, tool_sheet
 from dualtune_mlx.prompts.stream import Span, TokenStream
 from dualtune_mlx.prompts.template import JOINED, Piece, Template
 from dualtune_mlx.tools import PLAN, RESPOND, Message, Tool, ToolCall, find_called_tool
@@ -72,8 +72,31 @@ class PromptRenderer:
             ToolError: when an argument card's tool has a schema that is not a valid JSON Schema.
         """
         tool, label = _find_tool(call, tools if shown is None else shown)
-        pieces = self._add_argument_card(self._call_pieces(call, tool, label), tool, today)
+        card = argument_card(tool, today) if self.argument_card == "parameters" and tool is not PLAN else ""
+        pieces = self._add_card(self._call_pieces(call, tool, label), card)
         return self.render_conversation(messages, tools, shown, subtask) + self._encode(pieces)
+
+    def render_arguments(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        call: ToolCall,
+        shown: Sequence[Tool] | None = None,
+        subtask: str = "",
+        today: str = "",
+    ) -> TokenStream:
+        """Render one decision for the stage that writes the arguments, up to the end of the call.
+
+        With the argument card ``prefix``, the called tool is described alone, with all its parameters. It is ``render``
+        otherwise, and has its arguments and errors.
+        """
+        if self.argument_card != "prefix" or call.is_respond:
+            return self.render(messages, tools, call, shown, subtask, today)
+        tool, _ = _find_tool(call, tools if shown is None else shown)
+        system, rest = _divide(messages)
+        pieces = self._add_card(self._call_pieces(call, tool, tool.name), today_line(tool, today))
+        prefix = self._render_prefix(system, [tool_sheet(tool)], {tool.name: tool})
+        return prefix + self._render_messages(rest, tools, subtask) + self._encode(pieces)
 
     def render_conversation(
         self, messages: Sequence[Message], tools: Sequence[Tool], shown: Sequence[Tool] | None = None, subtask: str = ""
@@ -87,11 +110,14 @@ class PromptRenderer:
             PromptError: when a system message is not the first, there is no user message, or there is a subtask and
                 the template does not state subtasks.
         """
-        has_system = bool(messages) and messages[0].role == "system"
-        system, rest = (messages[0].content, messages[1:]) if has_system else ("", messages)
-        if not any(message.role == "user" for message in rest):
-            raise PromptError("the conversation has no user message", expected="at least one message of role 'user'")
-        stream = self._render_prefix(system, tools if shown is None else shown)
+        system, rest = _divide(messages)
+        labelled = label_tools(tools if shown is None else shown)
+        cards = [tool_card(tool, label, self.cards) for label, tool in labelled.items()]
+        cards.append(tool_card(RESPOND, RESPOND.name, self.cards))
+        return self._render_prefix(system, cards, labelled) + self._render_messages(rest, tools, subtask)
+
+    def _render_messages(self, rest: Sequence[Message], tools: Sequence[Tool], subtask: str) -> TokenStream:
+        stream = TokenStream()
         request, called = "", list[str]()
         subtasks = [*(message.subtask for message in rest[1:]), subtask]
         for number, (message, due) in enumerate(zip(rest, subtasks, strict=True)):
@@ -229,11 +255,8 @@ class PromptRenderer:
         """Whether the template encodes something of a call as one text."""
         return Piece("open", JOINED) in self._call_pieces(call, *_find_tool(call, tools))
 
-    def _render_prefix(self, system: str, shown: Sequence[Tool]) -> TokenStream:
+    def _render_prefix(self, system: str, cards: Sequence[str], labelled: Mapping[str, Tool]) -> TokenStream:
         """Render a set of tools once: these are thousands of tokens, and many decisions begin with them."""
-        labelled = label_tools(shown)
-        cards = [tool_card(tool, label, self.cards) for label, tool in labelled.items()]
-        cards.append(tool_card(RESPOND, RESPOND.name, self.cards))
         writes = self.template.writes_functions
         functions = [openai_function(tool, label) for label, tool in labelled.items()] if writes else []
         key = json.dumps([system, cards, functions])
@@ -265,12 +288,10 @@ class PromptRenderer:
         values = {"name": label, "arguments": arguments, "is_respond": call.is_respond}
         return self.template.render("call", call={**values, "schema": dict(tool.parameters)})
 
-    def _add_argument_card(self, pieces: list[Piece], tool: Tool, today: str) -> list[Piece]:
-        """The pieces of a call with the tool's parameters before its arguments."""
+    def _add_card(self, pieces: list[Piece], card: str) -> list[Piece]:
+        """The pieces of a call with a card before its arguments."""
         begin = Piece("open", "arguments")
-        if self.argument_card == "none" or tool is PLAN or begin not in pieces:
-            return pieces
-        if not (card := argument_card(tool, today)):
+        if not card or begin not in pieces:
             return pieces
         place = pieces.index(begin)
         before = next((piece.value for piece in reversed(pieces[:place]) if piece.kind in ("text", "data")), "\n")
@@ -314,6 +335,15 @@ def _joined_pieces(pieces: Sequence[Piece], span: str) -> list[Piece]:
         elif opened[-1:] == [span] and JOINED in opened:
             found.append(piece)
     return found
+
+
+def _divide(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
+    """The system message's text, and the other messages."""
+    has_system = bool(messages) and messages[0].role == "system"
+    system, rest = (messages[0].content, messages[1:]) if has_system else ("", messages)
+    if not any(message.role == "user" for message in rest):
+        raise PromptError("the conversation has no user message", expected="at least one message of role 'user'")
+    return system, rest
 
 
 def _shorten(text: str) -> str:

@@ -79,7 +79,7 @@ class TrainConfig:
     cards: str = "signature"
     """How tools are written in the prompt."""
     argument_card: str = "none"
-    """What stands before the arguments: none, or the tool's parameters and, for a date, today's."""
+    """What the arguments are written from, beside the conversation: one of ``ARGUMENT_CARDS``."""
     routing: str = "auto"
     """When a stage is shown the tools of one node of their hierarchy: auto, always or never."""
     min_examples: int = 50

@@ -115,7 +115,8 @@ def stage_examples(
             name = decision_name(trajectory, number, count)
             with inside(name):
                 streams = [
-                    _fit(view, renderer, window) for view in shown_decisions(decision, stage, hierarchical, number)
+                    _fit(view, stage, renderer, window)
+                    for view in shown_decisions(decision, stage, hierarchical, number)
                 ]
             for stream, length in streams:
                 if stream is None:
@@ -193,26 +194,25 @@ def _tool_name(stage: str, decision: Decision) -> str:
     return f"{tool.server}/{tool.name}" if tool.server else tool.name
 
 
-def _stream(view: ShownDecision, renderer: PromptRenderer) -> TokenStream:
+def _stream(view: ShownDecision, stage: str, renderer: PromptRenderer) -> TokenStream:
     decision = view.decision
-    return renderer.render(
-        decision.messages, decision.tools, decision.call, view.shown, decision.subtask, decision.today
-    )
+    render = renderer.render_arguments if stage == "arguments" else renderer.render
+    return render(decision.messages, decision.tools, decision.call, view.shown, decision.subtask, decision.today)
 
 
-def _fit(view: ShownDecision, renderer: PromptRenderer, window: int) -> tuple[TokenStream | None, int]:
+def _fit(view: ShownDecision, stage: str, renderer: PromptRenderer, window: int) -> tuple[TokenStream | None, int]:
     """The stream, without as many of its oldest exchanges as it takes to have at most ``window`` tokens.
 
     Returns:
         The stream, or None where it cannot be that short; and the length of the whole one.
     """
-    stream = _stream(view, renderer)
+    stream = _stream(view, stage, renderer)
     if not 0 < window < len(stream):
         return stream, len(stream)
     decision = cut_to_window(
-        view.decision, window, lambda shorter: len(_stream(replace(view, decision=shorter), renderer))
+        view.decision, window, lambda shorter: len(_stream(replace(view, decision=shorter), stage, renderer))
     )
-    return None if decision is None else _stream(replace(view, decision=decision), renderer), len(stream)
+    return None if decision is None else _stream(replace(view, decision=decision), stage, renderer), len(stream)
 
 
 def _merge(examples: Sequence[Example]) -> list[Example]:

@@ -107,8 +107,10 @@ def test_a_switch_computes_nothing_before_the_activation_point(activation, card)
         assert (first.reused_tokens, second.reused_tokens) == (0, 0)
     else:
         assert first.prefilled_tokens > 0
-        assert second.prefilled_tokens == 0
-        assert second.reused_tokens == first.prefilled_tokens
+        if card == "prefix":  # that of the tool alone
+            assert second.prefilled_tokens > 0
+        else:
+            assert (second.prefilled_tokens, second.reused_tokens) == (0, first.prefilled_tokens)
     assert second.switches == 1
     again = dualtune.call("show a.txt", tools, max_tokens=64)
     assert again.usage.prefilled_tokens == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dualtune_mlx import DualTune, Tool
@@ -45,6 +47,18 @@ def test_a_later_engine_begins_with_them(dualtune):
     with DualTune.load(dualtune.bundle.folder, model=dualtune.base) as later:
         usage = later.call("show a", TOOLS, max_tokens=64).usage
     assert usage.stages["selector"].reused_tokens > usage.stages["selector"].prefilled_tokens
+
+
+def test_with_sheets_each_tools_own_prefix_is_computed_ahead(dualtune):
+    bundle = replace(Bundle.open(dualtune.bundle.folder), argument_card="prefix")
+    bundle.write()
+    with DualTune.load(bundle.folder, model=dualtune.base) as sheets:
+        names = [one.name for one in warm(sheets).prefixes]
+    assert [name for name in names if name.startswith("arguments of")] == ["arguments of read", "arguments of list"]
+    with DualTune.load(bundle.folder, model=dualtune.base) as later:
+        later.arguments("show a", TOOLS[0], TOOLS, max_tokens=64)
+        usage = later.call("show a", TOOLS, max_tokens=64).usage
+    assert usage.stages.get("arguments") is None or usage.stages["arguments"].prefilled_tokens == 0
 
 
 def test_an_error_of_the_report_stops_it_and_keeps_what_is_done(dualtune):

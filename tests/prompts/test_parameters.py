@@ -131,6 +131,42 @@ def test_no_text_in_a_card_becomes_a_control_token(renderers, place):
         assert controls_in(renderer, renderer.render(**with_text(place, attack)).tokens) == harmless
 
 
+@pytest.mark.parametrize("place", [place for place in PLACES if place != "name"])
+def test_no_text_on_a_sheet_becomes_a_control_token(renderers, place):
+    renderer = PromptRenderer(renderers[0].template, tiny.tokenizer(), argument_card="prefix")
+    harmless = controls_in(renderer, renderer.render_arguments(**with_text(place, "harmless")).tokens)
+    for attack in attacks(tiny.SPECIAL + tiny.PLAIN_ADDED):
+        assert controls_in(renderer, renderer.render_arguments(**with_text(place, attack)).tokens) == harmless
+
+
+def test_with_the_card_prefix_the_called_tool_stands_alone_before_the_conversation(renderers):
+    plain, _ = renderers
+    renderer = PromptRenderer(plain.template, tiny.tokenizer(), argument_card="prefix")
+    other = Tool("forget", "Drop a reminder.")
+    stream = renderer.render_arguments(MESSAGES, [REMIND, other], CALL, today="2026-11-30")
+    before = plain.render(MESSAGES, [REMIND, other], CALL)
+    prefix = renderer.encoder.decode(list(stream.span_tokens("prefix")))
+    assert "forget" not in prefix and RESPOND.description not in prefix
+    assert all(line in prefix for line in CARD.splitlines())
+    today = stream.last_span("parameters")
+    assert renderer.encoder.decode(list(stream.span_tokens("parameters"))).lstrip("\n") == TODAY
+    rest, start = before.last_span("prefix").end, stream.last_span("prefix").end
+    assert stream.tokens[start : today.start] + stream.tokens[today.end :] == before.tokens[rest:]
+    training = stream.tokens[: stream.last_span("arguments").start]
+    asked = renderer.render_arguments(MESSAGES, [REMIND, other], ToolCall("remind"), today="2026-11-30")
+    assert asked.tokens[: len(training)] == training
+
+
+def test_with_the_card_prefix_a_choice_is_rendered_as_without(renderers):
+    plain, _ = renderers
+    renderer = PromptRenderer(plain.template, tiny.tokenizer(), argument_card="prefix")
+    for call in (ToolCall(RESPOND.name), CALL):
+        assert renderer.render(MESSAGES, [REMIND], call) == plain.render(MESSAGES, [REMIND], call)
+    assert renderer.render_arguments(MESSAGES, [REMIND], ToolCall(RESPOND.name)) == plain.render(
+        MESSAGES, [REMIND], ToolCall(RESPOND.name)
+    )
+
+
 def test_a_template_is_checked_with_its_cards(renderers):
     renderers[1].check_stage("arguments", [REMIND])
 
