@@ -192,8 +192,13 @@ class Calendar(date):
 @pytest.fixture
 def rendered(monkeypatch):
     """The dates that streams of arguments are rendered with."""
-    dates, render = [], PromptRenderer.render
-    monkeypatch.setattr(PromptRenderer, "render", lambda self, *args: dates.append(args[5]) or render(self, *args))
+    dates, render = [], PromptRenderer.render_arguments
+
+    def keep_date(self, *args):
+        dates.append(args[5])
+        return render(self, *args)
+
+    monkeypatch.setattr(PromptRenderer, "render_arguments", keep_date)
     return dates
 
 
