@@ -22,6 +22,8 @@ class DualTuneError(Exception):
 
     exit_code = 1
     """The exit code of a command that ends with this error."""
+    kind = ""
+    """What kind of fault it is, where faults are counted by kinds; "" elsewhere."""
 
     def __init__(
         self,
@@ -42,7 +44,9 @@ class DualTuneError(Exception):
     def inside(self, place: object) -> DualTuneError:
         """The same error, of the same class, found inside a file, a line or another object."""
         where = place if self.where is None else f"{place}, {self.where}"
-        return type(self)(self.what, where=where, got=self.got, expected=self.expected, fix=self.fix)
+        error = type(self)(self.what, where=where, got=self.got, expected=self.expected, fix=self.fix)
+        error.kind = self.kind
+        return error
 
     def __str__(self) -> str:
         details = {

@@ -69,3 +69,10 @@ def find_home_paths(text: str) -> Iterator[str]:
         for found in HOME.finditer(text):
             if found["name"].lower() not in NOBODY:
                 yield found[0]
+
+
+def hide_secrets(text: str) -> str:
+    """The text with words in the place of each secret: ``<a GitHub token>``."""
+    for secret in reversed(list(find_secrets(text))):
+        text = f"{text[: secret.start]}<{secret.kind}>{text[secret.end :]}"
+    return text

@@ -1,0 +1,66 @@
+"""What is kept of a line to compare it with others: numbers that stand for its parts, and its folded requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dualtune_mlx.data.checking.counts import label
+from dualtune_mlx.data.wordings import digest, fold, fold_wording
+from dualtune_mlx.tools import Message, Trajectory
+
+
+@dataclass(frozen=True)
+class Print:
+    """The print of a line. A number is 64 bits of a hash."""
+
+    line: int
+    """The line's number."""
+    whole: int
+    """Conversation, tools and date."""
+    calls: int
+    """Calls, tools and date."""
+    wording: int
+    """The wording of its requests; 0 for none."""
+    family: int
+    """The family that its metadata names; 0 for none."""
+    words: str
+    """Its requests, folded."""
+    decisions: tuple[tuple[int, int], ...]
+    """For each message of the assistant that is learned: what was known before it, and what it does."""
+
+
+def print_line(number: int, trajectory: Trajectory, family: str) -> Print:
+    """The print of a line that can be read."""
+    given = "\0".join([trajectory.today, *sorted(map(label, trajectory.tools))])
+    requests = [message.content for message in trajectory.messages if message.role == "user"]
+    wording = fold_wording(trajectory)
+    return Print(
+        number,
+        digest(given, *map(_spell, trajectory.messages)),
+        digest(given, *(text for message in trajectory.messages for text in _spell_calls(message))),
+        digest(wording) if wording else 0,
+        digest(family) if family else 0,
+        " ".join(map(fold, requests)),
+        tuple(_list_decisions(trajectory, given)),
+    )
+
+
+def _list_decisions(trajectory: Trajectory, given: str) -> Iterator[tuple[int, int]]:
+    """Spaces and a full stop at the end make no other request; the order of the calls of a message does not count."""
+    known = digest(given)
+    for message in trajectory.messages:
+        calls = sorted(_spell_calls(message))
+        if message.role == "assistant" and message.weight:
+            yield known, digest(message.subtask, *calls)
+        text = " ".join(message.content.split()).rstrip(" .!?")
+        known = digest(str(known), message.role, "" if calls else text, *calls)
+
+
+def _spell(message: Message) -> str:
+    return "\0".join((message.role, message.content, str(message.weight), message.subtask, *_spell_calls(message)))
+
+
+def _spell_calls(message: Message) -> list[str]:
+    return [f"{call.name} {json.dumps(dict(call.arguments), sort_keys=True)}" for call in message.tool_calls]

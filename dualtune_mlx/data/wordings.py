@@ -1,0 +1,67 @@
+"""The wording of a request: what is left of it when case, spaces and values do not count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any
+
+from dualtune_mlx.tools import Message, Trajectory
+
+VALUE = "§"
+"""What stands for a value in a wording."""
+SHORTEST_VALUE = 2
+"""Characters; a shorter value stands in other words too."""
+WORDS = re.compile(r"[^\W_]+")
+FOUND = re.compile(
+    r"""
+      "[^"\n]+" | “[^”\n]+” | `[^`\n]+` | (?<!\w)'[^'\n]+'(?!\w)   # what is quoted
+    | \w+://\S+ | [\w.+-]+@[\w-]+\.\w+                             # addresses
+    | (?:[~.]{0,2}/)?(?:[\w.-]+/)+[\w.-]* | [~.]{0,2}/[\w.-]+      # paths
+    | \w[\w-]*\.[A-Za-z]\w{0,4}\b                                  # names of files
+    | \#?\b\d[\w.,:-]*                                             # numbers, dates, times, hashes
+    """,
+    re.VERBOSE,
+)
+"""What is a value wherever it stands."""
+
+
+def fold(text: str) -> str:
+    """The words of a text: case, spaces and punctuation do not count."""
+    return " ".join(WORDS.findall(text.casefold()))
+
+
+def fold_wording(trajectory: Trajectory) -> str:
+    """The wording of a trajectory's requests: folded, with ``§`` for each value. "" where nothing else is said.
+
+    Values are what the calls' arguments hold, and what is quoted, a number, a path, an address or the name of a file.
+    """
+    said = {text.casefold() for message in trajectory.messages for text in _leaves(message)}
+    requests = "\n".join(message.content for message in trajectory.messages if message.role == "user").casefold()
+    for value in sorted((one for one in said if len(one) >= SHORTEST_VALUE), key=lambda one: (-len(one), one)):
+        if value in requests:
+            requests = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", VALUE, requests)
+    words = re.findall(rf"[^\W_]+|{VALUE}", FOUND.sub(VALUE, requests))
+    return " ".join(words) if any(word != VALUE for word in words) else ""
+
+
+def digest(*texts: str) -> int:
+    """64 bits that stand for texts, the same in every process; they fit SQLite's integers."""
+    return int.from_bytes(blake2b("\0".join(texts).encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _leaves(message: Message) -> Iterator[str]:
+    for call in message.tool_calls:
+        yield from _texts(call.arguments)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value).strip()
