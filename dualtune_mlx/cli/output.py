@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from dualtune_mlx.files import require_writable, write_json
+from dualtune_mlx.files import atomic_file, require_writable, write_json
 from dualtune_mlx.tools.changes import ToolChanges
 
 STDOUT = "-"
@@ -62,6 +62,16 @@ def emit_json(json_to: str | None, value: Any) -> None:
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     elif json_to is not None:
         write_json(Path(json_to), value)
+
+
+def write_pieces(json_to: str | None, pieces: Iterable[str]) -> None:
+    """``emit_json`` of JSON that comes as text in pieces, because it may be long."""
+    if json_to == STDOUT:
+        for piece in pieces:
+            click.echo(piece, nl=False)
+    elif json_to is not None:
+        with atomic_file(Path(json_to)) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(pieces)
 
 
 def show_tool_changes(to: Console, changes: ToolChanges | None) -> None:

@@ -19,7 +19,7 @@ from dualtune_mlx.adapters import Adapter, AdapterBank, FusionCache
 from dualtune_mlx.concurrency import FairLock
 from dualtune_mlx.errors import ModelError
 from dualtune_mlx.kv import Snapshot
-from dualtune_mlx.models.support import check_supported, language_model
+from dualtune_mlx.models.support import check_supported, context_length, language_model
 
 FUSED_BUDGET = 2**30
 """Bytes that fused weights may take. An adapter that needs more always acts low-rank."""
@@ -86,10 +86,7 @@ class BaseModel:
 
         None where neither is known.
         """
-        args = self.model.args
-        # A wrapper's text_config is the file's own; the arguments made of it have mlx-lm's defaults filled in.
-        config: dict[str, Any] = vars(args) if self.language_model is self.model else args.text_config
-        return min(filter(None, (config.get("max_position_embeddings"), self.exact_length)), default=None)
+        return context_length(self.model, self.exact_length)
 
     @property
     def language_model(self) -> nn.Module:

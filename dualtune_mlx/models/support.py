@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import mlx.nn as nn
 from mlx_lm.models.rope_utils import DynamicNTKScalingRoPE
@@ -21,6 +21,19 @@ WRAPPERS = ("gemma3", "mistral3")
 def language_model(model: nn.Module) -> nn.Module:
     """The language model: the model itself, or the one inside a multimodal checkpoint's wrapper."""
     return cast(nn.Module, getattr(model, "language_model", model))
+
+
+def context_length(model: nn.Module, exact_length: int | None) -> int | None:
+    """The longest sequence, in tokens, that a model was made for and mlx-lm computes exactly; None where it is unknown.
+
+    Args:
+        model: mlx-lm's network.
+        exact_length: the longest one that mlx-lm computes exactly; None where it does always.
+    """
+    args = model.args
+    # A wrapper's text_config is the file's own; the arguments made of it have mlx-lm's defaults filled in.
+    config: dict[str, Any] = vars(args) if language_model(model) is model else args.text_config
+    return min(filter(None, (config.get("max_position_embeddings"), exact_length)), default=None)
 
 
 def check_supported(name: str, model: nn.Module) -> None:

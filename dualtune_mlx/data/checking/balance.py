@@ -11,7 +11,7 @@ from dualtune_mlx.tools import RESPOND
 
 ENOUGH = 20
 """Calls of a tool from which on what they have in common is no accident."""
-RARE = 0.1
+RARE = 0.2
 """The share of the mean calls of a tool below which a tool is rare."""
 
 

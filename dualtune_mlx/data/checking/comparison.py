@@ -11,7 +11,7 @@ from dualtune_mlx.data.checking.kinds import Finding
 from dualtune_mlx.data.checking.store import Store
 
 SIMILAR = 0.83
-"""The share of words that two requests for the same calls have in common at least, to be nearly the same."""
+"""Two requests for the same calls are nearly the same when this share of their words stands in both."""
 NEIGHBOURS = 10
 """Requests of the same calls are compared with so many others, in the order of their first and of their last words."""
 MEASURED_FIRST = "test valid train"
@@ -58,9 +58,9 @@ def _pair_similar(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, int, s
 
 
 def _share(one: Counter[str], other: Counter[str]) -> float:
-    """The share of words that two requests have in common, in those of the longer one."""
-    longer = max(one.total(), other.total())
-    return (one & other).total() / longer if longer else 1.0
+    """The share of the words of two requests that stand in both."""
+    words = one.total() + other.total()
+    return 2 * (one & other).total() / words if words else 1.0
 
 
 def find_contradictions(store: Store) -> Iterator[Finding]:

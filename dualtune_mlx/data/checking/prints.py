@@ -20,7 +20,7 @@ class Print:
     whole: int
     """Conversation, tools and date."""
     calls: int
-    """Calls, tools and date."""
+    """Calls, tools and date; where nothing is called, the folded requests stand for the calls."""
     wording: int
     """The wording of its requests; 0 for none."""
     family: int
@@ -35,14 +35,15 @@ def print_line(number: int, trajectory: Trajectory, family: str) -> Print:
     """The print of a line that can be read."""
     given = "\0".join([trajectory.today, *sorted(map(label, trajectory.tools))])
     requests = [message.content for message in trajectory.messages if message.role == "user"]
-    wording = fold_wording(trajectory)
+    wording, words = fold_wording(trajectory), " ".join(map(fold, requests))
+    calls = [text for message in trajectory.messages for text in _spell_calls(message)]
     return Print(
         number,
         digest(given, *map(_spell, trajectory.messages)),
-        digest(given, *(text for message in trajectory.messages for text in _spell_calls(message))),
+        digest(given, *(calls or [words])),
         digest(wording) if wording else 0,
         digest(family) if family else 0,
-        " ".join(map(fold, requests)),
+        words,
         tuple(_list_decisions(trajectory, given)),
     )
 

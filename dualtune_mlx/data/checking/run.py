@@ -14,7 +14,7 @@ from typing import Any
 from dualtune_mlx.data.checking import comparison
 from dualtune_mlx.data.checking.balance import find_imbalance
 from dualtune_mlx.data.checking.counts import Counts, count_words
-from dualtune_mlx.data.checking.kinds import Finding
+from dualtune_mlx.data.checking.kinds import KINDS, Finding
 from dualtune_mlx.data.checking.line_checks import find_in_line
 from dualtune_mlx.data.checking.prints import Print, print_line
 from dualtune_mlx.data.checking.store import Store
@@ -33,7 +33,7 @@ class Length:
     unit: str = "words"
     """What is counted."""
     window: int = 1_500
-    """The longest that is trained whole. 1,500 words are about 2,048 tokens."""
+    """The longest that is trained whole; 0 for no limit. 1,500 words are about 2,048 tokens."""
     measure: Callable[[Trajectory], int] = count_words
     """Gives a trajectory's length. It goes to other processes, so it has to be picklable."""
 
@@ -108,11 +108,12 @@ def check_block(task: _Task, block: Block) -> BlockResult:
     result = BlockResult()
     for number, data in read_block(block):
         line = read_line(number, data, task.tools)
-        result.findings += find_in_line(line, task.tools, block.path.name)
-        if line.trajectory is None:
-            continue
+        found = list(find_in_line(line, task.tools, block.path.name))
+        result.findings += found
+        if line.trajectory is None or any(KINDS[one.kind].is_error for one in found):
+            continue  # a line that is wrong by itself is compared with no other
         length = task.length.measure(line.trajectory)
-        if length > task.length.window:
+        if task.length.window and length > task.length.window:
             what = f"{length:,} {task.length.unit}; {task.length.window:,} are trained whole"
             fix = "shorten it: the oldest exchanges are left out of what is trained, or the line as a whole"
             result.findings.append(Finding(block.path.name, number, "too_long", what, fix))
