@@ -1,0 +1,1 @@
+"""The road from a list of tools to a bundle that is measured."""
