@@ -11,6 +11,7 @@ from dualtune_mlx.errors import DualTuneError
 from dualtune_mlx.synthesis.conversions import find_said
 from dualtune_mlx.synthesis.conversions.unsaid import is_default
 from dualtune_mlx.synthesis.descriptions import list_choices, list_examples
+from dualtune_mlx.synthesis.planning.observed import find_observed
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.lexical import split_words
 from dualtune_mlx.tools.parameters import Parameter, list_parameters
@@ -38,7 +39,7 @@ def find_arguments(
         tool: the tool.
         request: what the user says.
         today: the date that it is said on; "" for none.
-        values: values that parameters may have, by the parameter's path.
+        values: values that servers really hold, as in ``values.json``.
 
     Raises:
         ToolError: when the tool's schema is not a valid JSON Schema.
@@ -48,7 +49,7 @@ def find_arguments(
     parameters = [one for one in list_parameters(tool) if one.path in tool.parameters.get("properties", {})]
     alone = sum(bool(NUMBERS & _types(one)) for one in parameters) == 1
     for parameter in sorted(parameters, key=lambda one: (not one.required, not list_choices(one))):
-        known = [*(values or {}).get(parameter.path, ()), *list_examples(parameter)]
+        known = [*find_observed(values or {}, tool, parameter), *list_examples(parameter)]
         for value in _list_candidates(parameter, request, today, known, free, alone):
             if value in found.values() and not isinstance(value, bool):
                 continue
@@ -60,11 +61,13 @@ def find_arguments(
     return found
 
 
-def fill_with(dualtune: DualTune, tools: Sequence[Tool], today: str) -> Callable[[Tool, str], dict[str, Any]]:
+def fill_with(
+    dualtune: DualTune, tools: Sequence[Tool], today: str, values: Mapping[str, Sequence[Any]] | None = None
+) -> Callable[[Tool, str], dict[str, Any]]:
     """``find_arguments``, and what else a bundle's arguments have that the request says."""
 
     def fill(tool: Tool, request: str) -> dict[str, Any]:
-        found = find_arguments(tool, request, today)
+        found = find_arguments(tool, request, today, values)
         try:
             written = dualtune.arguments(request, tool, tools, today=today if dualtune.tells_date else None)
         except DualTuneError:

@@ -45,6 +45,13 @@ def test_it_ends_when_there_are_enough(folder):
     assert "1 request of your own" in ask(folder, more=("--count", "1")).output.replace("\n", " ")
 
 
+def test_values_that_the_servers_hold_are_shown_and_found(folder):
+    (folder / "values.json").write_text(json.dumps({"fs/read_file/path": ["garden", "sky"]}))
+    shown = ask(folder, "show me the garden", "").output
+    assert "e.g. garden, sky" in shown and 'path  "garden"' in shown
+    assert read_trajectories(folder / "test.jsonl")[0].messages[1].tool_calls[0].arguments == {"path": "garden"}
+
+
 def test_quit_leaves_and_keeps_what_is_undone(folder):
     ask(folder, "show something", "/quit", "never read")
     assert json.loads((folder / "ask.json").read_text())["request"] == "show something"

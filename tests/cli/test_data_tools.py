@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dualtune_mlx.data.values import read_values
 from tests.cli.conftest import TOOLS, dualtune
 
 SERVERS = Path(__file__).parents[1] / "mcp" / "servers"
@@ -57,6 +58,24 @@ def test_running_servers_are_listed_and_a_failing_one_writes_nothing(tmp_path):
     mcp.write_text(json.dumps({"mcpServers": servers}))
     fine = dualtune("data", "tools", "--mcp", mcp, "--data", tmp_path / "data")
     assert fine.exit_code == 0 and (tmp_path / "data" / "tools.json").exists()
+
+
+def test_what_the_servers_hold_is_looked_at_when_asked_for(tmp_path):
+    reads = {"annotations": {"readOnlyHint": True}}
+    page = {"type": "object", "properties": {"path": {"type": "string", "default": "docs/a.txt"}}, "required": ["path"]}
+    tools = [{"name": "page", "inputSchema": page, **reads}, {"name": "read", "inputSchema": page}]
+    mcp, data = tmp_path / "mcp.json", tmp_path / "data"
+    command = {"command": sys.executable, "args": [str(SERVERS / "lists.py"), json.dumps(tools)]}
+    mcp.write_text(json.dumps({"mcpServers": {"s": command}}))
+    assert "only read" not in dualtune("data", "tools", "--mcp", mcp, "--data", data).output
+    assert not (data / "values.json").exists()
+    result = dualtune("data", "tools", "--mcp", mcp, "--data", data, "--look", "--json", tmp_path / "out.json")
+    assert "1 call that only reads: s/page" in result.output
+    value = json.loads((tmp_path / "out.json").read_text())
+    assert value["looked"] == [{"server": "s", "name": "page", "failure": None}] and value["values"]["path"] == 1
+    assert read_values(data)["s/read/path"] == ["docs/a.txt"]
+    (tmp_path / "list.json").write_text(json.dumps(tools))
+    assert dualtune("data", "tools", "--tools", tmp_path / "list.json", "--data", data, "--look").exit_code == 2
 
 
 @pytest.mark.parametrize("given", [(), ("--mcp", "a", "--tools", "b")])

@@ -15,7 +15,7 @@ TEXT = {"type": "string"}
 
 
 def find(request: str, *required: str, values: Any = None, **properties: Any) -> dict[str, Any]:
-    tool = Tool("t", "", {"type": "object", "properties": properties, "required": [*required]})
+    tool = Tool("t", "", {"type": "object", "properties": properties, "required": [*required]}, "s")
     return find_arguments(tool, request, "2026-11-30", values)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import click
 from rich.columns import Columns
@@ -19,18 +21,23 @@ from rich.text import Text
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console
 from dualtune_mlx.data import read_tools
+from dualtune_mlx.data.values import read_values
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import UsageError, count_of, escape
 from dualtune_mlx.learning.ask import BACK, QUIT, SKIP, Screen
 from dualtune_mlx.learning.ask_files import ask
 from dualtune_mlx.learning.filling import fill_with, find_arguments
 from dualtune_mlx.prompts.parameters import first_sentence, parameter_text
+from dualtune_mlx.synthesis.planning.observed import find_observed
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.parameters import list_parameters
 from dualtune_mlx.tools.today import machine_date
 
 DESCRIPTION = 300
 """Characters of a tool's description that are shown."""
+EXAMPLES = 3
+"""Values of a parameter that are shown."""
+Values = Mapping[str, Sequence[Any]]
 HELP = f"{SKIP}: another tool · {BACK}: the step before · {QUIT}: leave and go on another time"
 
 
@@ -47,17 +54,18 @@ def command(data: Path, count: int, bundle: Path | None, model: str | None) -> N
     """
     if bundle is None:
         options.only_with("--bundle", "model")
-    out, tools, today = console(None), read_tools(data / "tools.json"), machine_date()
+    out, today = console(None), machine_date()
+    tools, values = read_tools(data / "tools.json"), read_values(data)
     with suppress(ImportError):
         import readline  # noqa: F401  # arrow keys in what is typed
     with ExitStack() as stack:
         dualtune = stack.enter_context(DualTune.load(bundle, model)) if bundle else None
         fill = (
-            fill_with(dualtune, tools, today)
+            fill_with(dualtune, tools, today, values)
             if dualtune
-            else lambda tool, request: find_arguments(tool, request, today)
+            else partial(find_arguments, today=today, values=values)
         )
-        asker = Asker(out, tools)
+        asker = Asker(out, tools, values)
         end = ask(data, asker.read_line, fill, count=count, today=today)
     done = end.count if end.state == "end" else end.number - 1
     out.print(f"\n{count_of(done, 'request')} of your own in {data / 'test.jsonl'}", markup=False, soft_wrap=True)
@@ -72,8 +80,8 @@ class Asker:
         UsageError: when there is nobody to ask: no terminal, and no line.
     """
 
-    def __init__(self, out: Console, tools: tuple[Tool, ...]) -> None:
-        self._out, self._tools = out, tools
+    def __init__(self, out: Console, tools: tuple[Tool, ...], values: Values) -> None:
+        self._out, self._tools, self._values = out, tools, values
         self._shown = 0
         self._heard = False
 
@@ -99,7 +107,7 @@ class Asker:
 
     def _show(self, screen: Screen) -> None:
         if self._shown != screen.number or (screen.state == "request" and not screen.note):
-            self._out.print(render_round(screen, self._tools))
+            self._out.print(render_round(screen, self._tools, self._values))
             if screen.round.request:
                 self._out.print(Text(f"you said: {escape(screen.round.request)}", style="bold"))
         self._shown = screen.number
@@ -116,7 +124,7 @@ def prompt_of(screen: Screen) -> str:
     return "Enter: right · NAME=VALUE: change · NAME=: remove > "
 
 
-def render_round(screen: Screen, tools: tuple[Tool, ...]) -> RenderableType:
+def render_round(screen: Screen, tools: tuple[Tool, ...], values: Values) -> RenderableType:
     """What a request is wanted for."""
     tool, title = screen.round.tool, f"{screen.number} of {screen.count}"
     if tool is None:
@@ -127,17 +135,19 @@ def render_round(screen: Screen, tools: tuple[Tool, ...]) -> RenderableType:
         Text(escape(shorten(tool.description, DESCRIPTION))),
     ]
     if tool.takes_arguments:
-        parts += [Text(""), parameter_table(tool)]
+        parts += [Text(""), parameter_table(tool, values)]
     return Panel(Group(*parts), title=title, title_align="left", subtitle=HELP)
 
 
-def parameter_table(tool: Tool) -> Table:
-    """A tool's parameters, with types and descriptions."""
+def parameter_table(tool: Tool, values: Values) -> Table:
+    """A tool's parameters, with types, descriptions, and values that the server holds."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for parameter in list_parameters(tool):
         if parameter.path in tool.parameters.get("properties", {}):
             text = Text(escape(parameter_text(parameter)), style="" if parameter.required else "dim")
-            table.add_row(text, Text(escape(first_sentence(parameter.description)), style="dim"))
+            examples = ", ".join(map(str, find_observed(values, tool, parameter)[:EXAMPLES]))
+            about = filter(None, (first_sentence(parameter.description), examples and f"e.g. {examples}"))
+            table.add_row(text, Text(escape(" ".join(about)), style="dim"))
     return table
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.text import Text
 
+from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.cli.server_table import show_server
+from dualtune_mlx.data.values import write_values
 from dualtune_mlx.errors import count_of, escape
-from dualtune_mlx.mcp import read_config
+from dualtune_mlx.mcp import ServerConfig, read_config
 from dualtune_mlx.mcp.inspection import inspect_servers, report_listing
+from dualtune_mlx.mcp.looking import observe_servers
 from dualtune_mlx.mcp.snapshot import Snapshot, snapshot_tools
 from dualtune_mlx.mcp.tools_file import read_listings
+from dualtune_mlx.tools import ToolCall
 
 
 @click.command("tools")
@@ -27,8 +33,15 @@ from dualtune_mlx.mcp.tools_file import read_listings
     help="JSON file: an answer to tools/list, its pages in a list, or tools in OpenAI's or our form.",
 )
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Data folder; it gets tools.json.")
+@click.option(
+    "--look",
+    "looks",
+    is_flag=True,
+    help="Call tools that only read, and that the configuration allows, once: names, ids and paths in their results "
+    "become values in DATA/values.json.",
+)
 @json_option
-def command(mcp: Path | None, tools_file: Path | None, data: Path, json_to: str | None) -> None:
+def command(mcp: Path | None, tools_file: Path | None, data: Path, looks: bool, json_to: str | None) -> None:
     """Write the tools that can be used into DATA/tools.json, and say what cannot be used and why.
 
     A snapshot of a folder that has one says what changed.
@@ -37,9 +50,11 @@ def command(mcp: Path | None, tools_file: Path | None, data: Path, json_to: str 
     """
     if (mcp is None) == (tools_file is None):
         raise click.UsageError("Give either --mcp or --tools.")
+    if mcp is None:
+        options.only_with("--mcp", "looks")
     out = console(json_to)
-    reports = []
-    for report in inspect_servers(read_config(mcp)) if mcp else map(report_listing, read_listings(tools_file or "")):
+    configs, reports = read_config(mcp) if mcp else (), []
+    for report in inspect_servers(configs) if mcp else map(report_listing, read_listings(tools_file or "")):
         show_server(out, report)
         reports.append(report)
     value = {"servers": [report.to_dict() for report in reports]}
@@ -49,7 +64,8 @@ def command(mcp: Path | None, tools_file: Path | None, data: Path, json_to: str 
         sys.exit(1)
     snapshot = snapshot_tools(reports, data)
     show_snapshot(out, snapshot)
-    emit_json(json_to, {**value, **snapshot.to_dict()})
+    seen = look_at(out, configs, data) if looks else {}
+    emit_json(json_to, {**value, **snapshot.to_dict(), **seen})
 
 
 def show_snapshot(out: Console, snapshot: Snapshot) -> None:
@@ -68,3 +84,24 @@ def show_snapshot(out: Console, snapshot: Snapshot) -> None:
             out.print(Text(escape(f"  {kind}: {tool.server}/{tool.name}" if tool.server else f"  {kind}: {tool.name}")))
     if not any(kinds.values()):
         out.print("  nothing changed since the snapshot before")
+
+
+def look_at(out: Console, configs: Sequence[ServerConfig], data: Path) -> dict[str, Any]:
+    """Say which calls are made, make them, and write what they show; it as JSON."""
+
+    def announce(calls: Sequence[ToolCall]) -> None:
+        named = escape(", ".join(f"{call.server}/{call.name}" for call in calls))
+        read = "reads" if len(calls) == 1 else "read"
+        out.print(f"{count_of(len(calls), 'call')} that only {read}: {named}", markup=False, soft_wrap=True)
+
+    seen, observed = observe_servers(configs, announce)
+    write_values(data, observed.values)
+    for one in seen:
+        if failure := one.to_dict()["failure"]:
+            out.print(f"  {escape(one.call.name)}: {failure}", markup=False)
+    found = sum(map(len, observed.values.values()))
+    out.print(f"{count_of(found, 'value')} written to {data / 'values.json'}", markup=False, soft_wrap=True)
+    for reason, count in observed.left_out.items():
+        out.print(f"  left out: {count:,} {reason}", markup=False)
+    looked = [one.to_dict() for one in seen]
+    return {"looked": looked, "values": {key: len(items) for key, items in observed.values.items()}}
