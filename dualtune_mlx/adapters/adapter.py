@@ -106,6 +106,14 @@ class Adapter:
         modules = {name: _take_module_weights(name, tensors, folder / WEIGHTS) for name in config.modules}
         return cls.from_layers(config, _to_updates(tensors, config, folder / WEIGHTS), modules)
 
+    def astype(self, dtype: mx.Dtype) -> Adapter:
+        """The adapter with its low-rank updates in another floating-point type."""
+        layers = {
+            name: LoRAUpdate.of({part: array.astype(dtype) for part, array in update.parts.items()}, update.scale)
+            for name, update in self.layers.items()
+        }
+        return Adapter.from_layers(self.config, layers, self.modules)
+
     def save(self, folder: str | Path) -> None:
         """Write the adapter into a folder. An adapter that is there already is replaced."""
         tensors = {

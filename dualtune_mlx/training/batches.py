@@ -136,14 +136,42 @@ def iterate_steps(examples: Sequence[Example], size: int, seed: int) -> Iterator
         yield from steps
 
 
-def steps_per_epoch(examples: Sequence[Example], size: int) -> int:
-    """How many steps ``iterate_steps`` makes of all examples."""
-    examples_of_steps = iterate_steps(examples, size, seed=0)
-    seen = steps = 0
-    while seen < len(examples):
-        seen += len(next(examples_of_steps))
-        steps += 1
-    return steps
+def iterate_steps_by_prefix(
+    found: Sequence[Sequence[Example]], pool: int, batch_size: int, accumulate: int, seed: int
+) -> Iterator[list[Example]]:
+    """The examples of one optimiser step after another, where more prefixes than ``pool`` have to be kept in mind.
+
+    The examples of ``pool`` prefixes come before those of the next ones. A step has up to ``accumulate`` batches, each
+    of examples of one prefix. Every example comes once an epoch.
+
+    Args:
+        found: the examples of each prefix.
+        pool: how many prefixes are used by turns.
+        batch_size: examples of a batch, at most.
+        accumulate: batches of a step, at most.
+        seed: the same seed gives the same order.
+    """
+    generator = random.Random(seed)
+    while True:
+        order = generator.sample(range(len(found)), len(found))
+        for start in range(0, len(order), pool):
+            batches = []
+            for index in order[start : start + pool]:
+                conversations = [list(group) for _, group in groupby(found[index], key=lambda one: one.conversation)]
+                rows = [example for one in sorted(conversations, key=_length) for example in one]
+                batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+            generator.shuffle(batches)
+            for i in range(0, len(batches), accumulate):
+                yield [example for batch in batches[i : i + accumulate] for example in batch]
+
+
+def steps_per_epoch(steps: Iterator[Sequence[Example]], examples: int) -> int:
+    """How many steps of an iterator show each of so many examples once."""
+    seen = count = 0
+    while seen < examples:
+        seen += len(next(steps))
+        count += 1
+    return count
 
 
 def batches_by_length(examples: Sequence[Example], batch_size: int) -> Iterator[list[Example]]:

@@ -172,7 +172,8 @@ def usable_memory() -> float:
 
 def _widest(examples: Sequence[Example], size: int, seed: int) -> list[Example]:
     """The batch of an epoch with the most active tokens, its longest example first."""
-    batches = islice(iterate_steps(examples, size, seed), steps_per_epoch(examples, size))
+    count = steps_per_epoch(iterate_steps(examples, size, seed), len(examples))
+    batches = islice(iterate_steps(examples, size, seed), count)
     widest = max(batches, key=lambda rows: len(rows) * max(map(_active, rows)))
     return sorted(widest, key=_active, reverse=True)
 

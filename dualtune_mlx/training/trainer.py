@@ -20,6 +20,7 @@ from dualtune_mlx.training.batches import (
     Totals,
     batches_by_length,
     iterate_steps,
+    iterate_steps_by_prefix,
     make_batch,
     steps_per_epoch,
     whole_contexts,
@@ -30,7 +31,7 @@ from dualtune_mlx.training.examples import Example
 from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.loss import Weights, lora_updates, masked_loss
 from dualtune_mlx.training.options import MOST_STEPS, TrainOptions
-from dualtune_mlx.training.prefixes import Prefixes, Tokens
+from dualtune_mlx.training.prefixes import MOST, Prefixes, PrefixSnapshots, Tokens
 from dualtune_mlx.training.schedules import learning_rate
 
 BETAS = [0.9, 0.99]
@@ -125,13 +126,17 @@ class Trainer:
         self.base, self.examples, self.validation, self.options = base, examples, validation, options
         self.group, self.contexts = group, contexts
         self.prefixes = Prefixes([*examples, *validation], options.batch_size)
-        self.snapshots = {tokens: base.snapshot(tokens) for tokens in self.prefixes.all}
+        self.snapshots = PrefixSnapshots(base)
+        self._has_many_prefixes = len(self.prefixes.all) > MOST
+        if not self._has_many_prefixes:
+            for tokens in self.prefixes.all:  # now, for the time and the memory of steps are measured
+                self.snapshots.get(tokens)
         self._whole: Mapping[Tokens, Mapping[int, Tokens]] = {}
         if contexts:
             split = self.prefixes.split(examples)
             self._whole = {tokens: whole_contexts(found, len(tokens)) for tokens, found in split}
         self.examples_per_step = options.batch_size * options.accumulate
-        self.steps = options.steps or ceil(options.epochs * steps_per_epoch(examples, self.examples_per_step))
+        self.steps = options.steps or ceil(options.epochs * steps_per_epoch(self._iterate_steps(), len(examples)))
         if self.steps > MOST_STEPS:
             raise UsageError(
                 "the run has too many steps",
@@ -151,7 +156,7 @@ class Trainer:
         )
         if start:
             _check_start(start, new)
-        self._config, self._first = new.config, start or new
+        self._config, self._first = new.config, start.astype(mx.float32) if start else new
         rate = learning_rate(options.schedule, options.learning_rate, options.warmup, self.steps)
         # Without the correction, mlx's AdamW takes steps 3 to 6 times too long in a run of some hundred steps.
         self._optimizer = optim.AdamW(rate, betas=BETAS, weight_decay=options.weight_decay, bias_correction=True)
@@ -178,8 +183,7 @@ class Trainer:
         history: list[Progress] = []
         self._optimizer.state = _copy_tree(state.optimizer)
         mx.reset_peak_memory()
-        examples = iterate_steps(self.examples, self.examples_per_step, self.options.seed)
-        remaining = islice(examples, state.step, self.steps)
+        remaining = islice(self._iterate_steps(), state.step, self.steps)
         stopped = saved = False
         try:
             while not (stopped or self._stop_reason(state)):
@@ -303,6 +307,14 @@ class Trainer:
             validation_loss=validation_loss,
         )
 
+    def _iterate_steps(self) -> Iterator[list[Example]]:
+        """The examples of each step, without end."""
+        options = self.options
+        if not self._has_many_prefixes:
+            return iterate_steps(self.examples, self.examples_per_step, options.seed)
+        found = [rows for _, rows in self.prefixes.split(self.examples)]
+        return iterate_steps_by_prefix(found, MOST, options.batch_size, options.accumulate, options.seed)
+
     def _batches(self, examples: Sequence[Example]) -> Iterator[tuple[Tokens, list[Example]]]:
         """The examples by their prefix, at most a batch at once."""
         size = self.options.batch_size
@@ -354,10 +366,10 @@ def _check_start(start: Adapter, new: Adapter) -> None:
 
 
 def _layout(adapter: Adapter) -> dict[str, Any]:
-    """What two adapters must have in common: the configuration without the dropout, every tensor's shape and type."""
+    """What two adapters must have in common: the configuration without the dropout, and every tensor's shape."""
     config = asdict(replace(adapter.config, dropout=0.0))
     arrays = {
-        f"{name}.{part}": f"{tuple(array.shape)} {array.dtype}"
+        f"{name}.{part}": str(tuple(array.shape))
         for name, update in adapter.updates.items()
         for part, array in update.parts.items()
     }

@@ -135,6 +135,26 @@ def test_loss_and_gradients_over_several_prefixes_equal_the_plain_computation(st
     assert_equal((mx.array(totals.loss), gradients), mx.value_and_grad(plain_loss)(weights, base, rows, options))
 
 
+def test_many_prefixes_are_used_by_turns(monkeypatch):
+    monkeypatch.setattr("dualtune_mlx.training.trainer.MOST", 1)
+    monkeypatch.setattr("dualtune_mlx.training.prefixes.MOST", 1)
+    base = tiny.model()
+    options = TrainOptions(steps=0, epochs=2.0, batch_size=2, accumulate=2, rank=4, layers="all", validate_every=0)
+    examples = stage_examples(REQUESTS, tiny.renderer(base), "selector", "turn", hierarchical=True).examples
+    trainer = Trainer(base, examples, examples, options)
+    computed = []
+    snapshot = base.snapshot
+    monkeypatch.setattr(base, "snapshot", lambda tokens: computed.append(tokens) or snapshot(tokens))
+    asked = []
+    monkeypatch.setattr(trainer, "gradients", lambda *of: asked.append(of[1]) or Trainer.gradients(trainer, *of))
+    trainer.run(trainer.initial_state())
+    learned = [example.name for examples in asked for example in examples]
+    assert sorted(learned) == sorted([example.name for example in examples] * 2)
+    assert all(len({trainer.prefixes.of(example) for example in step}) == 1 for step in asked)
+    prefixes = len(trainer.prefixes.all)
+    assert prefixes > 1 and len(computed) <= 3 * prefixes  # once an epoch, and once for the validation
+
+
 def test_what_many_examples_begin_with_is_a_prefix_of_their_own():
     base = tiny.model()
     renderer = tiny.renderer(base)

@@ -115,6 +115,14 @@ def test_a_run_goes_on_from_an_adapter(base, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_start_of_16_bits_is_trained_in_32(base, tmp_path):
+    first = make_run(base, tmp_path / "first").train().trained.adapter.astype(mx.float16)
+    began = make_run(base, tmp_path / "second", start=first).trainer().initial_state().weights
+    for name, layer in first.layers.items():
+        assert layer.b.dtype == mx.float16 and began[name]["b"].dtype == mx.float32
+        assert mx.array_equal(began[name]["b"], layer.b.astype(mx.float32))
+
+
 def test_the_accuracy_is_what_the_engine_chooses(base, tmp_path):
     finished = make_run(base, tmp_path, options=replace(OPTIONS, steps=40, checkpoint_every=0)).train()
     with DualTune.load(tmp_path, base) as dualtune:

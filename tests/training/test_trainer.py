@@ -73,7 +73,7 @@ def test_accumulation_weighs_batches_by_their_target_tokens():
 @pytest.mark.parametrize(("count", "size"), [(12, 5), (3, 8), (8, 8), (7, 1)])
 def test_no_example_is_lost_in_an_epoch(count, size):
     found = examples(tiny.model(), count)
-    steps = steps_per_epoch(found, size)
+    steps = steps_per_epoch(iterate_steps(found, size, seed=3), len(found))
     groups = list(islice(iterate_steps(found, size, seed=3), 2 * steps))
     for epoch in (groups[:steps], groups[steps:]):
         assert sorted(item.name for group in epoch for item in group) == sorted(item.name for item in found)
