@@ -43,6 +43,7 @@ ROOMS = {
     "chat/": "chat models, which write text: a local one, or one behind an OpenAI-compatible endpoint",
     "synthesis/": "training data from tools: values, requests in many wordings, chains of calls",
     "training/": "examples, batches, loss, trainer, checkpoints; the run of a stage, the session of all; the report",
+    "start/": "adapters that know what tools are, which training goes on from; their recipe and corpus",
     "mcp/": "MCP servers: configuration, processes, calls, results, pinned arguments, rules, approvals; no MLX",
     "agent/": "the loop (pure) and its driver, limits, chat models that plan and answer, transcripts, replay",
     "evaluation/": "right server, right tool, whole call",

@@ -1,0 +1,136 @@
+"""How the start bundle is made: all sources, sets of tools drawn anew in each round, and a round of training on them.
+
+make_start_bundle("DATA", "WORK", report=print)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.files import write_text
+from dualtune_mlx.models import EMBEDDED
+from dualtune_mlx.start.domain import Domain, keep_usable
+from dualtune_mlx.start.packing import pack_bundle
+from dualtune_mlx.start.sets import SetOptions, SetSampler, draw_lines
+from dualtune_mlx.start.sources.bfcl import read_bfcl
+from dualtune_mlx.start.sources.clinc import read_clinc
+from dualtune_mlx.start.sources.corpus import read_corpus
+from dualtune_mlx.start.sources.meta_tool import read_meta_tool
+from dualtune_mlx.start.sources.seal_tools import read_seal_tools
+from dualtune_mlx.start.sources.wordings import read_wordings
+from dualtune_mlx.training import Job, TrainingSession, merge_config
+from dualtune_mlx.training.session import SessionCallback
+
+SOURCES: Mapping[str, Callable[[Path], Iterator[Domain]]] = {
+    "bfcl": read_bfcl,
+    "clinc": read_clinc,
+    "meta_tool": read_meta_tool,
+    "seal_tools": read_seal_tools,
+    "wordings": read_wordings,
+}
+"""What reads each folder of data."""
+HELD_OUT = ("notebox", "pdf-workbench", "team-calendar")
+"""Servers of the corpus whose tools are not trained on: they validate."""
+SETS = {
+    "selector": SetOptions(),
+    "arguments": SetOptions(requests=6, sizes=(1, 1), respond=0.0, with_arguments=True),
+}
+"""The sets of each stage. Arguments are written in view of the chosen tool alone."""
+OPTIONS: Mapping[str, Any] = {
+    "model": EMBEDDED,
+    "template": "chatml",
+    "cards": "signature",
+    "argument_card": "prefix",
+    "routing": "never",
+    "epochs": 1.0,
+    "batch_size": 4,
+    "accumulate": 4,
+    "rank": 16,
+    "alpha": 64.0,
+    "layers": "last:16",
+    "activation": "turn",
+    "warmup": 8,
+    "validate_every": 0,
+}
+"""How each round trains: once over its requests, so that what is seen is new."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of training on sets of its own; it goes on from the stage's round before."""
+
+    stage: str
+    """``selector`` or ``arguments``."""
+    sets: int
+    """How many sets of tools."""
+    learning_rate: float = 1e-3
+    """The highest learning rate."""
+    schedule: str = "cosine"
+    """How the learning rate falls."""
+
+
+ROUNDS = (
+    Round("selector", 64, schedule="constant"),
+    Round("selector", 300),
+    Round("arguments", 200),
+)
+"""The rounds that made the bundle that comes with the package."""
+
+
+def make_start_bundle(
+    data: Path, work: Path, rounds: Sequence[Round] = ROUNDS, report: SessionCallback = lambda _: None
+) -> Bundle:
+    """Make a start bundle as ``WORK/bundle``. What is in ``work`` already is not made again.
+
+    Args:
+        data: a folder with those of the sources that are there, each under its name (see ``SOURCES``).
+        work: gets a folder for each round, with its data and its bundle.
+        rounds: the rounds of training.
+        report: called with every event of training; can stop it.
+
+    Raises:
+        DataError: when a source cannot be read.
+        ModelError, TrainingError: when a round cannot be trained.
+    """
+    domains = read_sources(data)
+    last: dict[str, Path] = {}
+    for number, one in enumerate(rounds, 1):
+        folder = work / f"{number}-{one.stage}"
+        if not (folder / "data" / "train.jsonl").exists():
+            write_round(folder / "data", domains, one, seed=number)
+        values = {**OPTIONS, "data": str(folder / "data"), "bundle": str(folder / "bundle")}
+        values |= {"learning_rate": one.learning_rate, "schedule": one.schedule}
+        if one.stage in last:
+            values["start"] = str(last[one.stage])
+        TrainingSession(merge_config(None, values)).train_one(Job(one.stage), report, skip=True, resume=True)
+        last[one.stage] = folder / "bundle"
+    return pack_bundle(list(last.values()), work / "bundle")
+
+
+def read_sources(data: Path) -> list[Domain]:
+    """All domains: our own corpus, and those of the other sources that lie in the folder."""
+    found = list(read_corpus())
+    for name, read in SOURCES.items():
+        if (data / name).is_dir():
+            found += read(data / name)
+    return [keep_usable(domain) for domain in found]
+
+
+def divide(domains: Sequence[Domain]) -> tuple[list[Domain], list[Domain]]:
+    """The domains that are trained on, and those that are held out."""
+    held_out = [domain for domain in domains if domain.source == "corpus" and domain.name in HELD_OUT]
+    return [domain for domain in domains if domain not in held_out], held_out
+
+
+def write_round(folder: Path, domains: Sequence[Domain], one: Round, seed: int) -> None:
+    """Write a round's data: ``train.jsonl``, and ``valid.jsonl`` with a set of each held-out domain."""
+    train, held_out = divide(domains)
+    unserved = [domain for domain in train if not domain.tools]
+    options = SETS[one.stage]
+    valid = SetSampler([*held_out, *unserved], options, seed=0)
+    write_text(folder / "valid.jsonl", draw_lines(valid, len(held_out)))
+    write_text(folder / "train.jsonl", draw_lines(SetSampler(train, options, seed), one.sets))
