@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.decoding import Grounding, Ungrounded
+from dualtune_mlx.decoding import Evidence, Grounding, Ungrounded
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.files import lock_folder, write_json, write_text
 from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, PromptRenderer, Template, check_fit
@@ -115,6 +115,8 @@ class Bundle:
     """The tools that the adapters were trained on."""
     stages: Mapping[StageKey, AdapterEntry] = field(default_factory=dict)
     """The adapters by stage and scope."""
+    evidence: Evidence | None = None
+    """How the words of tools and request count where visible tools were not trained on; None where they do not."""
 
     @classmethod
     def open(cls, folder: str | Path) -> Bundle:
@@ -154,6 +156,7 @@ class Bundle:
             argument_card=prompt.get("argument_card", "none"),
             tools=tools,
             stages=stages,
+            evidence=Evidence.from_dict(value["evidence"]) if "evidence" in value else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,6 +171,7 @@ class Bundle:
             "prompt": {"template": self.template, "hash": self.template_hash, "cards": self.cards, **card},
             "tools": [{**tool.to_dict(), "schema_hash": schema_hash(tool)} for tool in self.tools],
             "stages": stages,
+            **({"evidence": self.evidence.to_dict()} if self.evidence else {}),
         }
 
     def load_template(self, own: TemplateRef | None = None) -> Template:
@@ -291,6 +295,13 @@ class Bundle:
             known = {(tool.server, tool.name): tool for tool in (*latest.tools, *tools)}
             stages = {**latest.stages, (stage, scope): entry}
             bundle = replace(latest, tools=tuple(known.values()), stages=stages)
+            bundle.write()
+        return bundle
+
+    def set_evidence(self, evidence: Evidence) -> Bundle:
+        """Write the weight of lexical evidence into the manifest, and return the bundle as it then is."""
+        with lock_folder(self.folder):
+            bundle = replace(Bundle.open(self.folder), evidence=evidence)
             bundle.write()
         return bundle
 

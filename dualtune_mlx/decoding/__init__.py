@@ -3,6 +3,7 @@
 from dualtune_mlx.decoding.choice import LogProbabilities, RankedName, TrieFork, rank_names, search_names
 from dualtune_mlx.decoding.confidence import find_unsure_strings
 from dualtune_mlx.decoding.copies import CopyReport, Ungrounded, find_slips, learn_grounding, report_copies
+from dualtune_mlx.decoding.evidence import Evidence, KnownChoice, fit_evidence, join, log_sum
 from dualtune_mlx.decoding.grammar import ArgumentGrammar, GrammarTokenizer
 from dualtune_mlx.decoding.grounding import Grounding, filter_grounding, ground_schema, tool_key
 from dualtune_mlx.decoding.lookup import PromptLookup
@@ -20,8 +21,10 @@ __all__ = [
     "Decoding",
     "DecodingOptions",
     "DraftBuffer",
+    "Evidence",
     "GrammarTokenizer",
     "Grounding",
+    "KnownChoice",
     "LogProbabilities",
     "PromptLookup",
     "RankedName",
@@ -31,10 +34,13 @@ __all__ = [
     "find_slips",
     "find_unsaid",
     "find_unsure_strings",
+    "fit_evidence",
     "free_strings",
     "ground_schema",
+    "join",
     "learn_grounding",
     "leave_out",
+    "log_sum",
     "rank_names",
     "report_copies",
     "search_names",

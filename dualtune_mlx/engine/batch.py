@@ -54,7 +54,7 @@ def call_many(pipeline: CallPipeline, requests: Sequence[CallRequest]) -> list[T
     Raises:
         As ``DualTune.call``, for the first request that cannot be answered.
     """
-    if not pipeline.can_batch:
+    if not requests or not pipeline.can_batch(requests[0].tools):
         return [done.call for request in requests for done in pipeline.call(request) if isinstance(done, Done)]
     groups = [requests[start : start + BATCH_SIZE] for start in range(0, len(requests), BATCH_SIZE)]
     return [call for group in groups for call in call_batch(pipeline, group)]

@@ -20,10 +20,11 @@ from typing import Any, Unpack
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle, StageKey
-from dualtune_mlx.decoding import Decoding, DecodingOptions, Grounding
+from dualtune_mlx.decoding import Decoding, DecodingOptions, Evidence, Grounding
 from dualtune_mlx.engine.answer import MAX_ANSWER_TOKENS
 from dualtune_mlx.engine.batch import call_many
 from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
+from dualtune_mlx.engine.lexical_match import ToolMatcher
 from dualtune_mlx.engine.loading import load_base, load_on_thread
 from dualtune_mlx.engine.open_engine import OpenEngine
 from dualtune_mlx.engine.pipeline import CallPipeline
@@ -72,6 +73,8 @@ class DualTune:
         bundle: the bundle that the adapters are from, in place of ``adapters`` and ``grounding``.
         decoding: how arguments are written, where a call does not say otherwise.
         routing: as in ``load``.
+        evidence: how much the words of tools and request count beside the model's probabilities, for tools that were
+            not trained on: all tools, where there is no bundle. By default the bundle's.
 
     Raises:
         UsageError: when ``routing`` or a key of ``adapters`` is unknown, or adapters are given beside a bundle.
@@ -89,6 +92,7 @@ class DualTune:
         bundle: Bundle | None = None,
         decoding: Decoding | None = None,
         routing: str = "auto",
+        evidence: Evidence | None = None,
     ) -> None:
         check_settings(decoding, routing)
         if bundle is not None and (adapters or grounding):
@@ -98,7 +102,8 @@ class DualTune:
         self.decoding = decoding or Decoding()
         self._trained_tools = TrainedTools(bundle)
         registry = StageRegistry.open(base, adapters or {}, grounding, bundle)
-        self._open = OpenEngine(CallPipeline(base, renderer, registry, bundle, routing))
+        matcher = ToolMatcher(evidence or (bundle.evidence if bundle else None), self._trained_tools)
+        self._open = OpenEngine(CallPipeline(base, renderer, registry, bundle, routing, matcher))
 
     @classmethod
     def load(
@@ -166,12 +171,13 @@ class DualTune:
         cards: str = "signature",
         routing: str = "auto",
         argument_card: str = "none",
+        evidence: Evidence | None = None,
     ) -> DualTune:
         """The base model alone, with the same prompts and the same constrained decoding."""
         base = model if isinstance(model, BaseModel) else load_model(model)
         chosen = template_for(template, base.tokenizer, base.vocabulary)
         renderer = PromptRenderer(chosen, base.tokenizer, cards, argument_card)
-        return cls(base, renderer, routing=routing)
+        return cls(base, renderer, routing=routing, evidence=evidence)
 
     def __enter__(self) -> DualTune:
         return self
@@ -282,8 +288,8 @@ class DualTune:
     def call_many(self, requests: Iterable[Messages], tools: Tools, **options: Unpack[CallOptions]) -> list[ToolCall]:
         """``call`` for many requests over the same tools, up to 16 of them in the same forward passes.
 
-        Requests are called one by one through a hierarchy of tools, where the choices depend on the request, and with
-        adapters that change more than linear layers.
+        Requests are called one by one through a hierarchy of tools and where lexical evidence counts, for there the
+        choices depend on the request; and with adapters that change more than linear layers.
 
         The calls are those that ``call`` gives one by one. A pass that several share is counted in the usage of each.
         All of them have one turn, so other calls wait until the last one is done.
@@ -300,6 +306,9 @@ class DualTune:
         self, messages: Messages, tools: Tools, *, top_k: int = 5, subtask: str = ""
     ) -> list[tuple[Tool, float]]:
         """The ``top_k`` most probable tools with their exact probabilities, best first; ``respond`` is one of them.
+
+        Of tools that the bundle was not trained on, those alone are ranked that match the request best, where it has
+        lexical evidence.
 
         Raises:
             PromptError, ToolError, UsageError: as ``call``.

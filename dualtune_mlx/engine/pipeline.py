@@ -19,9 +19,11 @@ from dualtune_mlx.decoding import (
 )
 from dualtune_mlx.engine.attempts import ArgumentRequest, collect_pieces
 from dualtune_mlx.engine.events import Candidates, Done, Event, Planned, StageBegins, stream_text
+from dualtune_mlx.engine.lexical_match import ToolMatcher
 from dualtune_mlx.engine.registry import StageRegistry
 from dualtune_mlx.engine.requests import CallRequest
 from dualtune_mlx.engine.stage import Stage, StageResult, StageRunner
+from dualtune_mlx.engine.trained_tools import TrainedTools
 from dualtune_mlx.errors import BundleError, DualTuneWarning, count_of
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, TokenStream
@@ -70,6 +72,7 @@ class CallPipeline:
         registry: the stages.
         bundle: the bundle that the stages are from; it knows whether they learned a hierarchy of tools, and which.
         routing: ``auto``, ``always`` or ``never`` (see ``DualTune.load``).
+        matcher: matches requests with tools that were not trained on; by default their words do not count.
     """
 
     def __init__(
@@ -79,8 +82,10 @@ class CallPipeline:
         registry: StageRegistry,
         bundle: Bundle | None = None,
         routing: str = "auto",
+        matcher: ToolMatcher | None = None,
     ) -> None:
         self.base, self.renderer, self.registry, self.bundle, self.routing = base, renderer, registry, bundle, routing
+        self.matcher = matcher or ToolMatcher(None, TrainedTools(bundle))
         self.runner = StageRunner(base)
         self._tokenizer: GrammarTokenizer | None = None
 
@@ -96,11 +101,11 @@ class CallPipeline:
         """Whether requests are divided into subtasks: where there is a planner."""
         return ("planner", "") in self.registry.stages
 
-    @property
-    def can_batch(self) -> bool:
+    def can_batch(self, tools: tuple[Tool, ...]) -> bool:
         """Whether calls may share forward passes: they choose among all tools, and adapters change linear layers."""
         adapters = [stage.adapter for stage in self.registry.stages.values() if stage.adapter]
-        return not self.hierarchical and all(map(self.base.bank.changes_only_linears, adapters))
+        among_all = not self.hierarchical and not self.matcher.counts(tools)
+        return among_all and all(map(self.base.bank.changes_only_linears, adapters))
 
     def tree(self, tools: tuple[Tool, ...]) -> Node:
         """How the tools are chosen among: in a hierarchy, or all at once.
@@ -131,10 +136,10 @@ class CallPipeline:
         self, messages: tuple[Message, ...], tools: tuple[Tool, ...], top_k: int, subtask: str = ""
     ) -> Generator[Event, None, Selection]:
         """The most probable tools, event by event."""
-        root = self.tree(tools)
+        root, match = self.tree(tools), self.matcher.match(messages, tools, subtask)
         search = search_tree(root, top_k)
         usage: dict[str, StageUsage] = {}
-        node = next(search)
+        node = match.shown(next(search))
         while True:
             stage = self.registry.find("router" if node.routes else "selector")
             yield StageBegins(stage.name)
@@ -144,13 +149,15 @@ class CallPipeline:
             stream = self.render(stage, messages, tools, RESPOND, node.cards, subtask)
             by_label: dict[str, Tool | Node] = dict(zip(label_tools(node.cards), node.choices, strict=True))
             by_label[RESPOND.name] = RESPOND
-            result = self.runner.choose(stage, stream, names, wanted, partial(self._fuse_likely, by_label))
+            asked = match.asked(wanted, len(names))
+            result = self.runner.choose(stage, stream, names, asked, partial(self._fuse_likely, by_label))
             usage[stage.name] = usage[stage.name] + result.usage if stage.name in usage else result.usage
+            shares = match.weigh([(by_label[one.name], one.probability) for one in result.value], wanted)
             try:
-                node = search.send([(by_label[one.name], one.probability) for one in result.value])
+                node = match.shown(search.send(shares))
             except StopIteration as end:
                 candidates = tuple(end.value)
-                return Selection(candidates, root.node_of(candidates[0][0]), usage)
+                return Selection(candidates, match.shown(root.node_of(candidates[0][0])), usage)
 
     def plan(
         self, messages: tuple[Message, ...], tools: tuple[Tool, ...], decoding: Decoding
@@ -169,7 +176,9 @@ class CallPipeline:
 
         Without a node, the tool's node is looked up.
         """
-        node = node or self.tree(request.tools).node_of(tool)
+        if node is None:
+            match = self.matcher.match(request.messages, request.tools, request.subtask)
+            node = match.shown(self.tree(request.tools).node_of(tool), keep=tool)
         stage = self.registry.find("arguments", tool)
         renderer, call = self.renderer_of(stage), ToolCall(tool.name, {}, tool.server)
         stream = renderer.render_arguments(

@@ -27,18 +27,19 @@ class TrainedTools:
 
     def __init__(self, bundle: Bundle | None) -> None:
         self._bundle = bundle if bundle is not None and bundle.tools else None
-        self._compared = deque[tuple[Tool, ...]](maxlen=REMEMBERED)
+        self._changes = deque[tuple[tuple[Tool, ...], ToolChanges]](maxlen=REMEMBERED)
+        self._told = deque[tuple[Tool, ...]](maxlen=REMEMBERED)
 
     def compare(self, tools: tuple[Tool, ...]) -> ToolChanges | None:
         """The differences; None where nothing is known. No warning of these tools follows."""
         if self._bundle is None:
             return None
-        self._compared.append(tools)
-        return compare_tools(self._bundle.tools, tools)
+        self._told.append(tools)
+        return self._find_changes(self._bundle, tools)
 
     def warn_once(self, tools: tuple[Tool, ...]) -> None:
         """Warn of new and changed tools, unless this set was compared before."""
-        if self._bundle is None or tools in self._compared:
+        if self._bundle is None or tools in self._told:
             return
         changes = self.compare(tools)
         if changes and (changes.untrained or changes.changed):
@@ -49,3 +50,17 @@ class TrainedTools:
                 fix="train on the tools as they are now, or show those of then; DualTune.compare_tools lists them all",
             )
             warnings.warn(str(message), ToolsWarning, stacklevel=4)
+
+    def find_untrained(self, tools: tuple[Tool, ...]) -> list[int]:
+        """The places of the tools that were not trained on; of all tools, where nothing is known."""
+        if self._bundle is None:
+            return list(range(len(tools)))
+        untrained = self._find_changes(self._bundle, tools).untrained
+        return [place for place, tool in enumerate(tools) if tool in untrained]
+
+    def _find_changes(self, bundle: Bundle, tools: tuple[Tool, ...]) -> ToolChanges:
+        known = (changes for seen, changes in self._changes if seen == tools)
+        if (found := next(known, None)) is None:
+            found = compare_tools(bundle.tools, tools)
+            self._changes.append((tools, found))
+        return found

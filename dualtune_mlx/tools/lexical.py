@@ -56,7 +56,7 @@ def lexical_scores(request: str, tools: Sequence[Tool]) -> list[float]:
     return [match / (1 + best) for match in matches]
 
 
-def best_tools(scores: Sequence[float], count: int) -> list[int]:
+def best_places(scores: Sequence[float], count: int) -> list[int]:
     """The places of the ``count`` highest scores, in their order. Of equal scores the first ones are taken."""
     ranked = sorted(range(len(scores)), key=lambda place: -scores[place])
     return sorted(ranked[:count])

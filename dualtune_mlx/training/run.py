@@ -21,7 +21,7 @@ import yaml
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
 from dualtune_mlx.data.decisions import ends_after_result
-from dualtune_mlx.decoding import CopyReport
+from dualtune_mlx.decoding import CopyReport, Evidence
 from dualtune_mlx.errors import BundleError, TrainingError, UsageError, count_of
 from dualtune_mlx.files import lock_folder, write_text
 from dualtune_mlx.models import BaseModel
@@ -83,6 +83,8 @@ class RunSetup:
     """The processes that share every step's examples."""
     hierarchical: bool = False
     """Whether a stage is shown the tools of one node of their hierarchy instead of all tools."""
+    evidence: Evidence | None = None
+    """The weight of lexical evidence that a new bundle begins with: that of the bundle that it starts from."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class TrainingRun:
     ) -> None:
         self.job, self.options, self.setup = job, options, setup
         self.contexts, self.start = contexts, start
-        self.bundle = open_or_create(setup.bundle, setup.base, setup.renderer)
+        self.bundle = open_or_create(setup.bundle, setup.base, setup.renderer, setup.evidence)
         self.folder = Path(setup.bundle) / "runs" / adapter_path(job.stage, job.scope)
         self.copies, slips = report_stage_copies(job.stage, setup.train_set, job.scope)
         self.training, self.validation, notes = self._prepare()
@@ -352,10 +354,13 @@ def hold_out(examples: StageExamples) -> tuple[StageExamples, StageExamples]:
     return replace(examples, examples=rest or held_out), StageExamples(held_out, 0, ())
 
 
-def open_or_create(folder: str | Path, base: BaseModel, renderer: PromptRenderer) -> Bundle:
+def open_or_create(
+    folder: str | Path, base: BaseModel, renderer: PromptRenderer, evidence: Evidence | None = None
+) -> Bundle:
     """The bundle in a folder, checked by ``open_matching``; a new one, not written yet, where there is none."""
-    exists = (Path(folder) / MANIFEST).exists()
-    return open_matching(folder, base, renderer) if exists else _new_bundle(folder, base, renderer)
+    if (Path(folder) / MANIFEST).exists():
+        return open_matching(folder, base, renderer)
+    return replace(_new_bundle(folder, base, renderer), evidence=evidence)
 
 
 def open_matching(folder: str | Path, base: BaseModel, renderer: PromptRenderer) -> Bundle:

@@ -155,6 +155,7 @@ class TrainingSession:
             config.bundle,
             group=group,
             hierarchical=config.routing == "always" or (config.routing == "auto" and has_router),
+            evidence=self.start.evidence if self.start else None,
         )
         self._contexts: dict[float, ContextCache] = {}
 

@@ -13,6 +13,7 @@ from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle, adapter_path
 from dualtune_mlx.bundle.summary import summarize_adapters
+from dualtune_mlx.decoding import Evidence
 from dualtune_mlx.engine.pipeline import GroupWarning
 from dualtune_mlx.errors import AdapterError, BundleError, ModelError, PromptError
 from dualtune_mlx.models import BaseModel
@@ -203,6 +204,23 @@ def test_a_bundle_from_before_grounding_has_none(bundle):
 )
 def test_a_damaged_grounding_is_refused(bundle, value):
     change(bundle.folder, "stages", "arguments", "", "grounding", value=value)
+    with pytest.raises(BundleError, match="of another form(?s:.*)dualtune.json"):
+        Bundle.open(bundle.folder)
+
+
+def test_evidence_comes_back_as_it_was_written_and_stays_with_further_adapters(base, bundle):
+    assert bundle.evidence is None
+    assert "evidence" not in bundle.to_dict()
+    evidence = Evidence(weight=5.5, respond=2.0, sharpness=0.75, shown=6)
+    written = bundle.set_evidence(evidence)
+    assert Bundle.open(bundle.folder) == written == replace(bundle, evidence=evidence)
+    more = written.add_adapter("router", "", adapter_for(base.bank, 3, "turn"), training=FACTS, tools=[])
+    assert Bundle.open(bundle.folder).evidence == more.evidence == evidence
+
+
+@pytest.mark.parametrize("value", [5, None, {"weight": "much"}, {"shown": 0}, {"bias": 1}])
+def test_a_damaged_evidence_is_refused(bundle, value):
+    change(bundle.folder, "evidence", value=value)
     with pytest.raises(BundleError, match="of another form(?s:.*)dualtune.json"):
         Bundle.open(bundle.folder)
 

@@ -18,6 +18,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.cli import train
 from dualtune_mlx.cli.output import console
+from dualtune_mlx.decoding import Evidence
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.training import STAGES, Job, Trainer, checkpoints, run, session
 from dualtune_mlx.training.config import OPTIONS, SHARDS
@@ -272,10 +273,12 @@ def test_a_checkpoint_of_other_options_is_not_gone_on_from(where, monkeypatch):
 def test_training_goes_on_from_another_bundle(where, tmp_path):
     good(dualtune("train", "arguments", *where, *SMALL))
     old = tmp_path / "bundle"
+    evidence = Bundle.open(old).set_evidence(Evidence(weight=5.0)).evidence
     where[-1] = newer = tmp_path / "newer"
     good(dualtune("train", "arguments", "--scope", "fs/read_file", *where, *SMALL, "--start", old))
     before = stages(old)["arguments"][""]["content"]
     assert stages(newer)["arguments"]["fs/read_file"]["training"]["start"] == before
+    assert Bundle.open(newer).evidence == evidence
     lacking = dualtune("train", "selector", *where, *SMALL, "--start", old)
     assert lacking.exit_code == 2
     assert "no adapter for this" in lacking.stderr and "selector" in lacking.stderr

@@ -7,7 +7,7 @@ from math import log
 import pytest
 
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.lexical import best_tools, lexical_scores, split_words
+from dualtune_mlx.tools.lexical import best_places, lexical_scores, split_words
 
 
 def describe(name: str, description: str = "", **properties: dict[str, object]) -> Tool:
@@ -87,6 +87,6 @@ def test_a_tool_with_a_broken_schema_is_found_by_its_name() -> None:
     assert lexical_scores("send it", (broken, WEATHER))[0] > 0
 
 
-def test_best_tools_keep_their_order() -> None:
-    assert best_tools([0.1, 0.9, 0.5, 0.5], 2) == [1, 2]
-    assert best_tools([0.1, 0.9], 5) == [0, 1]
+def test_best_places_keep_their_order() -> None:
+    assert best_places([0.1, 0.9, 0.5, 0.5], 2) == [1, 2]
+    assert best_places([0.1, 0.9], 5) == [0, 1]
