@@ -1,4 +1,4 @@
-"""``dualtune bundle``: show what is in a bundle, verify it, or assemble one of adapters that exist."""
+"""``dualtune bundle``: show, verify or assemble a bundle, or fit how much the words of unseen tools count."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from dualtune_mlx.bundle.assemble import AdapterSource, assemble
 from dualtune_mlx.bundle.summary import describe_grounding, summarize_adapters
 from dualtune_mlx.bundle.verify import find_problems
 from dualtune_mlx.cli import options
-from dualtune_mlx.cli.output import console, emit_json, json_option
-from dualtune_mlx.data import read_tools
+from dualtune_mlx.cli.output import console, emit_json, json_option, progress
+from dualtune_mlx.data import read_tools, read_trajectories
+from dualtune_mlx.decoding.evidence import SHOWN
+from dualtune_mlx.engine.loading import load_base
+from dualtune_mlx.evaluation import fit_bundle
 from dualtune_mlx.prompts import SINGLE_STAGE_TEMPLATES
 
 folder = click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
@@ -50,6 +53,9 @@ def show(bundle: Path, json_to: str | None) -> None:
     for (stage, scope), entry in opened.stages.items():
         for what, names in describe_grounding(entry.grounding, entry.ungrounded).items():
             out.print(f"{stage} {scope or EVERY_TOOL}, {what}: {names}", markup=False, soft_wrap=True)
+    if opened.evidence:
+        numbers = (f"{name} {number:.3g}" for name, number in opened.evidence.to_dict().items())
+        out.print(f"evidence  {', '.join(numbers)}", markup=False)
     emit_json(json_to, {**opened.to_dict(), "adapters": rows})
 
 
@@ -132,3 +138,28 @@ def assemble_command(
         argument_card=argument_card,
     )
     console(None).print(f"written to {bundle}", markup=False)
+
+
+@command.command("evidence")
+@folder
+@options.model
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="JSONL file with right calls of tools that the bundle was not trained on.",
+)
+@click.option(
+    "--shown", type=click.IntRange(1), default=SHOWN, show_default=True, help="How many tools are shown at most."
+)
+@json_option
+def evidence_command(bundle: Path, model: str | None, data: Path, shown: int, json_to: str | None) -> None:
+    """Fit how much the words of tools count that the bundle was not trained on, and keep it in the bundle."""
+    out = console(json_to)
+    trajectories, opened = read_trajectories(data), Bundle.open(bundle)
+    base = load_base(opened, model, None)
+    with progress(out, "choices") as bar:
+        fitted, choices = fit_bundle(opened, base, trajectories, shown, lambda done, total: bar(done, total, ""))
+    evidence = fitted.evidence.to_dict() if fitted.evidence else {}
+    out.print(f"fitted to {choices:,} choices: {', '.join(f'{n} {v:.3g}' for n, v in evidence.items())}", markup=False)
+    emit_json(json_to, {"bundle": str(bundle), "choices": choices, "evidence": evidence})

@@ -16,16 +16,21 @@ from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.requests import CallOptions
-from dualtune_mlx.errors import escape
+from dualtune_mlx.errors import UsageError, escape
 from dualtune_mlx.mcp import ToolResult, connect, read_config
+from dualtune_mlx.models import EMBEDDED
+from dualtune_mlx.start import start_bundle
 from dualtune_mlx.tools import ToolCall
 
 SHOWN = 400  # characters of a result
+UNSEEN = "some of these tools were never trained: they are chosen by their words too; `dualtune learn` would teach them"
 
 
 @click.command("call")
 @click.argument("request", required=False)
-@click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), help="Bundle folder.  [default: the model's start bundle, if any]"
+)
 @options.model
 @click.option("--tools", "tools_file", type=click.Path(path_type=Path), help="JSON file with the visible tools.")
 @click.option("--mcp", type=click.Path(path_type=Path), help="mcpServers file; its servers are started.")
@@ -51,7 +56,7 @@ SHOWN = 400  # characters of a result
 @json_option
 def command(
     request: str | None,
-    bundle: Path,
+    bundle: Path | None,
     model: str | None,
     tools_file: Path | None,
     mcp: Path | None,
@@ -74,6 +79,7 @@ def command(
         raise click.UsageError("--execute needs --mcp: a file of tools cannot be called.")
     decoding = Decoding(max_tokens=max_tokens, temperature=temperature, seed=seed, grounding=grounding)
     out = console(json_to)
+    bundle = bundle or find_start_bundle(model or EMBEDDED)
     with ExitStack() as stack:
         toolbox = stack.enter_context(connect(read_config(mcp))) if mcp else None
         tools = toolbox.tools if toolbox else read_tools(tools_file or Path())
@@ -85,9 +91,27 @@ def command(
         call = dualtune.call(request, tools, **choice)
         made = not call.is_respond and not call.abstained
         result = toolbox.execute(call) if toolbox and execute and made else None
+        if dualtune.counts_words(tools):
+            out.print(UNSEEN, style="dim", markup=False)
     show_tool_changes(out, changes)
     show(out, request, call, result)
     emit_json(json_to, {**to_json(call, result), "tool_changes": changes.to_dict() if changes is not None else None})
+
+
+def find_start_bundle(model: str) -> Path:
+    """The bundle that serves where none was given.
+
+    Raises:
+        UsageError: when there is no start bundle for the model.
+    """
+    if (folder := start_bundle(model)) is None:
+        raise UsageError(
+            "no bundle is given, and there is no start bundle for the model",
+            got=model,
+            expected=f"--bundle, or --model with a start bundle, such as {EMBEDDED}",
+            fix="make a bundle: dualtune train all --model …",
+        )
+    return folder
 
 
 def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) -> None:

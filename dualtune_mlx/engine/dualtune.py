@@ -191,6 +191,10 @@ class DualTune:
         """The hierarchy in which these tools are chosen; one node, where they are chosen among all at once."""
         return self._open.pipeline.tree(as_tools(tools))
 
+    def counts_words(self, tools: Tools) -> bool:
+        """Whether the words of tools and request count among these tools: where some of them were not trained on."""
+        return self._open.pipeline.matcher.counts(as_tools(tools))
+
     def compare_tools(self, tools: Tools) -> ToolChanges | None:
         """Which of these tools the bundle was never trained on, which have another schema now, and which are gone.
 
