@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dualtune_mlx.agent.events import BASE_MODEL
 from dualtune_mlx.agent.performers import TOP_K
 from dualtune_mlx.agent.transcript import Transcript
-from dualtune_mlx.data.writing import append_trajectory
-from dualtune_mlx.errors import DataError, UsageError
-from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
+from dualtune_mlx.errors import DataError
+from dualtune_mlx.tools import ToolCall
 
 if TYPE_CHECKING:
     from dualtune_mlx.engine import DualTune
@@ -62,31 +60,6 @@ def replay(transcript: Transcript, dualtune: DualTune) -> Iterator[Comparison]:
     if answer is not None and answer.by == BASE_MODEL:
         pieces = dualtune.answer(last.messages, max_tokens=answer.max_tokens)
         yield Comparison("answer", answer.text, "".join(piece.text for piece in pieces).strip())
-
-
-def add_to_data(transcript: Transcript, folder: Path) -> bool:
-    """Add the calls of the run that succeeded, and its answer if it has one, to a data folder's ``train.jsonl``.
-
-    Returns:
-        False where the run is there already.
-
-    Raises:
-        UsageError: when no call succeeded, so that there is nothing to learn.
-    """
-    good = [step for step in transcript.steps if step.result is not None and not step.result.is_error]
-    if not good:
-        raise UsageError("the transcript has nothing to learn from", expected="at least one call that succeeded")
-    *before, task = transcript.task
-    messages = [*before, replace(task, subtasks=transcript.subtasks or ())]
-    for step in good:
-        assert step.result is not None
-        call = ToolCall(step.call.name, step.call.arguments, step.call.server)
-        messages += [Message("assistant", tool_calls=(call,), subtask=step.subtask), Message("tool", step.result.text)]
-    if transcript.answer is not None:
-        messages.append(Message("assistant", transcript.answer.text))
-    tools: dict[tuple[str, str], Tool] = {(t.server, t.name): t for step in good for t in step.tools}
-    today = transcript.header.get("today", "")
-    return append_trajectory(folder, "train", Trajectory(tuple(messages), tuple(tools.values()), today=today))
 
 
 def _to_record(call: ToolCall) -> dict[str, Any]:

@@ -133,6 +133,8 @@ class RecordedStep:
     """The part of the task that the call was for; "" is all of it."""
     result: CallResult | None = None
     """None where the call was not made, or did not end."""
+    refused: bool = False
+    """Whether the configuration or the user did not let it run; the result then says so."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,8 @@ def read_transcript(path: str | Path) -> Transcript:
                     subtasks = tuple(map(str, line["parts"]))
                 case "call":
                     steps.append(RecordedStep(messages, tools, _read_call(line), str(line.get("part", ""))))
+                case "approval":
+                    steps[-1] = replace(steps[-1], refused=line["action"] == "refuse")
                 case "result":
                     result = CallResult(line["text"], line["is_error"], line["seconds"], line["details"])
                     steps[-1] = replace(steps[-1], result=result)

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from dualtune_mlx.agent.replay import add_to_data, replay
+from dualtune_mlx.agent.learned_runs import add_to_data
+from dualtune_mlx.agent.replay import replay
 from dualtune_mlx.agent.transcript import read_transcript
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
@@ -32,12 +33,20 @@ def command(transcript: Path, bundle: Path | None, model: str | None, train: Pat
     Its calls are not executed: their results come from TRANSCRIPT.
 
     Exit code 0: every call, and the base model's answer, came out the same; 1: one did not, and both are shown.
+    With --train, 1 says that the run failed a check and is kept apart.
     """
     past, out = read_transcript(transcript), console(json_to)
     if train:
-        added = add_to_data(past, train)
-        out.print(f"{'added to' if added else 'was there already:'} {train / 'train.jsonl'}", markup=False)
-        emit_json(json_to, {"added": added, "file": str(train / "train.jsonl")})
+        learned = add_to_data(past, train)
+        if learned.reason:
+            out.print(f"kept apart: {learned.path}", markup=False)
+            out.print(Text(escape(f"  {learned.reason}: {learned.detail}"), style="yellow"))
+        else:
+            out.print(f"{'added to' if learned.added else 'was there already:'} {learned.path}", markup=False)
+        value = {"added": learned.added, "file": str(learned.path)}
+        emit_json(json_to, {**value, "reason": learned.reason or None, "detail": learned.detail or None})
+        if learned.reason:
+            sys.exit(1)
         return
     folder = bundle or past.header.get("bundle")
     if not folder:

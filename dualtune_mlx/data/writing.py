@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dualtune_mlx.files import write_json, write_text
 from dualtune_mlx.tools import Tool, Trajectory
@@ -21,16 +22,23 @@ def write_tools(folder: str | Path, tools: Sequence[Tool]) -> None:
     write_json(Path(folder) / "tools.json", [tool.to_dict() for tool in tools])
 
 
-def append_trajectory(folder: str | Path, split: str, trajectory: Trajectory) -> bool:
+def append_trajectory(
+    folder: str | Path, split: str, trajectory: Trajectory, metadata: Mapping[str, Any] | None = None
+) -> bool:
     """Append a trajectory with its own tools to a split.
 
     Returns:
         False where the split holds this very line already; nothing is written then.
     """
-    path = Path(folder) / f"{split}.jsonl"
-    line = json.dumps(trajectory.to_dict(), ensure_ascii=False)
+    line = {**trajectory.to_dict(), **({"metadata": dict(metadata)} if metadata else {})}
+    return append_line(Path(folder) / f"{split}.jsonl", line)
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> bool:
+    """Append a JSON object to a file of lines, unless it is there: then nothing is written, and the answer is False."""
+    text = json.dumps(line, ensure_ascii=False)
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if line in before.split("\n"):
+    if text in before.split("\n"):
         return False
-    write_text(path, before + ("\n" if before and not before.endswith("\n") else "") + line + "\n")
+    write_text(path, before + ("\n" if before and not before.endswith("\n") else "") + text + "\n")
     return True

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dualtune_mlx.agent.replay import add_to_data, replay
+from dualtune_mlx.agent.learned_runs import add_to_data
+from dualtune_mlx.agent.replay import replay
 from dualtune_mlx.agent.transcript import read_transcript
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.errors import DataError, UsageError
@@ -196,8 +197,8 @@ def test_a_run_becomes_a_line_of_training_data_without_its_failures(tmp_path):
 
     tools = tuple(replace(tool, group="changing") if tool == WRITE else tool for tool in TOOLS)
     read = read_transcript(run(tmp_path, READ_A, WRITE_B, does=does, tools=tools))
-    assert add_to_data(read, tmp_path / "data")
-    assert not add_to_data(read, tmp_path / "data")
+    assert add_to_data(read, tmp_path / "data").added
+    assert not add_to_data(read, tmp_path / "data").added
     (trajectory,) = read_trajectories(tmp_path / "data" / "train.jsonl")
     assert trajectory.tools == tools, "also what groups they are in"
     assert [message.role for message in trajectory.messages] == ["user", "assistant", "tool", "assistant"]
@@ -217,7 +218,7 @@ def test_a_run_tells_the_date_that_it_began_on_to_all_its_calls_and_to_the_data(
     again.tells_date = True
     assert all(row.same for row in replay(read, again))
     assert again.dates == ["2026-11-30"] * 3
-    assert add_to_data(read, tmp_path / "data")
+    assert add_to_data(read, tmp_path / "data").added
     assert read_trajectories(tmp_path / "data" / "train.jsonl")[0].today == "2026-11-30"
 
 

@@ -148,6 +148,15 @@ def test_replay_adds_a_run_to_a_data_folder(tmp_path):
     assert "was there already" in dualtune("replay", path, "--train", tmp_path / "data").output
 
 
+def test_replay_keeps_apart_what_fails_a_check(tmp_path):
+    secret = "ghp_" + "a1" * 18
+    path = agent(Engine(call("read", path=secret)), FakeToolbox(), tmp_path / "t").run("do it").transcript
+    result = dualtune("replay", path, "--train", tmp_path / "data", "--json", tmp_path / "out.json")
+    assert result.exit_code == 1 and "kept apart" in result.output and secret not in result.output
+    value = json.loads((tmp_path / "out.json").read_text())
+    assert (value["added"], value["reason"]) == (False, "secret") and value["file"].endswith("train.rejected.jsonl")
+
+
 class Typing(Console):
     """A console at which somebody types."""
 
