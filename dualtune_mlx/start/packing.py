@@ -12,7 +12,7 @@ from dualtune_mlx.bundle import AdapterEntry, Bundle, StageKey, adapter_path
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.files import atomic_folder
 
-KEPT = ("rank", "alpha", "layers", "activation", "examples", "validation_loss", "validation_right", "validation_asked")
+KEPT = ("rank", "alpha", "rslora", "dora", "targets", "layers", "activation", "examples", "validation_loss")
 """What is kept of how an adapter was trained."""
 
 

@@ -363,14 +363,25 @@ def open_or_create(
     return replace(_new_bundle(folder, base, renderer), evidence=evidence)
 
 
-def open_matching(folder: str | Path, base: BaseModel, renderer: PromptRenderer) -> Bundle:
-    """Open a bundle that is for this model, template and kinds of card.
+def open_start(folder: str | Path, base: BaseModel, renderer: PromptRenderer) -> Bundle:
+    """Open a bundle to go on from: one for this model and template. What cards tell is read under any card.
+
+    Raises:
+        BundleError: when it is missing or damaged, or was made with another model or template.
+    """
+    return open_matching(folder, base, renderer, but=("cards", "argument_card"))
+
+
+def open_matching(folder: str | Path, base: BaseModel, renderer: PromptRenderer, but: Sequence[str] = ()) -> Bundle:
+    """Open a bundle that is for this model, template and kinds of card; what ``but`` names may differ.
 
     Raises:
         BundleError: when it is missing or damaged, or was made with another model, template or kind of card.
     """
     opened, wanted = Bundle.open(folder), _new_bundle(folder, base, renderer)
     for name, what in MUST_MATCH.items():
+        if name in but:
+            continue
         got, expected = getattr(wanted, name), getattr(opened, name)
         if got != expected:
             raise BundleError(

@@ -23,7 +23,7 @@ from dualtune_mlx.training.estimate import GIB, StageEstimate
 from dualtune_mlx.training.examples import check_arguments_writable
 from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.jobs import Job, all_jobs, needs_router
-from dualtune_mlx.training.run import RunResult, RunSetup, TrainingRun, open_matching
+from dualtune_mlx.training.run import RunResult, RunSetup, TrainingRun, open_start
 from dualtune_mlx.training.trainer import Progress
 
 ESTIMATED = ("selector", "arguments")
@@ -136,7 +136,7 @@ class TrainingSession:
     Raises:
         UsageError, DataError: when the data cannot be read.
         ModelError: when the model cannot be loaded.
-        BundleError: when the bundle to start from is missing, or is for another model, template or kind of card.
+        BundleError: when the bundle to start from is missing, or is for another model or template.
     """
 
     def __init__(self, config: TrainConfig, group: Group | None = None) -> None:
@@ -145,7 +145,7 @@ class TrainingSession:
         train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
         base = load_model(config.model)
         renderer = _renderer(config, base)
-        self.start = open_matching(config.start, base, renderer) if config.start else None
+        self.start = open_start(config.start, base, renderer) if config.start else None
         has_router = any(_has_router(folder) for folder in (config.bundle, config.start) if folder)
         self.setup = RunSetup(
             base,

@@ -144,6 +144,9 @@ def test_one_adapter_alone(folder, tmp_path):
     assert onwards.train_one(read) is not None
     with pytest.raises(UsageError, match="no adapter for this"):
         onwards.train_one(SELECTOR)
+    cards = {"cards": "signature", "argument_card": "prefix"}
+    otherwise = TrainingSession(config(folder, tmp_path / "otherwise", start=str(tmp_path / "bundle"), **cards))
+    assert otherwise.train_one(read) is not None
 
 
 def test_processes_that_share_adapters_train_each_once(folder, tmp_path, monkeypatch):
