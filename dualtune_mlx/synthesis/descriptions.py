@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 from dualtune_mlx.tools import Tool
@@ -25,10 +26,18 @@ _CHOICES = re.compile(
     re.IGNORECASE,
 )
 _CHOICES_ALONE = re.compile(rf"^\s*({_QUOTED}(?:{_SEPARATOR}{_QUOTED})+)")
+_CHOICES_NAMED = re.compile(r"([a-z_]{2,20}) or ([a-z_]{2,20})")
+_GENERAL = frozenset(("id", "ids", "uid", "name", "title", "url", "path", "key", "email", "slug", "number", "text", "null"))
 _CHOICES_EXPLAINED = re.compile(rf"^\s*({_QUOTED}) (?:for|to|=) .*?\b(?:or|and) ({_QUOTED}) (?:for|to|=) ")
 _TYPES = re.compile(
     r"^(?:str|string|int|integer|float|number|bool|boolean|list(?: of \w+)?|dict|optional|required|,\s*)+(?=\W|$)[,\s]*"
 )
+_DEFAULT = re.compile(
+    rf"\bdefault(?:s to|s| is|s is|:)?[: =]*\s*({_QUOTED}|-?\d+(?:\.\d+)?|true|false|[a-z_]+)", re.IGNORECASE
+)
+_BETWEEN = re.compile(r"\bbetween (\d+) and (\d+)|(?<![\d.-])(\d{1,4}) ?(?:-|to) ?(\d{1,6})(?![\d-])(?=[,;).\s]|$)")
+_MOST = re.compile(r"\b(?:max(?:imum)?|at most|up to)(?: is| of|:)? ?(\d+)", re.IGNORECASE)
+_LEAST = re.compile(r"\b(?:min(?:imum)?|at least)(?: is| of|:)? ?(\d+)", re.IGNORECASE)
 _ITEM = re.compile(rf"({_QUOTED})|({_PLAIN})")
 _QUOTES = "'\"`"
 
@@ -64,9 +73,28 @@ def list_choices(parameter: Parameter) -> tuple[Any, ...]:
 @lru_cache(maxsize=4096)
 def _read_choices(description: str) -> tuple[str, ...]:
     match = _CHOICES.search(description) or _CHOICES_ALONE.search(description)
+    named = _CHOICES_NAMED.fullmatch(description.strip(" ."))
+    if named and _GENERAL.isdisjoint(named.groups()):
+        return named.groups()
     explained = _CHOICES_EXPLAINED.search(description)
     found = _list_items(match[1] if match else ", ".join(explained.groups()) if explained else "")
     return found if all(1 < len(item) < 30 for item in found) and len(found) > 1 else ()
+
+
+def find_default(parameter: Parameter) -> str:
+    """What a parameter's description says that it is where nobody says it; "" for nothing."""
+    match = _DEFAULT.search(parameter.description)
+    return match[1].strip(_QUOTES) if match else ""
+
+
+def find_bounds(parameter: Parameter) -> tuple[float, float]:
+    """Between which numbers a parameter's description says that it lies."""
+    text = parameter.description
+    if match := _BETWEEN.search(text):
+        low, high = float(match[1] or match[3]), float(match[2] or match[4])
+        return (low, high) if low < high else (-inf, inf)
+    most, least = _MOST.search(text), _LEAST.search(text)
+    return float(least[1]) if least else -inf, float(most[1]) if most else inf
 
 
 def list_examples(parameter: Parameter) -> tuple[Any, ...]:

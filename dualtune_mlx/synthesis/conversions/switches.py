@@ -41,7 +41,7 @@ def _read_name(parameter: Parameter) -> tuple[list[str], str]:
 
 
 def _is_quality(words: list[str]) -> bool:
-    return words[-1] in QUALITIES or words[-1].endswith(("ed", "able", "ible", "ous"))
+    return words[-1] in QUALITIES or words[-1].endswith(("ed", "able", "ible", "ous", "ly"))
 
 
 def _list_words(leaf: Leaf) -> list[str]:
@@ -57,7 +57,8 @@ def _list_words(leaf: Leaf) -> list[str]:
     if words and words[0] in VERBS:
         return [what] if wanted else [f"don't {what}", f"do not {what}"]
     if words and _is_quality(words):
-        return [what, f"make it {what}"] if wanted else [f"not {what}"]
+        made = [] if what.endswith("ly") else [f"make it {what}"]
+        return [what, *made] if wanted else [f"not {what}"]
     return [f"with {what}", f"{what} on"] if wanted else [f"without {what}", f"no {what}", f"{what} off"]
 
 

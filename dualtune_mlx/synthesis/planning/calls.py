@@ -15,6 +15,7 @@ from dualtune_mlx.synthesis.planning.drawing import Chooser, Drawer
 from dualtune_mlx.synthesis.planning.observed import find_observed
 from dualtune_mlx.synthesis.planning.optional import OptionalPlan
 from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.parameters import Parameter
 from dualtune_mlx.tools.schemas import check_arguments
 from dualtune_mlx.tools.spelling import sort_by_schema
 
@@ -48,7 +49,7 @@ class Planner:
     """Plans the calls of one tool."""
 
     def __init__(self, tool: Tool, rng: random.Random, values: Values, today: str) -> None:
-        self._tool, self._rng, self._today = tool, rng, today
+        self.tool, self._rng, self._today = tool, rng, today
         self._drawer = Drawer(tool, rng, today, partial(find_observed, values))
         needed = not tool.parameters.get("required")
         self._optional = OptionalPlan(rng, self._drawer.is_sayable, needed)
@@ -62,26 +63,50 @@ class Planner:
         problem = ""
         for number in range(TRIES):
             choose: Chooser = self._optional.choose if number < TRIES // 2 else lambda parameters: ()
-            arguments = sort_by_schema(self._drawer.draw(choose), self._tool.parameters)
-            try:
-                check_arguments(arguments, self._tool)
-            except ToolError as error:
-                problem = str(error.got)
-                continue
-            problem = explain_unwritable(self._tool, arguments)
+            arguments = self._drawer.draw(choose)
+            problem = self._find_problem(arguments)
             if not problem:
-                return self.word(arguments)
+                return self._word(arguments, {})
         raise ToolError(
             "no arguments were found that fit a tool's schema",
-            where=f"{self._tool.server}/{self._tool.name}" if self._tool.server else self._tool.name,
+            where=f"{self.tool.server}/{self.tool.name}" if self.tool.server else self.tool.name,
             got=problem,
             fix="write requests for this tool by hand, or leave it out",
         )
 
-    def word(self, arguments: Mapping[str, Any]) -> PlannedCall:
-        """A call with these arguments, and with words for each value."""
-        said = []
-        for path, parameter, value in list_leaves(self._tool, arguments):
-            words, conversion = say(parameter, value, self._rng, self._today)
-            said.append(SaidValue(path, value, words, conversion))
-        return PlannedCall(self._tool, arguments, tuple(said), self._today)
+    def plan_like(self, other: PlannedCall) -> PlannedCall:
+        """The next call, with the values and words of another tool's call where both have a parameter of that name.
+
+        Raises:
+            ToolError: as ``plan`` does.
+        """
+        planned = self.plan()
+        known = self.tool.parameters.get("properties", {})
+        shared = {name: value for name, value in other.arguments.items() if name in known}
+        return self.word_like({**planned.arguments, **shared}, other) or planned
+
+    def word_like(self, arguments: Mapping[str, Any], other: PlannedCall) -> PlannedCall | None:
+        """A call with these arguments, in the words of another one where they are the same; None if they do not fit."""
+        if self._find_problem(arguments):
+            return None
+        return self._word(arguments, {(one.path, repr(one.value)): one for one in other.said})
+
+    def _find_problem(self, arguments: Mapping[str, Any]) -> str:
+        """What is the matter with arguments; "" where they fit the schema and the grammar can write them."""
+        try:
+            check_arguments(arguments, self.tool)
+        except ToolError as error:
+            return str(error.got)
+        return explain_unwritable(self.tool, arguments)
+
+    def _word(self, arguments: Mapping[str, Any], known: Mapping[tuple[str, str], SaidValue]) -> PlannedCall:
+        """The arguments in the order of the schema, and words for each value: those that are known, or new ones."""
+        arguments = sort_by_schema(arguments, self.tool.parameters)
+        leaves = list_leaves(self.tool, arguments)
+        said = (
+            known.get((path, repr(value))) or self._say(path, parameter, value) for path, parameter, value in leaves
+        )
+        return PlannedCall(self.tool, arguments, tuple(said), self._today)
+
+    def _say(self, path: str, parameter: Parameter, value: Any) -> SaidValue:
+        return SaidValue(path, value, *say(parameter, value, self._rng, self._today))

@@ -115,7 +115,7 @@ class Drawer:
         if kind == "array":
             return self._draw_list(schema, parameter.path, depth)
         if kind == "boolean":
-            return self._sampler.chance(0.75)
+            return self._sampler.chance(0.85)
         if kind in ("integer", "number"):
             return draw_number(self._sampler, parameter, schema, kind == "integer")
         if kind == "null":
@@ -142,7 +142,7 @@ class Drawer:
 
     def is_sayable(self, parameter: Parameter) -> bool:
         """Whether a person would say a value of a parameter by heart."""
-        if find_kind(parameter) in UNSAYABLE:
+        if find_kind(self._tool, parameter) in UNSAYABLE:
             return False
         return not any(self._is_formless(one) for one in parameter.alternatives)
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from dualtune_mlx.synthesis.conversions.texts import split_name, stem
 from dualtune_mlx.synthesis.values.sampling import read_toml
+from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.parameters import Parameter
 
 KINDS: dict[str, list[tuple[str, ...]]] = {
@@ -35,6 +36,19 @@ FORMATS = {
     "json": "json",
 }
 """Kinds by the format that a schema asks for."""
+QUERIES = 4
+WRITTEN = (
+    ("sql", r"\bSQL\b|\bSELECT\b"),
+    ("promql", r"\bPromQL\b"),
+    ("logql", r"\bLogQL\b"),
+    ("javascript", r"\bJavaScript\b"),
+    ("mermaid", r"\bMermaid\b"),
+    ("csv", r"\bCSV\b"),
+    ("json", r"\bJSON\b|\bquery DSL\b"),
+    ("markdown", r"\b[Mm]arkdown\b"),
+    ("markup", r"\bXML\b|\bHTML\b|\bSVG\b"),
+)
+"""Languages that a text is written in, by its description; the first ``QUERIES`` of them by the tool's, too."""
 DESCRIBED = (
     ("clock", r"^(?!.*(?:YYYY|date)).*HH:MM"),
     ("moment", r"RFC ?3339|ISO ?8601 (?:date-?time|timestamp)|date-?time|YYYY-MM-DD[T ]HH|timestamp"),
@@ -52,21 +66,29 @@ DESCRIBED = (
     ("currency", r"currency code|ISO 4217"),
     ("range", r"A1 notation"),
     ("sql", r"\bSQL\b"),
+    ("element", r"element (?:reference|selector)|CSS selector"),
     ("id", r"\bID\b|identifier"),
     ("person", r"name of (?:the|a) person"),
     ("search", r"search (?:query|term)|keywords?"),
 )
 """Kinds by what a description says, where the name is of no kind."""
+WHOLE = frozenset(("moment", "date", "horizontal", "vertical"))
+"""Kinds that a word tells at the end of a name only: a start_element is no time."""
 UNSAYABLE = frozenset(("opaque",))
 """Kinds whose values nobody says by heart."""
 
 
-def find_kind(parameter: Parameter) -> str:
+def find_kind(tool: Tool, parameter: Parameter) -> str:
     """The kind of a parameter's strings; "" for one that nothing is known of."""
     formats = [FORMATS[one["format"]] for one in parameter.alternatives if one.get("format") in FORMATS]
     if formats:
         return formats[0]
     by_name = find_named_kind(parameter.path)
+    if by_name in ("search", "script", "sentence", "value", "json", ""):
+        asked = tool.description if by_name in ("search", "script") else ""
+        written = _find_first(WRITTEN, parameter.description) or _find_first(WRITTEN[:QUERIES], asked)
+        if written:
+            return written
     if by_name not in ("", "value", "id", "name", "label", "title", "number_words"):
         return _correct(by_name, parameter.description)
     return find_described_kind(parameter.description) or by_name
@@ -88,7 +110,8 @@ def find_named_kind(path: str) -> str:
     """The kind that a parameter's name stands for. For an item of a list it is the list's name."""
     words = tuple(map(stem, split_name(path.removesuffix("[]").rpartition(".")[2])))
     ends = (kind for size in (3, 2, 1) for kind, names in KINDS.items() if words[-size:] in names)
-    anywhere = (kind for kind, names in KINDS.items() if any(_contains(words, name) for name in names))
+    others = {kind: names for kind, names in KINDS.items() if kind not in WHOLE}
+    anywhere = (kind for kind, names in others.items() if any(_contains(words, name) for name in names))
     return next(ends, "") or next(anywhere, "")
 
 
@@ -99,4 +122,8 @@ def _contains(words: Sequence[str], name: tuple[str, ...]) -> bool:
 @lru_cache(maxsize=8192)
 def find_described_kind(description: str) -> str:
     """The kind that a description speaks of; "" for none."""
-    return next((kind for kind, words in DESCRIBED if re.search(words, description)), "")
+    return _find_first(DESCRIBED, description)
+
+
+def _find_first(table: Sequence[tuple[str, str]], text: str) -> str:
+    return next((kind for kind, words in table if re.search(words, text)), "")

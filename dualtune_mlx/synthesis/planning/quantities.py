@@ -9,6 +9,7 @@ from typing import Any
 
 from dualtune_mlx.synthesis.conversions.durations import find_unit
 from dualtune_mlx.synthesis.conversions.texts import read_words, split_name
+from dualtune_mlx.synthesis.descriptions import find_bounds
 from dualtune_mlx.synthesis.values.sampling import Sampler
 from dualtune_mlx.tools.parameters import Parameter
 
@@ -70,6 +71,9 @@ def draw_number(sampler: Sampler, parameter: Parameter, schema: Mapping[str, Any
     """A number that fits the schema's bounds and divisor, if there is one."""
     value = _draw(sampler, parameter, whole)
     low, high = _read_bounds(schema, whole)
+    least, most = find_bounds(parameter)
+    if max(low, least) < min(high, most):
+        low, high = max(low, least), min(high, most)
     if not low <= value <= high:
         value = _draw_between(sampler, low, high)
     divisor = schema.get("multipleOf")
@@ -91,7 +95,7 @@ def _draw(sampler: Sampler, parameter: Parameter, whole: bool) -> float:
     low, high = SIZES.get(word, (1, 100))
     if high <= 1 or (word in EXACT and not whole and sampler.chance(0.7)):
         return round(sampler.rng.uniform(low, high), 2)
-    if not whole and sampler.chance(0.15):
+    if not whole and high < 200 and sampler.chance(0.1):
         return round(sampler.rng.uniform(low, high), 1)
     return float(sampler.rng.randint(int(low), int(high)))
 
@@ -116,7 +120,7 @@ def _read_bounds(schema: Mapping[str, Any], whole: bool) -> tuple[float, float]:
 
 def _draw_between(sampler: Sampler, low: float, high: float) -> float:
     """A number between bounds, of which one may be missing, mostly near the smaller one where they are far apart."""
-    low = low if low > -math.inf else min(high - 100, 0)
+    low = low if low > -math.inf else (0 if high > 0 else high - 100)
     high = high if high < math.inf else low + 100
     if high - low > 1000:
         return low + math.floor((high - low) ** sampler.rng.uniform(0.2, 1))

@@ -20,6 +20,12 @@ from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.parameters import Parameter
 from dualtune_mlx.tools.patterns import TOKEN, compile_pattern
 
+
+def _one_of(*texts: str) -> Callable[[Sampler], str]:
+    """Draws one of a few texts that are the only ones of their kind."""
+    return lambda sampler: sampler.rng.choice(texts)
+
+
 DRAWN: Mapping[str, Callable[[Sampler], Any]] = {
     "opaque": names.opaque,
     "secret": names.secret,
@@ -50,15 +56,14 @@ DRAWN: Mapping[str, Callable[[Sampler], Any]] = {
     "json": lambda sampler: f'{{"{sampler.word("nouns")}": {sampler.digits(1, 99)}}}',
     "json_pointer": lambda sampler: f"/{sampler.word('nouns')}/{sampler.digits(0, 9)}",
     "script": writings.script,
+    "javascript": writings.javascript,
     "css": writings.css,
     "element": lambda sampler: f"e{sampler.digits(2, 99)}" if sampler.chance(0.6) else writings.css(sampler),
     "markup": writings.markup,
     "markdown": writings.markdown,
-    "key_press": lambda sampler: sampler.rng.choice(
-        ("Enter", "Escape", "Tab", "ArrowDown", "Control+S", "PageUp", "F5")
-    ),
+    "key_press": _one_of("Enter", "Escape", "Tab", "ArrowDown", "Control+S", "PageUp", "F5"),
     "colour": names.colour,
-    "font": lambda sampler: sampler.rng.choice(names.FONTS),
+    "font": _one_of(*names.FONTS),
     "timezone": names.timezone,
     "clock": moments.draw_clock,
     "duration": moments.draw_short_duration,
@@ -77,6 +82,11 @@ DRAWN: Mapping[str, Callable[[Sampler], Any]] = {
     "sentence": writings.sentence,
     "search": writings.search,
     "title": writings.title,
+    "horizontal": _one_of("left", "right", "center", "justify"),
+    "vertical": _one_of("top", "middle", "bottom"),
+    "position": _one_of("before", "after", "start", "end", "top", "bottom"),
+    "status": _one_of("open", "closed", "active", "done", "pending", "in progress", "resolved", "draft", "archived"),
+    "severity": _one_of("low", "medium", "high", "critical", "major", "minor"),
     "label": writings.label,
     "database": names.table,
     "table": names.table,
@@ -84,10 +94,14 @@ DRAWN: Mapping[str, Callable[[Sampler], Any]] = {
     "metric": names.metric,
     "service": names.slug,
     "command": writings.command,
-    "emoji": lambda sampler: sampler.rng.choice(names.EMOJI),
-    "unit": lambda sampler: sampler.rng.choice(("px", "pt", "cm", "mm", "kg", "km", "percent", "points")),
-    "style": lambda sampler: sampler.rng.choice(("Heading 1", "Heading 2", "Normal", "Quote", "Title", "List Bullet")),
-    "format": lambda sampler: sampler.word("extensions"),
+    "emoji": _one_of(*names.EMOJI),
+    "unit": _one_of("px", "pt", "cm", "mm", "kg", "km", "percent", "points"),
+    "style": _one_of("Heading 1", "Heading 2", "Normal", "Quote", "Title", "List Bullet"),
+    "format": _one_of("json", "csv", "markdown", "txt", "pdf", "html", "xml", "png", "yaml"),
+    "http_method": _one_of("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"),
+    "like": lambda sampler: sampler.rng.choice(("%{}%", "{}%", "%_{}")).format(sampler.word("nouns", "tech")),
+    "mermaid": writings.mermaid,
+    "csv": writings.csv,
     "number_words": lambda sampler: sampler.digits(1, 999),
     "id": names.identifier,
     "name": names.name,
@@ -98,9 +112,9 @@ DRAWN: Mapping[str, Callable[[Sampler], Any]] = {
 """How the strings of each kind are drawn, but for those that need the parameter."""
 FORMED = frozenset(read_words("date moment clock timezone currency language country uuid"))
 """Kinds whose examples have no more to say than the kind itself."""
-SORTS = {"word": "docx", "excel": "xlsx", "workbook": "xlsx", "powerpoint": "pptx", "presentation": "pptx"} | {
-    one: one for one in read_words("docx xlsx pptx pdf csv json yaml html svg drawio markdown epub")
-}
+SORTS = {"word": "docx", "excel": "xlsx", "workbook": "xlsx", "powerpoint": "pptx", "presentation": "pptx"}
+SORTS |= {"screenshot": "png", "markdown": "md"}
+SORTS |= {one: one for one in read_words("docx xlsx pptx pdf csv json yaml html svg drawio epub")}
 """Endings of files by the words that name their sort."""
 TRIES = 30
 _ENDING = re.compile(
@@ -124,14 +138,14 @@ def draw_string(sampler: Sampler, tool: Tool, parameter: Parameter, schema: Mapp
 
 
 def _draw(sampler: Sampler, tool: Tool, parameter: Parameter, today: str) -> Any:
-    kind = find_kind(parameter)
+    kind = find_kind(tool, parameter)
     examples = [one for one in list_examples(parameter) if isinstance(one, str) and one]
     if examples and kind not in FORMED:
-        draw = sampler.rng.random()
-        if draw < 0.2:
-            return sampler.rng.choice(examples)
-        if draw < (0.5 if kind else 0.8):
-            return vary(sampler, sampler.rng.choice(examples))
+        example, draw = sampler.rng.choice(examples), sampler.rng.random()
+        if draw < (0.1 if kind or " " in example else 0.7):
+            return example
+        if draw < 0.5 and (varied := vary(sampler, example)) != example:
+            return varied
     if kind == "date":
         return moments.draw_date(sampler, parameter, today, tool.name)
     if kind == "moment":
@@ -153,7 +167,7 @@ def find_endings(tool: Tool, parameter: Parameter) -> list[str]:
 
 def vary(sampler: Sampler, example: str) -> str:
     """A value of the same form as an example: its numbers, capitals and words are others."""
-    if not re.search(r"[\d_:/.#=-]", example):  # a word, or words: one of few that there are
+    if " " in example or not re.search(r"[\d_:/.#=-]", example):  # words, or one of few that there are
         return example
     return _RUNS.sub(lambda run: _vary_run(sampler, run[0]), example)
 

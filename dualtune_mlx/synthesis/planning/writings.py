@@ -121,6 +121,38 @@ def script(sampler: Sampler) -> str:
     return sampler.phrase("code")
 
 
+def javascript(sampler: Sampler) -> str:
+    """A function that runs on a page."""
+    return sampler.rng.choice(
+        (
+            "() => document.title",
+            f"() => document.querySelectorAll('{css(sampler)}').length",
+            f"() => document.querySelector('{css(sampler)}').textContent",
+            f"() => localStorage.getItem('{sampler.word('nouns')}')",
+            f"() => window.scrollTo(0, {sampler.digits(1, 3000)})",
+        )
+    )
+
+
+def mermaid(sampler: Sampler) -> str:
+    """A diagram in Mermaid."""
+    first, second, third = (sampler.word("nouns", "tech").capitalize() for _ in range(3))
+    return sampler.rng.choice(
+        (
+            f"graph TD; {first}-->{second}; {second}-->{third}",
+            f"flowchart LR; {first}-->{second}",
+            f"sequenceDiagram\n{first}->>{second}: {sampler.word('verbs')}",
+            f'pie title {third}\n"{first}" : {sampler.digits(1, 90)}\n"{second}" : {sampler.digits(1, 90)}',
+        )
+    )
+
+
+def csv(sampler: Sampler) -> str:
+    """A small table with commas."""
+    rows = (f"{sampler.word('first_names')},{sampler.digits(1, 999)}" for _ in range(sampler.rng.randint(1, 3)))
+    return "\n".join((f"{sampler.word('columns')},{sampler.word('numeric_columns')}", *rows))
+
+
 def css(sampler: Sampler) -> str:
     """A selector of elements on a page."""
     word = sampler.word("nouns")
