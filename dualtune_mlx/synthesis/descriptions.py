@@ -27,7 +27,9 @@ _CHOICES = re.compile(
 )
 _CHOICES_ALONE = re.compile(rf"^\s*({_QUOTED}(?:{_SEPARATOR}{_QUOTED})+)")
 _CHOICES_NAMED = re.compile(r"([a-z_]{2,20}) or ([a-z_]{2,20})")
-_GENERAL = frozenset(("id", "ids", "uid", "name", "title", "url", "path", "key", "email", "slug", "number", "text", "null"))
+_GENERAL = frozenset(
+    ("id", "ids", "uid", "name", "title", "url", "path", "key", "email", "slug", "number", "text", "null")
+)
 _CHOICES_EXPLAINED = re.compile(rf"^\s*({_QUOTED}) (?:for|to|=) .*?\b(?:or|and) ({_QUOTED}) (?:for|to|=) ")
 _TYPES = re.compile(
     r"^(?:str|string|int|integer|float|number|bool|boolean|list(?: of \w+)?|dict|optional|required|,\s*)+(?=\W|$)[,\s]*"
@@ -100,7 +102,10 @@ def find_bounds(parameter: Parameter) -> tuple[float, float]:
 def list_examples(parameter: Parameter) -> tuple[Any, ...]:
     """Values that a parameter's schema or description has as examples; those of its description are strings."""
     given = [value for schema in (parameter.schema, *parameter.alternatives) for value in _listed_examples(schema)]
-    return (*given, *_read_examples(parameter.description))
+    return (
+        *(one for place, one in enumerate(given) if one not in given[:place]),
+        *_read_examples(parameter.description),
+    )
 
 
 def _listed_examples(schema: Any) -> list[Any]:

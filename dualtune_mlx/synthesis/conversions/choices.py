@@ -7,7 +7,7 @@ from typing import Any
 
 from dualtune_mlx.synthesis.conversions.conversion import Conversion, Leaf
 from dualtune_mlx.synthesis.conversions.tables import TABLES, read_set
-from dualtune_mlx.synthesis.conversions.texts import holds, list_content, list_stems, split_name, stem
+from dualtune_mlx.synthesis.conversions.texts import holds, list_content, list_stems, list_words, split_name, stem
 from dualtune_mlx.synthesis.descriptions import list_choices
 from dualtune_mlx.tools.parameters import Parameter
 
@@ -46,9 +46,16 @@ def _recognize(leaf: Leaf, text: str) -> bool:
         return True
     stems = list_stems(text)
     needed = list_content(str(leaf.value)) or {stem(word) for word in split_name(str(leaf.value))}
-    if needed and needed <= stems:
+    if needed and all(one in stems or _is_shortened(one, stems) for one in needed):
         return True
+    if len(squeezed := "".join(split_name(str(leaf.value)))) > 5 and squeezed in "".join(list_words(text)):
+        return True  # mindmap for "mind map"
     return not stems.isdisjoint(_explain(leaf.parameter, str(leaf.value), tuple(map(str, choices))))
+
+
+def _is_shortened(word: str, stems: frozenset[str]) -> bool:
+    """Whether a word is the beginning of another, as prod is of production."""
+    return len(word) > 3 and any(one.startswith(word) or (len(one) > 4 and word.startswith(one)) for one in stems)
 
 
 def _explain(parameter: Parameter, value: str, choices: tuple[str, ...]) -> frozenset[str]:

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from dualtune_mlx.synthesis.conversions.conversion import Conversion, Leaf
-from dualtune_mlx.synthesis.conversions.numbers import shorten_ordinal, spell_cardinal
-from dualtune_mlx.synthesis.conversions.texts import holds, read_words, split_name
+from dualtune_mlx.synthesis.conversions.numbers import shorten_ordinal, spell_cardinal, spell_ordinal
+from dualtune_mlx.synthesis.conversions.texts import fold, holds, read_words, split_name
 from dualtune_mlx.tools.parameters import Parameter
 
 DAYS = read_words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
@@ -86,8 +86,12 @@ def list_other_date_words(day: date, today: str) -> Iterator[str]:
             for years in (f"{sign}{year}", f"{sign}{year % 100:02}", ""):
                 yield from (f"{first}{sign}{second}{years}", f"{first:02}{sign}{second:02}{years}")
     for name in (month, month[:3], f"{month[:3]}."):
-        for number in (str(day.day), shorten_ordinal(day.day), f"{day.day}."):
+        for number in (str(day.day), shorten_ordinal(day.day), f"{day.day}.", spell_ordinal(day.day)):
             yield from (f"{number} {name}", f"{name} {number}", f"{number} of {name}")
+        if _is_month_edge(day):
+            yield f"{name} {year}"
+    if (day.month, day.day) in ((1, 1), (12, 31)):
+        yield str(year)
     if not today:
         return
     now = date.fromisoformat(today)
@@ -102,12 +106,29 @@ def list_other_date_words(day: date, today: str) -> Iterator[str]:
         for count in (str(abs(away)), spell_cardinal(abs(away))):
             yield f"in {count} day{'s' * (abs(away) > 1)}" if away > 0 else f"{count} day{'s' * (abs(away) > 1)} ago"
             yield f"{count} days from {'now' if away > 0 else ''}"
-    if (day + timedelta(1)).day == 1 and (day.year, day.month) == (now.year, now.month):
-        yield "end of the month"
-    if (day.month, day.day) == (12, 31):
-        yield "end of the year"
+    yield from _list_periods(day, now)
     if (day.year, day.month) == (now.year, now.month):
         yield f"the {shorten_ordinal(day.day)}"
+
+
+def _is_month_edge(day: date) -> bool:
+    """Whether a date is the first or the last of its month."""
+    return day.day == 1 or (day + timedelta(1)).day == 1
+
+
+def _list_periods(day: date, now: date) -> Iterator[str]:
+    """The week, the month or the year that a date begins or ends."""
+    words = {-1: ("last",), 0: ("this", "current"), 1: ("next", "coming")}
+    if _is_month_edge(day):
+        months = (day.year - now.year) * 12 + day.month - now.month
+        yield from (f"{word} month" for word in words.get(months, ()))
+        yield from (MONTHS[day.month - 1],) if abs(months) < 12 else ()
+        yield from ("end of the month",) if months == 0 and day.day > 1 else ()
+    if day.weekday() in (0, 6):
+        weeks = (day - timedelta(day.weekday()) - now + timedelta(now.weekday())).days // 7
+        yield from (f"{word} week" for word in words.get(weeks, ()))
+    if (day.month, day.day) in ((1, 1), (12, 31)):
+        yield from (f"{word} year" for word in words.get(day.year - now.year, ()))
 
 
 def list_time_words(clock: time) -> list[str]:
@@ -151,7 +172,21 @@ def _list_other_dates(leaf: Leaf) -> Iterator[str]:
         yield from (f"{month} {match[1]}", f"{month[:3]} {match[1]}", *((month,) if match[1] == leaf.today[:4] else ()))
 
 
-DATE = Conversion("date", _list_dates, _list_other_dates)
+def _recognize_date(leaf: Leaf, text: str) -> bool:
+    """A date whose month and year stand with the other end of a range is understood, too: "from 3 to 7 January"."""
+    if any(holds(text, words) for words in (*_list_dates(leaf), *_list_other_dates(leaf))):
+        return True
+    day = read_date(leaf.value)
+    return day is not None and any(re.search(pattern, fold(text), re.IGNORECASE) for pattern in _list_range_ends(day))
+
+
+def _list_range_ends(day: date) -> tuple[str, str]:
+    month, to, ending = MONTHS[day.month - 1], "(?:-|to|till|until|and|bis)", r"(?:st|nd|rd|th|\.)?"
+    names, number, other = f"(?:{month}|{month[:3]})", rf"\b{day.day}{ending}", rf"(?:the )?\d\d?{ending}"
+    return rf"{number} ?{to} ?{other} (?:of )?{names}\b", rf"\b{names} {other} ?{to} ?(?:the )?{number}(?!\w)"
+
+
+DATE = Conversion("date", _list_dates, recognize=_recognize_date)
 """A date."""
 
 

@@ -21,6 +21,7 @@ ORDINALS = {"one": "first", "two": "second", "three": "third", "five": "fifth", 
     "twelve": "twelfth"
 }
 DOZENS = {6: "half a dozen", 12: "a dozen", 24: "two dozen", 36: "three dozen", 48: "four dozen"}
+ROUND = {100: ("hundred",), 1000: ("thousand",), 1_000_000: ("million",)}
 FRACTIONS = {Fraction(1, 2): "half", Fraction(1, 4): "a quarter", Fraction(3, 4): "three quarters"}
 _COUNTS = read_set("counts")
 _SHARES = read_set("shares")
@@ -74,11 +75,18 @@ def _list_digits(leaf: Leaf) -> list[str]:
 
 
 def _recognize_digits(leaf: Leaf, text: str) -> bool:
-    """Digits that are no part of a longer number or of a word that ends in them; a unit may follow at once."""
+    """Digits that are no part of a longer number or of a word that ends in them; a unit may follow at once.
+
+    A comma between digits divides the items of a list, but not a number from its thousands.
+    """
     if not is_number(leaf.value):
         return False
-    digits = re.escape(spell_number(leaf.value))
-    return bool(re.search(rf"(?<![\w])(?<!\d[.,]){digits}(?:\.0+)?(?![\d_]|[.,]\d)", fold(text)))
+    number = spell_number(leaf.value)
+    zeros = r"0*" if "." in number else r"(?:\.0+)?"
+    thousands = "" if "[" in leaf.parameter.path else r"|,\d{3}(?!\d)"
+    start = r"(?:(?<!\w)|(?<=\dx)|(?<=\b[hqx]))(?<!\d\.)" + (r"(?<!\d,)" if thousands and len(number) == 3 else "")
+    digits = rf"{start}{re.escape(number)}{zeros}(?![\d_]|\.\d{thousands})"
+    return bool(re.search(digits, fold(text), re.IGNORECASE))
 
 
 DIGITS = Conversion("digits", _list_digits, recognize=_recognize_digits)
@@ -106,11 +114,13 @@ def _list_other_numbers(leaf: Leaf) -> Iterator[str]:
         yield from (spell_cardinal(number).replace("-", " "), spell_cardinal(number))
     if 0 < number < 100:
         yield from (spell_ordinal(number), shorten_ordinal(number))
+    yield from ROUND.get(number, ())
     yield from {0: ("none", "no"), 1: ("single", "once"), 2: ("twice", "both", "couple", "pair")}.get(number, ())
     if 0 <= number < 99 and counts_from_zero(leaf.parameter):
         yield from (spell_ordinal(number + 1), shorten_ordinal(number + 1))
     if number < 0:
         yield f"minus {-number}"
+        yield from (f"minus {spell_cardinal(-number)}",) if number > -1000 else ()
     if number >= 1000:
         yield from (f"{number:,}", f"{number:,}".replace(",", " "), f"{number:,}".replace(",", "."))
 

@@ -142,3 +142,44 @@ def test_leaves_of_objects_and_lists() -> None:
     ]
     assert leaves[1][1].description == "it"
     assert find_unsaid(tool, {"edits": [{"old": "moon"}, {"old": "sun"}]}, "put the moon there") == ("edits[1].old",)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "text"),
+    [
+        (new_parameter("x[]"), 2, "points 1,2,3"),
+        (new_parameter("height"), 1350, "1080x1350"),
+        (new_parameter("bill"), 56.4, "20% on 56.40"),
+        (new_parameter("shares"), 100, "a hundred of them"),
+        (new_parameter("value"), -40, "minus forty degrees"),
+        (new_parameter("minutes"), 30, "half an hour"),
+        (new_parameter("minutes"), 90, "an hour and a half"),
+        (new_parameter("minutes"), 150, "two and a half hours"),
+        (new_parameter("period"), "7d", "over the past week"),
+        (new_parameter("ttl"), 3600, "one hour"),
+        (new_parameter("from"), "2026-02-01", "in February 2026"),
+        (new_parameter("to"), "2026-02-28", "in February 2026"),
+        (new_parameter("to"), "2025-12-31", "all of 2025"),
+        (new_parameter("to"), "2026-12-31", "this year"),
+        (new_parameter("from"), "2026-12-07", "next week"),
+        (new_parameter("check_in"), "2027-01-03", "from 3 to 7 January 2027"),
+        (new_parameter("check_out"), "2027-01-07", "January 3rd to 7th"),
+        (new_parameter("to", "currency"), "EUR", "in euros"),
+        (new_parameter("to"), "de", "into German"),
+        (new_parameter("format", enum=["pdf", "xlsx"]), "xlsx", "as an Excel file"),
+        (new_parameter("env", enum=["prod", "dev"]), "prod", "to production"),
+        (new_parameter("kind", enum=["mindmap", "tree"]), "mindmap", "a mind map"),
+        (new_parameter("dark", "true or false"), "true", "with dark mode"),
+    ],
+)
+def test_more_that_people_say_is_found(parameter: Parameter, value: Any, text: str) -> None:
+    assert find_said(parameter, value, text, TODAY)
+    assert not find_said(parameter, value, "nothing of the kind", TODAY)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1, "1,000"), (2, "1,2"), (200, "1,200"), (17, "e17"), (3, "13"), (5, "2.5"), (300, "half an hour")],
+)
+def test_a_part_of_a_number_is_no_number(value: int, text: str) -> None:
+    assert bool(find_said(new_parameter("count"), value, text)) == (text == "1,2")
