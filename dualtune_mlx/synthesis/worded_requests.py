@@ -31,16 +31,24 @@ class WordedRequest:
     today: str = ""
     """The date of the conversation; "" for none."""
     answer: str = ANSWER
-    """The assistant's answer where no tool serves the request."""
+    """The assistant's last words: where no tool serves the request, or behind results."""
+    results: tuple[str, ...] = ()
+    """What the tools answered to the calls, where the conversation goes on; fewer where a call failed."""
 
     def to_trajectory(self, tools: Sequence[Tool]) -> Trajectory:
         """The request and the assistant's message for it, as a conversation with these visible tools.
 
-        Calls of a divided request come in messages of their own, one for each subtask.
+        Calls of a divided request come in messages of their own, one for each subtask; so do calls with results.
         """
         request = Message("user", self.text, subtasks=self.subtasks)
         if not self.calls:
             replies = [Message("assistant", self.answer)]
+        elif self.results:
+            subtasks = self.subtasks or ("",) * len(self.calls)
+            replies = []
+            for call, result, subtask in zip(self.calls, self.results, subtasks, strict=False):
+                replies += [Message("assistant", "", (call,), subtask=subtask), Message("tool", result)]
+            replies.append(Message("assistant", self.answer))
         elif self.subtasks:
             pairs = zip(self.calls, self.subtasks, strict=True)
             replies = [Message("assistant", "", (call,), subtask=subtask) for call, subtask in pairs]

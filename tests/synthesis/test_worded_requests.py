@@ -46,3 +46,17 @@ def test_calls_keep_their_subtasks() -> None:
         ("note: buy milk", (ADD,)),
         ("list", (LIST,)),
     ]
+
+
+def test_results_and_the_last_words_follow_the_calls() -> None:
+    both = WordedRequest(
+        "note: buy milk, then list", (ADD, LIST), "generator", "terse", "f", ("note: buy milk", "list"),
+        answer="Failed.", results=("Error: full",),
+    )  # fmt: skip
+    roles = [(message.role, message.content) for message in both.to_trajectory(TOOLS).messages]
+    assert roles == [
+        ("user", "note: buy milk, then list"),
+        ("assistant", ""),
+        ("tool", "Error: full"),
+        ("assistant", "Failed."),
+    ]

@@ -1,0 +1,161 @@
+"""What a tool does, from its name and its description: an action and the thing it is done to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dualtune_mlx.synthesis.phrasing import descriptions
+from dualtune_mlx.synthesis.phrasing.descriptions import verb_of
+from dualtune_mlx.synthesis.phrasing.english import is_plural, singularize
+from dualtune_mlx.synthesis.phrasing.names import readable, shared_prefix, split_name, tool_words
+from dualtune_mlx.synthesis.phrasing.tables import families, synonyms, word_set
+from dualtune_mlx.tools import Tool
+
+HTTP_VERBS = frozenset(["post", "put", "patch", "get"])
+
+
+@dataclass(frozen=True)
+class Thing:
+    """What a tool acts on: a noun with the words before it."""
+
+    words: tuple[str, ...]
+    """Words in the singular, the noun last: ``table cell``."""
+    plural: bool = False
+    """Whether the tool means several."""
+
+    @property
+    def noun(self) -> str:
+        """All words."""
+        return " ".join(self.words)
+
+    @property
+    def head(self) -> str:
+        """The noun itself."""
+        return self.words[-1]
+
+
+@dataclass(frozen=True)
+class ToolSense:
+    """What is understood of a tool."""
+
+    actions: tuple[str, ...]
+    """Families of actions, the likeliest first."""
+    things: tuple[Thing, ...]
+    """What it acts on, in the words of its name and of its description; the first is the name's."""
+    verb: str = ""
+    """The verb of its name, as it stands there; "" for none."""
+    manner: str = ""
+    """How, in words of the name: ``vertical``, ``after text``."""
+    orders: tuple[str, ...] = ()
+    """What it does, in the words of its description: ``add a footnote after text``."""
+    results: tuple[str, ...] = ()
+    """What it returns, in the words of its description."""
+    name_words: frozenset[str] = frozenset()
+    """The words of its name."""
+    rivals: tuple[str, ...] = ()
+    """Names of tools that do something alike to things alike."""
+
+
+def understand(tools: Sequence[Tool]) -> dict[str, ToolSense]:
+    """What each of the tools does, by name. Tools of one server are looked at together: their names share its name."""
+    by_server: dict[str, list[Tool]] = {}
+    for tool in tools:
+        by_server.setdefault(tool.server, []).append(tool)
+    senses: dict[str, ToolSense] = {}
+    for group in by_server.values():
+        prefix = shared_prefix([tool.name for tool in group])
+        senses |= {tool.name: understand_tool(tool, prefix) for tool in group}
+    return {name: replace(sense, rivals=_rivals(name, sense, senses)) for name, sense in senses.items()}
+
+
+def understand_tool(tool: Tool, prefix: Sequence[str] = ()) -> ToolSense:
+    """What one tool does; ``prefix`` are words of its name that say nothing."""
+    words = tool_words(tool.name, prefix)
+    found_actions, verb, rest = _find_actions(words)
+    told = descriptions.orders(tool.description)
+    told_action = [families()[told[0].split(" ", 1)[0]]] if told else []
+    if not found_actions or (told_action and words[0] in HTTP_VERBS - {"get"}):
+        found_actions = told_action + found_actions
+    thing, manner = _parse_thing(rest)
+    if thing and thing.plural and found_actions[:1] == ["read"]:
+        found_actions = ["list", *found_actions]
+    told_things = [one for one in (_described_thing(text.split(" ", 1)[1]) for text in told[:1]) if one]
+    things = ([thing] if thing else []) + [one for one in told_things if one != thing]
+    fallback = Thing((readable(words),))
+    return ToolSense(
+        tuple(dict.fromkeys(found_actions)) or ("read",),
+        tuple(things) or (fallback,),
+        verb,
+        manner,
+        tuple(told),
+        tuple(descriptions.results(tool.description)),
+        frozenset(split_name(tool.name)),
+    )
+
+
+def _find_actions(words: list[str]) -> tuple[list[str], str, list[str]]:
+    """The families of the verbs of a name, its verb, and its other words.
+
+    The verb stands first, else last, else anywhere.
+    """
+    known = families()
+    order = [0, *(at for at in (len(words) - 1, *range(1, len(words) - 1)) if words[at] not in word_set("nouns_too"))]
+    place = next((at for at in order if words[at] in known), None)
+    if place is None:
+        return [], "", words
+    both = "-".join(words[place : place + 2])
+    found = [known.get(both, known[words[place]])]
+    particle = both in known and words[place + 1 : place + 2] != [] and words[place + 1] in word_set("particles")
+    rest = words[:place] + words[place + 1 + particle :]
+    if place == 0 and len(rest) > 1 and rest[0] in {"or", "and"} and rest[1] in known:
+        second = known[rest[1]]
+        found, rest = ([second] if rest[0] == "and" else [found[0], second]), rest[2:]
+    verb = " ".join(words[place : place + 1 + particle])
+    return found, "" if verb in HTTP_VERBS - {"get"} else verb, rest
+
+
+def _parse_thing(words: list[str]) -> tuple[Thing | None, str]:
+    """The thing that the words of a name begin with, and the manner that they end with."""
+    at = next((n for n, word in enumerate(words) if word in word_set("prepositions")), len(words))
+    noun, manner = words[:at], words[at:]
+    while noun and noun[-1] in word_set("adverbs") | word_set("qualifiers"):
+        manner = [noun[-1], *manner]
+        noun = noun[:-1]
+    while len(noun) > 1 and noun[0] in word_set("qualifiers") | word_set("articles"):
+        noun = noun[1:]
+    return (_thing(readable(noun).split()) if noun else None), readable(manner)
+
+
+def _described_thing(text: str) -> Thing | None:
+    """The noun that a phrase begins with."""
+    words: list[str] = []
+    for word in text.split():
+        if words and verb_of(words[0]) and word.lower() in word_set("prepositions"):
+            words = []
+        elif not words and word.lower() in word_set("prepositions"):
+            continue
+        elif word.lower() in word_set("prepositions") | {"and", "or", "that", "which", "is", "are"} or (
+            words and re.search("(ed|ing)$", word)
+        ):
+            break
+        if words or word.lower() not in word_set("articles") | word_set("qualifiers"):
+            words.append(word.strip(".,;:'\"/"))
+    return _thing(words) if 0 < len(words) <= 4 and all(word and word[0].isalpha() for word in words) else None
+
+
+def _thing(words: Sequence[str]) -> Thing:
+    return Thing(tuple(singularize(word) for word in words), is_plural(words[-1].lower()))
+
+
+def same_thing(one: Thing, other: Thing) -> bool:
+    """Whether two things can go by one word."""
+    heads = {one.head, *synonyms().get(one.head, ())}
+    return not heads.isdisjoint((other.head, *synonyms().get(other.head, ())))
+
+
+def _rivals(name: str, sense: ToolSense, senses: Mapping[str, ToolSense]) -> tuple[str, ...]:
+    return tuple(
+        other for other, theirs in senses.items() if other != name and same_thing(sense.things[0], theirs.things[0])
+    )
