@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.agent.transcript import RecordedStep, Transcript
+from dualtune_mlx.data import read_tools
 from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.data.parsing import parse_line
 from dualtune_mlx.data.secrets import find_secrets, hide_secrets
-from dualtune_mlx.data.writing import append_line, append_trajectory
+from dualtune_mlx.data.writing import append_line
 from dualtune_mlx.errors import DualTuneError, ToolError, UsageError
 from dualtune_mlx.grammar import explain_unwritable
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory, find_called_tool
@@ -44,16 +45,26 @@ def add_to_data(
 
     Raises:
         UsageError: when no call succeeded, so that there is nothing to learn, or a file cannot be written.
+        DataError, ToolError: when the folder's ``tools.json`` cannot be read.
     """
-    trajectory = to_trajectory(transcript)
+    trajectory, folder = to_trajectory(transcript), Path(folder)
     reason, detail = explain_unlearnable(trajectory)
-    folder = Path(folder)
-    if not reason:
-        added = append_trajectory(folder, split, trajectory, metadata)
-        return AddedRun(added, folder / f"{split}.jsonl")
+    own_tools = bool(reason) or not _lie_beside(trajectory.tools, folder)
+    line = {**trajectory.to_dict(own_tools), **({"metadata": dict(metadata)} if metadata else {})}
+    if reason:
+        return keep_apart(folder, split, line, reason, detail)
+    path = folder / f"{split}.jsonl"
+    return AddedRun(append_line(path, line), path)
+
+
+def keep_apart(folder: Path, split: str, line: Mapping[str, Any], reason: str, detail: str) -> AddedRun:
+    """Write a line that is not to be learned into ``SPLIT.rejected.jsonl``, with the reason and without secrets.
+
+    Raises:
+        UsageError: when the file cannot be written.
+    """
     path = folder / f"{split}.rejected.jsonl"
-    line = {**trajectory.to_dict(), **({"metadata": dict(metadata)} if metadata else {})}
-    append_line(path, {"line": _hide_secrets(line), "reason": reason, "detail": detail})
+    append_line(path, {"line": _hide_secrets(line), "reason": reason, "detail": hide_secrets(detail)})
     return AddedRun(False, path, reason, detail)
 
 
@@ -98,6 +109,13 @@ def explain_unlearnable(trajectory: Trajectory) -> tuple[str, str]:
             if why := explain_unwritable(tool, decision.call.arguments):
                 return "unwritable", f"{tool.name}: {why}"
     return "", ""
+
+
+def _lie_beside(tools: Sequence[Tool], folder: Path) -> bool:
+    """Whether the folder's ``tools.json`` has these tools and no others, so that a line need not repeat them."""
+    path = folder / "tools.json"
+    beside = read_tools(path) if path.exists() else ()
+    return len(beside) == len(tools) and all(tool in beside for tool in tools)
 
 
 def _choose_steps(steps: Sequence[RecordedStep]) -> Iterator[tuple[RecordedStep, bool]]:

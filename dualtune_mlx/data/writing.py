@@ -22,18 +22,6 @@ def write_tools(folder: str | Path, tools: Sequence[Tool]) -> None:
     write_json(Path(folder) / "tools.json", [tool.to_dict() for tool in tools])
 
 
-def append_trajectory(
-    folder: str | Path, split: str, trajectory: Trajectory, metadata: Mapping[str, Any] | None = None
-) -> bool:
-    """Append a trajectory with its own tools to a split.
-
-    Returns:
-        False where the split holds this very line already; nothing is written then.
-    """
-    line = {**trajectory.to_dict(), **({"metadata": dict(metadata)} if metadata else {})}
-    return append_line(Path(folder) / f"{split}.jsonl", line)
-
-
 def append_line(path: Path, line: Mapping[str, Any]) -> bool:
     """Append a JSON object to a file of lines, unless it is there: then nothing is written, and the answer is False."""
     text = json.dumps(line, ensure_ascii=False)
