@@ -14,6 +14,7 @@ VALUE = "§"
 SHORTEST_VALUE = 2
 """Characters; a shorter value stands in other words too."""
 WORDS = re.compile(r"[^\W_]+")
+FOLDED = re.compile(rf"[^\W_]+|{VALUE}")
 FOUND = re.compile(
     r"""
       "[^"\n]+" | “[^”\n]+” | `[^`\n]+` | (?<!\w)'[^'\n]+'(?!\w)   # what is quoted
@@ -40,10 +41,20 @@ def fold_wording(trajectory: Trajectory) -> str:
     said = {text.casefold() for message in trajectory.messages for text in _leaves(message)}
     requests = "\n".join(message.content for message in trajectory.messages if message.role == "user").casefold()
     for value in sorted((one for one in said if len(one) >= SHORTEST_VALUE), key=lambda one: (-len(one), one)):
-        if value in requests:
-            requests = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", VALUE, requests)
-    words = re.findall(rf"[^\W_]+|{VALUE}", FOUND.sub(VALUE, requests))
+        requests = _fold_value(requests, value)
+    words = FOLDED.findall(FOUND.sub(VALUE, requests))
     return " ".join(words) if any(word != VALUE for word in words) else ""
+
+
+def _fold_value(text: str, value: str) -> str:
+    """The text with ``§`` for a value, wherever no letter or digit stands before or behind it."""
+    start = text.find(value)
+    while start >= 0:
+        end = start + len(value)
+        if not (text[max(0, start - 1) : start].isalnum() or text[end : end + 1].isalnum()):
+            text, end = f"{text[:start]}{VALUE}{text[end:]}", start + len(VALUE)
+        start = text.find(value, end)
+    return text
 
 
 def digest(*texts: str) -> int:
