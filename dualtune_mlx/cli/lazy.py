@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -16,7 +17,8 @@ class LazyGroup(click.Group):
 
     Args:
         package: the package.
-        summaries: what each command does, by its name, in the order of the help.
+        summaries: what each command does, by its name, in the order of the help. The module of a name that is Python's
+            own, such as ``import``, has a ``_`` behind it.
     """
 
     def __init__(self, *args: Any, package: str, summaries: Mapping[str, str], **attributes: Any) -> None:
@@ -29,7 +31,8 @@ class LazyGroup(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in self._summaries:
             return None
-        command: click.Command = import_module(f"{self._package}.{name}").command
+        module = f"{name}_" if iskeyword(name) else name
+        command: click.Command = import_module(f"{self._package}.{module}").command
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

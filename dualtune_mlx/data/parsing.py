@@ -21,6 +21,9 @@ from dualtune_mlx.tools.schemas import check_arguments, read_schema
 LONGEST_SHOWN = 80
 """Characters of a line that an error repeats."""
 
+OF_OTHERS = ("conversations", "query", "question", "event")
+"""Keys of lines that ``data.importing`` reads."""
+
 
 def parse_line(line: str, tools: tuple[Tool, ...]) -> Trajectory:
     """Read a line of a data file.
@@ -36,8 +39,12 @@ def parse_line(line: str, tools: tuple[Tool, ...]) -> Trajectory:
         value = parse_json(line, "a line is not JSON", None, "a JSON object on every line")
     with of_kind("keys"):
         if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
+            is_other = isinstance(value, dict) and any(key in value for key in OF_OTHERS)
             raise DataError(
-                "a line has no messages", got=line.strip()[:LONGEST_SHOWN], expected='{"messages": […], "tools": […]}'
+                "a line has no messages",
+                got=line.strip()[:LONGEST_SHOWN],
+                expected='{"messages": […], "tools": […]}',
+                fix="bring it into this form: dualtune data import FILE --data FOLDER" if is_other else None,
             )
         check_keys(value, LINE)
     with of_kind("tools"):
