@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dualtune_mlx.data.parsing import parse_line
 from dualtune_mlx.errors import DataError, DualTuneError, UsageError
-from dualtune_mlx.files import UTF_16
+from dualtune_mlx.files import UTF_16, load_json
 from dualtune_mlx.tools import Tool, Trajectory
 
 BLOCK = 2**20
@@ -101,6 +101,15 @@ def iter_lines(path: Path, tools: tuple[Tool, ...] = ()) -> Iterator[DataLine]:
     for block in iter_blocks(path):
         for number, data in read_block(block):
             yield read_line(number, data, tools)
+
+
+def read_family(line: DataLine) -> str:
+    """The family that a line's metadata names; "" for none."""
+    if '"family"' not in line.text:
+        return ""
+    metadata = load_json(line.text).get("metadata")
+    family = metadata.get("family") if isinstance(metadata, dict) else None
+    return family if isinstance(family, str) else ""
 
 
 def _decode(data: bytes) -> str:

@@ -18,8 +18,7 @@ from dualtune_mlx.data.checking.kinds import KINDS, Finding
 from dualtune_mlx.data.checking.line_checks import find_in_line
 from dualtune_mlx.data.checking.prints import Print, print_line
 from dualtune_mlx.data.checking.store import Store
-from dualtune_mlx.data.lines import Block, DataLine, iter_blocks, read_block, read_line
-from dualtune_mlx.files import load_json
+from dualtune_mlx.data.lines import Block, iter_blocks, read_block, read_family, read_line
 from dualtune_mlx.tools import Tool, Trajectory
 
 SMALL = 4 * 2**20
@@ -117,18 +116,9 @@ def check_block(task: _Task, block: Block) -> BlockResult:
             what = f"{length:,} {task.length.unit}; {task.length.window:,} are trained whole"
             fix = "shorten it: the oldest exchanges are left out of what is trained, or the line as a whole"
             result.findings.append(Finding(block.path.name, number, "too_long", what, fix))
-        result.prints.append(print_line(number, line.trajectory, _read_family(line)))
+        result.prints.append(print_line(number, line.trajectory, read_family(line)))
         result.counts.add_line(line.trajectory, length)
     return result
-
-
-def _read_family(line: DataLine) -> str:
-    """The family that a line's metadata names; "" for none."""
-    if '"family"' not in line.text:
-        return ""
-    metadata = load_json(line.text).get("metadata")
-    family = metadata.get("family") if isinstance(metadata, dict) else None
-    return family if isinstance(family, str) else ""
 
 
 Checker = Callable[[Iterator[Block]], Iterator[tuple[Block, BlockResult]]]
