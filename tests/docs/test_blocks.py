@@ -25,6 +25,7 @@ from dualtune_mlx.adapters import AdapterConfig
 from dualtune_mlx.bundle import MANIFEST, Bundle
 from dualtune_mlx.cli import main
 from dualtune_mlx.data import read_tools, read_trajectories
+from dualtune_mlx.data.importing import import_data
 from dualtune_mlx.mcp import read_config
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Tool, ToolCall, as_messages
@@ -178,7 +179,7 @@ def test_wrong_commands_do_not_parse(line):
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "json"], ids=lambda block: block.place)
 def test_json_is_what_it_is_shown_as(block, made, tmp_path, monkeypatch):
-    """A block of JSON is an MCP configuration, a line of data, an adapter's or a bundle's file, or a list of tools."""
+    """A block of JSON is an MCP configuration, data, an adapter's or a bundle's file, or a list of tools."""
     monkeypatch.setenv("TICKETS_KEY", "key")
     value = json.loads(block.code)
     file = tmp_path / "file.json"
@@ -197,6 +198,8 @@ def test_json_is_what_it_is_shown_as(block, made, tmp_path, monkeypatch):
             assert Bundle.open(tmp_path).stages
         case {"tools": _}:
             assert read_tools(file)
+        case [{"query": _}, *_]:
+            assert import_data([file], tmp_path / "data")[0].lines == len(value)
         case _:
             pytest.fail(f"{block.place}: JSON of no known kind")
 

@@ -8,11 +8,11 @@ from dualtune_mlx.cli.lazy import LazyGroup
 
 COMMANDS = {
     "tools": "Write the tools that can be used, and say what cannot be used and why.",
+    "ask": "Ask you for requests of your own: the test set that counts.",
+    "collect": "Run requests against live servers: trajectories of several steps.",
     "import": "Bring data of other programs into a data folder.",
     "check": "Find what is wrong with data, and take it out.",
     "split": "Divide data into train.jsonl, valid.jsonl and test.jsonl.",
-    "ask": "Ask you for requests of your own: the test set that counts.",
-    "collect": "Run requests against live servers: trajectories of several steps.",
 }
 
 
