@@ -39,7 +39,8 @@ def command(sources: tuple[Path, ...], out: Path, form: str, json_to: str | None
         if not one.format:
             screen.print(f"passed over: {one.path} has none of the known forms", markup=False, soft_wrap=True)
             continue
-        screen.print(f"{one.path}: {count_of(one.lines, 'line')} of the form {one.format}", markup=False, soft_wrap=True)
+        lines = count_of(one.lines, "line")
+        screen.print(f"{one.path}: {lines} of the form {one.format}", markup=False, soft_wrap=True)
         for reason, count in one.reasons.items():
             screen.print(f"  not taken: {count:,} ({reason}), kept in {one.rejected}", markup=False, soft_wrap=True)
     emit_json(json_to, [one.to_dict() for one in made])
