@@ -14,10 +14,14 @@ from dualtune_mlx.tools.parameters import Parameter
 NEGATIONS = read_set("negations")
 """Words that say that something is not wanted."""
 
+_JOINED = re.compile(r"[_-]|[a-z][A-Z]")
+
 
 def split_choice(value: Any) -> str:
-    """A choice in plain words: ``in_progress`` is ``in progress``."""
-    return " ".join(split_name(value)) if isinstance(value, str) else ""
+    """A choice in plain words: ``in_progress`` is ``in progress``; what is one word is as it is."""
+    if not isinstance(value, str):
+        return ""
+    return " ".join(split_name(value)) if _JOINED.search(value) else value
 
 
 def _is_choice(parameter: Parameter, value: Any) -> bool:
@@ -29,12 +33,9 @@ def _list_words(leaf: Leaf) -> list[str]:
     return [words] if words and words != leaf.value else []
 
 
-def _list_phrases(leaf: Leaf) -> list[str]:
-    return [*TABLES["phrases"].get(split_choice(leaf.value), ())] if _is_choice(leaf.parameter, leaf.value) else []
-
-
-def _list_other_phrases(leaf: Leaf) -> list[str]:
-    return [*TABLES["choices"].get(split_choice(leaf.value), ())] if _is_choice(leaf.parameter, leaf.value) else []
+def _look_up(table: str, leaf: Leaf) -> list[str]:
+    words = split_choice(leaf.value).lower() if _is_choice(leaf.parameter, leaf.value) else ""
+    return [*TABLES[table].get(words, ())]
 
 
 def _recognize(leaf: Leaf, text: str) -> bool:
@@ -71,5 +72,5 @@ def _explain(parameter: Parameter, value: str, choices: tuple[str, ...]) -> froz
 
 CHOICE = Conversion("choice", _list_words, recognize=_recognize)
 """A choice in plain words."""
-PHRASE = Conversion("phrase", _list_phrases, _list_other_phrases)
+PHRASE = Conversion("phrase", lambda leaf: _look_up("phrases", leaf), lambda leaf: _look_up("choices", leaf))
 """A choice that a phrase of its own says: ``newest first`` for DESC."""

@@ -8,6 +8,7 @@ from typing import Any
 from dualtune_mlx.synthesis.conversions.conversion import Conversion, Leaf
 from dualtune_mlx.synthesis.conversions.tables import TABLES
 from dualtune_mlx.synthesis.conversions.texts import split_name
+from dualtune_mlx.synthesis.descriptions import list_choices
 from dualtune_mlx.tools.parameters import Parameter
 
 CODES = ("languages", "countries", "currencies", "units", "files")
@@ -28,6 +29,10 @@ SIGNS = {"EUR": "€", "USD": "$", "GBP": "£"}
 
 def find_codes(parameter: Parameter) -> Mapping[str, str]:
     """The codes that a parameter's values may be, with their names; none where it takes no codes."""
+    choices = {str(one).upper() for one in list_choices(parameter)}
+    if choices:
+        tables = (TABLES[name] for name in CODES)
+        return next((one for one in tables if choices <= {code.upper() for code in one}), {})
     words = (*reversed(split_name(parameter.path)), *split_name(parameter.description))
     tables = (OF_NAMES[word] for word in words if word in OF_NAMES)
     found: Mapping[str, str] = TABLES.get(next(tables, ""), {})

@@ -32,8 +32,8 @@ SHORT = {
     "year": ("y", "yr"),
 }
 """Shorter words for the units. A time-out and a time to live are in seconds where nothing else is said."""
-UNITS = {word: unit for unit in LENGTHS for word in (unit, f"{unit}s", *(one for one in SHORT[unit] if len(one) > 1))}
-"""Units by the words of parameters' names."""
+UNITS = {word: unit for unit in LENGTHS for word in (f"{unit}s", *SHORT[unit]) if len(word) > 1 and word != "min"}
+"""Units by the words of parameters' names. A singular is a part of a date, and min is the least."""
 _LETTERS = {letters: unit for unit, shorter in SHORT.items() for letters in shorter}
 _SHORT = re.compile(r"(?P<past>now-)?(?P<count>\d{1,4})(?P<unit>ms|mo|[smhdwy])")
 _DESCRIBED = re.compile(
@@ -60,13 +60,20 @@ def _list_durations(leaf: Leaf) -> list[str]:
         counted = [one.removeprefix("1 ") for one in words if not one.startswith("a")]
         return [*(f"{one} ago" for one in words), *(f"the last {one}" for one in counted)]
     unit, number = find_unit(leaf.parameter), read_whole(leaf.value)
-    return spell_duration(number * unit) if unit and number and number > 0 else []
+    return spell_duration(number * unit, unit) if unit and number and number > 0 else []
 
 
-def spell_duration(milliseconds: int) -> list[str]:
-    """A length of time in the units that it is a small number of: ``90 minutes``, ``an hour and a half``."""
+def spell_duration(milliseconds: int, least: int = 1) -> list[str]:
+    """A length of time in the units that it is a small number of: ``90 minutes``, ``an hour and a half``.
+
+    Args:
+        milliseconds: the length.
+        least: the shortest unit, in milliseconds.
+    """
     found = []
     for name, length in LENGTHS.items():
+        if length < least:
+            continue
         count, rest = divmod(milliseconds, length)
         one = f"{'an' if name == 'hour' else 'a'} {name}"
         if rest == 0 and 1 <= count < 100:

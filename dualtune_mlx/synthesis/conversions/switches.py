@@ -17,6 +17,8 @@ AFTER = read_set("after")
 """First and last words of a name that say nothing of what it switches."""
 QUALITIES = read_set("qualities")
 VERBS = read_set("verbs")
+BEFORE_NOUNS = read_set("before nouns")
+"""Words of a name that tell how it is said: "private", "force it", "if empty"."""
 _DESCRIBED = re.compile(
     r"(?:^|\. )(?:Whether (?:or not )?to|(?:If|When) (?:set to )?[Tt]rue,?(?: to)?|Set to true to|Set true to|True to) "
     r"([a-z][\w' -]{4,45}?)(?= ?[.,;:(]|$| instead| in addition| when| if| from| by default| or not)"
@@ -51,15 +53,19 @@ def _list_words(leaf: Leaf) -> list[str]:
         return [phrase] if leaf.value else [f"don't {phrase}", f"do not {phrase}"]
     words, verb = _read_name(leaf.parameter)
     what, wanted = " ".join(words), leaf.value != (verb in WITHOUT)
+    if leaf.parameter.path.lower().endswith("only"):
+        return [f"only {what}", f"{what} only"] if wanted else [f"not only {what}"]
     if verb:
         what = f"{what} ones" if _is_quality(words) else what
         return [f"including {what}", f"with {what}"] if wanted else [f"without {what}", f"no {what}"]
-    if words and words[0] in VERBS:
+    if words[:1] and words[0] in VERBS:
         return [what] if wanted else [f"don't {what}", f"do not {what}"]
-    if words and _is_quality(words):
-        made = [] if what.endswith("ly") else [f"make it {what}"]
+    if what == "on":
+        return ["switched on"] if wanted else ["switched off"]
+    if words and (words[0] in BEFORE_NOUNS or _is_quality(words)):
+        made = [f"make it {what}"] if what in QUALITIES else []
         return [what, *made] if wanted else [f"not {what}"]
-    return [f"with {what}", f"{what} on"] if wanted else [f"without {what}", f"no {what}", f"{what} off"]
+    return [f"with {what}"] if wanted else [f"without {what}", f"no {what}"]
 
 
 def _recognize(leaf: Leaf, text: str) -> bool:

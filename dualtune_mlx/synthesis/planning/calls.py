@@ -10,6 +10,7 @@ from typing import Any
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.grammar import explain_unwritable
 from dualtune_mlx.synthesis.conversions import list_leaves, say
+from dualtune_mlx.synthesis.conversions.texts import read_words, split_name
 from dualtune_mlx.synthesis.planned_calls import PlannedCall, SaidValue
 from dualtune_mlx.synthesis.planning.drawing import Chooser, Drawer
 from dualtune_mlx.synthesis.planning.observed import find_observed
@@ -20,6 +21,8 @@ from dualtune_mlx.tools.schemas import check_arguments
 from dualtune_mlx.tools.spelling import sort_by_schema
 
 TRIES = 40
+CHANGES = frozenset(read_words("update edit modify change set patch adjust resize format customize"))
+"""Verbs of tools whose calls change something, and hence say what."""
 Values = Mapping[str, Sequence[Any]]
 """Values that servers really hold. A key is ``server/tool/path``, or a parameter's name in snake case."""
 
@@ -51,8 +54,9 @@ class Planner:
     def __init__(self, tool: Tool, rng: random.Random, values: Values, today: str) -> None:
         self.tool, self._rng, self._today = tool, rng, today
         self._drawer = Drawer(tool, rng, today, partial(find_observed, values))
-        needed = not tool.parameters.get("required")
-        self._optional = OptionalPlan(rng, self._drawer.is_sayable, needed)
+        changes = split_name(tool.name)[:2]
+        without = 0 if not CHANGES.isdisjoint(changes) else 1 if tool.parameters.get("required") else 0.5
+        self._optional = OptionalPlan(rng, self._drawer.is_sayable, without)
 
     def plan(self) -> PlannedCall:
         """The next call.

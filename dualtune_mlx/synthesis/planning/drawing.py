@@ -229,8 +229,8 @@ def _merge(schemas: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return merged
 
 
-LOWER = ("start", "from", "min", "minimum", "since", "after", "begin", "first", "lower", "left", "top")
-UPPER = ("end", "to", "max", "maximum", "until", "before", "finish", "last", "upper", "right", "bottom")
+LOWER = ("start", "from", "min", "minimum", "since", "after", "begin", "first", "lower", "left", "top", "in")
+UPPER = ("end", "to", "max", "maximum", "until", "before", "finish", "last", "upper", "right", "bottom", "out")
 
 
 def sort_bounds(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -6,16 +6,27 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from dualtune_mlx.synthesis.conversions.texts import split_name, stem
+from dualtune_mlx.synthesis.conversions.texts import list_stems, split_name, stem
 from dualtune_mlx.synthesis.values.sampling import read_toml
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.parameters import Parameter
 
-KINDS: dict[str, list[tuple[str, ...]]] = {
-    kind: sorted((tuple(map(stem, name.split())) for name in names.split(", ")), key=len, reverse=True)
-    for kind, names in read_toml("planning/kinds.toml").items()
-}
+Names = list[tuple[str, ...]]
+
+
+def _read_names(names: str) -> Names:
+    """Names between commas as the stems of their words, long names first."""
+    return sorted((tuple(map(stem, name.split())) for name in names.split(", ")), key=len, reverse=True)
+
+
+_TABLES = read_toml("planning/kinds.toml")
+KINDS: dict[str, Names] = {kind: _read_names(names) for kind, names in _TABLES["kinds"].items()}
 """The names of each kind's parameters, as stems of words."""
+ABOUT: list[tuple[frozenset[str], dict[str, Names]]] = [
+    (frozenset(map(stem, words.split())), {kind: _read_names(names) for kind, names in kinds.items()})
+    for words, kinds in ((one["words"], {key: one[key] for key in one if key != "words"}) for one in _TABLES["about"])
+]
+"""Words of tools, with the names that have a kind of their own there."""
 FORMATS = {
     "date": "date",
     "date-time": "moment",
@@ -83,7 +94,7 @@ def find_kind(tool: Tool, parameter: Parameter) -> str:
     formats = [FORMATS[one["format"]] for one in parameter.alternatives if one.get("format") in FORMATS]
     if formats:
         return formats[0]
-    by_name = find_named_kind(parameter.path)
+    by_name = _find_kind_there(tool, parameter.path) or find_named_kind(parameter.path)
     if by_name in ("search", "script", "sentence", "value", "json", ""):
         asked = tool.description if by_name in ("search", "script") else ""
         written = _find_first(WRITTEN, parameter.description) or _find_first(WRITTEN[:QUERIES], asked)
@@ -105,10 +116,26 @@ def _correct(kind: str, description: str) -> str:
     return kind
 
 
+def _find_kind_there(tool: Tool, path: str) -> str:
+    """The kind that a name stands for in this tool alone: by what the tool speaks of, or by another parameter."""
+    name = _read_name(path)
+    if name == ("time",) and "date" in tool.parameters.get("properties", {}):
+        return "clock"
+    stems = list_stems(f"{tool.server} {tool.name} {tool.description}")
+    kinds = (kinds for words, kinds in ABOUT if not words.isdisjoint(stems))
+    return next((kind for one in kinds for kind, names in one.items() if name in names), "")
+
+
+@lru_cache(maxsize=8192)
+def _read_name(path: str) -> tuple[str, ...]:
+    """The stems of a parameter's name. For an item of a list it is the list's name."""
+    return tuple(map(stem, split_name(path.removesuffix("[]").rpartition(".")[2])))
+
+
 @lru_cache(maxsize=8192)
 def find_named_kind(path: str) -> str:
-    """The kind that a parameter's name stands for. For an item of a list it is the list's name."""
-    words = tuple(map(stem, split_name(path.removesuffix("[]").rpartition(".")[2])))
+    """The kind that a parameter's name stands for."""
+    words = _read_name(path)
     ends = (kind for size in (3, 2, 1) for kind, names in KINDS.items() if words[-size:] in names)
     others = {kind: names for kind, names in KINDS.items() if kind not in WHOLE}
     anywhere = (kind for kind, names in others.items() if any(_contains(words, name) for name in names))

@@ -8,18 +8,20 @@ from dualtune_mlx.synthesis.conversions.texts import read_words, split_name
 from dualtune_mlx.synthesis.values.sampling import Sampler
 from dualtune_mlx.tools.parameters import Parameter
 
-COMING = frozenset(read_words("due deadline scheduled schedule remind reminder expires expiry until departure checkin"))
+COMING = frozenset(read_words("due deadline schedule remind until departure arrival check flights hotels book"))
 PAST = frozenset(read_words("since created updated from after started modified birthday"))
 
 
-READS = frozenset(read_words("get list query search find fetch read show count check analyze export download view"))
+READS = frozenset(
+    read_words("get list query search find fetch read show count analyze export view log record history report")
+)
 """First words of a tool's name that look back."""
 
 
 def draw_date(sampler: Sampler, parameter: Parameter, today: str, tool_name: str) -> str:
     """A date: mostly one of the next or the last few weeks, in the direction that the name asks for."""
     now = date.fromisoformat(today) if today else date(sampler.rng.randint(2024, 2027), 6, 15)
-    words = set(split_name(parameter.path))
+    words = {*split_name(parameter.path)} | COMING.intersection(split_name(tool_name))
     far = sampler.rng.choice((7, 14, 60, 300)) if today else 300
     reads = not READS.isdisjoint(split_name(tool_name)[:2])
     back = bool(reads or words & PAST) and not words & COMING

@@ -151,6 +151,19 @@ def place(sampler: Sampler) -> str:
     return sampler.rng.choice((town(sampler), f"{address}, {town(sampler)}", sampler.phrase("place_name").title()))
 
 
+def venue(sampler: Sampler) -> str:
+    """A restaurant, a hotel, a station: a name, perhaps with its sort."""
+    name = sampler.invent().capitalize() if sampler.chance(0.3) else sampler.word("nouns", "last_names").capitalize()
+    return sampler.rng.choice(
+        (name, f"The {name}", f"{name} {sampler.word('nouns').capitalize()}", f"{name} {town(sampler)}")
+    )
+
+
+def container_image(sampler: Sampler) -> str:
+    """An image of a container with its tag."""
+    return f"{slug(sampler)}:{sampler.rng.choice(('latest', version(sampler)))}"
+
+
 def town(sampler: Sampler) -> str:
     """A town."""
     return sampler.rng.choice([*clock.CITIES]) if sampler.chance(0.4) else sampler.word("towns").replace("_", " ")

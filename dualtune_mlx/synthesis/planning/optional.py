@@ -17,19 +17,19 @@ SELDOM = 0.08
 class OptionalPlan:
     """Chooses the optional arguments of a tool's calls, the ones that came least before the others."""
 
-    def __init__(self, rng: random.Random, is_sayable: Callable[[Parameter], bool], is_needed: bool) -> None:
+    def __init__(self, rng: random.Random, is_sayable: Callable[[Parameter], bool], without: float) -> None:
         """
         Args:
             rng: draws.
             is_sayable: whether a person would say a value of a parameter by heart.
-            is_needed: whether a call without any optional argument has no arguments at all, which is said less often.
+            without: how often a call has no optional argument, beside ``SIZES[0]`` of ordinary tools.
         """
-        self._rng, self._is_sayable, self._is_needed = rng, is_sayable, is_needed
+        self._rng, self._is_sayable, self._without = rng, is_sayable, without
         self._counts: Counter[str] = Counter()
 
     def choose(self, parameters: Sequence[Parameter]) -> list[str]:
         """The names of some of the parameters."""
-        weights = (SIZES[0] / 2, *SIZES[1:]) if self._is_needed else SIZES
+        weights = (SIZES[0] * self._without, *SIZES[1:])
         wanted = min(self._rng.choices(range(len(SIZES)), weights)[0], len(parameters))
         turns = {one.path: 1.0 if self._is_sayable(one) else SELDOM for one in parameters}
         ordered = sorted(turns, key=lambda name: (self._counts[name] + self._rng.random()) / turns[name])

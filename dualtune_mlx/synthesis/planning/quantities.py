@@ -58,6 +58,18 @@ SIZES: Mapping[str, tuple[float, float]] = {
     "retries": (1, 5),
     "attempts": (1, 5),
     "quantity": (1, 30),
+    "replicas": (1, 12),
+    "guests": (1, 8),
+    "servings": (1, 10),
+    "rooms": (1, 7),
+    "length": (4, 40),
+    "people": (1, 8),
+    "bins": (3, 30),
+    "scale": (1, 4),
+    "base": (2, 16),
+    "concurrency": (1, 20),
+    "workers": (1, 16),
+    "stars": (1, 5),
     "id": (1, 99999),
     "number": (1, 2000),
 }
@@ -92,6 +104,8 @@ def _draw(sampler: Sampler, parameter: Parameter, whole: bool) -> float:
     word = next((one for one in reversed(words) if one in SIZES), "")
     if COUNTS & set(words) and word not in ("id", "index", "width", "height"):
         return float(sampler.rng.choice(ROUND) if sampler.chance(0.5) else sampler.rng.randint(1, 40))
+    if word == "id":
+        return float(int(10 ** sampler.rng.uniform(0.3, 5)))
     low, high = SIZES.get(word, (1, 100))
     if high <= 1 or (word in EXACT and not whole and sampler.chance(0.7)):
         return round(sampler.rng.uniform(low, high), 2)

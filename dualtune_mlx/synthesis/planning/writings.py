@@ -37,6 +37,20 @@ def sentence(sampler: Sampler) -> str:
     return sampler.phrase("sentence")
 
 
+def question(sampler: Sampler) -> str:
+    """A question."""
+    subject = f"the {words(sampler, 1, 2)}"
+    return sampler.rng.choice(
+        (
+            f"What is {subject}?",
+            f"How do you like {subject}?",
+            f"Which {sampler.word('nouns')} suits you best?",
+            f"Why does {subject} {sampler.word('verbs')}?",
+            f"Who needs {subject}?",
+        )
+    )
+
+
 def title(sampler: Sampler) -> str:
     """A title of one to five words, in one of the ways in which people capitalise."""
     draw = sampler.rng.random()
