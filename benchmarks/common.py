@@ -46,8 +46,15 @@ class Goal:
         return value >= self.limit if self.at_least else value <= self.limit
 
 
-def run(benchmark: str, quick: bool, out: Console) -> dict[str, Any]:
-    """Run a benchmark by name; a busy machine is said at once, and its load is among the value's machine facts."""
+def run(benchmark: str, quick: bool, out: Console, **given: Any) -> dict[str, Any]:
+    """Run a benchmark's module; a busy machine is said at once, and its load is among the value's machine facts.
+
+    Args:
+        benchmark: the module's name.
+        quick: whether it takes minutes, with fewer repetitions.
+        out: where it prints.
+        given: what this benchmark alone takes.
+    """
     load = load_at_start()
     if load["busy"]:
         out.print(
@@ -55,7 +62,7 @@ def run(benchmark: str, quick: bool, out: Console) -> dict[str, Any]:
             "Its figures are worth less; close other programs, and measure again.",
             markup=False,
         )
-    value: dict[str, Any] = import_module(f"dualtune_mlx.benchmarks.{benchmark}").run(quick, out)
+    value: dict[str, Any] = import_module(f"dualtune_mlx.benchmarks.{benchmark}").run(quick, out, **given)
     return {**value, "machine": {**value["machine"], **load}}
 
 

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 import click
 
+from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 
-BENCHMARKS = ("training", "switching", "calls", "scaling", "accuracy")
+PLAIN = ("training", "switching", "calls", "scaling", "accuracy")
+MODULES = {**dict(zip(PLAIN, PLAIN, strict=True)), "unseen": "unseen_tools"}
+"""Each benchmark with its module."""
+SPLITS = ("tune", "test")
 
 
 @click.command("bench")
-@click.argument("benchmark", type=click.Choice(BENCHMARKS))
+@click.argument("benchmark", type=click.Choice(tuple(MODULES)))
 @click.option("--quick", is_flag=True, help="Three to eight minutes on two CPU cores: fewer repetitions.")
+@click.option(
+    "--lists", type=click.Path(path_type=Path), help="unseen: folder with the servers' tools, NAME.json each."
+)
+@click.option("--split", type=click.Choice(SPLITS), default="tune", show_default=True, help="unseen: which requests.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="unseen: bundle folder; without one, the base model.")
 @json_option
-def command(benchmark: str, quick: bool, json_to: str | None) -> None:
+def command(
+    benchmark: str, quick: bool, lists: Path | None, split: str, bundle: Path | None, json_to: str | None
+) -> None:
     """Measure a claim here, beside the peer."""
+    given = {"lists": lists, "split": split, "bundle": bundle} if benchmark == "unseen" else {}
+    if not given:
+        options.refuse_given(("lists", "split", "bundle"), "goes with the benchmark 'unseen' only")
+    elif lists is None:
+        raise click.UsageError("The benchmark 'unseen' needs --lists.")
     run = import_module("dualtune_mlx.benchmarks.common").run
-    emit_json(json_to, run(benchmark, quick, console(json_to)))
+    emit_json(json_to, run(MODULES[benchmark], quick, console(json_to), **given))

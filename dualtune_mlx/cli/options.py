@@ -65,7 +65,7 @@ def only_with(owner: str, *names: str) -> None:
     Raises:
         click.UsageError: when one of them was given.
     """
-    _refuse_given(names, f"goes with '{owner}' only")
+    refuse_given(names, f"goes with '{owner}' only")
 
 
 def only_without(owner: str, *names: str) -> None:
@@ -74,10 +74,15 @@ def only_without(owner: str, *names: str) -> None:
     Raises:
         click.UsageError: when one of them was given.
     """
-    _refuse_given(names, f"does not go with '{owner}'")
+    refuse_given(names, f"does not go with '{owner}'")
 
 
-def _refuse_given(names: Iterable[str], why: str) -> None:
+def refuse_given(names: Iterable[str], why: str) -> None:
+    """Refuse options of the running command that were given.
+
+    Raises:
+        click.UsageError: when one of them was.
+    """
     context = click.get_current_context()
     for name in names:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:

@@ -3,7 +3,7 @@
     python -m tests.tools.real_servers.collect FOLDER [NAME ...]
 
 Each package is installed into FOLDER and started with keys that are made up; it is asked for nothing but its tools.
-With each tool come arguments that fit its schema, and some that do not.
+With each tool come arguments that fit its schema, and some that do not. FOLDER/lists keeps the tools with their texts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ def collect(name: str, folder: Path) -> None:
     """Write a server's list into ``LISTS``."""
     package = PACKAGES[name]
     program = install(package, folder / name)
-    tools = [skeleton(tool) for tool in list_tools(package, program, folder)]
+    listed = list_tools(package, program, folder)
+    (folder / "lists").mkdir(exist_ok=True)
+    (folder / "lists" / f"{name}.json").write_text(json.dumps({"tools": listed}), "utf-8")
+    tools = [skeleton(tool) for tool in listed]
     lines = ",\n".join(json.dumps(tool) for tool in tools)
     (LISTS / f"{name}.json").write_text(
         f'{{"package": {json.dumps(f"{package.registry}: {package.requirement}")}, "tools": [\n{lines}\n]}}\n', "utf-8"
