@@ -27,6 +27,7 @@ ROOMS = {
     "linux.py": "what makes MLX fast on Linux: OpenBLAS, and memory that is kept",
     "paths.py": "folders of the user's machine",
     "files.py": "users' files read as UTF-8 and strict JSON; ours written whole or not at all",
+    "pages/": "reports as single HTML files: their one look, charts, marks for what cannot be seen",
     "concurrency.py": "turns at a model: one caller at a time, in order, from any threads",
     "tools/": "tools, calls, messages, trajectories, usage: plain frozen data, no MLX; schemas; the hierarchy of tools",
     "grammar/": "a tool's schema as a grammar: what may be written of a call's arguments; no MLX",

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from dualtune_mlx.errors import UsageError
+from dualtune_mlx.pages import charts
 from dualtune_mlx.training import Progress
-from dualtune_mlx.training.report import Report, charts, render, write_report
+from dualtune_mlx.training.report import Report, render, write_report
 from dualtune_mlx.training.report.page import TOKEN_KINDS
 
 EVIL = '<script>alert("1")</script>\'&amp;'

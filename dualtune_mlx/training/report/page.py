@@ -1,27 +1,22 @@
 """The page ``report.html``: one file that needs no script and no network.
 
-Names of tools, tokens, options and notes are untrusted. Jinja escapes them, and invisible characters, such as those
-that turn the direction of writing, are shown as marks.
+Names of tools, tokens, options and notes are untrusted (``dualtune_mlx.pages``).
 """
 
 from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
-
 from dualtune_mlx.files import write_text
-from dualtune_mlx.training.report.charts import (
+from dualtune_mlx.pages import mark_unseen, open_template
+from dualtune_mlx.pages.charts import (
     Mark,
     Pair,
     Series,
@@ -45,7 +40,6 @@ TOKEN_KINDS = {
     "learned": (300, "the adapter acts, and the loss counts them"),
 }
 SPACES = re.compile(r" {2,}| +(?=\n|$)")
-MARKS = {"\n": "↵\n", "\t": "⇥"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def render(report: Report) -> str:
     """The page as HTML."""
-    return _template().render(
+    return open_template("dualtune_mlx.training.report", TEMPLATE).render(
         report=report,
         long=LONG,
         colour="arguments" if report.title.startswith("arguments") else "selector",
@@ -134,15 +128,6 @@ def render(report: Report) -> str:
         kinds={kind: meaning for kind, (_, meaning) in TOKEN_KINDS.items()},
         options=list(_flatten(report.options)),
     )
-
-
-@cache
-def _template() -> Template:
-    source = files("dualtune_mlx.training.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, finalize=_mark_unseen, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(source)
 
 
 def _figures(report: Report) -> Iterator[Figure]:
@@ -269,25 +254,6 @@ def _pieces(text: str) -> list[Piece]:
     if not text:
         return [Piece("∅", True)]
     dotted = {index for match in SPACES.finditer(text) for index in range(*match.span())}
-    shown = ((_mark(character, index in dotted), character) for index, character in enumerate(text))
+    shown = ((mark_unseen(character, index in dotted), character) for index, character in enumerate(text))
     grouped = groupby(((mark or character, mark is not None) for mark, character in shown), key=lambda pair: pair[1])
     return [Piece("".join(text for text, _ in group), mark) for mark, group in grouped]
-
-
-def _mark(character: str, dotted: bool = False) -> str | None:
-    """The mark for an invisible character; None for a visible one."""
-    if dotted:
-        return "·"
-    if character in MARKS:
-        return MARKS[character]
-    if character < " ":
-        return chr(ord("␀") + ord(character))
-    unseen = unicodedata.category(character)[0] in "CZ" and character != " "
-    return f"⟨U+{ord(character):04X}⟩" if unseen else None
-
-
-def _mark_unseen(value: Any) -> Any:
-    """Put marks into text before Jinja escapes it. Line breaks stay, and so does what is HTML already."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
-        return value
-    return "".join(character if character == "\n" else _mark(character) or character for character in value)
