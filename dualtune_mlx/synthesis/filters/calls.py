@@ -11,7 +11,7 @@ from dualtune_mlx.tools import Tool, find_called_tool
 from dualtune_mlx.tools.schemas import check_arguments
 
 
-def explain_invalid(request: WordedRequest, tools: Sequence[Tool]) -> str:
+def explain_invalid(request: WordedRequest, tools: Sequence[Tool], _: str) -> str:
     """Why the request is no valid line of data: a call that fits no tool, or a subtask in other words."""
     if request.subtasks and len(request.subtasks) != len(request.calls):
         return f"{len(request.subtasks)} subtasks for {len(request.calls)} calls"
@@ -25,7 +25,7 @@ def explain_invalid(request: WordedRequest, tools: Sequence[Tool]) -> str:
     return f"the request does not hold the words of a subtask: {missing[0]!r}" if missing else ""
 
 
-def explain_unwritable_calls(request: WordedRequest, tools: Sequence[Tool]) -> str:
+def explain_unwritable_calls(request: WordedRequest, tools: Sequence[Tool], _: str) -> str:
     """Why the grammar cannot write one of the calls."""
     for call in request.calls:
         if detail := explain_unwritable(find_called_tool(call, tools), call.arguments):

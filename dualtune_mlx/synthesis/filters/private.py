@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from dualtune_mlx.data.secrets import find_home_paths, find_secrets
 from dualtune_mlx.synthesis.worded_requests import WordedRequest
-from dualtune_mlx.tools import Tool
 
 
-def explain_private(request: WordedRequest, _: Sequence[Tool]) -> str:
+def explain_private(request: WordedRequest, *_: object) -> str:
     """What private thing the request or its calls hold."""
     values = (value for call in request.calls for value in _texts(dict(call.arguments)))
     text = "\n".join([request.text, *values])

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 
 from dualtune_mlx.synthesis.worded_requests import WordedRequest
-from dualtune_mlx.tools import Tool, ToolCall
+from dualtune_mlx.tools import ToolCall
 from dualtune_mlx.tools.hierarchy import WORDS
 
 FEWEST, MOST = 3, 45
 """Words of a request."""
 NAMELESS = ("indirect",)
-"""Styles in which a request holds no word of its tool's name."""
+"""Styles in which a teacher uses no word of the tool's name."""
 SHORTEST_NAME_WORD = 4
 """Letters: shorter words of a name, such as "get" and "by", may stand in any request."""
 CONTROL_TOKEN = re.compile(r"<\|[^<>|]{1,40}\|>|</?s>|\[/?INST\]|<(?:start|end)_of_turn>|</?think>|</?tool_call>")
 _NO_SPACES = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")  # Thai, Lao, Japanese, Chinese
 
 
-def explain_wording(request: WordedRequest, _: Sequence[Tool]) -> str:
+def explain_wording(request: WordedRequest, *_: object) -> str:
     """What is wrong with the words of the request."""
     text = request.text
     unprintable = next((one for one in text if not one.isprintable() and one not in "\n\t"), "")
@@ -56,7 +55,7 @@ def _find_name(call: ToolCall, request: WordedRequest) -> str:
     name, words = call.name.casefold(), [word.casefold() for word in WORDS.findall(call.name)]
     if len(words) > 1 and name in said and name not in values:
         return f"the tool's name: {call.name}"
-    if request.style not in NAMELESS:
+    if request.source != "teacher" or request.style not in NAMELESS:
         return ""
     found = set(re.findall(r"\w+", said)) - set(re.findall(r"\w+", values))
     named = [word for word in words if len(word) >= SHORTEST_NAME_WORD and word in found]
