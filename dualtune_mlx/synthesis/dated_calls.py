@@ -1,4 +1,4 @@
-"""Planned calls in conversations on many dates, so that "tomorrow" is not always the same day."""
+"""Conversations on many dates, so that "tomorrow" is not always the same day."""
 
 from __future__ import annotations
 
@@ -35,5 +35,10 @@ def plan_dated_calls(
     for tool, number in zip(tools, counts, strict=True):
         dated = any(parameter.is_date for parameter in list_parameters(tool))
         for start in range(0, number, CALLS_PER_DATE):
-            today = (FIRST_DATE + timedelta(rng.randrange(DAYS))).isoformat() if dated else ""
+            today = draw_date(rng) if dated else ""
             yield from plan_calls([tool], [min(CALLS_PER_DATE, number - start)], rng, values, today)
+
+
+def draw_date(rng: random.Random) -> str:
+    """The date of a conversation, such as 2026-11-30."""
+    return (FIRST_DATE + timedelta(rng.randrange(DAYS))).isoformat()

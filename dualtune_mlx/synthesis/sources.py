@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from typing import Any
 
-from dualtune_mlx.synthesis.dated_calls import plan_dated_calls
+from dualtune_mlx.synthesis.dated_calls import draw_date
 from dualtune_mlx.synthesis.filters import NearDuplicates, find_rejection
 from dualtune_mlx.synthesis.options import SynthesisOptions
 from dualtune_mlx.synthesis.phrasing import generate
@@ -21,10 +20,13 @@ from dualtune_mlx.synthesis.selection import UNSERVED, Outcome, Selection, share
 from dualtune_mlx.synthesis.teacher.asking import Asker
 from dualtune_mlx.synthesis.teacher.budget import Spent
 from dualtune_mlx.synthesis.teacher.source import plan_wanted, word_all
+from dualtune_mlx.synthesis.worded_requests import WordedRequest
 from dualtune_mlx.tools import Tool
 
 ROUNDS = 4
 """Rounds at most."""
+REQUESTS_PER_DATE, MOST_DATES = 4, 20
+"""Generated requests of each tool that share the date of their conversations, and dates at most."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,8 @@ def fill_by_generator(job: Job, requests: int) -> Selection:
         ToolError: when no call of a tool can be planned.
     """
     selection = Selection(job.tools, {}, job.duplicates)
-    plan = partial(plan_dated_calls, values=job.values)
     for number in range(1, ROUNDS + 1):
-        seed = job.options.seed * ROUNDS + number
-        made = list(generate(job.tools, requests, seed, plan, job.options.styles))
+        made = list(_generate(job, requests, random.Random(f"{job.options.seed}/{number}")))
         if number == 1:
             selection.quotas = Counter(map(selection.name_quota, made))
         for done, request in enumerate(made, 1):
@@ -79,6 +79,14 @@ def fill_by_generator(job: Job, requests: int) -> Selection:
         if not any(selection.missing.values()):
             break
     return selection
+
+
+def _generate(job: Job, requests: int, rng: random.Random) -> Iterator[WordedRequest]:
+    """Requests of conversations on several dates, with some for each tool on each."""
+    dates = max(1, min(MOST_DATES, requests // (REQUESTS_PER_DATE * len(job.tools))))
+    for number in range(dates):
+        count = requests * (number + 1) // dates - requests * number // dates
+        yield from generate(job.tools, count, rng.randrange(2**32), job.values, draw_date(rng), job.options.styles)
 
 
 async def fill_by_teacher(job: Job, requests: int, asker: Asker) -> Selection:

@@ -8,6 +8,7 @@ from dualtune_mlx.cli.lazy import LazyGroup
 
 COMMANDS = {
     "tools": "Write the tools that can be used, and say what cannot be used and why.",
+    "synthesize": "Make requests for the tools, by our generator or by a teacher.",
     "ask": "Ask you for requests of your own: the test set that counts.",
     "collect": "Run requests against live servers: trajectories of several steps.",
     "import": "Bring data of other programs into a data folder.",

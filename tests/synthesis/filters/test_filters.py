@@ -9,6 +9,7 @@ import pytest
 
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.synthesis.filters import NearDuplicates, find_rejection
+from dualtune_mlx.synthesis.filters.said import explain_unsaid
 from dualtune_mlx.synthesis.worded_requests import WordedRequest
 from dualtune_mlx.tools import Tool, ToolCall
 
@@ -41,7 +42,6 @@ def parts(*subtasks: str) -> WordedRequest:
         (GOOD, "", ""),
         (replace(GOOD, calls=(), text="How tall is a llama?"), "", ""),
         (worded("File a ticket titled login fails.\nThanks!"), "", ""),
-        (worded("给我看看所有打开的问题"), "", ""),
         (of(titel="login fails"), "schema", "titel"),
         (of(title=7), "schema", "$.title"),
         (replace(GOOD, calls=(ToolCall("drop", {}),)), "schema", "not among the visible tools"),
@@ -71,6 +71,56 @@ def parts(*subtasks: str) -> WordedRequest:
 def test_a_filter_refuses_what_it_is_for(request_: WordedRequest, reason: str, detail: str) -> None:
     found, says = find_rejection(request_, TOOLS)
     assert (found, detail in says, bool(says)) == (reason, True, bool(reason)), says
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "reason"),
+    [
+        ("Leg bitte ein Ticket an: login fails", "German", ""),
+        ("Leg bitte ein Ticket an: login fails", "English", "style"),
+        ("Please be so kind and file a ticket: login fails", "German", "style"),
+        ("请帮我新建一个工单 标题是 login fails", "Chinese", ""),
+        ("Crée un ticket urgent pour login fails", "French", ""),
+        ("ticket: login fails now", "German", ""),  # too little to tell
+    ],
+)
+def test_a_teachers_request_is_in_the_language_that_was_asked_for(text: str, language: str, reason: str) -> None:
+    pytest.importorskip("py3langid", reason="needs the extra synth")
+    assert find_rejection(worded(text), TOOLS, language)[0] == reason
+
+
+OF_ALL = Tool(
+    "add_event",
+    "Add an event.",
+    {
+        "type": "object",
+        "properties": {
+            "title": {"type": "string"},
+            "day": {"type": "string", "format": "date"},
+            "minutes": {"type": "integer"},
+            "kind": {"type": "string", "enum": ["in_person", "online"]},
+        },
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "language", "detail"),
+    [
+        ("Put the team lunch into tomorrow", {"title": "team lunch", "day": "2026-12-01"}, "English", ""),
+        ("Put the team lunch into tomorrow", {"title": "team lunch", "day": "2026-12-02"}, "English", "not said: day"),
+        ("A team lunch in person, please", {"title": "team lunch", "kind": "in_person"}, "English", ""),
+        ("A team lunch of thirty minutes", {"title": "team lunch", "minutes": 30}, "English", ""),
+        ("A team lunch of thirty minutes", {"title": "lunch break", "minutes": 31}, "English", "title, minutes"),
+        ("Trag team lunch vor Ort ein", {"title": "team lunch", "kind": "in_person"}, "German", ""),
+        ("Trag team lunch vor Ort ein", {"title": "team lunch", "kind": "in_person"}, "English", "kind"),
+        ("Trag das Essen vor Ort ein", {"title": "team lunch"}, "German", "title"),
+    ],
+)
+def test_every_value_is_said_or_converted(text: str, arguments: dict, language: str, detail: str) -> None:
+    request = replace(worded(text), calls=(ToolCall("add_event", arguments),), today="2026-11-30")
+    assert explain_unsaid(request, (OF_ALL,), language).endswith(detail)
+    assert bool(explain_unsaid(request, (OF_ALL,), language)) is bool(detail)
 
 
 def test_what_the_grammar_cannot_write_is_refused() -> None:
