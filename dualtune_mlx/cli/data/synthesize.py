@@ -186,7 +186,11 @@ def show_summary(out: Console, data: Path, summary: Summary) -> None:
     if spent.requests:
         money = f", {summary.money:.2f} of money" if summary.money else ""
         counted = f"{count_of(spent.read, 'token')} read, {count_of(spent.written, 'token')} written"
-        out.print(f"The teacher has cost {count_of(spent.requests, 'request')}: {counted}{money}.", markup=False, soft_wrap=True)
+        out.print(
+            f"The teacher has cost {count_of(spent.requests, 'request')}: {counted}{money}.",
+            markup=False,
+            soft_wrap=True,
+        )
     if summary.unanswered:
         left = count_of(summary.unanswered, "question")
         out.print(f"The teacher left {left} unanswered; the same command asks again.", markup=False)

@@ -27,7 +27,12 @@ RIVAL_WEIGHT = 0.2
 
 
 def generate(
-    tools: Sequence[Tool], count: int, seed: int, values: Values | None = None, today: str = ""
+    tools: Sequence[Tool],
+    count: int,
+    seed: int,
+    values: Values | None = None,
+    today: str = "",
+    styles: Sequence[str] = STYLES,
 ) -> Iterator[WordedRequest]:
     """Requests for these tools, in an order drawn at random.
 
@@ -39,6 +44,7 @@ def generate(
         seed: of the random numbers: the same seed, the same requests.
         values: values that servers really hold, which some of the arguments have (``planning.plan_calls``).
         today: the date of the conversations; "" for none.
+        styles: the styles of requests for one call.
 
     Raises:
         ToolError: when no call of a tool can be planned.
@@ -53,7 +59,7 @@ def generate(
     planned = list(plan_calls(tools, counts, rng, values, today))
     rng.shuffle(planned)
     requests = [word_several(group, rng, senses) for group in _take_groups(planned, sizes)]
-    requests += [word_call(one, rng.choice(STYLES), rng, senses[one.tool.name]) for one in planned]
+    requests += [word_call(one, rng.choice(styles), rng, senses[one.tool.name]) for one in planned]
     requests = [go_on(one, senses, rng) if rng.random() < GOES_ON else one for one in requests]
     nothing = Unserved(tools, senses)
     requests += [nothing.draw(rng) for _ in range(unserved)]
