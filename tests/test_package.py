@@ -24,7 +24,15 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 OTHERWISE_NAMED = {"yaml": "pyyaml"}
 """Modules that do not bear their distribution's name."""
-EXTRAS = {"mcp": "mcp", "agent": "mcp", "chat": "synth", "filters": "synth", "types.py": "gguf", "verify.py": "peft"}
+EXTRAS = {
+    "mcp": "mcp",
+    "agent": "mcp",
+    "chat": "synth",
+    "filters": "synth",
+    "teacher": "synth",
+    "types.py": "gguf",
+    "verify.py": "peft",
+}
 """The rooms and files that may import what an extra brings."""
 
 

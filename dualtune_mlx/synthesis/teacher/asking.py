@@ -86,6 +86,7 @@ class Asker:
         self.in_flight = min(asking.in_flight, backend.most_in_flight)
         """Requests at once."""
         self._places = asyncio.Semaphore(self.in_flight)
+        self._asked: dict[str, asyncio.Lock] = {}
         self.unanswered = 0
         """Questions that were not answered."""
         self._not_before, self._failures, self._has_answered = 0.0, 0, False
@@ -115,8 +116,10 @@ class Asker:
         """
         asked = [self._backend.name, list(turns), temperature, variant, self._asking.answer_tokens]
         key = hashlib.sha256(json.dumps(asked, ensure_ascii=True, sort_keys=True).encode()).hexdigest()
-        if (known := self._journal.find(key)) is not None:
-            return known
+        async with self._asked.setdefault(key, asyncio.Lock()):  # two may ask the very same at once
+            return self._journal.find(key) or await self._ask(key, turns, temperature)
+
+    async def _ask(self, key: str, turns: Turns, temperature: float) -> Answer:
         async with self._places:
             try:
                 answer, spent = await self._try_often(turns, temperature)
