@@ -26,7 +26,7 @@ def _recognize(leaf: Leaf, text: str) -> bool:
 
 
 def _stands_whole(text: str, value: str) -> bool:
-    """Whether a value stands in a text, and not as the first or last part alone of something in quotation marks."""
+    """Whether a value stands in a text, and not as the first part alone of something in quotation marks."""
     any_case = bool(_WORDS_ALONE.fullmatch(fold(value))) and len(value) > 2
     quoted = [match.span(match.lastindex or 0) for match in QUOTED.finditer(fold(text))]
     return any(
@@ -35,10 +35,8 @@ def _stands_whole(text: str, value: str) -> bool:
 
 
 def _is_cut(place: tuple[int, int], quote: tuple[int, int], text: str) -> bool:
-    start, end = place
-    inside = quote[0] <= start and end <= quote[1]
-    rest = text[end : quote[1]].strip(".!?,; ") if start == quote[0] else text[quote[0] : start].strip()
-    return inside and (start == quote[0]) != (end == quote[1]) and bool(rest)
+    """Whether a place begins where a quotation begins, and ends before it does."""
+    return place[0] == quote[0] and place[1] < quote[1] and bool(text[place[1] : quote[1]].strip(".!?,; "))
 
 
 VERBATIM = Conversion("verbatim", _list_words, recognize=_recognize)

@@ -23,6 +23,8 @@ from dualtune_mlx.tools.spelling import sort_by_schema
 TRIES = 40
 CHANGES = frozenset(read_words("update edit modify change set patch adjust resize format customize"))
 """Verbs of tools whose calls change something, and hence say what."""
+BARE = frozenset(read_words("list get show read fetch view check count status info current describe close back stop"))
+"""Words of tools that may be called without any argument."""
 Values = Mapping[str, Sequence[Any]]
 """Values that servers really hold. A key is ``server/tool/path``, or a parameter's name in snake case."""
 
@@ -54,8 +56,9 @@ class Planner:
     def __init__(self, tool: Tool, rng: random.Random, values: Values, today: str) -> None:
         self.tool, self._rng, self._today = tool, rng, today
         self._drawer = Drawer(tool, rng, today, partial(find_observed, values))
-        changes = split_name(tool.name)[:2]
-        without = 0 if not CHANGES.isdisjoint(changes) else 1 if tool.parameters.get("required") else 0.5
+        words, required = split_name(tool.name), bool(tool.parameters.get("required"))
+        may_be_bare = required or not BARE.isdisjoint(words)
+        without = 0.5 + required / 2 if may_be_bare and CHANGES.isdisjoint(words[:2]) else 0
         self._optional = OptionalPlan(rng, self._drawer.is_sayable, without)
 
     def plan(self) -> PlannedCall:

@@ -47,12 +47,14 @@ FORMATS = {
     "json": "json",
 }
 """Kinds by the format that a schema asks for."""
-QUERIES = 4
+QUERIES = 5
 WRITTEN = (
     ("sql", r"\bSQL\b|\bSELECT\b"),
     ("promql", r"\bPromQL\b"),
     ("logql", r"\bLogQL\b"),
+    ("traceql", r"\bTraceQL\b"),
     ("javascript", r"\bJavaScript\b"),
+    ("regex", r"\b[Rr]eg(?:ex|exp|ular expression)"),
     ("mermaid", r"\bMermaid\b"),
     ("csv", r"\bCSV\b"),
     ("json", r"\bJSON\b|\bquery DSL\b"),
@@ -78,13 +80,18 @@ DESCRIBED = (
     ("range", r"A1 notation"),
     ("sql", r"\bSQL\b"),
     ("element", r"element (?:reference|selector)|CSS selector"),
+    ("key_press", r"\bkey to press|keyboard key"),
     ("id", r"\bID\b|identifier"),
     ("person", r"name of (?:the|a) person"),
     ("search", r"search (?:query|term)|keywords?"),
 )
 """Kinds by what a description says, where the name is of no kind."""
-WHOLE = frozenset(("moment", "date", "horizontal", "vertical"))
+WHOLE = frozenset(("moment", "date", "horizontal", "vertical", "room"))
 """Kinds that a word tells at the end of a name only: a start_element is no time."""
+LOOSE = frozenset(("search", "script", "css", "sentence", "value", "json", ""))
+"""Kinds of names whose description may tell what language they are written in."""
+VAGUE = frozenset(("", "value", "id", "name", "label", "title", "number_words"))
+"""Kinds of names that say less than a description does."""
 UNSAYABLE = frozenset(("opaque",))
 """Kinds whose values nobody says by heart."""
 
@@ -95,12 +102,12 @@ def find_kind(tool: Tool, parameter: Parameter) -> str:
     if formats:
         return formats[0]
     by_name = _find_kind_there(tool, parameter.path) or find_named_kind(parameter.path)
-    if by_name in ("search", "script", "sentence", "value", "json", ""):
+    if by_name in LOOSE:
         asked = tool.description if by_name in ("search", "script") else ""
         written = _find_first(WRITTEN, parameter.description) or _find_first(WRITTEN[:QUERIES], asked)
         if written:
             return written
-    if by_name not in ("", "value", "id", "name", "label", "title", "number_words"):
+    if by_name not in VAGUE:
         return _correct(by_name, parameter.description)
     return find_described_kind(parameter.description) or by_name
 

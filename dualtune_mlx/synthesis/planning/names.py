@@ -87,6 +87,11 @@ def identifier(sampler: Sampler) -> str:
     )
 
 
+def uid(sampler: Sampler) -> str:
+    """An identifier that somebody has named, or one of letters and digits."""
+    return slug(sampler) if sampler.chance(0.4) else opaque(sampler)[: sampler.rng.choice((8, 9, 10, 12))]
+
+
 def _hex(sampler: Sampler, size: int) -> str:
     return "".join(sampler.rng.choices("0123456789abcdef", k=size))
 

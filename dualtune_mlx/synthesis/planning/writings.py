@@ -110,6 +110,12 @@ def promql(sampler: Sampler) -> str:
     return sampler.rng.choice((f"rate({name}[5m])", f'sum(rate({name}{{job="{job}"}}[1m]))', f"avg({name})", "up"))
 
 
+def traceql(sampler: Sampler) -> str:
+    """A query for traces."""
+    service = f'resource.service.name = "{sampler.word("tech", "nouns")}"'
+    return sampler.rng.choice((f"{{ {service} }}", f"{{ duration > {sampler.digits(1, 9)}s }}", "{ status = error }"))
+
+
 def logql(sampler: Sampler) -> str:
     """A selector of log streams."""
     stream = f'{{{sampler.rng.choice(("app", "job", "namespace"))}="{sampler.word("tech", "nouns")}"}}'

@@ -66,15 +66,21 @@ def test_the_same_seed_plans_the_same() -> None:
 
 
 def test_optional_arguments_are_balanced() -> None:
-    names = [f"{word}_text" for word in ("first", "second", "third", "fourth")]
-    counts = Counter(
-        name for one in plan(new_tool(**{n: {"type": "string"} for n in names}), 200) for name in one.arguments
-    )
-    assert set(counts) == {*names}
+    names = {f"{word}_text": {"type": "string"} for word in ("first", "second", "third", "fourth")}
+    planned = plan(new_tool("list_texts", **names), 200)
+    counts = Counter(name for one in planned for name in one.arguments)
+    assert counts.keys() == names.keys()
     assert max(counts.values()) - min(counts.values()) <= 12
-    sizes = Counter(len(one.arguments) for one in plan(new_tool(**{n: {"type": "string"} for n in names}), 200))
+    sizes = Counter(len(one.arguments) for one in planned)
     assert sizes[0] and sizes[1] > sizes[3] > 0
     assert sizes[4] < 20
+
+
+@pytest.mark.parametrize(("name", "required"), [("update_text", ("first",)), ("create_text", ()), ("find_text", ())])
+def test_what_changes_or_looks_for_something_says_what(name: str, required: tuple[str, ...]) -> None:
+    text = {"type": "string"}
+    planned = plan(new_tool(name, required, first=text, second=text), 60)
+    assert all(len(one.arguments) > len(required) for one in planned)
 
 
 def test_what_nobody_says_by_heart_comes_seldom() -> None:
