@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dualtune_mlx.synthesis.phrasing.english import is_plural
+from dualtune_mlx.synthesis.phrasing.english import is_plural, pluralize
 from dualtune_mlx.synthesis.phrasing.parts import Part
 from dualtune_mlx.synthesis.phrasing.tables import kinds, synonyms, word_set, word_table
 from dualtune_mlx.synthesis.phrasing.tool_sense import Thing
@@ -19,6 +19,16 @@ PAIRS = {
     ("old", "new"): ("{0} with {1}", "{0} by {1}", "{0} -> {1}"),
 }
 """Kinds that are often said together."""
+RANGES = (
+    "from {l} {0} to {l} {1}",
+    "from {l} {0} to {1}",
+    "{ls} {0} to {1}",
+    "between {l} {0} and {l} {1}",
+    "{l} {0} through {1}",
+    "{ls} {0}-{1}",
+    "from {l} {0} down to {l} {1}",
+)
+"""Ways to say a range."""
 DAY = re.compile(r"(?i)(?:the )?(?:\d|mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)")
 SELF_NAMED = re.compile(r"[^\s]*[./@:#_\-\d][^\s]*")
 """Words that are seen to be no ordinary word."""
@@ -121,10 +131,26 @@ def say_rest(parts: Sequence[Part], rng: random.Random, short: bool = False) -> 
             said = [part.quoted(rng) if part.free else part.words for part in ones if part]
             clauses.append((_length(*said) + rng.random(), rng.choice(ways).format(*said)))
             left = [part for part in left if part not in ones]
+    for first, second, shared in _find_ranges(left):
+        way = rng.choice(RANGES).format(first.words, second.words, l=shared, ls=pluralize(shared))
+        clauses.append((rng.random(), way))
+        left = [part for part in left if part not in (first, second)]
     for part in left:
         labelled = counts[part.kind.name] > 1 or (part.kind.name in ("choice", "measure") and not short)
         clauses.append((_length(part.words) + rng.random(), say_part(part, rng, short, labelled)))
     return [text for _, text in sorted(clauses)]
+
+
+def _find_ranges(parts: Sequence[Part]) -> list[tuple[Part, Part, str]]:
+    """Pairs of parts that begin and end a range, such as ``start row`` and ``end row``, with what it is a range of."""
+    found = []
+    for part in parts:
+        begins, _, shared = part.label.partition(" ")
+        ends = {"start": "end", "from": "to", "min": "max", "first": "last"}.get(begins)
+        other = next((one for one in parts if shared and one.label == f"{ends} {shared}"), None)
+        if other and part.kind.name in ("position", "measure", "limit", "offset"):
+            found.append((part, other, shared))
+    return found
 
 
 def _length(*texts: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dualtune_mlx.synthesis.phrasing.clauses import (
     Roles,
@@ -19,9 +19,11 @@ from dualtune_mlx.synthesis.phrasing.clauses import (
 )
 from dualtune_mlx.synthesis.phrasing.english import mend_articles, participle, pluralize, with_article
 from dualtune_mlx.synthesis.phrasing.parts import Part
-from dualtune_mlx.synthesis.phrasing.tables import Action, actions, families, read_table, synonyms
+from dualtune_mlx.synthesis.phrasing.tables import Action, actions, families, find_idioms, read_table, synonyms
 from dualtune_mlx.synthesis.phrasing.tool_sense import Thing, ToolSense
 
+IDIOM_SHARE = 0.45
+"""The share of what people say for this action on this thing, where there is such a thing."""
 OWN_SHARE = 0.6
 """The share of templates of the action's own, beside those that any verb fits into."""
 PLAIN_SHARE = 0.5
@@ -30,6 +32,11 @@ DESCRIBED_SHARE = 0.2
 """The share of orders in the words of the tool's description."""
 DIRECT_SHARE = 0.45
 """How often a value is itself the object, where the action allows it."""
+
+TOPIC_SHARE = 0.2
+"""How often a request is about one of the topics that the description lists."""
+ABOUT = frozenset(("read", "list", "search", "query", "check"))
+"""Actions that ask for what a description lists."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ class Wish:
     roles: Roles
     short: bool
     """Whether few words are wanted."""
+    owner: str = ""
+    """What the thing is a part of, where it is a topic of the tool and not what the tool acts on."""
 
     @property
     def plural(self) -> str:
@@ -77,9 +86,8 @@ def word_core(parts: Sequence[Part], sense: ToolSense, form: str, rng: random.Ra
     action, verb = _pick_action(parts, sense, rng)
     if form == "say" and sense.orders and not verb and rng.random() < DESCRIBED_SHARE:
         return _describe(parts, sense, rng)
-    thing = sense.things[0] if rng.random() < 0.6 else rng.choice(sense.things)
-    own: tuple[str, ...] = getattr(action, form)
-    template = rng.choice(own if rng.random() < OWN_SHARE else read_table("frames")["any_verb"][form])
+    thing = _pick_thing(action, sense, rng)
+    template = _pick_template(action, thing, form, rng)
     plain = sense.verb if families().get(sense.verb) == action.family and rng.random() < PLAIN_SHARE else ""
     roles = share_out(parts, thing, action.object)
     wish = Wish(
@@ -92,6 +100,20 @@ def word_core(parts: Sequence[Part], sense: ToolSense, form: str, rng: random.Ra
     )
     text, front = _fill(template.removesuffix("?"), wish, sense, rng)
     return Core(text, f"{action.family}: {template}", "ask" if template.endswith("?") else form, front)
+
+
+def _pick_thing(action: Action, sense: ToolSense, rng: random.Random) -> Thing:
+    if sense.topics and action.family in ABOUT and rng.random() < TOPIC_SHARE:
+        return rng.choice(sense.topics)
+    return sense.things[0] if rng.random() < 0.6 else rng.choice(sense.things)
+
+
+def _pick_template(action: Action, thing: Thing, form: str, rng: random.Random) -> str:
+    found = find_idioms(action.family, thing.head, form)
+    if found and rng.random() < IDIOM_SHARE:
+        return rng.choice(found)
+    own: tuple[str, ...] = getattr(action, form)
+    return rng.choice(own if rng.random() < OWN_SHARE else read_table("frames")["any_verb"][form])
 
 
 def _pick_action(parts: Sequence[Part], sense: ToolSense, rng: random.Random) -> tuple[Action, str]:
@@ -121,10 +143,13 @@ def _fill(template: str, wish: Wish, sense: ToolSense, rng: random.Random) -> tu
     """The template with the object and all arguments, and what stands before it."""
     before, rest = _put_before(wish.roles.rest, rng)
     if before:
-        wish = Wish(wish.action, wish.verb, wish.thing, f"{before} {wish.noun}", wish.roles, wish.short)
+        wish = replace(wish, noun=f"{before} {wish.noun}")
     manner, said = _pick_manner(sense, wish.roles, rng)
     rest = [part for part in rest if part is not said]
     front, where = _say_places([part for part in wish.roles.places if part is not said], wish.short, rng)
+    if wish.owner and wish.roles.ids:
+        where = f" of {say_object(wish.owner, wish.roles.ids, rng)}{where}"
+        wish = replace(wish, roles=replace(wish.roles, ids=()))
     if "{o}" in template:
         chosen, rest = _say_wished(wish, rest, rng)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from dualtune_mlx.synthesis.phrasing.english import mend_articles
-from dualtune_mlx.synthesis.phrasing.tables import families
+from dualtune_mlx.synthesis.phrasing.tables import families, word_set
 
 SENTENCE_END = re.compile(r"(?<=[\w\])\"'.])[.!?:](?=\s|$)|\n\s*\n|\n\s*[-*#]|\bArgs:|\bParameters:|\bReturns:\n")
 CLAUSE_END = re.compile(
@@ -19,12 +19,15 @@ GENERIC = re.compile(
     r"|one or multiple|multiple)\s+"
 )
 PURPOSE = re.compile(
-    r"\b(?:Use this(?: tool)?|Useful|Use it|This tool|Can be used|Allows you|Helps you|Lets you) "
-    r"(?:to|for|can be used to|allows you to) "
+    r"\b(?:Use this(?: tool)?|Useful|Use it|[Tt]his tool|[Tt]ool|Can be used|Allows you|Helps you|Lets you) "
+    r"(?:to|for|that|which|can be used to|allows you to) (?=\w)"
 )
-RETURNED = re.compile(
-    r"\b(?:Returns?|Includes?|Including|Provides?|Shows?|Displays?|Reports?|Gives?) (?:a |an |the |each |only )?"
+LISTED = re.compile(
+    r"\b(?:such as|including|includes?|like|ideal for|best for|useful for|for example|related to|e\.g\.,?|supports?"
+    r"|[Rr]eturns? [^.:]{0,40}:) "
+    r"((?:[a-z][\w-]*(?: [a-z][\w-]*){0,2}, ?)*(?:and |or )?[a-z][\w-]*(?: [a-z][\w-]*){0,2})"
 )
+"""Things that a description lists."""
 MOST_WORDS = 9
 
 
@@ -86,12 +89,9 @@ def orders(description: str) -> list[str]:
     return found
 
 
-def results(description: str) -> list[str]:
-    """What the tool returns, in the words of its description: ``type, name and id``."""
-    found = []
-    for sentence in sentences(description):
-        for match in RETURNED.finditer(sentence):
-            text = clause(sentence[match.end() :].split(" containing ")[-1], 7)
-            if len(text) > 3 and not re.match(r"(?i)only|up to|empty|null|true|false|whether|information\b", text):
-                found.append(text)
-    return found[:3]
+def listed_things(description: str) -> list[str]:
+    """Nouns that a description lists as what the tool is about: ``restaurants``, ``physical locations``."""
+    text = " ".join(sentences(description))
+    items = [item for match in LISTED.finditer(text) for item in re.split(r", ?(?:and |or )?| and | or ", match[1])]
+    small = word_set("prepositions") | word_set("articles") | {"that", "and", "or", "other", "without", "most"}
+    return [item for item in dict.fromkeys(items) if 3 < len(item) < 30 and small.isdisjoint(item.split())][:8]

@@ -53,7 +53,7 @@ def generate(
     senses = understand(tools)
     unserved = round(count * UNSERVED_SHARE)
     several = round(count * SEVERAL_SHARE) if len(tools) > 1 else 0
-    sizes = [rng.choice((2, 2, 3)) if len(tools) > 2 else 2 for _ in range(several)]
+    sizes = [rng.choice((2, 2, 2, 2, 3)) if len(tools) > 2 else 2 for _ in range(several)]
     weights = [1 + RIVAL_WEIGHT * min(len(senses[tool.name].rivals), 5) for tool in tools]
     counts = _share_out(count - unserved - several + sum(sizes), weights)
     planned = list(plan_calls(tools, counts, rng, values, today))

@@ -14,6 +14,8 @@ from dualtune_mlx.synthesis.subtask_markup import parse_markup
 from dualtune_mlx.synthesis.worded_requests import WordedRequest
 from dualtune_mlx.tools import ToolCall
 
+DRAWS = 3
+"""Of so many wordings, the shortest is taken: together they must not be endless."""
 HIDE = str.maketrans("«»", "\ue000\ue001")
 """What hides an order's own quotation marks, which mark subtasks."""
 SHOW = str.maketrans("\ue000\ue001", "«»")
@@ -21,7 +23,7 @@ SHOW = str.maketrans("\ue000\ue001", "«»")
 
 def word_several(planned: Sequence[PlannedCall], rng: random.Random, senses: Mapping[str, ToolSense]) -> WordedRequest:
     """One request for two or three calls; its subtasks are the words that each of them is for."""
-    orders = [capitalize(word_order(one, rng, senses[one.tool.name]).text) for one in planned]
+    orders = [_word_briefly(one, rng, senses[one.tool.name]) for one in planned]
     listed = [one for split in ORDER_CONJUNCTIONS.values() for one in split if len(place_numbers(one)) == len(planned)]
     conjunction = rng.choice(listed)
     marked = join(conjunction, [order.translate(HIDE) for order in orders])
@@ -30,4 +32,11 @@ def word_several(planned: Sequence[PlannedCall], rng: random.Random, senses: Map
     calls = tuple(ToolCall(one.tool.name, dict(one.arguments), one.tool.server) for one in planned)
     return WordedRequest(
         text.translate(SHOW), calls, "generator", "imperative", f"several: {conjunction}", subtasks, planned[0].today
+    )
+
+
+def _word_briefly(planned: PlannedCall, rng: random.Random, sense: ToolSense) -> str:
+    """The shortest of a few orders, with a capital letter."""
+    return min(
+        (capitalize(word_order(planned, rng, sense).text) for _ in range(DRAWS)), key=lambda text: len(text.split())
     )

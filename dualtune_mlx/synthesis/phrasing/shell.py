@@ -35,7 +35,8 @@ def _command(planned: PlannedCall, sense: ToolSense, rng: random.Random) -> list
     verb = rng.choice(actions()[sense.actions[0]].shell)
     plain = re.sub(r"[_\s]+", "-", planned.tool.name)
     server = planned.tool.server.lower()
-    choices = [[plain], [verb, noun], [noun, verb], [f"{verb}-{noun}"], [planned.tool.name], [verb], [noun]]
+    plain = plain if plain != planned.tool.name else f"{verb}-{noun}"  # the name itself is too easy
+    choices = [[plain], [verb, noun], [noun, verb], [f"{verb}-{noun}"], [verb], [noun]]
     if server:
         choices += [[server, verb, noun], [server, noun], [server, verb]]
     return rng.choice(choices[:4]) if rng.random() < 0.5 else rng.choice(choices)

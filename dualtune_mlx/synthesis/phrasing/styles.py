@@ -43,7 +43,8 @@ def _dress(core: Core, style: str, rng: random.Random) -> str:
     if style == "polite":
         return _frame(rng.choice(frames["polite_orders" if core.form == "say" else "polite_others"]), core)
     if style == "question" and core.form == "say":
-        return _frame(rng.choice(frames["question_orders"]), core)
+        for_me = re.search(r"\b(me|us)\b", core.text)
+        return _frame(rng.choice([one for one in frames["question_orders"] if not (for_me and " we " in one)]), core)
     if style == "indirect" and core.form == "say":
         mine = not re.search(r"\b(me|you)\b", core.text) and rng.random() < 0.6
         return _frame(rng.choice(frames["my_orders" if mine else "indirect_orders"]), core)

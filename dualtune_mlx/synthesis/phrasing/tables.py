@@ -113,3 +113,31 @@ def kind_names() -> Mapping[tuple[str, ...], str]:
         for name in filter(None, one["names"].split("|")):
             found.setdefault(tuple(name.split()), kind)
     return found
+
+
+@dataclass(frozen=True)
+class Idiom:
+    """What people say for some actions on some things; ``idioms.toml`` says what the fields are."""
+
+    actions: frozenset[str]
+    things: frozenset[str]
+    ways: Mapping[str, tuple[str, ...]]
+    """The templates of each form: ``say``, ``ask``, ``need``, ``note``."""
+
+
+@cache
+def idioms() -> tuple[Idiom, ...]:
+    """The idioms, in the order of the table."""
+    return tuple(
+        Idiom(
+            frozenset(one["actions"].split()),
+            frozenset(one["things"].split()),
+            {form: tuple(one.get(form, ())) for form in ("say", "ask", "need", "note")},
+        )
+        for one in read_table("idioms")["idioms"]
+    )
+
+
+def find_idioms(family: str, noun: str, form: str) -> list[str]:
+    """Templates of a form for an action on a thing."""
+    return [way for one in idioms() if family in one.actions and noun in one.things for way in one.ways[form]]

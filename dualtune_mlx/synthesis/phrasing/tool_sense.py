@@ -50,8 +50,8 @@ class ToolSense:
     """How, in words of the name: ``vertical``, ``after text``."""
     orders: tuple[str, ...] = ()
     """What it does, in the words of its description: ``add a footnote after text``."""
-    results: tuple[str, ...] = ()
-    """What it returns, in the words of its description."""
+    topics: tuple[Thing, ...] = ()
+    """What it is about, in words that its description lists: ``restaurant``."""
     name_words: frozenset[str] = frozenset()
     """The words of its name."""
     rivals: tuple[str, ...] = ()
@@ -76,7 +76,8 @@ def understand_tool(tool: Tool, prefix: Sequence[str] = ()) -> ToolSense:
     found_actions, verb, rest = _find_actions(words)
     told = descriptions.orders(tool.description)
     told_action = [families()[told[0].split(" ", 1)[0]]] if told else []
-    if not found_actions or (told_action and words[0] in HTTP_VERBS - {"get"}):
+    unsure = bool(verb) and verb not in (words[0], words[-1])
+    if not found_actions or unsure or (told_action and words[0] in HTTP_VERBS - {"get"}):
         found_actions = told_action + found_actions
     thing, manner = _parse_thing(rest)
     if thing and thing.plural and found_actions[:1] == ["read"]:
@@ -90,7 +91,7 @@ def understand_tool(tool: Tool, prefix: Sequence[str] = ()) -> ToolSense:
         verb,
         manner,
         tuple(told),
-        tuple(descriptions.results(tool.description)),
+        tuple(_thing(topic.split()) for topic in descriptions.listed_things(tool.description)),
         frozenset(split_name(tool.name)),
     )
 
@@ -104,7 +105,7 @@ def _find_actions(words: list[str]) -> tuple[list[str], str, list[str]]:
     order = [0, *(at for at in (len(words) - 1, *range(1, len(words) - 1)) if words[at] not in word_set("nouns_too"))]
     place = next((at for at in order if words[at] in known), None)
     if place is None:
-        return [], "", words
+        return _find_searching(words)
     both = "-".join(words[place : place + 2])
     found = [known.get(both, known[words[place]])]
     particle = both in known and words[place + 1 : place + 2] != [] and words[place + 1] in word_set("particles")
@@ -114,6 +115,14 @@ def _find_actions(words: list[str]) -> tuple[list[str], str, list[str]]:
         found, rest = ([second] if rest[0] == "and" else [found[0], second]), rest[2:]
     verb = " ".join(words[place : place + 1 + particle])
     return found, "" if verb in HTTP_VERBS - {"get"} else verb, rest
+
+
+def _find_searching(words: list[str]) -> tuple[list[str], str, list[str]]:
+    """As ``_find_actions``, for a name without a verb: ``web_search`` is to search."""
+    if words[-1] == "search":
+        ways = word_set("ways_of_searching") - {"web"}
+        return ["search"], "search", [word for word in words[:-1] if word not in ways]
+    return [], "", words
 
 
 def _parse_thing(words: list[str]) -> tuple[Thing | None, str]:
@@ -142,7 +151,8 @@ def _described_thing(text: str) -> Thing | None:
             break
         if words or word.lower() not in word_set("articles") | word_set("qualifiers"):
             words.append(word.strip(".,;:'\"/"))
-    return _thing(words) if 0 < len(words) <= 4 and all(word and word[0].isalpha() for word in words) else None
+    sound = all(word and word[0].isalpha() for word in words) and not words[-1:][0].endswith("ed") if words else False
+    return _thing(words) if sound and len(words) <= 4 else None
 
 
 def _thing(words: Sequence[str]) -> Thing:

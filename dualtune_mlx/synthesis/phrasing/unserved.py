@@ -57,11 +57,7 @@ class Unserved:
         if kind == "general" and self._open:
             kind = "smalltalk"
         text, family = getattr(self, f"_draw_{kind}")(rng)
-        if rng.random() < 0.15:
-            text = add_slips(text, (), rng)
-        elif rng.random() < 0.2:
-            text = text[0].lower() + text[1:].rstrip(".")
-        return WordedRequest(text, (), "generator", "none", family)
+        return WordedRequest(_dress(text, rng), (), "generator", "none", family)
 
     def _draw_smalltalk(self, rng: random.Random) -> tuple[str, str]:
         return self._same(rng.choice(self._table["smalltalk"]), "smalltalk")
@@ -76,9 +72,7 @@ class Unserved:
         listed = [one for one in self._table["others"].values() if self._words.isdisjoint(one["served"].split())]
         if not listed:
             return self._draw_smalltalk(rng)
-        text = rng.choice(rng.choice(listed)["requests"])
-        dressed = rng.choice(read_table("frames")["chatty_before"]) if rng.random() < 0.2 else ""
-        return (f"{dressed} {text}" if dressed.endswith((".", "!")) else text), f"others: {text}"
+        return self._same(rng.choice(rng.choice(listed)["requests"]), "others")
 
     def _draw_near(self, rng: random.Random) -> tuple[str, str]:
         nouns = [sense.things[0].noun for sense in self._senses.values()]
@@ -103,3 +97,16 @@ class Unserved:
             .replace("{all}", f"all {pluralize(noun)}")
         )
         return text.replace("{ns}", pluralize(noun)).replace("{n}", noun), f"near: {wish}"
+
+
+def _dress(text: str, rng: random.Random) -> str:
+    """The request in a style of its own, as those have that a tool serves."""
+    frames, draw = read_table("frames"), rng.random()
+    if draw < 0.15:
+        return add_slips(text, (), rng)
+    if draw < 0.3:
+        return text[0].lower() + text[1:].rstrip(".")
+    if draw < 0.55:
+        before = rng.choice([one for one in frames["chatty_before"] if one[-1] in ".!?"])
+        return f"{before} {text}"
+    return f"{text} {rng.choice(frames['chatty_after'])}" if draw < 0.62 else text

@@ -21,8 +21,8 @@ STYLES = ("imperative", "question", "terse", "polite", "indirect", "chatty", "sh
 HASTY = ("imperative", "imperative", "question", "terse", "indirect")
 """Styles of the requests that get slips."""
 FEWEST, MOST = 3, 45
-"""How many words a request has, where its values leave the choice."""
-TRIES = 5
+"""How many words a request has, where that can be."""
+TRIES = 8
 AVOIDING_SHARE, DRAWS = 0.3, 6
 """In this share, the wording with the fewest words of the tool's name is taken, out of so many."""
 
@@ -32,18 +32,26 @@ def word_call(planned: PlannedCall, style: str, rng: random.Random, sense: ToolS
 
     Args:
         planned: the call and the words of its values.
-        style: one of ``STYLES``. A call with values that a command line cannot hold is worded tersely for ``shell``.
+        style: one of ``STYLES``. A call with values that a command line cannot hold is worded tersely for ``shell``,
+            and what cannot be said without the tool's words is not called ``indirect``.
         rng: draws the wording.
         sense: what is understood of the tool (``understand``); from the tool alone where it is left out.
     """
     sense = sense or understand_tool(planned.tool)
     parts = read_parts(planned, rng)
-    draws = DRAWS if rng.random() < AVOIDING_SHARE else 1
+    draws = DRAWS if style == "indirect" or rng.random() < AVOIDING_SHARE else 1
     wordings = [_word_in_length(planned, parts, style, sense, rng) for _ in range(draws)]
     text, core = min(wordings, key=lambda one: count_name_words(one[0], parts, sense)) if draws > 1 else wordings[0]
     call = ToolCall(planned.tool.name, dict(planned.arguments), planned.tool.server)
-    used = "terse" if style == "shell" and core.form != "shell" else style
-    return WordedRequest(text, (call,), "generator", used, core.template, today=planned.today)
+    style = _name_style(text, style, core, parts, sense)
+    return WordedRequest(text, (call,), "generator", style, core.template, today=planned.today)
+
+
+def _name_style(text: str, style: str, core: Core, parts: Sequence[Part], sense: ToolSense) -> str:
+    """The style that the text has: what names the tool is not indirect, what is no command not of a shell."""
+    if style == "indirect" and count_name_words(text, parts, sense):
+        return "imperative"
+    return "terse" if style == "shell" and core.form != "shell" else style
 
 
 def word_order(planned: PlannedCall, rng: random.Random, sense: ToolSense) -> Core:
@@ -66,10 +74,9 @@ def _word_in_length(
     planned: PlannedCall, parts: Sequence[Part], style: str, sense: ToolSense, rng: random.Random
 ) -> tuple[str, Core]:
     """A wording and its core; drawn again where it is too short or too long."""
-    least = min(FEWEST, 1 + sum(len(part.words.split()) for part in parts) + 1)
     for _ in range(TRIES):
         text, core = _word(planned, parts, style, sense, rng)
-        if least <= len(text.split()) <= MOST:
+        if FEWEST <= len(text.split()) <= MOST:
             break
     return text, core
 

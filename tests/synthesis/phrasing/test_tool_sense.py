@@ -43,10 +43,10 @@ def test_a_shared_verb_stays() -> None:
     assert [sense.things[0].noun for sense in senses.values()] == ["news", "price"]
 
 
-def test_orders_and_results_are_read_from_the_description() -> None:
-    sense = understand_tool(Tool("q", "Retrieves the log of a specific run. Returns steps, times and errors."))
+def test_orders_and_topics_are_read_from_the_description() -> None:
+    sense = understand_tool(Tool("q", "Retrieves the log of a specific run, including steps, times and errors."))
     assert sense.orders == ("retrieve the log of a run",)
-    assert sense.results == ("steps",)
+    assert [topic.noun for topic in sense.topics] == ["step", "time", "error"]
 
 
 def test_tools_for_things_alike_are_rivals() -> None:
