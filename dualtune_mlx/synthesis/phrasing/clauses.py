@@ -131,10 +131,10 @@ def say_rest(parts: Sequence[Part], rng: random.Random, short: bool = False) -> 
             said = [part.quoted(rng) if part.free else part.words for part in ones if part]
             clauses.append((_length(*said) + rng.random(), rng.choice(ways).format(*said)))
             left = [part for part in left if part not in ones]
-    for first, second, shared in _find_ranges(left):
-        way = rng.choice(RANGES).format(first.words, second.words, l=shared, ls=pluralize(shared))
+    for begin, end, shared in _find_ranges(left):
+        way = rng.choice(RANGES).format(begin.words, end.words, l=shared, ls=pluralize(shared))
         clauses.append((rng.random(), way))
-        left = [part for part in left if part not in (first, second)]
+        left = [part for part in left if part not in (begin, end)]
     for part in left:
         labelled = counts[part.kind.name] > 1 or (part.kind.name in ("choice", "measure") and not short)
         clauses.append((_length(part.words) + rng.random(), say_part(part, rng, short, labelled)))
@@ -175,7 +175,8 @@ def say_manner(manner: str, parts: Sequence[Part], rng: random.Random) -> tuple[
     """
     preposition, _, noun = manner.lower().partition(" ")
     if not noun:
-        return word_table("manners").get(preposition, preposition), None
+        known = "" if preposition in word_set("prepositions") else preposition
+        return word_table("manners").get(preposition, known), None
     last = noun.split()[-1]
     about = [part for part in parts if last in part.label.lower().split() or part.short_label.lower() == last]
     if not about:

@@ -9,9 +9,9 @@ from dualtune_mlx.synthesis.phrasing.outcomes import go_on
 from dualtune_mlx.synthesis.phrasing.several import word_several
 from dualtune_mlx.synthesis.phrasing.tool_sense import understand
 from dualtune_mlx.synthesis.phrasing.unserved import Unserved
-from dualtune_mlx.synthesis.phrasing.wording import STYLES, word_call
+from dualtune_mlx.synthesis.phrasing.wording import STYLES, word_alike, word_call
 from dualtune_mlx.synthesis.planned_calls import PlannedCall
-from dualtune_mlx.synthesis.planning import plan_calls
+from dualtune_mlx.synthesis.planning import plan_calls, plan_contrasts
 from dualtune_mlx.synthesis.planning.calls import Values
 from dualtune_mlx.synthesis.worded_requests import WordedRequest
 from dualtune_mlx.tools import Tool
@@ -20,6 +20,8 @@ UNSERVED_SHARE = 0.135
 """The share of requests that no tool serves."""
 SEVERAL_SHARE = 0.08
 """The share of requests for two or three calls."""
+CONTRAST_SHARE = 0.1
+"""The share of requests in pairs that are worded alike and differ in one thing, where tools are easily confused."""
 GOES_ON = 1 / 16
 """The share of requests with calls behind which results and an answer in words stand."""
 RIVAL_WEIGHT = 0.2
@@ -55,11 +57,17 @@ def generate(
     several = round(count * SEVERAL_SHARE) if len(tools) > 1 else 0
     sizes = [rng.choice((2, 2, 2, 2, 3)) if len(tools) > 2 else 2 for _ in range(several)]
     weights = [1 + RIVAL_WEIGHT * min(len(senses[tool.name].rivals), 5) for tool in tools]
-    counts = _share_out(count - unserved - several + sum(sizes), weights)
+    pairs = round(count * CONTRAST_SHARE / 2)
+    requests = [
+        one for pair in plan_contrasts(tools, pairs, rng, values, today) for one in word_alike(pair, rng, senses)
+    ]
+    counts = _share_out(count - unserved - several + sum(sizes) - len(requests), weights)
     planned = list(plan_calls(tools, counts, rng, values, today))
     rng.shuffle(planned)
     requests = [word_several(group, rng, senses) for group in _take_groups(planned, sizes)]
     requests += [word_call(one, rng.choice(styles), rng, senses[one.tool.name]) for one in planned]
+    requests += [word_several(group, rng, senses) for group in _take_groups(planned, sizes)]
+    requests += [word_call(one, rng.choice(STYLES), rng, senses[one.tool.name]) for one in planned]
     requests = [go_on(one, senses, rng) if rng.random() < GOES_ON else one for one in requests]
     nothing = Unserved(tools, senses)
     requests += [nothing.draw(rng) for _ in range(unserved)]

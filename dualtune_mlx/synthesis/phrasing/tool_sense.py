@@ -141,7 +141,8 @@ def _described_thing(text: str) -> Thing | None:
     """The noun that a phrase begins with."""
     words: list[str] = []
     for word in text.split():
-        if words and verb_of(words[0]) and word.lower() in word_set("prepositions"):
+        empty = words and (verb_of(words[0]) or (word == "of" and words[-1] in word_set("amounts")))
+        if empty and word.lower() in word_set("prepositions"):
             words = []
         elif not words and word.lower() in word_set("prepositions"):
             continue

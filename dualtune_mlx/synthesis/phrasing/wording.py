@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dualtune_mlx.synthesis.phrasing.clauses import join_clauses, say_rest
 from dualtune_mlx.synthesis.phrasing.cores import Core, word_core
@@ -45,6 +45,12 @@ def word_call(planned: PlannedCall, style: str, rng: random.Random, sense: ToolS
     call = ToolCall(planned.tool.name, dict(planned.arguments), planned.tool.server)
     style = _name_style(text, style, core, parts, sense)
     return WordedRequest(text, (call,), "generator", style, core.template, today=planned.today)
+
+
+def word_alike(pair: Sequence[PlannedCall], rng: random.Random, senses: Mapping[str, ToolSense]) -> list[WordedRequest]:
+    """Requests for planned calls that differ little, worded with the same draws: as alike as they can be."""
+    style, seed = rng.choice(STYLES), rng.random()
+    return [word_call(one, style, random.Random(seed), senses[one.tool.name]) for one in pair]
 
 
 def _name_style(text: str, style: str, core: Core, parts: Sequence[Part], sense: ToolSense) -> str:
