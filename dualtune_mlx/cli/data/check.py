@@ -16,7 +16,9 @@ from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import argument_or_file, console, json_option, progress, write_pieces
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.data.checking import KINDS, CheckReport, check_data
+from dualtune_mlx.data.checking.page import write_page
 from dualtune_mlx.errors import count_of, escape
+from dualtune_mlx.files import require_writable
 
 SHOWN = 5
 """Findings of a kind that are printed; the JSON has them all."""
@@ -27,8 +29,11 @@ SHOWN = 5
 @click.option("--tools", type=click.Path(path_type=Path), help="Tools of lines without their own, if not tools.json.")
 @options.model
 @click.option("--fix", is_flag=True, help="Take out lines where that mends it, and keep them in NAME.removed.jsonl.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with plots.")
 @json_option
-def command(data: Path | None, tools: Path | None, model: str | None, fix: bool, json_to: str | None) -> None:
+def command(
+    data: Path | None, tools: Path | None, model: str | None, fix: bool, html: Path | None, json_to: str | None
+) -> None:
     """Find what is wrong with data, and take it out.
 
     DATA is a folder or a .jsonl file. Every line is read: each fault has its file, its line and what to do. Lengths are
@@ -38,6 +43,8 @@ def command(data: Path | None, tools: Path | None, model: str | None, fix: bool,
     """
     name, json_to = argument_or_file(str(data) if data else None, json_to, "DATA")
     out = console(json_to)
+    if html:
+        require_writable(html)
     length = None
     if model:
         from dualtune_mlx.training.lengths import token_length  # the model library is loaded where it is needed alone
@@ -50,6 +57,9 @@ def command(data: Path | None, tools: Path | None, model: str | None, fix: bool,
         )
         report = click.get_current_context().with_resource(checking)
     show(out, report)
+    if html:
+        write_page(html, report)
+        out.print(f"page: {html}", markup=False, soft_wrap=True)
     write_pieces(json_to, json_pieces(report))
     if report.errors:
         click.get_current_context().exit(1)

@@ -58,6 +58,11 @@ class Store:
         counts = dict(self.database.execute("SELECT kind, COUNT(*) FROM findings GROUP BY kind"))
         return {kind: counts[kind] for kind in KINDS if kind in counts}
 
+    def count(self, kind: str, file: str) -> int:
+        """How many findings of a kind a file has."""
+        query = "SELECT COUNT(*) FROM findings WHERE kind = ? AND file = ?"
+        return int(self.database.execute(query, (kind, file)).fetchone()[0])
+
     def iter_findings(self, kind: str = "", limit: int = -1) -> Iterator[Finding]:
         """The findings by file and line; those of one kind, or all."""
         where = "WHERE kind = ?" if kind else ""
