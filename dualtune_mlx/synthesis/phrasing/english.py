@@ -6,6 +6,8 @@ import re
 
 from dualtune_mlx.synthesis.phrasing.tables import word_set, word_table
 
+VOWEL = re.compile(r"(?!us[ea]|uni|one\b|once|eu|U[RI][LDI])[aeiouAEIOU]|[FHLMNRSX](?=[A-Z])|hour|honest")
+"""What *an* stands before."""
 SINGULARS = {plural: singular for singular, plural in word_table("plurals").items()}
 
 
@@ -62,12 +64,12 @@ def with_article(noun: str) -> str:
     last = noun.rpartition(" ")[2].lower()
     if is_plural(last) or last in word_set("no_plural"):
         return noun
-    return f"{'an' if re.match(r'[aeiouAEIO]|[FHLMNRSX](?=[A-Z]|$)', noun) else 'a'} {noun}"
+    return f"{'an' if VOWEL.match(noun) else 'a'} {noun}"
 
 
 def mend_articles(text: str) -> str:
     """The text with *a* and *an* as the words behind them need it."""
-    return re.sub(r"\b([Aa])n?(?= ([A-Za-z]))", lambda m: m[1] + ("n" if m[2] in "aeiouAEIO" else ""), text)
+    return re.sub(r"\b([Aa])n? (?=[A-Za-z])", lambda at: at[1] + ("n " if VOWEL.match(text, at.end()) else " "), text)
 
 
 def capitalize(text: str) -> str:

@@ -58,16 +58,14 @@ def generate(
     sizes = [rng.choice((2, 2, 2, 2, 3)) if len(tools) > 2 else 2 for _ in range(several)]
     weights = [1 + RIVAL_WEIGHT * min(len(senses[tool.name].rivals), 5) for tool in tools]
     pairs = round(count * CONTRAST_SHARE / 2)
-    requests = [
-        one for pair in plan_contrasts(tools, pairs, rng, values, today) for one in word_alike(pair, rng, senses)
-    ]
+    requests: list[WordedRequest] = []
+    for pair in plan_contrasts(tools, pairs, rng, values, today):
+        requests += word_alike(pair, rng.choice(styles), rng, senses)
     counts = _share_out(count - unserved - several + sum(sizes) - len(requests), weights)
     planned = list(plan_calls(tools, counts, rng, values, today))
     rng.shuffle(planned)
-    requests = [word_several(group, rng, senses) for group in _take_groups(planned, sizes)]
-    requests += [word_call(one, rng.choice(styles), rng, senses[one.tool.name]) for one in planned]
     requests += [word_several(group, rng, senses) for group in _take_groups(planned, sizes)]
-    requests += [word_call(one, rng.choice(STYLES), rng, senses[one.tool.name]) for one in planned]
+    requests += [word_call(one, rng.choice(styles), rng, senses[one.tool.name]) for one in planned]
     requests = [go_on(one, senses, rng) if rng.random() < GOES_ON else one for one in requests]
     nothing = Unserved(tools, senses)
     requests += [nothing.draw(rng) for _ in range(unserved)]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dualtune_mlx.synthesis.phrasing import descriptions
-from dualtune_mlx.synthesis.phrasing.descriptions import verb_of
 from dualtune_mlx.synthesis.phrasing.english import is_plural, singularize
 from dualtune_mlx.synthesis.phrasing.names import readable, shared_prefix, split_name, tool_words
 from dualtune_mlx.synthesis.phrasing.tables import families, synonyms, word_set
 from dualtune_mlx.tools import Tool
 
+ENDS = frozenset(("and", "or", "that", "which", "is", "are"))
+"""Words behind a thing in descriptions."""
 HTTP_VERBS = frozenset(["post", "put", "patch", "get"])
 
 
@@ -76,14 +76,16 @@ def understand_tool(tool: Tool, prefix: Sequence[str] = ()) -> ToolSense:
     found_actions, verb, rest = _find_actions(words)
     told = descriptions.orders(tool.description)
     told_action = [families()[told[0].split(" ", 1)[0]]] if told else []
-    unsure = bool(verb) and verb not in (words[0], words[-1])
+    unsure = bool(verb) and " " not in verb and verb not in (words[0], words[-1])
     if not found_actions or unsure or (told_action and words[0] in HTTP_VERBS - {"get"}):
         found_actions = told_action + found_actions
     thing, manner = _parse_thing(rest)
     if thing and thing.plural and found_actions[:1] == ["read"]:
         found_actions = ["list", *found_actions]
-    told_things = [one for one in (_described_thing(text.split(" ", 1)[1]) for text in told[:1]) if one]
+    told_things = [one for one in (_described_thing(text.split(" ", 1)[1], verb) for text in told[:1]) if one]
     things = ([thing] if thing else []) + [one for one in told_things if one != thing]
+    if thing and len(thing.words) > 1 and verb in words[1:-1]:  # jira_get_issue: what stands before is where
+        things.insert(0, replace(thing, words=thing.words[1:]))
     fallback = Thing((readable(words),))
     return ToolSense(
         tuple(dict.fromkeys(found_actions)) or ("read",),
@@ -102,7 +104,8 @@ def _find_actions(words: list[str]) -> tuple[list[str], str, list[str]]:
     The verb stands first, else last, else anywhere.
     """
     known = families()
-    order = [0, *(at for at in (len(words) - 1, *range(1, len(words) - 1)) if words[at] not in word_set("nouns_too"))]
+    middle = [at for at in (len(words) - 1, *range(1, len(words) - 1)) if words[at] not in word_set("nouns_too")]
+    order = [0, *((1,) if len(words) > 2 else ()), *middle]
     place = next((at for at in order if words[at] in known), None)
     if place is None:
         return _find_searching(words)
@@ -137,22 +140,19 @@ def _parse_thing(words: list[str]) -> tuple[Thing | None, str]:
     return (_thing(readable(noun).split()) if noun else None), readable(manner)
 
 
-def _described_thing(text: str) -> Thing | None:
-    """The noun that a phrase begins with."""
+def _described_thing(text: str, verb: str) -> Thing | None:
+    """The noun that a phrase begins with: ``element`` of "a click on an element" where the verb is to click."""
     words: list[str] = []
-    for word in text.split():
-        empty = words and (verb_of(words[0]) or (word == "of" and words[-1] in word_set("amounts")))
-        if empty and word.lower() in word_set("prepositions"):
+    for word in (one.strip(".,;:'\"/") for one in text.replace("'s ", " ").split()):
+        small = word.lower()
+        empty = not words or words == verb.split()[-1:] or (small == "of" and words[-1] in word_set("amounts"))
+        if small in word_set("prepositions") and empty:
             words = []
-        elif not words and word.lower() in word_set("prepositions"):
-            continue
-        elif word.lower() in word_set("prepositions") | {"and", "or", "that", "which", "is", "are"} or (
-            words and re.search("(ed|ing)$", word)
-        ):
+        elif small in word_set("prepositions") | ENDS or (words and small.endswith("ed")):
             break
-        if words or word.lower() not in word_set("articles") | word_set("qualifiers"):
-            words.append(word.strip(".,;:'\"/"))
-    sound = all(word and word[0].isalpha() for word in words) and not words[-1:][0].endswith("ed") if words else False
+        elif words or small not in word_set("articles") | word_set("qualifiers"):
+            words.append(word)
+    sound = words and all(word[:1].isalpha() for word in words) and not words[-1].endswith("ed")
     return _thing(words) if sound and len(words) <= 4 else None
 
 

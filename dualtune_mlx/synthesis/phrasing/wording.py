@@ -47,9 +47,11 @@ def word_call(planned: PlannedCall, style: str, rng: random.Random, sense: ToolS
     return WordedRequest(text, (call,), "generator", style, core.template, today=planned.today)
 
 
-def word_alike(pair: Sequence[PlannedCall], rng: random.Random, senses: Mapping[str, ToolSense]) -> list[WordedRequest]:
+def word_alike(
+    pair: Sequence[PlannedCall], style: str, rng: random.Random, senses: Mapping[str, ToolSense]
+) -> list[WordedRequest]:
     """Requests for planned calls that differ little, worded with the same draws: as alike as they can be."""
-    style, seed = rng.choice(STYLES), rng.random()
+    seed = rng.random()
     return [word_call(one, style, random.Random(seed), senses[one.tool.name]) for one in pair]
 
 

@@ -49,7 +49,7 @@ def test_articles() -> None:
         "data",
         "files",
     ]
-    assert mend_articles("a event and an note") == "an event and a note"
+    assert mend_articles("a event and an note, a URL, an user") == "an event and a note, a URL, a user"
 
 
 def test_a_name_keeps_its_small_letter() -> None:
