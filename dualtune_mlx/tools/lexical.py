@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import log
 
@@ -32,6 +32,9 @@ which who why will with would you your
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Words that say nothing of what a tool does. Among few tools they would count as rare."""
+PIECE, PIECE_WEIGHT = 4, 0.1
+"""Letters of a piece of a word, and what it counts beside a word."""
+_VALUE = regex.compile(r"\w\.\w|[/\\@]")
 _WORD = regex.compile(r"\p{Han}|\p{Lu}+s?(?!\p{Ll})|\p{Lu}?[\p{Ll}\p{M}]+|\p{Lo}+")
 _stem_word = lru_cache(maxsize=65536)(stemmer("english").stemWord)
 
@@ -40,18 +43,16 @@ def lexical_scores(request: str, tools: Sequence[Tool]) -> list[float]:
     """How well each tool matches a request: 0 for not at all, towards 1 for the best one.
 
     A score is the tool's BM25 over one more than the best tool's. So the best score is near 1 where several rare words
-    match, and low where hardly any does, among 5 tools as among 500.
+    match, and low where hardly any does, among 5 tools as among 500. File names, paths and addresses in the request do
+    not count: they are values. Pieces of words count a little, so that misspelt and joined words are found.
     """
-    counts = [_word_counts(tool.server, tool.name, tool.description, _to_json(tool)) for tool in tools]
-    asked = set(split_words(request))
-    holding = {word: sum(word in one for one in counts) for word in asked}
-    rarity = {word: log(1 + (len(tools) - n + 0.5) / (n + 0.5)) for word, n in holding.items() if n}
-    lengths = [one.total() for one in counts]
-    mean = sum(lengths) / max(len(tools), 1)
-    matches = [
-        sum(rarity[word] * _saturate(one[word], length / mean) for word in rarity if word in one)
-        for one, length in zip(counts, lengths, strict=True)
-    ]
+    documents = [_words_and_pieces(tool.server, tool.name, tool.description, _to_json(tool)) for tool in tools]
+    asked = split_words(" ".join(one for one in request.split() if not _VALUE.search(one)))
+    mean = sum(words.total() for words, _ in documents) / max(len(tools), 1)
+    lengths = [words.total() / (mean or 1) for words, _ in documents]
+    by_words = _bm25(set(asked), [words for words, _ in documents], lengths)
+    by_pieces = _bm25(set(_split_pieces(asked)), [pieces for _, pieces in documents], lengths)
+    matches = [one + PIECE_WEIGHT * other for one, other in zip(by_words, by_pieces, strict=True)]
     best = max(matches, default=0.0)
     return [match / (1 + best) for match in matches]
 
@@ -68,6 +69,22 @@ def split_words(text: str) -> list[str]:
     return [_stem_word(word) for word in words if word not in FUNCTION_WORDS]
 
 
+def _split_pieces(words: Sequence[str]) -> list[str]:
+    """The pieces of some words; a beginning and an end are other letters than those inside."""
+    marked = [f"^{word}$" for word in words]
+    return [word[start : start + PIECE] for word in marked for start in range(len(word) - PIECE + 1)]
+
+
+def _bm25(asked: Collection[str], documents: Sequence[Counter[str]], lengths: Sequence[float]) -> list[float]:
+    """BM25 of each document; ``lengths`` are relative to the mean."""
+    holding = {word: sum(word in one for one in documents) for word in asked}
+    rarity = {word: log(1 + (len(documents) - n + 0.5) / (n + 0.5)) for word, n in holding.items() if n}
+    return [
+        sum(rarity[word] * _saturate(document[word], length) for word in rarity if word in document)
+        for document, length in zip(documents, lengths, strict=True)
+    ]
+
+
 def _saturate(count: int, relative_length: float) -> float:
     """What ``count`` occurrences of a word weigh: less and less each, and less in a longer document."""
     return count * (SATURATION + 1) / (count + SATURATION * relative_length)
@@ -78,9 +95,10 @@ def _to_json(tool: Tool) -> str:
 
 
 @lru_cache(maxsize=4096)  # a tool is looked at with every request
-def _word_counts(server: str, name: str, description: str, schema: str) -> Counter[str]:
+def _words_and_pieces(server: str, name: str, description: str, schema: str) -> tuple[Counter[str], Counter[str]]:
     texts = (server, name, description, *_parameter_texts(name, json.loads(schema)))
-    return Counter(word for text in texts for word in split_words(text))
+    words = [word for text in texts for word in split_words(text)]
+    return Counter(words), Counter(_split_pieces(words))
 
 
 def _parameter_texts(name: str, schema: Mapping[str, object]) -> Iterator[str]:

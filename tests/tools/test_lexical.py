@@ -41,18 +41,32 @@ def test_scores_are_those_of_a_plain_computation() -> None:
         ["list", "channel", "list", "channel", "oldest", "first"],
         ["get", "weather", "unit", "scale", "temperatur", "celsius", "kelvin"],
     ]
+    asked = ["send", "oldest", "messag", "channel"]
     mean = sum(map(len, documents)) / 3
     plain = []
     for document in documents:
         total = 0.0
-        for word in ("send", "oldest", "messag", "channel"):
-            n, count = sum(word in one for one in documents), document.count(word)
-            rarity = log(1 + (3 - n + 0.5) / (n + 0.5))
-            total += rarity * count * 4 / (count + 3 * len(document) / mean)
+        for split, weight in ((list, 1.0), (pieces, 0.1)):
+            for word in set(split(asked)):
+                n, count = sum(word in split(one) for one in documents), split(document).count(word)
+                rarity = log(1 + (3 - n + 0.5) / (n + 0.5))
+                total += weight * rarity * count * 4 / (count + 3 * len(document) / mean)
         plain.append(total)
     scores = lexical_scores("Send the oldest message to that channel", TOOLS)
     assert scores == pytest.approx([one / (1 + max(plain)) for one in plain])
     assert scores[0] > scores[1] > scores[2] == 0
+
+
+def pieces(words: list[str]) -> list[str]:
+    return [f"^{word}$"[i:][:4] for word in words for i in range(len(word) - 1)]
+
+
+def test_misspelt_and_joined_words_are_found_and_values_are_not() -> None:
+    tools = (describe("list_datasources"), describe("open_file", "Open a docx file."), WEATHER)
+    for request_, best in (("lst teh datasuorces", 0), ("the data sources", 0), ("wether in kelvim", 2)):
+        scores = lexical_scores(request_, tools)
+        assert scores.index(max(scores)) == best, request_
+    assert max(lexical_scores("datasources/list.docx list@weather.docx file.open", tools)) == 0
 
 
 @pytest.mark.parametrize(
