@@ -23,7 +23,7 @@ SHAPES = {
     "an AWS access key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
     "a GitHub token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{22})\w*",
     "a GitLab token": r"\bglpat-[\w-]{20,}",
-    "an API key": r"\bsk-(?:[A-Za-z]+-)*[A-Za-z0-9_]{20,}[\w-]*",
+    "an API key": r"\bsk-(?:[A-Za-z0-9]+-)*\w{20,}[\w-]*",
     "a Slack token": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",
     "a Google API key": r"\bAIza[\w-]{35}",
     "a Stripe key": r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}",
@@ -35,7 +35,7 @@ SHAPES = {
     "a bearer token": r"\b[Bb]earer\s+(?=\S*\d)[\w.~+/-]{20,}=*",
     "a password in a URL": r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@<>{}$]+:[^\s/:@<>{}$]+@",
     "a password": (
-        r"(?i:\b(?:\w+_)?(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?key|token)\b[\"']?\s*[:=]\s*[\"']?)"
+        r"(?i:\b(?:\w+_)?(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?key|token)\b[\"']?(?:\s*[:=]\s*|\s+is\s+)[\"']?)"
         r"(?=[^\s\"',;]*\d)(?=[^\s\"',;]*[A-Za-z])[^\s\"',;<>{}$()]{8,}"
     ),
 }
@@ -45,7 +45,7 @@ _MARKS = re.compile(
     "|passw|pwd|secret|key|token"
 )
 """Without one of these no shape can be found; looking for them costs little."""
-HOME = re.compile(r"(?:/home/|/Users/|\b[A-Za-z]:\\+Users\\+)(?P<name>[\w.-]+)")
+HOME = re.compile(r"(?:/home/|/Users/|\b[A-Za-z]:[\\/]+Users[\\/]+)(?P<name>[\w.-]+)")
 NOBODY = frozenset(
     ("user", "username", "users", "you", "me", "yourname", "name", "shared", "public", "default", "runner", "ubuntu")
 )

@@ -27,7 +27,7 @@ def test_faults_are_shown_by_kind_and_all_of_them_are_in_the_json(tmp_path, orde
     value = json.loads(result.stdout)
     assert {(one["file"], one["line"], one["kind"]) for one in value["findings"]} == planted
     assert value["errors"] + value["warnings"] == len(planted)
-    assert value["kinds"]["json"] == {"title": "no JSON", "error": True, "count": 3}
+    assert value["kinds"]["json"] == {"title": "no JSON", "error": True, "count": 2}
     shown = dualtune("data", "check", tmp_path).output
     assert "no JSON" in shown and "fix: " in shown and f"{value['errors']} errors" in shown
 

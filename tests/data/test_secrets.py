@@ -26,6 +26,13 @@ FOUND = {
 }
 
 
+@pytest.mark.parametrize(
+    "secret", ["sk-ant-api03-" + LETTERS, "my password is correct7horse", "GITLAB_TOKEN=" + LETTERS]
+)
+def test_other_forms_are_found_too(secret):
+    assert list(find_secrets(secret))
+
+
 @pytest.mark.parametrize(("kind", "secret"), FOUND.items(), ids=FOUND)
 def test_a_secret_is_found_where_it_stands(kind, secret):
     text = f"Save this:\n{secret} please"

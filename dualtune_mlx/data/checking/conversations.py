@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any
 
 from dualtune_mlx.data.checking.relative_dates import find_relative_date
@@ -16,9 +16,16 @@ Found = tuple[str, str, str]
 """The kind of a fault, what is wrong, and what can be done."""
 CONTROL = re.compile(
     r"<[|\uff5c][\w\u2581 -]{1,40}[|\uff5c]>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>"
-    r"|\[/?INST\]|<</?SYS>>|^<s>|</s>\s*$"
+    r"|\[/?INST\]|<</?SYS>>|^<s>|</s>\s*$|</?(?:tool_call|tool_response|think)>"
 )
 """Control tokens of chat templates."""
+_DID = r"(?:\w+ed|sent|written|made|set|put|run)\b"
+CLAIM = re.compile(
+    rf"^(?:ok(?:ay)?[,.!]? |sure[,.!]? )?(?:done\b|i(?:['\u2019]ve| have) (?:just |now |already )?{_DID})"
+    rf"|\b(?:has|have) been {_DID}",
+    re.IGNORECASE,
+)
+"""How an answer says that something was done."""
 DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}")
 TOLD = re.compile(r"\b\d{4}-\d{2}-\d{2}|\btoday is\b|\bcurrent (?:date|time)\b", re.IGNORECASE)
 """How a conversation tells its date."""
@@ -96,6 +103,23 @@ def find_pretended_calls(trajectory: Trajectory) -> Iterator[Found]:
         if is_answer and (found := pattern.search(message.content)):
             fix = 'write the call into tool_calls, or let the message be context alone: "weight": 0'
             yield "written_call", f"message {number}: the answer writes a call, {found[0]}…", fix
+
+
+def find_claims(trajectory: Trajectory) -> Iterator[Found]:
+    """Answers that say that something was done for a request, although nothing was called for it."""
+    has_called = False
+    for number, message in enumerate(trajectory.messages, 1):
+        has_called = (has_called and message.role != "user") or bool(message.tool_calls)
+        if message.role == "assistant" and message.weight and not has_called and CLAIM.search(message.content):
+            what = f"message {number}: the answer says that something was done, and nothing was called"
+            yield "claimed_call", what, "write the call before it, or an answer that claims nothing"
+
+
+def find_unanswered(trajectory: Trajectory) -> Iterator[Found]:
+    """Requests behind which nothing or another request stands."""
+    for number, (message, after) in enumerate(zip_longest(trajectory.messages, trajectory.messages[1:]), 1):
+        if message.role == "user" and (after is None or after.role == "user"):
+            yield "unanswered", f"message {number}: nothing answers the request", "write what the assistant does"
 
 
 @lru_cache(maxsize=1024)  # lines repeat their tools

@@ -45,6 +45,8 @@ KINDS = {
     "empty_file": Kind("files without a line", removable=False),
     "duplicate": Kind("the same line again", is_error=False),
     "near_duplicate": Kind("nearly the same line again", is_error=False, removable=False),
+    "claimed_call": Kind("answers that claim what no call did", is_error=False, removable=False),
+    "unanswered": Kind("requests without an answer", is_error=False, removable=False),
     "too_long": Kind("longer than the window", is_error=False, removable=False),
     "home_path": Kind("paths in somebody's home folder", is_error=False, removable=False),
     "rare_tool": Kind("tools that are hardly called", is_error=False, removable=False),

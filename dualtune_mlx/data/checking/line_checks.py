@@ -55,6 +55,8 @@ CHECKS: tuple[Callable[[Trajectory], Iterator[Found]], ...] = (
     conversations.find_bad_results,
     conversations.find_missing_today,
     conversations.find_pretended_calls,
+    conversations.find_claims,
+    conversations.find_unanswered,
     find_double_encoding,
     conversations.find_personal,
     find_unwritable,

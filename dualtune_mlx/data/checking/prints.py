@@ -49,13 +49,16 @@ def print_line(number: int, trajectory: Trajectory, family: str) -> Print:
 
 
 def _list_decisions(trajectory: Trajectory, given: str) -> Iterator[tuple[int, int]]:
-    """Spaces and a full stop at the end make no other request; the order of the calls of a message does not count."""
+    """The decisions of a line. The order of the calls of a message does not count.
+
+    Case, spaces and a full stop make no other request. Nor does case make another call: it may be that of the request.
+    """
     known = digest(given)
     for message in trajectory.messages:
-        calls = sorted(_spell_calls(message))
+        calls = sorted(text.casefold() for text in _spell_calls(message))
         if message.role == "assistant" and message.weight:
-            yield known, digest(message.subtask, *calls)
-        text = " ".join(message.content.split()).rstrip(" .!?")
+            yield known, digest(message.subtask.casefold(), *calls)
+        text = " ".join(message.content.casefold().split()).rstrip(" .!?")
         known = digest(str(known), message.role, "" if calls else text, *calls)
 
 

@@ -116,7 +116,7 @@ def with_ids(*ids: str) -> Line:
 
 
 READ = ("read_file", {"path": "x.txt"})
-ANSWER, RESULT = message("assistant", "Done."), message("tool", "done")
+ANSWER, RESULT = message("assistant", "It says hello."), message("tool", "hello")
 ONE = "AKIA" + "QWERTZUIOPASDFGH"
 OF_A_LINE: dict[str, list[Callable[[Line], Any]]] = {
     "json": [
@@ -190,11 +190,13 @@ OF_A_LINE: dict[str, list[Callable[[Line], Any]]] = {
         says("<start_of_turn>user\nhi"),
         says("[INST] look at a.txt [/INST]"),
         says("hello <|eot_id|>"),
+        says("</tool_call> what else?"),
     ],
     "missing_today": [
         calls("create_event", {"title": "tea", "day": "2026-12-01"}, "tea tomorrow"),
         calls("create_event", {"title": "run", "day": "2026-12-04"}, "a run next Friday"),
         calls("create_event", {"title": "nap", "day": "2026-12-14"}, "a nap in two weeks"),
+        calls("create_event", {"title": "pay", "day": "2026-12-31"}, "pay at the end of the month"),
     ],
     "result_without_call": [
         conversation(RESULT, ANSWER),
@@ -214,6 +216,15 @@ OF_A_LINE: dict[str, list[Callable[[Line], Any]]] = {
         conversation(message("assistant", "", READ), message("tool", "postgres://ada:pw7word1@db/x"), ANSWER),
     ],
     "home_path": [says("look into /home/ada/x#"), says("what is in /Users/grace/y#")],
+    "claimed_call": [
+        conversation(message("assistant", "I have deleted the note.")),
+        conversation(message("assistant", "Your message has been sent to Ada.")),
+        conversation(message("assistant", "Done!")),
+    ],
+    "unanswered": [
+        lambda line: line["messages"].append(message("user", "and now?")),
+        lambda line: line["messages"].insert(0, message("user", "hm")),
+    ],
     "too_long": [lambda line: line["messages"][0].update(content=f"{line['id']} " + "word " * 2000)],
 }
 """Faults of a line by itself, by kind."""
@@ -286,7 +297,7 @@ OF_TWO_LINES: list[Callable[[int], Fault]] = [
     ],
     lambda n: [
         ("train", note(f"Remove note {n}", n), "contradiction"),
-        ("train", note(f" Remove note  {n}.", n + 1), "contradiction"),
+        ("train", note(f" remove NOTE  {n}.", n + 1), "contradiction"),
     ],
     lambda n: [
         ("train", note(f"Kindly shred memo {n} {spell(n)}", n), "wording_in_splits"),

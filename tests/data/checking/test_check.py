@@ -120,6 +120,25 @@ def test_the_same_request_with_other_visible_tools_is_no_contradiction(tmp_path)
     assert find(tmp_path) == set()
 
 
+def test_case_that_is_the_request_s_is_no_contradiction(tmp_path):
+    lines = [
+        {"messages": [message("user", f"Show {path}"), message("assistant", "", ("read_file", {"path": path}))]}
+        for path in ("README", "readme")
+    ]
+    write(tmp_path, {"train": [json.dumps(line).encode() for line in lines]})
+    assert find(tmp_path) == set()
+
+
+def test_what_was_called_for_may_be_said(tmp_path):
+    read, done = message("assistant", "", ("read_file", {"path": "a"})), message("assistant", "I have read it.")
+    lines = [
+        {"messages": [message("user", "Show a"), read, message("tool", "x"), done]},
+        {"messages": [message("user", "Is it read yet?"), {**done, "weight": 0}, message("user", "Show a"), read]},
+    ]
+    write(tmp_path, {"train": [json.dumps(line).encode() for line in lines]})
+    assert find(tmp_path) == set()
+
+
 def test_a_told_date_needs_no_today(tmp_path):
     event = ("create_event", {"title": "tea", "day": "2026-12-01"})
     user, call = message("user", "tea tomorrow"), message("assistant", "", event)

@@ -20,7 +20,7 @@ def test_the_page_shows_faults_balance_lengths_and_duplicates(tmp_path):
     assert page == again
     assert f'<dd class="value">{errors}</dd>' in page
     assert f"train.jsonl:{first.line}<" in page and "is a required property" in page
-    for words in ("no JSON: 3", "delete_note", "Optional arguments", "urgent", "Lengths", "window 60", "Duplicates"):
+    for words in ("no JSON: 2", "delete_note", "Optional arguments", "urgent", "Lengths", "window 60", "Duplicates"):
         assert words in page
     assert not re.search(r"<script|src=|https?://(?!www.w3.org)", page)
 
