@@ -12,6 +12,7 @@ from dualtune_mlx.synthesis.conversions.conversion import Leaf
 from dualtune_mlx.synthesis.conversions.dates import DATE, MOMENT, TIME
 from dualtune_mlx.synthesis.conversions.durations import DURATION
 from dualtune_mlx.synthesis.conversions.numbers import DIGITS, NUMBER_WORDS, SHARE
+from dualtune_mlx.synthesis.conversions.recurrence import RECURRENCE
 from dualtune_mlx.synthesis.conversions.switches import SWITCH
 from dualtune_mlx.synthesis.conversions.unsaid import UNSAID, is_only_choice
 from dualtune_mlx.synthesis.conversions.verbatim import VERBATIM
@@ -28,6 +29,7 @@ CONVERSIONS = (
     DATE,
     MOMENT,
     TIME,
+    RECURRENCE,
     CODE,
     CHOICE,
     PHRASE,
@@ -37,7 +39,7 @@ CONVERSIONS = (
 """All conversions. A value is found by the first that finds it."""
 WEIGHTS = {VERBATIM.name: 3, DIGITS.name: 12, SHARE.name: 8, DURATION.name: 12, CODE.name: 6, CHOICE.name: 6}
 """How often a conversion is used, beside the others that there are for a value; 2 where nothing is said here."""
-DATED = frozenset((DATE.name, MOMENT.name, TIME.name))
+DATED = frozenset((DATE.name, MOMENT.name, TIME.name, RECURRENCE.name))
 """Conversions beside which a value is seldom said as it is written."""
 
 

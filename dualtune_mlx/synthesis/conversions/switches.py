@@ -58,6 +58,8 @@ def _list_words(leaf: Leaf) -> list[str]:
     if verb:
         what = f"{what} ones" if _is_quality(words) else what
         return [f"including {what}", f"with {what}"] if wanted else [f"without {what}", f"no {what}"]
+    if "can" in words[1:]:
+        return [what] if wanted else [what.replace(" can", " can't")]
     if words[:1] and words[0] in VERBS:
         return [what] if wanted else [f"don't {what}", f"do not {what}"]
     if what == "on":

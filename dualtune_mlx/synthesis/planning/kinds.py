@@ -74,6 +74,7 @@ DESCRIBED = (
     ("folder", r"path (?:to|of) (?:the|a)?\s?(?:folder|directory)"),
     ("timezone", r"\bIANA\b|time ?zone"),
     ("regex", r"\bregex|regular expression"),
+    ("rrule", r"\bRRULE\b|RFC ?5545"),
     ("language", r"language code|ISO 639"),
     ("country", r"country code|ISO 3166"),
     ("currency", r"currency code|ISO 4217"),
@@ -90,7 +91,7 @@ WHOLE = frozenset(("moment", "date", "horizontal", "vertical", "room"))
 """Kinds that a word tells at the end of a name only: a start_element is no time."""
 LOOSE = frozenset(("search", "script", "css", "sentence", "value", "json", ""))
 """Kinds of names whose description may tell what language they are written in."""
-VAGUE = frozenset(("", "value", "id", "name", "label", "title", "number_words"))
+VAGUE = frozenset(("", "value", "recurrence", "id", "name", "label", "title", "number_words"))
 """Kinds of names that say less than a description does."""
 UNSAYABLE = frozenset(("opaque",))
 """Kinds whose values nobody says by heart."""
@@ -126,7 +127,8 @@ def _correct(kind: str, description: str) -> str:
 def _find_kind_there(tool: Tool, path: str) -> str:
     """The kind that a name stands for in this tool alone: by what the tool speaks of, or by another parameter."""
     name = _read_name(path)
-    if name == ("time",) and "date" in tool.parameters.get("properties", {}):
+    others = {word for one in tool.parameters.get("properties", {}) for word in split_name(one)}
+    if name == ("time",) and others & {"date", "timezone", "zone"}:
         return "clock"
     stems = list_stems(f"{tool.server} {tool.name} {tool.description}")
     kinds = (kinds for words, kinds in ABOUT if not words.isdisjoint(stems))

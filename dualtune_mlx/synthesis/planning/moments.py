@@ -50,6 +50,13 @@ def draw_short_duration(sampler: Sampler) -> str:
     return sampler.rng.choice(("5m", "10m", "15m", "30m", "1h", "2h", "3h", "6h", "12h", "24h", "1d", "7d", "30d"))
 
 
+def draw_rrule(sampler: Sampler) -> str:
+    """A rule of recurrence: ``RRULE:FREQ=WEEKLY;BYDAY=MO``."""
+    day = sampler.rng.choice(("MO", "TU", "WE", "TH", "FR", "SA", "SU"))
+    rules = ("FREQ=DAILY", "FREQ=WEEKLY", "FREQ=MONTHLY", "FREQ=YEARLY", f"FREQ=WEEKLY;BYDAY={day}")
+    return f"RRULE:{sampler.rng.choice((*rules, rules[-1]))}"
+
+
 def draw_iso_duration(sampler: Sampler) -> str:
     """A length of time in ISO 8601: ``PT15M``."""
     return sampler.rng.choice(("PT15M", "PT30M", "PT1H", "PT2H", "P1D", "P7D", "P2W", "P1M"))

@@ -61,8 +61,9 @@ def _draw(sampler: Sampler, tool: Tool, parameter: Parameter, today: str) -> Any
         return moments.draw_date(sampler, parameter, today, tool.name)
     if kind == "moment":
         return moments.draw_moment(sampler, parameter, today, tool.name)
-    if kind == "file":
-        return names.file(sampler, find_endings(tool, parameter))
+    endings = find_endings(tool, parameter) if kind in ("file", "path") else []
+    if kind == "file" or endings:
+        return names.file(sampler, endings)
     return DRAWN[kind](sampler)
 
 

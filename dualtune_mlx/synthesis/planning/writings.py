@@ -104,6 +104,30 @@ def formula(sampler: Sampler) -> str:
     return sampler.rng.choice((f"={name}({column}2:{column}{last})", f"={name}({column}1:{column}{last})", simple))
 
 
+def math(sampler: Sampler) -> str:
+    """Something to calculate."""
+    first, second, third = (sampler.digits(2, 999) for _ in range(3))
+    sign, other = sampler.rng.choice("+-*/"), sampler.rng.choice("+-*/")
+    return sampler.rng.choice(
+        (
+            f"{first} {sign} {second}",
+            f"{first}{sign}{second}",
+            f"({first} {sign} {second}) {other} {third}",
+            f"{first} {sign} {second} {other} {third}",
+            f"sqrt({first})",
+            f"{sampler.digits(2, 20)}^{sampler.digits(2, 6)}",
+        )
+    )
+
+
+def condition(sampler: Sampler) -> str:
+    """A condition on the rows of a table."""
+    column, value = sampler.word("columns", "numeric_columns"), sampler.digits(1, 999)
+    return sampler.rng.choice(
+        (f"{column} > {value}", f"{column} = '{sampler.word('nouns', 'states')}'", f"{column} < {value}")
+    )
+
+
 def promql(sampler: Sampler) -> str:
     """An expression over metrics."""
     name, job = f"{sampler.word('tech')}_{sampler.word('nouns')}_total", sampler.word("tech")

@@ -39,6 +39,8 @@ VALUES: list[tuple[Parameter, Any]] = [
     (new_parameter("timestamp", type="integer"), 1796137200),
     (new_parameter("at", type="string"), "09:30"),
     (new_parameter("at", type="string"), "12:00"),
+    (new_parameter("recurrence", type="string"), "RRULE:FREQ=WEEKLY;BYDAY=MO"),
+    (new_parameter("recurrence", type="string"), "FREQ=DAILY;INTERVAL=2"),
     (new_parameter("color", type="string"), "#FF0000"),
     (new_parameter("target_language", type="string"), "de"),
     (STATE, "in_progress"),

@@ -30,6 +30,7 @@ DESCRIPTION = "Whether to submit entered text (press Enter after)"
         ("if_empty", "", "if empty", "not if empty"),
         ("comments", "", "with comments", "without comments|no comments"),
         ("on", "", "switched on", "switched off"),
+        ("guestsCanModify", "", "guests can modify", "guests can't modify"),
         ("submit", DESCRIPTION, "submit entered text", "don't submit entered text|do not submit entered text"),
     ],
 )

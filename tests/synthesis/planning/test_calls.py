@@ -134,6 +134,12 @@ def test_names_tell_what_is_said(name: str, sign: str) -> None:
     assert all(sign in one.arguments[name] for one in plan(new_tool(required=(name,), **{name: {"type": "string"}})))
 
 
+def test_a_servers_files_are_of_its_sort() -> None:
+    path = {"type": "string"}
+    tool = Tool("read_range", "", {"type": "object", "properties": {"path": path}, "required": ["path"]}, "excel")
+    assert all(one.arguments["path"].endswith(".xlsx") for one in plan(tool))
+
+
 def test_a_range_does_not_end_before_it_starts() -> None:
     tool = new_tool(required=("start_row", "end_row"), start_row={"type": "integer"}, end_row={"type": "integer"})
     assert all(one.arguments["start_row"] <= one.arguments["end_row"] for one in plan(tool))

@@ -61,3 +61,7 @@ def test_by_what_the_tool_speaks_of() -> None:
     assert kind_of("from", tool="Find flights.") == "town"
     assert kind_of("image", tool="Pull an image from a container registry.") == "container_image"
     assert kind_of("time") == "clock"
+    assert kind_of("to", tool="Convert between units.") == "measure"
+    assert kind_of("formula", tool="Calculate a value.") == "math"
+    assert kind_of("folder", tool="Move a note.") == "name"
+    assert kind_of("recurrence", "As RRULE") == "rrule"
