@@ -7,8 +7,9 @@ each, as ``python -m tests.tools.real_servers.collect`` leaves them there. The m
 embedded one without adapters. ``--quick`` takes every fourth request.
 
 ``METHODS``: ``words`` ranks by BM25 alone. ``model`` shows the model the tools whose words match best, and ranks by its
-own probability. ``both`` is what ``DualTune`` does with lexical evidence: the bundle's own, or, where it has none, one
-that is fitted to the other servers' requests. ``shown`` is how often the right tool is among those that are shown,
+own probability. ``both`` is what ``DualTune`` does with lexical evidence. On the split ``tune`` that is fitted to the
+requests for the other servers; ``--fit`` writes what is fitted to all of them into the bundle. On ``test`` nothing is
+fitted: the evidence is the bundle's own. ``shown`` is how often the right tool is among those that are shown,
 ``none`` how often a request that no tool serves is left alone. A right tool that cannot be used counts as wrong.
 """
 
@@ -33,10 +34,10 @@ from dualtune_mlx.decoding import Evidence, KnownChoice, fit_evidence
 from dualtune_mlx.decoding.evidence import SHOWN
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.events import Candidates, Done
+from dualtune_mlx.engine.evidence import known_choice
 from dualtune_mlx.engine.loading import load_base
 from dualtune_mlx.errors import DecodingError, ToolError, UsageError
 from dualtune_mlx.evaluation.calls import same_json
-from dualtune_mlx.evaluation.evidence import known_choice
 from dualtune_mlx.mcp.inspection import report_listing
 from dualtune_mlx.mcp.tools_file import read_listings
 from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
@@ -46,6 +47,8 @@ from dualtune_mlx.tools.lexical import lexical_scores
 
 REQUESTS = Path(__file__).parent / "unseen"
 METHODS = ("words", "model", "both")
+OF_BASE = Evidence(weight=5.39, respond=2.54, sharpness=0.17)
+"""The embedded model's without adapters, as the split ``tune`` gives it."""
 GOALS = {"tool": 0.75, "call": 0.40, "none": 0.90}
 """What ``both`` should reach without any training on these tools."""
 COUNTED = ("prefilled_tokens", "reused_tokens", "active_tokens", "forwards")
@@ -92,36 +95,56 @@ class Outcome:
     """Whether the whole call is right; None where no arguments were written."""
 
 
-def run(quick: bool, out: Console, lists: Path, split: str = "tune", bundle: Path | None = None) -> dict[str, Any]:
+def run(
+    quick: bool, out: Console, lists: Path, split: str = "tune", bundle: Path | None = None, fit: bool = False
+) -> dict[str, Any]:
     """Ask for every request in every way, and return the value of ``--json``.
 
     Raises:
-        UsageError: when there are no requests here, or a server's tools are not in ``lists``.
+        UsageError: when there are no requests here, a server's tools are not in ``lists``, or there is no evidence.
     """
     servers = read_servers(split, lists, 4 if quick else 1)
     opened = Bundle.open(bundle) if bundle else None
+    own = opened.evidence if opened else OF_BASE
+    check_fit(split, opened, fit)
     base = load_base(opened, None, None) if opened else load_model(EMBEDDED)
-    open_engine = engine_maker(base, opened)
-    shown = opened.evidence.shown if opened and opened.evidence else SHOWN
+    open_engine, shown = engine_maker(base, opened), own.shown if own else SHOWN
     outcomes: dict[str, dict[str, list[Outcome]]] = {method: {} for method in METHODS}
     known: dict[str, list[KnownChoice]] = {}
     for server in servers:
         outcomes["words"][server.name] = [by_words(server.tools, one, shown) for one in server.requests]
         with open_engine(Evidence(shown=shown)) as neutral:
             outcomes["model"][server.name] = [by_model(neutral, server.tools, one) for one in server.requests]
-            known[server.name] = known_choices(neutral, server)
+            known[server.name] = known_choices(neutral, server) if split == "tune" else []
         out.print(f"{server.name}: {len(server.tools)} tools, {len(server.requests)} requests", markup=False)
     counters, seconds = Counter[str](), list[float]()
     for server in servers:
-        evidence = (opened and opened.evidence) or fit_to_others(known, server.name, shown)
+        evidence = fit_to_others(known, server.name, shown) if split == "tune" else own
+        assert evidence is not None
         with open_engine(evidence) as dualtune:
             began = time.perf_counter()
             outcomes["both"][server.name] = [by_both(dualtune, server.tools, one, counters) for one in server.requests]
             seconds.append((time.perf_counter() - began) / len(server.requests))
         out.print(f"{server.name}: {describe(evidence)}", markup=False)
+    if opened and fit:
+        opened.set_evidence(fit_to_others(known, "", shown))
     value = make_report(outcomes, {**counters, "shown": shown, "split": split}, seconds)
     print_report(value, out)
     return value
+
+
+def check_fit(split: str, bundle: Bundle | None, fit: bool) -> None:
+    """Refuse what would fit to the test, or measure it without an evidence.
+
+    Raises:
+        UsageError: saying which.
+    """
+    if fit and (split != "tune" or bundle is None):
+        raise UsageError("evidence is fitted to the requests for tuning, and kept in a bundle", fix="--split tune")
+    if split != "tune" and bundle is not None and bundle.evidence is None:
+        raise UsageError(
+            "the bundle has no lexical evidence", where=bundle.folder, fix="fit one: --split tune --fit with the bundle"
+        )
 
 
 def read_servers(split: str, lists: Path, every: int = 1) -> list[Server]:

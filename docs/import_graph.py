@@ -47,7 +47,7 @@ ROOMS = {
     "start/": "adapters that know what tools are: they serve tools never seen, and training goes on from them",
     "mcp/": "MCP servers: configuration, processes, calls, results, pinned arguments, rules, approvals; no MLX",
     "agent/": "the loop (pure) and its driver, limits, chat models that plan and answer, transcripts, replay",
-    "evaluation/": "right server, right tool, whole call; the fit of lexical evidence",
+    "evaluation/": "right server, right tool, whole call",
     "learning/": "the road from a list of tools to a bundle that is measured: the user's own requests",
     "demo/": "the embedded example: recipe, workspace, pinned servers",
     "cli/": "click commands: parse, call, print; no logic",

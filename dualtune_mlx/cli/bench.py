@@ -24,14 +24,15 @@ SPLITS = ("tune", "test")
 )
 @click.option("--split", type=click.Choice(SPLITS), default="tune", show_default=True, help="unseen: which requests.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="unseen: bundle folder; without one, the base model.")
+@click.option("--fit", is_flag=True, help="unseen: fit the bundle's lexical evidence to the requests for tuning.")
 @json_option
 def command(
-    benchmark: str, quick: bool, lists: Path | None, split: str, bundle: Path | None, json_to: str | None
+    benchmark: str, quick: bool, lists: Path | None, split: str, bundle: Path | None, fit: bool, json_to: str | None
 ) -> None:
     """Measure a claim here, beside the peer."""
-    given = {"lists": lists, "split": split, "bundle": bundle} if benchmark == "unseen" else {}
+    given = {"lists": lists, "split": split, "bundle": bundle, "fit": fit} if benchmark == "unseen" else {}
     if not given:
-        options.refuse_given(("lists", "split", "bundle"), "goes with the benchmark 'unseen' only")
+        options.refuse_given(("lists", "split", "bundle", "fit"), "goes with the benchmark 'unseen' only")
     elif lists is None:
         raise click.UsageError("The benchmark 'unseen' needs --lists.")
     run = import_module("dualtune_mlx.benchmarks.common").run

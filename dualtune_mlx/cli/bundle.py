@@ -17,8 +17,8 @@ from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option, progress
 from dualtune_mlx.data import read_tools, read_trajectories
 from dualtune_mlx.decoding.evidence import SHOWN
+from dualtune_mlx.engine.evidence import fit_bundle
 from dualtune_mlx.engine.loading import load_base
-from dualtune_mlx.evaluation import fit_bundle
 from dualtune_mlx.prompts import SINGLE_STAGE_TEMPLATES
 
 folder = click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from dualtune_mlx.benchmarks import unseen_tools
 from dualtune_mlx.benchmarks.unseen_tools import METHODS, Outcome, Request, by_words, read_servers, row_of
+from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall
 from tests import tiny
@@ -92,6 +93,21 @@ def test_every_method_is_measured_on_every_server(folder, with_bundle, monkeypat
     assert both["tool"] == 2 / 3 and both["call"] == 2 / 3, "either text is right"
     assert value["counters"]["calls"] >= 4 and value["counters"]["prefilled_tokens"] > 0
     assert "goal tool at least 75%: NOT reached" in written.getvalue()
+
+
+def test_evidence_is_fitted_to_the_requests_for_tuning_alone(folder, monkeypatch):
+    bundle, out = make_bundle(folder / "trained"), Console(file=io.StringIO(), width=120)
+    (folder / "requests" / "tune").rename(folder / "requests" / "test")
+    for fit, words in ((True, "fitted to the requests for tuning"), (False, "no lexical evidence")):
+        with pytest.raises(UsageError, match=words):
+            unseen_tools.run(False, out, folder / "lists", "test", bundle.folder, fit)
+    (folder / "requests" / "test").rename(folder / "requests" / "tune")
+    unseen_tools.run(False, out, folder / "lists", "tune", bundle.folder, fit=True)
+    fitted = Bundle.open(bundle.folder).evidence
+    assert fitted.weight > 1
+    (folder / "requests" / "tune").rename(folder / "requests" / "test")
+    monkeypatch.setattr(unseen_tools, "fit_evidence", None)
+    unseen_tools.run(False, out, folder / "lists", "test", bundle.folder)
 
 
 def test_its_options_are_for_it_alone(tmp_path):

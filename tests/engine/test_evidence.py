@@ -10,9 +10,8 @@ from dualtune_mlx import DualTune
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.decoding import Evidence, fit_evidence
+from dualtune_mlx.engine.evidence import fit_bundle, known_choice, open_neutral
 from dualtune_mlx.errors import DataError
-from dualtune_mlx.evaluation import fit_bundle
-from dualtune_mlx.evaluation.evidence import known_choice, open_neutral
 from dualtune_mlx.models import load_model
 from dualtune_mlx.tools import RESPOND, Message, ToolCall, Trajectory
 from dualtune_mlx.tools.lexical import lexical_scores

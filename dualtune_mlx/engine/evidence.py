@@ -9,7 +9,7 @@ from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.data.decisions import Decision, call_decisions
 from dualtune_mlx.decoding import Evidence, KnownChoice, fit_evidence
 from dualtune_mlx.decoding.evidence import SHOWN
-from dualtune_mlx.engine import DualTune
+from dualtune_mlx.engine.dualtune import DualTune
 from dualtune_mlx.engine.lexical_match import find_due
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.models import BaseModel
