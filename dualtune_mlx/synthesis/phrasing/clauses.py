@@ -99,6 +99,8 @@ def say_part(part: Part, rng: random.Random, short: bool = False, labelled: bool
 def _fits(way: str, part: Part) -> bool:
     if part.kind.name in ("time", "due", "start", "end") and re.match(r"(on|at|for|by) \{v\}|from \{v\} on", way):
         return bool(DAY.match(part.words))
+    if way.startswith(("number {v}", "#{v}")):
+        return part.words.isdigit() or part.kind.name == "labels"
     if way.endswith("{v} {l}") and part.kind.name in ("measure", "amount"):
         return part.words.isalnum() and is_plural(part.label)
     return not (way in ("{v}", ": {v}") and part.kind.name == "other")

@@ -19,11 +19,23 @@ from dualtune_mlx.synthesis.phrasing.clauses import (
 )
 from dualtune_mlx.synthesis.phrasing.english import mend_articles, participle, pluralize, with_article
 from dualtune_mlx.synthesis.phrasing.parts import Part
-from dualtune_mlx.synthesis.phrasing.tables import Action, actions, families, find_idioms, read_table, synonyms
+from dualtune_mlx.synthesis.phrasing.tables import (
+    Action,
+    actions,
+    families,
+    find_idioms,
+    read_table,
+    synonyms,
+    value_ways,
+)
 from dualtune_mlx.synthesis.phrasing.tool_sense import Thing, ToolSense
 
 IDIOM_SHARE = 0.45
 """The share of what people say for this action on this thing, where there is such a thing."""
+VALUE_SHARE = 0.35
+"""The share of what people say with a value in one phrase with the object, where there is such a value."""
+VALUES = tuple(read_table("words")["main_values"].split())
+"""Kinds of parameters, those that count most first."""
 OWN_SHARE = 0.6
 """The share of templates of the action's own, beside those that any verb fits into."""
 PLAIN_SHARE = 0.5
@@ -87,9 +99,9 @@ def word_core(parts: Sequence[Part], sense: ToolSense, form: str, rng: random.Ra
     if form == "say" and sense.orders and not verb and rng.random() < DESCRIBED_SHARE:
         return _describe(parts, sense, rng)
     thing = _pick_thing(action, sense, rng)
-    template = _pick_template(action, thing, form, rng)
-    plain = sense.verb if families().get(sense.verb) == action.family and rng.random() < PLAIN_SHARE else ""
     roles = share_out(parts, thing, action.object)
+    template = _pick_template(action, thing, roles, sense, form, rng)
+    plain = sense.verb if families().get(sense.verb) == action.family and rng.random() < PLAIN_SHARE else ""
     wish = Wish(
         action,
         verb or plain or rng.choice(action.verbs),
@@ -108,12 +120,23 @@ def _pick_thing(action: Action, sense: ToolSense, rng: random.Random) -> Thing:
     return sense.things[0] if rng.random() < 0.6 else rng.choice(sense.things)
 
 
-def _pick_template(action: Action, thing: Thing, form: str, rng: random.Random) -> str:
+def _pick_template(action: Action, thing: Thing, roles: Roles, sense: ToolSense, form: str, rng: random.Random) -> str:
+    ways = value_ways().get((action.family, form), ())
+    if not sense.alone:  # the object has to be named
+        ways = tuple(way for way in ways if re.search(r"\{(o|ns?)\}", way))
+    if ways and _main_value(roles.rest) and rng.random() < VALUE_SHARE:
+        return rng.choice(ways)
     found = find_idioms(action.family, thing.head, form)
     if found and rng.random() < IDIOM_SHARE:
         return rng.choice(found)
     own: tuple[str, ...] = getattr(action, form)
     return rng.choice(own if rng.random() < OWN_SHARE else read_table("frames")["any_verb"][form])
+
+
+def _main_value(rest: Sequence[Part]) -> Part | None:
+    """The value that counts most of those that say neither which object nor where."""
+    known = [part for part in rest if part.kind.name in VALUES and not isinstance(part.value, list | dict)]
+    return min(known, key=lambda part: VALUES.index(part.kind.name), default=None)
 
 
 def _pick_action(parts: Sequence[Part], sense: ToolSense, rng: random.Random) -> tuple[Action, str]:
@@ -150,6 +173,8 @@ def _fill(template: str, wish: Wish, sense: ToolSense, rng: random.Random) -> tu
     if wish.owner and wish.roles.ids:
         where = f" of {say_object(wish.owner, wish.roles.ids, rng)}{where}"
         wish = replace(wish, roles=replace(wish.roles, ids=()))
+    main = _main_value(rest) if "{v}" in template else None
+    rest = [part for part in rest if part is not main]
     if "{o}" in template:
         chosen, rest = _say_wished(wish, rest, rng)
     else:
@@ -157,7 +182,7 @@ def _fill(template: str, wish: Wish, sense: ToolSense, rng: random.Random) -> tu
     if "{in}" not in template:
         template = template.replace("{o}", "{o}{in}") if "{o}" in template else template + "{in}"
     gaps = {"{in}": where, "{o}": chosen, "{ns}": wish.plural, "{n}": wish.noun, "{verb}": wish.verb}
-    gaps["{done}"] = participle(wish.verb)
+    gaps |= {"{done}": participle(wish.verb), "{v}": main.quoted(rng) if main else ""}
     text = re.sub(r"\{\w+\}", lambda gap: gaps[gap[0]], template)
     text += (f" {manner}" if manner else "") + join_clauses(say_rest(rest, rng, wish.short), rng)
     return (text if '"' in text else mend_articles(text)), front

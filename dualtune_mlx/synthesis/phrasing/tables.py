@@ -141,3 +141,14 @@ def idioms() -> tuple[Idiom, ...]:
 def find_idioms(family: str, noun: str, form: str) -> list[str]:
     """Templates of a form for an action on a thing."""
     return [way for one in idioms() if family in one.actions and noun in one.things for way in one.ways[form]]
+
+
+@cache
+def value_ways() -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """By family and form, templates that say the object and a value in one phrase."""
+    return {
+        (family, form): tuple(ways)
+        for families_, one in read_table("values").items()
+        for family in families_.split("_")
+        for form, ways in one.items()
+    }

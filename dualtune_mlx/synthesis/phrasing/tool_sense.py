@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -54,6 +55,8 @@ class ToolSense:
     """What it is about, in words that its description lists: ``restaurant``."""
     name_words: frozenset[str] = frozenset()
     """The words of its name."""
+    alone: bool = True
+    """Whether no other tool does the same to anything: the action alone then says which tool is meant."""
     rivals: tuple[str, ...] = ()
     """Names of tools that do something alike to things alike."""
 
@@ -67,7 +70,11 @@ def understand(tools: Sequence[Tool]) -> dict[str, ToolSense]:
     for group in by_server.values():
         prefix = shared_prefix([tool.name for tool in group])
         senses |= {tool.name: understand_tool(tool, prefix) for tool in group}
-    return {name: replace(sense, rivals=_rivals(name, sense, senses)) for name, sense in senses.items()}
+    often = Counter(sense.actions[0] for sense in senses.values())
+    return {
+        name: replace(sense, alone=often[sense.actions[0]] == 1, rivals=_rivals(name, sense, senses))
+        for name, sense in senses.items()
+    }
 
 
 def understand_tool(tool: Tool, prefix: Sequence[str] = ()) -> ToolSense:

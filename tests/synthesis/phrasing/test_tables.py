@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dualtune_mlx.synthesis.phrasing.tables import actions, kinds, read_table, synonyms
+from dualtune_mlx.synthesis.phrasing.tables import actions, idioms, kinds, read_table, synonyms, value_ways
 
 GAPS = {"o", "n", "ns", "in"}
 
@@ -33,3 +33,12 @@ def test_no_word_is_its_own_synonym() -> None:
 @pytest.mark.parametrize("key", ["polite_orders", "question_orders", "indirect_orders", "my_orders"])
 def test_frames_have_room_for_an_order(key: str) -> None:
     assert [frame for frame in read_table("frames")[key] if frame.count("{x}") != 1] == []
+
+
+def test_the_tables_speak_of_families_that_there_are() -> None:
+    named = {family for family, _ in value_ways()} | {family for one in idioms() for family in one.actions}
+    assert named - set(actions()) == set()
+
+
+def test_ways_with_a_value_have_it() -> None:
+    assert [way for ways in value_ways().values() for way in ways if way.count("{v}") != 1] == []
