@@ -26,7 +26,8 @@ class ToolMatch:
     untrained: frozenset[int] = frozenset()
     """The tools, by ``id()``, that the bundle was not trained on."""
     is_open: bool = True
-    """Whether no call was made yet for what is due. Afterwards its words point at the tool that was called already."""
+    """Whether no call was made yet for what is due. Afterwards its words point at the tool that was called already, and
+    the model's probabilities stay as they are."""
 
     def shown(self, node: Node, keep: Tool | None = None) -> Node:
         """A node without the untrained tools that match worst, so that at most ``evidence.shown`` of them are left.
@@ -45,13 +46,13 @@ class ToolMatch:
 
     def asked(self, wanted: int, count: int) -> int:
         """How many of ``count`` choices the model is asked to rank, so that ``wanted`` are the right ones."""
-        return wanted if self.evidence is None else count
+        return count if self.evidence and self.is_open else wanted
 
     def weigh(self, shares: Shares, wanted: int) -> Shares:
         """The ``wanted`` best of all choices of a node, with the probabilities that they have with the evidence."""
-        if self.evidence is None:
+        if self.evidence is None or not self.is_open:
             return shares
-        gains = [self._gain(choice) if self.is_open else 0.0 for choice, _ in shares]
+        gains = [self._gain(choice) for choice, _ in shares]
         joined = join([share for _, share in shares], gains, self.evidence.sharpness)
         weighed = [(choice, share) for (choice, _), share in zip(shares, joined, strict=True)]
         return sorted(weighed, key=lambda pair: -pair[1])[:wanted]
