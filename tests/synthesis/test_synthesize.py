@@ -25,6 +25,7 @@ from dualtune_mlx.synthesis.teacher.backends import open_backend
 from dualtune_mlx.synthesis.teacher.budget import Limits
 from dualtune_mlx.synthesis.teacher.journal import JOURNAL
 from dualtune_mlx.synthesis.teacher.trial import Trial
+from dualtune_mlx.tools import Tool
 from tests.synthesis.teacher.scripted import FAILURES, TOOLS, WRONG_TEXTS, ScriptedTeacher, serve
 
 pytest.importorskip("datasketch", reason="needs the extra synth")
@@ -99,6 +100,7 @@ def test_a_wrong_answer_is_kept_apart_with_its_reason(how, reason, tmp_path):
         summary = run(teacher, tmp_path)
     rejected = lines(tmp_path / "rejected.jsonl")
     assert {one["reason"] for one in rejected} == {reason} == set(summary.rejected)
+    assert how != "endless" or {one["detail"] for one in rejected} == {"a text without an end"}
     assert all(one["detail"] and one["line"]["metadata"]["source"] == "teacher" for one in rejected)
     assert summary.kept == 14
     written = (tmp_path / "requests.jsonl").read_text() + (tmp_path / "rejected.jsonl").read_text()
@@ -114,6 +116,20 @@ def test_a_teacher_that_does_everything_wrong_at_random(tmp_path):
     texts = [one.messages[0].content for one in read_trajectories(tmp_path / "requests.jsonl")]
     assert len(set(texts)) == len(texts) == summary.kept
     assert not any(word in text for text in texts for word in ("hacked", "<|", "ghp_", "kümmere", "{"))
+
+
+def test_the_generator_fills_the_quotas_of_its_first_round(tmp_path):
+    """Requests for a tool without arguments are soon alike, so that further rounds are needed."""
+    tools, options = (*TOOLS, Tool("list_notes", "List all notes.", server="notes")), SynthesisOptions(requests=120)
+    events: list[RequestMade] = []
+    one, two = (synthesize(tools, tmp_path / name, options, report=events.append) for name in ("one", "two"))
+    assert one == two and one.rejected["duplicate"] and 100 <= one.kept <= 120
+    assert all(kept <= wanted for kept, wanted in one.tools.values()) and one.tools["several tools"][0] > 3
+    assert max(event.number for event in events) > 1
+    texts = [(tmp_path / name / "requests.jsonl").read_text() for name in ("one", "two")]
+    assert texts[0] == texts[1]
+    synthesize(tools, tmp_path / "two", SynthesisOptions(requests=120, seed=1))
+    assert (tmp_path / "two" / "requests.jsonl").read_text() != texts[0]
 
 
 def test_a_key_is_sent_and_written_nowhere(tmp_path, monkeypatch):

@@ -77,7 +77,7 @@ def test_a_journal_that_was_cut_loses_its_last_line_alone(tmp_path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1][:-9])
     assert ask(tmp_path, Scripted("again"), 0, 1)[0] == [Answer("one", "stop"), Answer("again", "stop")]
-    assert len(path.read_text().splitlines()) == 2
+    assert ask(tmp_path, Scripted(), 0, 1)[0] == [Answer("one", "stop"), Answer("again", "stop")]
 
 
 @pytest.mark.parametrize("line", ['{"key": "a"}', "[]", "no", '{"key": "a", "text": "b", "finish": "c", "spent": 1}'])

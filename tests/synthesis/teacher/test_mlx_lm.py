@@ -34,7 +34,9 @@ ASKING = Asking(in_flight=2, seconds=600, answer_tokens=16)
 def server(free_port):
     """The address of ``mlx_lm.server`` with the embedded model."""
     folder = resolve(EMBEDDED)
-    command = [sys.executable, "-m", "mlx_lm", "server", "--model", str(folder), "--port", str(free_port)]
+    # Our package loads what makes MLX fast on Linux.
+    program = "import sys, dualtune_mlx.models, mlx_lm.server; mlx_lm.server.main()"
+    command = [sys.executable, "-c", program, "--model", str(folder), "--port", str(free_port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{free_port}/v1"
         try:
