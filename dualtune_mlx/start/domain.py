@@ -49,11 +49,15 @@ def keep_usable(domain: Domain) -> Domain:
 def _is_usable(request: LabelledRequest, tools: Mapping[str, Tool]) -> bool:
     if not request.tool or request.arguments is None:
         return not request.tool or request.tool in tools
+    return request.tool in tools and can_be_called(tools[request.tool], request.arguments)
+
+
+def can_be_called(tool: Tool, arguments: Mapping[str, Any]) -> bool:
+    """Whether the arguments fit the tool, and could be written."""
     try:
-        tool = tools[request.tool]
-        check_arguments(request.arguments, tool)
-        return not explain_unwritable(tool, request.arguments)
-    except (KeyError, DataError, ToolError):
+        check_arguments(arguments, tool)
+        return not explain_unwritable(tool, arguments)
+    except (DataError, ToolError):
         return False
 
 

@@ -15,7 +15,7 @@ from dualtune_mlx.files import write_text
 from dualtune_mlx.models import EMBEDDED
 from dualtune_mlx.start.domain import Domain, keep_usable
 from dualtune_mlx.start.packing import pack_bundle
-from dualtune_mlx.start.sets import SetOptions, SetSampler, draw_lines
+from dualtune_mlx.start.sets import SAID, SetOptions, SetSampler, draw_lines
 from dualtune_mlx.start.sources.bfcl import read_bfcl
 from dualtune_mlx.start.sources.clinc import read_clinc
 from dualtune_mlx.start.sources.corpus import read_corpus
@@ -35,11 +35,12 @@ SOURCES: Mapping[str, Callable[[Path], Iterator[Domain]]] = {
 """What reads each folder of data."""
 HELD_OUT = ("notebox", "pdf-workbench", "team-calendar")
 """Servers of the corpus whose tools are not trained on: they validate."""
-SETS = {
-    "selector": SetOptions(),
-    "arguments": SetOptions(requests=6, sizes=(1, 1), respond=0.0, with_arguments=True),
-}
-"""The sets of each stage. Arguments are written in view of the chosen tool alone."""
+EASY = SetOptions(weights=SAID, sizes=(2, 6), mixed=1.0, masked=0.0)
+"""Tools that are easily told apart: what cards are for is learned here first."""
+HALF = SetOptions(sizes=(3, 8), mixed=0.5, masked=0.1)
+HARD = SetOptions(mixed=0.2)
+ARGUMENTS = SetOptions(requests=6, sizes=(1, 1), respond=0.0, with_arguments=True)
+"""Arguments are written in view of the chosen tool alone."""
 OPTIONS: Mapping[str, Any] = {
     "model": EMBEDDED,
     "template": "chatml",
@@ -65,8 +66,10 @@ class Round:
 
     stage: str
     """``selector`` or ``arguments``."""
+    options: SetOptions
+    """What sets of tools."""
     sets: int
-    """How many sets of tools."""
+    """How many sets."""
     learning_rate: float = 1e-3
     """The highest learning rate."""
     schedule: str = "cosine"
@@ -74,9 +77,9 @@ class Round:
 
 
 ROUNDS = (
-    Round("selector", 64, schedule="constant"),
-    Round("selector", 300),
-    Round("arguments", 200),
+    Round("selector", EASY, 200, schedule="constant"),
+    Round("selector", HALF, 300),
+    Round("arguments", ARGUMENTS, 900),
 )
 """The rounds that made the bundle that comes with the package."""
 
@@ -130,7 +133,6 @@ def write_round(folder: Path, domains: Sequence[Domain], one: Round, seed: int) 
     """Write a round's data: ``train.jsonl``, and ``valid.jsonl`` with a set of each held-out domain."""
     train, held_out = divide(domains)
     unserved = [domain for domain in train if not domain.tools]
-    options = SETS[one.stage]
-    valid = SetSampler([*held_out, *unserved], options, seed=0)
+    valid = SetSampler([*held_out, *unserved], one.options, seed=0)
     write_text(folder / "valid.jsonl", draw_lines(valid, len(held_out)))
-    write_text(folder / "train.jsonl", draw_lines(SetSampler(train, options, seed), one.sets))
+    write_text(folder / "train.jsonl", draw_lines(SetSampler(train, one.options, seed), one.sets))

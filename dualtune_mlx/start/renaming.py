@@ -1,4 +1,4 @@
-"""Other names for the tools of a set: in other styles, or masked, so that descriptions have to be read (Hammer)."""
+"""Other names for the tools of a set: in other styles, or masked, so that descriptions are read (arXiv 2410.04587)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from dualtune_mlx.tools import Tool, ToolCall
 
-MASKED = 0.15
-"""Share of the sets whose names say nothing (arXiv 2410.04587)."""
 RESTYLED = 0.4
-"""Share of the sets whose names are written in another style."""
+"""Share of the other sets whose names are written in another style."""
 SYLLABLES = ("ba", "co", "du", "fe", "gi", "ka", "lo", "mi", "nu", "po", "ra", "se", "ti", "vo", "wu", "xe", "za")
 Style = Callable[[Sequence[str]], str]
 STYLES: tuple[Style, ...] = (
@@ -45,15 +42,13 @@ class Renaming:
         )
 
 
-def draw_renaming(tools: Mapping[str, tuple[Any, Tool]], rng: random.Random) -> Renaming:
-    """New names for the tools of a set, given by name, with their domains; most keep theirs."""
-    given = [tool for _, tool in tools.values()]
-    kind = rng.random()
-    if kind < MASKED and all(tool.description for tool in given):
-        return _mask(given, rng)
-    if kind < MASKED + RESTYLED:
-        return _restyle(given, rng)
-    return Renaming(tuple(given), {tool.name: tool.name for tool in given})
+def draw_renaming(tools: Sequence[Tool], rng: random.Random, masked: float) -> Renaming:
+    """New names for the tools of a set. A share of ``masked`` sets gets names that say nothing; most keep theirs."""
+    if rng.random() < masked and all(tool.description for tool in tools):
+        return _mask(tools, rng)
+    if rng.random() < RESTYLED:
+        return _restyle(tools, rng)
+    return Renaming(tuple(tools), {tool.name: tool.name for tool in tools})
 
 
 def split_name(name: str) -> list[str]:

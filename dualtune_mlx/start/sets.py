@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from dualtune_mlx.start.domain import Domain, LabelledRequest, requests_by_tool
@@ -15,7 +15,7 @@ from dualtune_mlx.start.swapping import ValuePool
 from dualtune_mlx.synthesis.worded_requests import ANSWER
 from dualtune_mlx.tools import Message, Tool, ToolCall, Trajectory
 
-SOURCE_WEIGHTS: Mapping[str, float] = {
+WEIGHTS: Mapping[str, float] = {
     "corpus": 20,
     "wordings": 2,
     "seal_tools": 2,
@@ -23,11 +23,13 @@ SOURCE_WEIGHTS: Mapping[str, float] = {
     "meta_tool": 2,
     "clinc": 2,
 }
-"""How often a set's main domain is from a source, in relation to each other."""
+"""How often a set's tools are from a source, in relation to each other."""
+SAID: Mapping[str, float] = {"corpus": 6, "wordings": 6, "seal_tools": 3, "bfcl": 5, "meta_tool": 2, "clinc": 2}
+"""Most of all sources whose requests say what the tools' names say."""
+NEAR = ("corpus", "clinc")
+"""Sources whose tools do different things, so that no other tool serves a request whose tool is not there."""
 SIZES = (3, 9)
 """Tools of a set, at least and at most."""
-MIXED = 0.4
-"""Share of the sets that have tools of other domains, too."""
 AGAIN = 2
 """How often a request may come in one set; with arguments, its values differ then."""
 RESPOND_SHARE = 0.14
@@ -44,6 +46,12 @@ class SetOptions:
     """Tools of a set, at least and at most."""
     respond: float = RESPOND_SHARE
     """Share of the requests that no tool of their set serves."""
+    weights: Mapping[str, float] = field(default_factory=lambda: WEIGHTS)
+    """How often tools are from a source."""
+    mixed: float = 0.4
+    """Share of the sets whose tools are of many domains, so that they are easily told apart."""
+    masked: float = 0.15
+    """Share of the sets whose names say nothing."""
     with_arguments: bool = False
     """Whether only requests are drawn whose arguments are known."""
 
@@ -61,7 +69,7 @@ class SetSampler:
         self._unserved = [request for domain in nothing for request in domain.requests]
         tools = Counter(domain.source for domain in self.domains for _ in self._asked[id(domain)])
         self._weights = [
-            SOURCE_WEIGHTS[domain.source] * len(self._asked[id(domain)]) / tools[domain.source]
+            options.weights[domain.source] * len(self._asked[id(domain)]) / tools[domain.source]
             for domain in self.domains
         ]
 
@@ -70,8 +78,8 @@ class SetSampler:
         rng, options = self._rng, self.options
         main = rng.choices(self.domains, self._weights)[0]
         count = rng.randint(*options.sizes)
-        tools = self._tools(main, count)
-        renaming = draw_renaming(tools, rng)
+        tools = self._tools(main, count, 1 if rng.random() < options.mixed else count)
+        renaming = draw_renaming([tool for _, tool in tools.values()], rng, options.masked)
         asked = sum(len(self._asked[id(domain)].get(name, ())) for name, (domain, _) in tools.items())
         made = []
         for _ in range(min(options.requests, AGAIN * asked)):
@@ -79,10 +87,9 @@ class SetSampler:
             made.append(self._trajectory(request or self._served_request(main, tools), renaming))
         return made
 
-    def _tools(self, main: Domain, count: int) -> dict[str, tuple[Domain, Tool]]:
-        """The tools of a set by name, those of the main domain first, shuffled: some with requests are among them."""
+    def _tools(self, main: Domain, count: int, own: int) -> dict[str, tuple[Domain, Tool]]:
+        """The tools of a set by name, up to ``own`` of the main domain; those with requests come before others."""
         rng = self._rng
-        own = rng.randint(max(1, count // 3), count) if rng.random() < MIXED else count
         asked = self._asked[id(main)]
         with_requests = [tool for tool in main.tools if tool.name in asked]
         others = [tool for tool in main.tools if tool.name not in asked]
@@ -93,8 +100,8 @@ class SetSampler:
             if len(chosen) >= count:
                 break
             domain = rng.choices(self.domains, self._weights)[0]
-            tool = rng.choice(domain.tools)
-            chosen.setdefault(tool.name, (domain, tool))
+            name = rng.choice([name for name in self._asked[id(domain)] if name])
+            chosen.setdefault(name, (domain, next(tool for tool in domain.tools if tool.name == name)))
         order = list(chosen.items())
         rng.shuffle(order)
         return dict(order)
@@ -109,14 +116,15 @@ class SetSampler:
         """A request of the main domain for a tool that is not there, or for none; or one of another domain."""
         rng, asked = self._rng, self._asked[id(main)]
         absent = [name for name in asked if name and name not in tools]
+        others = [domain for domain, _ in tools.values() if domain is not main]
         kind = rng.random()
-        if kind < 0.35 and "" in asked and all(domain is main for domain, _ in tools.values()):
+        if kind < 0.35 and "" in asked and not others:
             return _without_call(self._next(main, ""))
-        if kind < 0.55 and absent and main.source in ("corpus", "clinc"):
+        if kind < 0.55 and absent and not others and main.source in NEAR:
             return _without_call(self._next(main, rng.choice(absent)))
-        if kind < 0.7:
+        if kind < 0.75:
             domain = rng.choices(self.domains, self._weights)[0]
-            if any(domain is other for other, _ in tools.values()) or domain.source in ("bfcl", "meta_tool"):
+            if domain is main or domain in others or domain.source not in NEAR:
                 return None
             return _without_call(self._next(domain, rng.choice(list(self._asked[id(domain)]))))
         return _without_call(rng.choice(self._unserved))

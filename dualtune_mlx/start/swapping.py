@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dualtune_mlx.errors import DataError, ToolError
-from dualtune_mlx.start.domain import Domain, LabelledRequest
+from dualtune_mlx.start.domain import Domain, LabelledRequest, can_be_called
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.schemas import check_arguments
 
 SWAPPED = 0.35
 """Share of the values that are replaced."""
@@ -57,11 +55,7 @@ class ValuePool:
             if rng.random() < SWAPPED and len(re.findall(pattern, text)) == 1:
                 drawn = _other_number(number, rng)
                 text, arguments = re.sub(pattern, str(drawn), text), _replace(arguments, number, drawn)
-        try:
-            check_arguments(arguments, tool)
-        except (DataError, ToolError):
-            return request
-        return replace(request, text=text, arguments=arguments)
+        return replace(request, text=text, arguments=arguments) if can_be_called(tool, arguments) else request
 
 
 def _said_strings(request: LabelledRequest, tool: Tool) -> list[str]:
