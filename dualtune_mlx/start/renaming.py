@@ -32,6 +32,11 @@ class Renaming:
     parameters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By a tool's old name, each of its parameters' new name by the old one; nothing where they keep theirs."""
 
+    @classmethod
+    def none(cls, tools: Sequence[Tool]) -> Renaming:
+        """Every tool keeps its name."""
+        return cls(tuple(tools), {tool.name: tool.name for tool in tools})
+
     def rename_call(self, call: ToolCall) -> ToolCall:
         """The call under the new names."""
         new = self.parameters.get(call.name, {})
@@ -48,7 +53,7 @@ def draw_renaming(tools: Sequence[Tool], rng: random.Random, masked: float) -> R
         return _mask(tools, rng)
     if rng.random() < RESTYLED:
         return _restyle(tools, rng)
-    return Renaming(tuple(tools), {tool.name: tool.name for tool in tools})
+    return Renaming.none(tools)
 
 
 def split_name(name: str) -> list[str]:
@@ -60,7 +65,7 @@ def _restyle(tools: Sequence[Tool], rng: random.Random) -> Renaming:
     style, start = rng.choice(STYLES), rng.choice(((), (), ("api",), ("".join(rng.sample(SYLLABLES, 3)),)))
     names = {tool.name: style([*start, *split_name(tool.name)]) for tool in tools}
     if len(set(names.values())) < len(names) or "respond" in names.values():
-        return Renaming(tuple(tools), {tool.name: tool.name for tool in tools})
+        return Renaming.none(tools)
     return Renaming(tuple(replace(tool, name=names[tool.name]) for tool in tools), names)
 
 

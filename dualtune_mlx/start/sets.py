@@ -84,7 +84,7 @@ class SetSampler:
         made = []
         for _ in range(min(options.requests, AGAIN * asked)):
             request = self._unserved_request(main, tools) if rng.random() < options.respond else None
-            made.append(self._trajectory(request or self._served_request(main, tools), renaming))
+            made.append(make_trajectory(request or self._served_request(main, tools), renaming))
         return made
 
     def _tools(self, main: Domain, count: int, own: int) -> dict[str, tuple[Domain, Tool]]:
@@ -136,13 +136,15 @@ class SetSampler:
             deck += self._rng.sample(found, len(found))
         return deck.pop()
 
-    def _trajectory(self, request: LabelledRequest, renaming: Renaming) -> Trajectory:
-        if request.tool:
-            call = renaming.rename_call(ToolCall(request.tool, dict(request.arguments or {})))
-            reply = Message("assistant", "", (call,))
-        else:
-            reply = Message("assistant", ANSWER)
-        return Trajectory((Message("user", request.text), reply), renaming.tools, today=request.today)
+
+def make_trajectory(request: LabelledRequest, renaming: Renaming) -> Trajectory:
+    """The request and its call, under the new names of the tools."""
+    if request.tool:
+        call = renaming.rename_call(ToolCall(request.tool, dict(request.arguments or {})))
+        reply = Message("assistant", "", (call,))
+    else:
+        reply = Message("assistant", ANSWER)
+    return Trajectory((Message("user", request.text), reply), renaming.tools, today=request.today)
 
 
 def draw_lines(sampler: SetSampler, sets: int) -> str:
