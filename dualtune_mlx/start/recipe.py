@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.evaluation.evidence import fit_bundle
+from dualtune_mlx.engine.evidence import fit_bundle
 from dualtune_mlx.files import write_text
 from dualtune_mlx.models import EMBEDDED, load_model
 from dualtune_mlx.start.domain import Domain, keep_usable

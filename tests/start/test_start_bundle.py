@@ -65,3 +65,13 @@ def test_a_bundle_is_found_by_name_and_by_fingerprint(trained, tmp_path, monkeyp
     packed = pack_bundle([bundle.folder for bundle in bundles], tmp_path / "bundles" / "tiny")
     assert start_bundle(base.name) == start_bundle(base) == packed.folder
     assert start_bundle("another") is None
+
+
+def test_the_shipped_bundles_are_whole_and_small():
+    found = [Bundle.open(folder) for folder in sorted(start.BUNDLES.iterdir())]
+    assert [bundle.model for bundle in found] == ["smollm2-135m"]
+    for bundle in found:
+        assert bundle.tools == ()
+        assert {"selector", "arguments"} <= {stage for stage, _ in bundle.stages}
+        for _, adapter in bundle.load_adapters():
+            assert adapter.nbytes < 6_000_000
