@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dualtune_mlx.synthesis.conversions.texts import split_name
 from dualtune_mlx.synthesis.conversions.unsaid import is_default
 from dualtune_mlx.synthesis.descriptions import describe, list_choices
 from dualtune_mlx.synthesis.planning.kinds import UNSAYABLE, find_kind
 from dualtune_mlx.synthesis.planning.quantities import draw_number
+from dualtune_mlx.synthesis.planning.ranges import sort_bounds
 from dualtune_mlx.synthesis.planning.strings import draw_string
 from dualtune_mlx.synthesis.values.sampling import Sampler
 from dualtune_mlx.tools import Tool
@@ -160,17 +160,13 @@ class Drawer:
         chosen = {*required, *choose(optional)}
         if not chosen and optional and depth:
             chosen = {self._sampler.rng.choice(optional).path.rpartition(".")[2]}
-        order = [
-            *(name for name in properties if name in chosen),
-            *(name for name in required if name not in properties),
-        ]
+        parts = {
+            name: properties.get(name, schema.get("additionalProperties", {})) for name in (*properties, *required)
+        }
         found = {
-            name: self._draw_value(
-                properties.get(name, schema.get("additionalProperties", {})),
-                f"{path}.{name}" if path else name,
-                depth + 1,
-            )
-            for name in order
+            name: self._draw_value(part, f"{path}.{name}" if path else name, depth + 1)
+            for name, part in parts.items()
+            if name in chosen
         }
         if not properties and depth and schema.get("additionalProperties", True) is not False:
             found |= self._draw_map(schema, path, depth)
@@ -195,11 +191,8 @@ class Drawer:
         if depth > DEEPEST and not schema.get("minItems"):
             return []
         drawn = [self._draw_value(item, f"{path}[]", depth + 1) for item in items]
-        return (
-            [item for number, item in enumerate(drawn) if item not in drawn[:number]]
-            if len(drawn) > schema.get("minItems", 1)
-            else drawn
-        )
+        different = [item for number, item in enumerate(drawn) if item not in drawn[:number]]
+        return different if len(different) >= schema.get("minItems", 0) and "prefixItems" not in schema else drawn
 
     def _is_composed(self, schema: Mapping[str, Any]) -> bool:
         items = schema.get("items")
@@ -227,30 +220,3 @@ def _merge(schemas: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
             **({"required": required} if required else {}),
         }
     return merged
-
-
-LOWER = ("start", "from", "min", "minimum", "since", "after", "begin", "first", "lower", "left", "top", "in")
-UPPER = ("end", "to", "max", "maximum", "until", "before", "finish", "last", "upper", "right", "bottom", "out")
-
-
-def sort_bounds(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with the two ends of each range in their order: no end lies before its start."""
-    for name in arguments:
-        words = split_name(name)
-        for low, high in zip(LOWER, UPPER, strict=True):
-            if low not in words:
-                continue
-            other = next(
-                (one for one in arguments if split_name(one) == [high if word == low else word for word in words]), None
-            )
-            if other is not None and _is_after(arguments[name], arguments[other]):
-                arguments = {**arguments, name: arguments[other], other: arguments[name]}
-    return arguments
-
-
-def _is_after(first: Any, second: Any) -> bool:
-    """Whether two numbers, or two dates, stand in the wrong order."""
-    if isinstance(first, str) and isinstance(second, str):
-        return first[:2] == second[:2] == "20" and first > second
-    kinds = (int, float)
-    return type(first) in kinds and type(second) in kinds and first > second
