@@ -100,10 +100,10 @@ def check_data(
     measured = length or Length()
     removed: tuple[Removed, ...] = ()
     if fix:
-        with Store() as store:
+        with Store.open() as store:
             check_lines(store, files, tools, measured, report, processes)
             removed = tuple(filter(None, (remove_lines(path, store) for path in files.values())))
-    with Store() as store:
+    with Store.open() as store:
         counts = check_lines(store, files, tools, measured, report, processes)
         yield CheckReport(data, files, counts, measured, store.count_kinds(), removed, store)
 

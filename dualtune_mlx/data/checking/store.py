@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from types import TracebackType
+from contextlib import contextmanager
 
 from dualtune_mlx.data.checking.kinds import KINDS, Finding
 from dualtune_mlx.data.checking.prints import Print
+from dualtune_mlx.data.scratch import open_scratch
 
 TABLES = """
 CREATE TABLE findings (file TEXT, line INT, kind TEXT, what TEXT, fix TEXT, stays INT);
@@ -17,28 +16,21 @@ CREATE TABLE prints (split TEXT, file TEXT, line INT, whole INT, calls INT, word
 CREATE TABLE decisions (file TEXT, line INT, known INT, done INT);
 CREATE TABLE pairs (file TEXT, line INT, first_file TEXT, first_line INT, PRIMARY KEY (file, line));
 """
-CACHE = 64 * 2**20
-"""Bytes of memory that the database may use."""
 
 
 class Store:
-    """The database of one check; it is removed at the end."""
+    """What one check keeps."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="dualtune-check-")
-        self.database = sqlite3.connect(Path(self._folder.name) / "check.sqlite", isolation_level=None)
-        self.database.create_function("reversed", 1, lambda text: text[::-1], deterministic=True)
-        settings = f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE // 1024};"
-        self.database.executescript(f"{settings} {TABLES} BEGIN;")
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.database = database
+        database.create_function("reversed", 1, lambda text: text[::-1], deterministic=True)
 
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.database.close()
-        self._folder.cleanup()
+    @classmethod
+    @contextmanager
+    def open(cls) -> Iterator[Store]:
+        """Give a store; it is gone at the end."""
+        with open_scratch(TABLES) as database:
+            yield cls(database)
 
     def add_findings(self, findings: Iterable[Finding]) -> None:
         """Keep findings."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import count
+from itertools import count as numbered
 from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.data.checking.counts import label
-from dualtune_mlx.data.lines import DataLine, iter_lines, read_family
+from dualtune_mlx.data.lines import DataLine, iter_blocks, iter_lines, read_block, read_family
 from dualtune_mlx.data.reading import SPLITS, read_tools
-from dualtune_mlx.data.splitting.families import Families, Row
+from dualtune_mlx.data.scratch import open_scratch
+from dualtune_mlx.data.splitting.families import TABLES, Families, Row
 from dualtune_mlx.data.wordings import digest, fold, fold_wording
 from dualtune_mlx.data.writing import write_tools
 from dualtune_mlx.errors import DataError, UsageError
@@ -37,7 +36,7 @@ class Divided:
     lines: dict[str, int]
     """The lines of each split that was written."""
     tools: dict[str, dict[str, int]]
-    """For each tool, and ``respond``, its lines in each split."""
+    """For each tool, and ``respond``, the lines in each split that call it first or, by tool, that call it at all."""
 
     def to_dict(self) -> dict[str, Any]:
         """The division as JSON."""
@@ -75,21 +74,20 @@ def split_data(
     _check(folder, shares, by, replace)
     tools = {path: _read_beside(path) for path in sources}
     shared = _find_shared(tools, folder)
-    with tempfile.TemporaryDirectory(prefix="dualtune-split-") as place:
-        with closing(sqlite3.connect(Path(place) / "split.sqlite", isolation_level=None)) as database:
-            families = Families(database, seed)
-            numbers = count(1)
-            for path in sources:
-                families.add(row for line in _iter_right(path, tools[path]) for row in _rows(next(numbers), line, by))
-            if by == "tool" and families.count(CALLED) <= len(shares):
-                raise UsageError(
-                    "there are too few tools to hold some out",
-                    got=f"{families.count(CALLED)} that are called",
-                    expected=f"more than {len(shares)}",
-                    fix="divide by wording: --by family",
-                )
-            families.divide(shares)
-            divided = _write(tools, folder, shares, families)
+    with open_scratch(TABLES) as database:
+        families = Families(database, seed)
+        numbers = numbered(1)
+        for path in sources:
+            families.add(row for line in _iter_right(path, tools[path]) for row in _rows(next(numbers), line, by))
+        if by == "tool" and families.count(CALLED) <= len(shares):
+            raise UsageError(
+                "there are too few tools to hold some out",
+                got=f"{families.count(CALLED)} that are called",
+                expected=f"more than {len(shares)}",
+                fix="divide by wording: --by family",
+            )
+        families.divide(shares)
+        divided = _write(sources, folder, shares, families)
     if shared and not (folder / "tools.json").exists():
         write_tools(folder, shared)
     return divided
@@ -163,12 +161,13 @@ def _rows(number: int, line: DataLine, by: str) -> Iterator[Row]:
     called = _list_called(line.trajectory)
     if by == "tool" and called:
         for name in called:
-            yield number, digest(name), 0, CALLED
+            yield number, digest(name), 0, CALLED, name
         return
     wording = fold_wording(line.trajectory)
     requests = [fold(message.content) for message in line.trajectory.messages if message.role == "user"]
     family = read_family(line) or "\0".join(["", wording or "\n".join(requests)])
-    yield number, digest(family), digest(wording) if wording else 0, called[0] if called else RESPOND.name
+    tool = called[0] if called else RESPOND.name
+    yield number, digest(family), digest(wording) if wording else 0, tool, tool
 
 
 def _list_called(trajectory: Trajectory) -> list[str]:
@@ -177,10 +176,9 @@ def _list_called(trajectory: Trajectory) -> list[str]:
     return list(dict.fromkeys(label(find_called_tool(call, trajectory.tools)) for call in calls))
 
 
-def _write(tools: Mapping[Path, tuple[Tool, ...]], folder: Path, shares: Iterable[str], families: Families) -> Divided:
+def _write(sources: Sequence[Path], folder: Path, shares: Iterable[str], families: Families) -> Divided:
     """Write the lines into the files of their splits."""
     lines: Counter[str] = Counter()
-    called: defaultdict[str, Counter[str]] = defaultdict(Counter)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         files = {
@@ -188,11 +186,12 @@ def _write(tools: Mapping[Path, tuple[Tool, ...]], folder: Path, shares: Iterabl
             for split in SPLITS
             if split in ("train", *shares)
         }
-        right = (line for path, own in tools.items() for line in _iter_right(path, own))
-        for line, split in zip(right, families.iter_splits(), strict=True):
-            assert line.trajectory is not None
-            files[split].write(line.text.rstrip("\r").encode() + b"\n")
+        blocks = (block for path in sources for block in iter_blocks(path))
+        whole = (line for block in blocks for _, line in read_block(block))
+        for line, split in zip(whole, families.iter_splits(), strict=True):
+            files[split].write(line.rstrip(b"\r") + b"\n")
             lines[split] += 1
-            for name in _list_called(line.trajectory) or [RESPOND.name]:
-                called[name][split] += 1
-    return Divided(folder, dict(lines), {name: dict(counts) for name, counts in sorted(called.items())})
+    tools: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for tool, split, count in families.count_tools():
+        tools[tool][split] = count
+    return Divided(folder, dict(lines), dict(tools))
