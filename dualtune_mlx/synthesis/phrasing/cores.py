@@ -47,6 +47,7 @@ DIRECT_SHARE = 0.45
 
 TOPIC_SHARE = 0.2
 """How often a request is about one of the topics that the description lists."""
+GAP = re.compile(r"\{\w+\}")
 ABOUT = frozenset(("read", "list", "search", "query", "check"))
 """Actions that ask for what a description lists."""
 
@@ -109,6 +110,7 @@ def word_core(parts: Sequence[Part], sense: ToolSense, form: str, rng: random.Ra
         name_thing(thing, sense, rng),
         roles,
         short=form == "note",
+        owner=sense.things[0].noun if thing in sense.topics else "",
     )
     text, front = _fill(template.removesuffix("?"), wish, sense, rng)
     return Core(text, f"{action.family}: {template}", "ask" if template.endswith("?") else form, front)
@@ -164,6 +166,8 @@ def name_thing(thing: Thing, sense: ToolSense, rng: random.Random) -> str:
 
 def _fill(template: str, wish: Wish, sense: ToolSense, rng: random.Random) -> tuple[str, str]:
     """The template with the object and all arguments, and what stands before it."""
+    main = _main_value(wish.roles.rest) if "{v}" in template else None
+    wish = replace(wish, roles=replace(wish.roles, rest=tuple(part for part in wish.roles.rest if part is not main)))
     before, rest = _put_before(wish.roles.rest, rng)
     if before:
         wish = replace(wish, noun=f"{before} {wish.noun}")
@@ -173,19 +177,16 @@ def _fill(template: str, wish: Wish, sense: ToolSense, rng: random.Random) -> tu
     if wish.owner and wish.roles.ids:
         where = f" of {say_object(wish.owner, wish.roles.ids, rng)}{where}"
         wish = replace(wish, roles=replace(wish.roles, ids=()))
-    main = _main_value(rest) if "{v}" in template else None
-    rest = [part for part in rest if part is not main]
     if "{o}" in template:
         chosen, rest = _say_wished(wish, rest, rng)
     else:
         chosen, rest = "", [*wish.roles.ids, *rest]
     if "{in}" not in template:
         template = template.replace("{o}", "{o}{in}") if "{o}" in template else template + "{in}"
-    gaps = {"{in}": where, "{o}": chosen, "{ns}": wish.plural, "{n}": wish.noun, "{verb}": wish.verb}
-    gaps |= {"{done}": participle(wish.verb), "{v}": main.quoted(rng) if main else ""}
-    text = re.sub(r"\{\w+\}", lambda gap: gaps[gap[0]], template)
-    text += (f" {manner}" if manner else "") + join_clauses(say_rest(rest, rng, wish.short), rng)
-    return (text if '"' in text else mend_articles(text)), front
+    words = {"{ns}": wish.plural, "{n}": wish.noun, "{verb}": wish.verb, "{done}": participle(wish.verb)}
+    values = {"{in}": where, "{o}": chosen, "{v}": main.quoted(rng) if main else ""}
+    text = GAP.sub(lambda gap: values[gap[0]], mend_articles(GAP.sub(lambda gap: words.get(gap[0], gap[0]), template)))
+    return text + (f" {manner}" if manner else "") + join_clauses(say_rest(rest, rng, wish.short), rng), front
 
 
 def _put_before(rest: Sequence[Part], rng: random.Random) -> tuple[str, list[Part]]:
@@ -243,4 +244,4 @@ def _describe(parts: Sequence[Part], sense: ToolSense, rng: random.Random) -> Co
             text = text[: found.start()] + found["noun"] + " " + part.words + text[found.end() :]
             left.remove(part)
     text += join_clauses(say_rest(left, rng), rng)
-    return Core(text if '"' in text else mend_articles(text), f"described: {order}", "say")
+    return Core(text, f"described: {order}", "say")

@@ -93,3 +93,11 @@ def test_a_family_is_the_template() -> None:
     families = {word_call(planned, "imperative", random.Random(seed)).family for seed in range(300)}
     assert "delete: get rid of {o}" in families
     assert not any("ACME" in family for family in families)
+
+
+def test_no_gap_and_no_value_is_left_out_or_changed() -> None:
+    planned = _plan("create_issue", title="an used car, a egg", body="a {o} of {n}")
+    for seed in range(200):
+        text = word_call(planned, "polite", random.Random(seed)).text
+        assert text.count("an used car, a egg") == text.count("a {o} of {n}") == 1, text
+        assert "  " not in text
