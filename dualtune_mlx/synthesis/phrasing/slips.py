@@ -34,10 +34,10 @@ def add_slips(text: str, values: Sequence[str], rng: random.Random) -> str:
         piece = re.sub(r"[A-Za-z']{2,}", lambda m: chosen.get(m[0], m[0]), piece)
         return piece.lower() if small else piece
 
+    last, is_value = pieces[-1]
+    if bare and not is_value:
+        pieces[-1] = (last.rstrip(".?!"), False)
     said = "".join(piece if is_value else mend(piece) for piece, is_value in pieces)
-    ends_in_value = pieces[-1][1]
-    if bare and not ends_in_value:
-        said = said.rstrip(".?!")
     if rng.random() < 0.25:
         said = f"{rng.choice(tables['slip_before'])} {said}"
     return f"{said} {rng.choice(tables['slip_after'])}" if rng.random() < 0.25 else said

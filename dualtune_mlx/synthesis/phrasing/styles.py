@@ -72,6 +72,8 @@ def _chat(core: Core, rng: random.Random) -> str:
 
 
 def _frame(frame: str, core: Core) -> str:
+    if core.text[-1] in ".?!":
+        frame = re.sub(r"(?<=\{[xc]\})[.?!]", "", frame)
     text = frame.replace("{x}", core.text).replace("{c}", core.text)
     return capitalize(text if text[-1] in ".?!" else text + ("?" if core.form == "ask" else "."))
 

@@ -108,5 +108,6 @@ def _say_missing(text: str, parts: Sequence[Part], rng: random.Random) -> str:
     missing = [part for part in parts if any(mark not in text for mark in part.marks)]
     if not missing:
         return text
-    body = text.rstrip(".?!")
+    ends_in_value = any(text.endswith(mark) for part in parts for mark in part.marks)
+    body = text if ends_in_value else text.rstrip(".?!")
     return body + "," + join_clauses(say_rest(missing, rng), rng).removeprefix(",") + text[len(body) :]

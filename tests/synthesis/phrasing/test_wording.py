@@ -101,3 +101,13 @@ def test_no_gap_and_no_value_is_left_out_or_changed() -> None:
         text = word_call(planned, "polite", random.Random(seed)).text
         assert text.count("an used car, a egg") == text.count("a {o} of {n}") == 1, text
         assert "  " not in text
+
+
+def test_a_value_keeps_its_mark_at_the_end() -> None:
+    planned = _plan("create_issue", title="Why so slow?", body="It is late.")
+    for seed in range(100):
+        for style in ("slips", "polite", "question"):
+            text = word_call(planned, style, random.Random(seed)).text
+            assert "Why so slow?" in text
+            assert "It is late." in text
+            assert not re.search(r"late\.\.|slow\?[.?]", text), text
