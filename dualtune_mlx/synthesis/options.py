@@ -21,6 +21,7 @@ class SynthesisOptions:
     teacher_share: float = field(
         default=1.0, metadata={"help": "Share of the requests that the teacher words; the generator words the others."}
     )
+    several: float = field(default=0.08, metadata={"help": "Share of the teacher's requests for two or three calls."})
     unserved: float = field(default=0.135, metadata={"help": "Share of the teacher's requests that no tool serves."})
     styles: tuple[str, ...] = field(default=tuple(STYLES), metadata={"help": "Style of the requests; may be repeated."})
     language: str = field(
@@ -34,6 +35,7 @@ class SynthesisOptions:
             raise UsageError("there is no such style", got=", ".join(unknown) or "none", expected=", ".join(STYLES))
         if self.language not in LANGUAGES:
             raise UsageError("the language is not known", got=self.language, expected=", ".join(LANGUAGES))
-        if self.requests < 1 or not 0 <= self.teacher_share <= 1 or not 0 <= self.unserved < 1:
-            got = f"{self.requests} requests, {self.teacher_share} by a teacher, {self.unserved} that no tool serves"
+        shares = (self.teacher_share, self.several, self.unserved)
+        if self.requests < 1 or not all(0 <= share <= 1 for share in shares) or self.several + self.unserved > 1:
+            got = f"{self.requests} requests, shares {', '.join(map(str, shares))}"
             raise UsageError("the numbers of requests make no sense", got=got, expected="at least 1, and shares to 1")

@@ -27,21 +27,23 @@ class Outcome:
     """What is wrong with it."""
 
 
-def share_out(requests: int, tools: Sequence[Tool], unserved: float) -> dict[str, int]:
+def share_out(requests: int, tools: Sequence[Tool], several: float, unserved: float) -> dict[str, int]:
     """How many requests each tool gets: all the same number, and what is left over goes to the first ones.
 
     Args:
         requests: how many requests there are to be.
         tools: all tools.
+        several: the share of requests for several tools, where there are several.
         unserved: the share of requests that no tool serves.
 
     Returns:
-        The numbers by the tools' labels, and that of ``UNSERVED``.
+        The numbers by the tools' labels, and those of ``SEVERAL`` and ``UNSERVED``.
     """
+    of_several = round(requests * several) if len(tools) > 1 else 0
     without = round(requests * unserved)
-    each, over = divmod(requests - without, len(tools))
+    each, over = divmod(requests - of_several - without, len(tools))
     quotas = {label: each + (number < over) for number, label in enumerate(label_tools(tools))}
-    return {**quotas, UNSERVED: without}
+    return {**quotas, SEVERAL: of_several, UNSERVED: without}
 
 
 class Selection:

@@ -16,7 +16,7 @@ from dualtune_mlx.synthesis.dated_calls import draw_date
 from dualtune_mlx.synthesis.filters import NearDuplicates, find_rejection
 from dualtune_mlx.synthesis.options import SynthesisOptions
 from dualtune_mlx.synthesis.phrasing import generate
-from dualtune_mlx.synthesis.selection import UNSERVED, Outcome, Selection, share_out
+from dualtune_mlx.synthesis.selection import SEVERAL, UNSERVED, Outcome, Selection, share_out
 from dualtune_mlx.synthesis.teacher.asking import Asker
 from dualtune_mlx.synthesis.teacher.budget import Spent
 from dualtune_mlx.synthesis.teacher.source import plan_wanted, word_all
@@ -97,12 +97,13 @@ async def fill_by_teacher(job: Job, requests: int, asker: Asker) -> Selection:
         EndpointError: when the teacher fails at question after question.
     """
     options = job.options
-    selection = Selection(job.tools, share_out(requests, job.tools, options.unserved), job.duplicates)
+    selection = Selection(job.tools, share_out(requests, job.tools, options.several, options.unserved), job.duplicates)
     for number in range(1, ROUNDS + 1):
         missing = selection.missing
         counts = [missing[label] for label in selection.labels]
         rng = random.Random(f"{options.seed}/{number}")
-        wanted = plan_wanted(job.tools, counts, missing[UNSERVED], options.styles, rng, job.values)
+        others = missing[SEVERAL], missing[UNSERVED]
+        wanted = plan_wanted(job.tools, counts, *others, options.styles, rng, job.values)
         report = _count_requests(job, number, len(wanted), asker)
         for outcome in await word_all(wanted, job.tools, options.language, asker, report):
             if outcome is not None:

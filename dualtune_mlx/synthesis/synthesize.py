@@ -183,7 +183,7 @@ def _write(folder: Path, selections: Sequence[Selection], spending: Spending) ->
         counts.update(selection.counts)
     summary = Summary(
         len(kept),
-        {name: (counts[name], number) for name, number in wanted.items()},
+        {name: (counts[name], number) for name, number in wanted.items() if number},
         dict(Counter(outcome.reason for outcome in rejected)),
         **vars(spending),
     )

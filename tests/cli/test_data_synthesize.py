@@ -32,7 +32,7 @@ def synthesize(data, *options):
 
 def test_a_teacher_makes_requests(data, teacher):
     prices = ("--max-money", "1", "--price-read", "10", "--price-written", "100")
-    asked = ("--requests", "12", "--in-flight", "1", *prices)
+    asked = ("--requests", "12", "--several", "0", "--in-flight", "1", *prices)
     result = synthesize(data, "--teacher", teacher.url, "--teacher-model", "big", *asked, "--json")
     assert result.exit_code == 0, result.stderr
     value = json.loads(result.stdout)

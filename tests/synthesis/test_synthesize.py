@@ -30,7 +30,7 @@ from tests.synthesis.teacher.scripted import FAILURES, TOOLS, WRONG_TEXTS, Scrip
 
 pytest.importorskip("datasketch", reason="needs the extra synth")
 pytest.importorskip("py3langid", reason="needs the extra synth")
-OPTIONS = SynthesisOptions(requests=14, unserved=0.15)
+OPTIONS = SynthesisOptions(requests=14, several=0, unserved=0.15)
 QUICK = Asking(seconds=30, answer_tokens=64)
 IMPATIENT = Asking(seconds=1, answer_tokens=64)
 
@@ -107,6 +107,23 @@ def test_a_wrong_answer_is_kept_apart_with_its_reason(how, reason, tmp_path):
     assert "ghp_" not in written
 
 
+def test_several_calls_have_their_subtasks(tmp_path):
+    options = SynthesisOptions(requests=12, several=0.5, unserved=0)
+    with serve(ScriptedTeacher(lambda kind, number: "unmarked" if number % 4 == 0 else "")) as teacher:
+        summary = run(teacher, tmp_path, options)
+    assert summary.tools["several tools"] == (6, 6) and summary.kept == 12
+    rejected = lines(tmp_path / "rejected.jsonl")
+    assert {one["detail"] for one in rejected} == {"0 marked subtasks for 2 calls"}
+    read = [one for one in read_trajectories(tmp_path / "requests.jsonl") if one.messages[0].subtasks]
+    assert len(read) == 6
+    for one in read:
+        request, *replies = one.messages
+        assert [reply.subtask for reply in replies] == list(request.subtasks) and "«" not in request.content
+        for reply in replies:
+            words = {"create_issue": "look into", "search_notes": "write about"}
+            assert words[reply.tool_calls[0].name] in reply.subtask
+
+
 def test_a_teacher_that_does_everything_wrong_at_random(tmp_path):
     rng = random.Random(3)
     ways = [*FAILURES, *WRONG_TEXTS, *[""] * 30]
@@ -123,7 +140,7 @@ def test_the_generator_fills_the_quotas_of_its_first_round(tmp_path):
     tools, options = (*TOOLS, Tool("list_notes", "List all notes.", server="notes")), SynthesisOptions(requests=120)
     events: list[RequestMade] = []
     one, two = (synthesize(tools, tmp_path / name, options, report=events.append) for name in ("one", "two"))
-    assert one == two and one.rejected["duplicate"] and 100 <= one.kept <= 120
+    assert one == two and one.rejected and 100 <= one.kept <= 120
     assert all(kept <= wanted for kept, wanted in one.tools.values()) and one.tools["several tools"][0] > 3
     assert max(event.number for event in events) > 1
     texts = [(tmp_path / name / "requests.jsonl").read_text() for name in ("one", "two")]

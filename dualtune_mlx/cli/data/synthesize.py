@@ -28,7 +28,7 @@ from dualtune_mlx.synthesis.teacher.trial import Trial
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 SHARE = click.FloatRange(0, 1)
 OF_TEACHERS = (
-    *("teacher_model", "teacher_key", "teacher_share", "unserved", "max_requests", "max_tokens_total"),
+    *("teacher_model", "teacher_key", "teacher_share", "several", "unserved", "max_requests", "max_tokens_total"),
     *("max_money", "price_read", "price_written", "in_flight", "seconds", "answer_tokens", "yes"),
 )
 REASONS = {
@@ -64,7 +64,8 @@ def _of(name: str, kind: Any, flag: str = "", **more: Any) -> Any:
 )
 @_of("teacher_share", SHARE)
 @_of("requests", click.IntRange(1))
-@_of("unserved", click.FloatRange(0, 0.9))
+@_of("several", SHARE)
+@_of("unserved", SHARE)
 @click.option("--style", "styles", multiple=True, metavar="STYLE", help="A style of the requests; all by default.")
 @_of("language", str)
 @_of("seed", int)
@@ -85,6 +86,7 @@ def command(
     teacher_key: str,
     teacher_share: float,
     requests: int,
+    several: float,
     unserved: float,
     styles: tuple[str, ...],
     language: str,
@@ -111,7 +113,9 @@ def command(
         options.only_with("--teacher", *OF_TEACHERS)
     if max_money is not None and not price_read and not price_written:
         raise click.UsageError("Option '--max-money' needs '--price-read' or '--price-written'.")
-    wanted = SynthesisOptions(requests, teacher_share, unserved, styles or SynthesisOptions().styles, language, seed)
+    wanted = SynthesisOptions(
+        requests, teacher_share, several, unserved, styles or SynthesisOptions().styles, language, seed
+    )
     out = console(json_to)
     tools, values = read_tools(data / "tools.json"), read_values(data)
     limits = Limits(max_requests, max_tokens_total, max_money, price_read, price_written)

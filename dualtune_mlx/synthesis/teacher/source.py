@@ -6,11 +6,13 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count, cycle
 from typing import Any
 
-from dualtune_mlx.synthesis.dated_calls import plan_dated_calls
+from dualtune_mlx.synthesis.dated_calls import draw_date, plan_dated_calls
 from dualtune_mlx.synthesis.filters import find_rejection
+from dualtune_mlx.synthesis.planning import plan_calls
 from dualtune_mlx.synthesis.selection import Outcome
 from dualtune_mlx.synthesis.teacher.asking import Asker, Unanswered
 from dualtune_mlx.synthesis.teacher.budget import BudgetSpent
@@ -23,6 +25,7 @@ from dualtune_mlx.synthesis.teacher.wording import (
     quotes_instruction,
     to_request,
 )
+from dualtune_mlx.synthesis.worded_requests import WordedRequest
 from dualtune_mlx.tools import Tool
 
 OF_CALLS = ("schema", "unwritable", "secret")
@@ -32,6 +35,7 @@ OF_CALLS = ("schema", "unwritable", "secret")
 def plan_wanted(
     tools: Sequence[Tool],
     counts: Sequence[int],
+    several: int,
     unserved: int,
     styles: Sequence[str],
     rng: random.Random,
@@ -42,6 +46,7 @@ def plan_wanted(
     Args:
         tools: all tools.
         counts: how many calls of each.
+        several: how many requests for two or three calls of different tools.
         unserved: how many requests that sound close to a tool, and that no tool serves.
         styles: the styles.
         rng: draws the calls.
@@ -50,13 +55,22 @@ def plan_wanted(
     wanted = []
     for tool, number in zip(tools, counts, strict=True):
         in_turn = cycle(rng.sample(styles, len(styles)))
-        wanted += [Wanted(tool, next(in_turn), planned) for planned in plan_dated_calls([tool], [number], rng, values)]
+        wanted += [Wanted(tool, next(in_turn), (one,)) for one in plan_dated_calls([tool], [number], rng, values)]
+    wanted += [_plan_several(tools, styles, rng, values) for _ in range(several)]
     near = cycle(rng.sample(tools, len(tools)))
-    wanted += [Wanted(next(near), rng.choice(styles), None) for _ in range(unserved)]
+    wanted += [Wanted(next(near), rng.choice(styles), ()) for _ in range(unserved)]
     variants: dict[str, count[int]] = {}
     return [
         Wanted(one.tool, one.style, one.planned, next(variants.setdefault(_identify(one), count()))) for one in wanted
     ]
+
+
+def _plan_several(
+    tools: Sequence[Tool], styles: Sequence[str], rng: random.Random, values: Mapping[str, Sequence[Any]]
+) -> Wanted:
+    some = rng.sample(tools, min(len(tools), rng.choice((2, 2, 3))))
+    planned = tuple(plan_calls(some, [1] * len(some), rng, values, draw_date(rng)))
+    return Wanted(some[0], rng.choice(styles), planned)
 
 
 def _identify(wanted: Wanted) -> str:
@@ -107,22 +121,32 @@ async def word_all(
 
 
 async def _word(wanted: Wanted, tools: Sequence[Tool], language: str, asker: Asker) -> Outcome:
-    planned = to_request(wanted, "")
-    if (found := find_rejection(planned, tools))[0] in OF_CALLS:
-        return Outcome(planned, *found)  # nothing private is sent, and nothing is paid for
+    blank = to_request(wanted, "")
+    if (found := find_rejection(blank, tools))[0] in OF_CALLS:
+        return Outcome(blank, *found)  # nothing private is sent, and nothing is paid for
     answer = await asker.ask(ask_for_words(wanted, tools, language), TEMPERATURE, wanted.variant)
     request = to_request(wanted, clean_words(answer.text))
     if answer.finish == "length":
-        return Outcome(request, "style", "a text without an end")
+        return Outcome(replace(request, subtasks=()), "style", "a text without an end")
+    if len(wanted.planned) > 1 and len(request.subtasks) != len(wanted.planned):
+        detail = f"{len(request.subtasks)} marked subtasks for {len(wanted.planned)} calls"
+        return Outcome(replace(request, subtasks=()), "style", detail)
     if quotes_instruction(request.text):
         return Outcome(request, "style", "the teacher repeats what it was told")
     reason, detail = find_rejection(request, tools, language)
-    if reason:
-        return Outcome(request, reason, detail)
-    choice = await asker.ask(ask_for_tool(request.text, tools))
-    chosen = read_choice(choice.text, tools)
-    right = NONE if wanted.planned is None else wanted.tool
-    if chosen == right:
-        return Outcome(request)
-    named = chosen.name if isinstance(chosen, Tool) else chosen or f"no tool of the list: {choice.text[:80]!r}"
-    return Outcome(request, "teacher", f"the teacher chose {named}")
+    if not reason and (detail := await _choose_back(request, wanted, tools, asker)):
+        reason = "teacher"
+    return Outcome(request, reason, detail)
+
+
+async def _choose_back(request: WordedRequest, wanted: Wanted, tools: Sequence[Tool], asker: Asker) -> str:
+    """Which wrong tool the teacher chooses for the request, or for one of its subtasks; "" where all are right."""
+    texts = request.subtasks or (request.text,)
+    right: Sequence[Tool | str] = [one.tool for one in wanted.planned] or [NONE]
+    for text, tool in zip(texts, right, strict=True):
+        answer = (await asker.ask(ask_for_tool(text, tools))).text
+        chosen = read_choice(answer, tools)
+        if chosen != tool:
+            named = chosen.name if isinstance(chosen, Tool) else chosen or f"no tool of the list: {answer[:80]!r}"
+            return f"the teacher chose {named}"
+    return ""

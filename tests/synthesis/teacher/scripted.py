@@ -85,6 +85,15 @@ class ScriptedTeacher:
             kind = "choice" if body["messages"][0]["content"] == choosing.INSTRUCTION else "words"
             return kind, len(self.asked)
 
+    def _word(self, block: str, how: str) -> str:
+        """The words for one call, which the teacher remembers."""
+        tool = block.splitlines()[0]
+        values = [json.loads(value) for value in re.findall(r'^- .*: say (".*")$', block, re.MULTILINE)]
+        text = WORDINGS[tool].format(*([value[::-1] + "x" for value in values] if how == "changed" else values))
+        with self._lock:
+            self._tools[text] = tool
+        return text
+
     def leave(self) -> None:
         with self._lock:
             self._at_once -= 1
@@ -96,13 +105,13 @@ class ScriptedTeacher:
             right = self._tools.get(question.rpartition("The user's message:\n")[2], "none")
             wrong = "create_issue" if right != "create_issue" else "search_notes"
             return {"wrong choice": wrong, "chatty choice": f"I think {right} would do."}.get(how, f"`{right}`")
-        tool = re.search(r"^Tool: (.*)$", question, re.MULTILINE)[1]
-        values = [json.loads(value) for value in re.findall(r'^- .*: say (".*")$', question, re.MULTILINE)]
-        if not values:
+        blocks = [block for block in re.split(r"^Tool: ", question, flags=re.MULTILINE)[1:] if "The call:" in block]
+        if not blocks:
             return UNSERVED[chance % 2].format(chance)
-        if how == "changed":
-            values = [value[::-1] + "x" for value in values]
-        text = WORDINGS[tool].format(*values)
+        parts = [self._word(block, how) for block in blocks]
+        tool, values = blocks[0].splitlines()[0], re.findall(r'^- .*: say "(.*)"$', blocks[0], re.MULTILINE)
+        mark = "{}" if len(parts) == 1 or how == "unmarked" else "«{}»"
+        text = " and then ".join(mark.format(part) for part in parts)
         text = {
             "empty": "",
             "leaking": f"{INSTRUCTION[:90]} {text}",

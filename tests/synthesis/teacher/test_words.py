@@ -10,6 +10,7 @@ from dualtune_mlx.synthesis.planned_calls import PlannedCall, SaidValue
 from dualtune_mlx.synthesis.teacher.choosing import NONE, ask_for_tool, read_choice
 from dualtune_mlx.synthesis.teacher.wording import (
     INSTRUCTION,
+    SEVERAL_INSTRUCTION,
     UNSERVED_INSTRUCTION,
     Wanted,
     ask_for_words,
@@ -35,7 +36,7 @@ SAID = (
     SaidValue("draft", False, "", "unsaid"),
 )
 PLANNED = PlannedCall(EVENT, {"title": "team lunch", "day": "2026-12-01", "draft": False}, SAID, "2026-11-30")
-WANTED = Wanted(EVENT, "polite", PLANNED)
+WANTED = Wanted(EVENT, "polite", (PLANNED,))
 
 
 def test_a_teacher_is_shown_tool_call_words_and_style():
@@ -59,7 +60,7 @@ def test_only_some_styles_forbid_the_words_of_the_name():
 
 
 def test_for_what_no_tool_serves_all_names_are_shown():
-    system, user = ask_for_words(Wanted(EVENT, "terse", None), TOOLS, "English")
+    system, user = ask_for_words(Wanted(EVENT, "terse", ()), TOOLS, "English")
     assert system["content"] == UNSERVED_INSTRUCTION and "All tools: add_event, list, list" in user["content"]
 
 
@@ -88,13 +89,24 @@ def test_the_request_has_the_planned_call():
     request = to_request(WANTED, "Team lunch tomorrow, please")
     assert request.calls == (ToolCall("add_event", PLANNED.arguments, "calendar"),)
     assert (request.source, request.style, request.today) == ("teacher", "polite", "2026-11-30")
-    assert to_request(Wanted(EVENT, "terse", None), "a walk").calls == ()
+    assert to_request(Wanted(EVENT, "terse", ()), "a walk").calls == ()
+
+
+def test_the_words_between_marks_are_subtasks():
+    listed = PlannedCall(TOOLS[1], {}, (), "2026-11-30")
+    wanted = Wanted(EVENT, "polite", (PLANNED, listed))
+    system, user = ask_for_words(wanted, TOOLS, "English")
+    assert system["content"] == SEVERAL_INSTRUCTION and "Tool: list" in user["content"]
+    request = to_request(wanted, "Please «put team lunch into tomorrow» and then «3:30 show my notes».")
+    assert request.text == "Please put team lunch into tomorrow and then 3:30 show my notes."
+    assert request.subtasks == ("put team lunch into tomorrow", "3:30 show my notes")
+    assert [call.name for call in request.calls] == ["add_event", "list"] and request.today == "2026-11-30"
 
 
 def test_the_same_words_with_other_values_are_a_family():
     other = replace(PLANNED, said=(SaidValue("title", "choir", "choir", "verbatim"), *SAID[1:]))
     one = to_request(WANTED, "Please put team lunch into tomorrow")
-    two = to_request(Wanted(EVENT, "polite", other), "please put choir into tomorrow!")
+    two = to_request(Wanted(EVENT, "polite", (other,)), "please put choir into tomorrow!")
     three = to_request(WANTED, "Would tomorrow be good for team lunch")
     assert one.family == two.family != three.family
 
