@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from decimal import Decimal
-from math import gcd
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.grammar.closing import close_objects
+from dualtune_mlx.grammar.decimals import list_decimal_parts
 from dualtune_mlx.grammar.keywords import ENFORCED
 from dualtune_mlx.grammar.plain import DEFINITIONS, to_plain
 from dualtune_mlx.grammar.walking import map_subschemas
@@ -104,27 +103,14 @@ class _Enforced:
         if "$ref" in schema and reference.removeprefix(DEFINITIONS) not in self._definitions:
             raise _cannot_be_enforced(where, f"a $ref that leads nowhere: {reference}")
         spelled = map_subschemas(schema, lambda item, key, name: self._spell(item, f"{place}.{key}.{name}".strip(".")))
-        if len(divisors := _list_divisors(schema.get("multipleOf", 1))) > 1:
-            shorter = {"anyOf": [{"multipleOf": divisor} for divisor in divisors]}
-            spelled["allOf"] = [*spelled.get("allOf", ()), shorter]
+        if parts := list_decimal_parts(schema):
+            spelled["allOf"] = [*spelled.get("allOf", ()), *parts]
         if "pattern" in schema:
             spelled["pattern"] = _spell_pattern(schema["pattern"], where)
         if "patternProperties" in schema:
             patterns = spelled["patternProperties"].items()
             spelled["patternProperties"] = {_spell_pattern(pattern, where): inner for pattern, inner in patterns}
         return spelled
-
-
-def _list_divisors(divisor: float) -> list[float]:
-    """Divisors with fewer decimals whose multiples are all those of a divisor that have as few.
-
-    llguidance counts decimals: under 0.25 it writes 1.50, and 1.5 only under 0.5.
-    """
-    number = Decimal(str(divisor)).normalize()
-    decimals = max(0, -int(number.as_tuple().exponent))
-    whole = int(number.scaleb(decimals))
-    fewer = ((whole // gcd(whole, 10 ** (decimals - kept)), kept) for kept in range(decimals + 1))
-    return [float(Decimal(part).scaleb(-kept)) for part, kept in fewer]
 
 
 def _spell_pattern(pattern: str, where: str) -> str:

@@ -208,23 +208,6 @@ def test_a_keyword_that_says_nothing_is_no_obstacle(schema, value):
     assert can_write(schema, value)
 
 
-@pytest.mark.parametrize(
-    ("divisor", "multiples", "other"),
-    [
-        (0.25, (1.5, 0.25, 2, 2.0, -7.75), 1.1),
-        (0.01, (4.5, 4.02, 4), 4.025),
-        (2.5, (5, 7.5, 5.0), 6),
-        (0.125, (0.5, 1.125), 0.25 / 4),
-        (1e-06, (1e-06, 0.1), 1e-07),
-        (300, (600, -300), 100),
-    ],
-)
-def test_a_multiple_is_written_with_as_few_decimals_as_it_has(divisor, multiples, other):
-    schema = {"type": "number", "multipleOf": divisor, "allOf": [{"maximum": 1000}]}
-    assert [value for value in multiples if not can_write(schema, value)] == []
-    assert not can_write(schema, other)
-
-
 def test_a_count_that_is_a_decimal_number_counts():
     assert not can_write({"type": "array", "items": STRING, "minItems": 1.0}, [])
     assert not can_write({"type": "number", "multipleOf": 0.01}, 4.025)
