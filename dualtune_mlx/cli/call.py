@@ -23,7 +23,7 @@ from dualtune_mlx.start import start_bundle
 from dualtune_mlx.tools import ToolCall
 
 SHOWN = 400  # characters of a result
-UNSEEN = "some of these tools were never trained: they are chosen by their words too; `dualtune learn` would teach them"
+UNSEEN = "tools never seen: their words count too; `dualtune learn` would teach them"
 
 
 @click.command("call")

@@ -47,7 +47,7 @@ def test_without_a_start_bundle_it_is_said_what_is_missing(tools, tmp_path, monk
 def test_words_of_trained_tools_are_not_mentioned(copy, data):
     Bundle.open(copy).set_evidence(Evidence(weight=9.0))
     result = dualtune("call", "--bundle", copy, "--tools", data / "tools.json", "show a")
-    assert result.exit_code == 0 and "never trained" not in result.output
+    assert result.exit_code == 0 and "never seen" not in result.output
 
 
 def test_evidence_is_fitted_to_requests_for_unseen_tools_and_shown(copy, tmp_path):
