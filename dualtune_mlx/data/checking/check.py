@@ -87,7 +87,8 @@ def check_data(
         length: how lines are measured; by default in words.
         fix: take out what is mended by that, and check what remains.
         report: is called with the bytes that are done, and all.
-        processes: how many check; one for each core where there is much to do.
+        processes: how many check; one for each core where there is much to do. A script that is run needs Python's
+            ``if __name__ == "__main__":`` then, for further processes read it too.
 
     Raises:
         UsageError: when there is no such data, or a file cannot be read or written.
