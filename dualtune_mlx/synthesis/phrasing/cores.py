@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from dualtune_mlx.synthesis.phrasing.calculations import find_calculation, word_calculation
 from dualtune_mlx.synthesis.phrasing.clauses import (
     Roles,
     fill,
@@ -36,6 +37,8 @@ VALUE_SHARE = 0.35
 """The share of what people say with a value in one phrase with the object, where there is such a value."""
 VALUES = tuple(read_table("words")["main_values"].split())
 """Kinds of parameters, those that count most first."""
+CALCULATION_SHARE = 0.85
+"""The share of what people say for a calculation, where the tool is one."""
 OWN_SHARE = 0.6
 """The share of templates of the action's own, beside those that any verb fits into."""
 PLAIN_SHARE = 0.5
@@ -96,6 +99,9 @@ def word_core(parts: Sequence[Part], sense: ToolSense, form: str, rng: random.Ra
         form: ``say`` for an order, ``ask`` for a question, ``need`` for a statement, ``note`` for a few words.
         rng: draws the words.
     """
+    if (ways := find_calculation(sense.name_words, parts, form)) and rng.random() < CALCULATION_SHARE:
+        text, way = word_calculation(ways, parts, rng)
+        return Core(text, f"calculation: {way}", form)
     action, verb = _pick_action(parts, sense, rng)
     if form == "say" and sense.orders and not verb and rng.random() < DESCRIBED_SHARE:
         return _describe(parts, sense, rng)
