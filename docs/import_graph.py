@@ -48,7 +48,7 @@ ROOMS = {
     "mcp/": "MCP servers: configuration, processes, calls, results, pinned arguments, rules, approvals; no MLX",
     "agent/": "the loop (pure) and its driver, limits, chat models that plan and answer, transcripts, replay",
     "evaluation/": "right server, right tool, whole call",
-    "learning/": "the road from a list of tools to a bundle that is measured: the user's own requests",
+    "learning/": "the road from a list of tools to a bundle that is measured; the user's own requests",
     "demo/": "the embedded example: recipe, workspace, pinned servers",
     "cli/": "click commands: parse, call, print; no logic",
     "benchmarks/": "one script a claim: `dualtune bench NAME` (top level; imports as `dualtune_mlx.benchmarks`)",

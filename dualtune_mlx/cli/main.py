@@ -18,6 +18,7 @@ from dualtune_mlx.errors import DualTuneError, DualTuneWarning
 COMMANDS = {
     "demo": "Train and use two adapters on the embedded example, start to end.",
     "data": "Make, check and divide the data of your own tools.",
+    "learn": "From a list of tools to a bundle that is measured.",
     "train": "Train a stage's adapter, or all adapters, into a bundle.",
     "call": "Choose a tool for a request and write its arguments.",
     "agent": "Do a task with the tools of MCP servers.",

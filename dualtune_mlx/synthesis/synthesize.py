@@ -1,7 +1,7 @@
 """The run that makes requests for a list of tools: sources, filters, ``requests.jsonl`` and ``rejected.jsonl``.
 
 synthesize(read_tools("data/tools.json"), "data", SynthesisOptions(requests=500))
-synthesize(tools, "data", options, open_backend("http://localhost:8080/v1", "big"), Limits(tokens=1_000_000))
+synthesize(tools, "data", options, Teaching(open_backend("http://localhost:8080/v1", "big"), Limits(tokens=1_000_000)))
 
 It can be stopped at any moment. What a teacher has answered is in its journal; everything else follows from the seed.
 So a run that is started again gives the same files as one that was never stopped, and asks nothing twice.
@@ -26,9 +26,9 @@ from dualtune_mlx.synthesis.filters.language import ENGLISH, load_identifier
 from dualtune_mlx.synthesis.options import SynthesisOptions
 from dualtune_mlx.synthesis.selection import Selection, rejected_line
 from dualtune_mlx.synthesis.sources import Job, RequestMade, fill_by_generator, fill_by_teacher
-from dualtune_mlx.synthesis.teacher.asking import Asker, Asking, Waiting
-from dualtune_mlx.synthesis.teacher.backends import Backend
-from dualtune_mlx.synthesis.teacher.budget import Limits, Spent
+from dualtune_mlx.synthesis.teacher import Teaching
+from dualtune_mlx.synthesis.teacher.asking import Asker, Waiting
+from dualtune_mlx.synthesis.teacher.budget import Spent
 from dualtune_mlx.synthesis.teacher.journal import Journal
 from dualtune_mlx.synthesis.teacher.trial import ENOUGH, Trial, try_teacher
 from dualtune_mlx.tools import Tool
@@ -75,12 +75,9 @@ def synthesize(
     tools: Sequence[Tool],
     folder: str | Path,
     options: SynthesisOptions | None = None,
-    teacher: Backend | None = None,
-    limits: Limits | None = None,
-    asking: Asking | None = None,
+    teaching: Teaching | None = None,
     *,
     values: Mapping[str, Sequence[Any]] | None = None,
-    confirm: Callable[[Trial], bool] = lambda trial: False,
     report: Callable[[SynthesisEvent], object] = lambda event: None,
 ) -> Summary:
     """Make requests for tools, and write those that pass all filters into ``requests.jsonl``, the others, each with its
@@ -90,11 +87,8 @@ def synthesize(
         tools: all tools.
         folder: the data folder. Where it has a ``test.jsonl``, the teacher is tried on it first.
         options: what is asked for.
-        teacher: the teacher (``open_backend``); our own generator alone without one.
-        limits: what the teacher may cost.
-        asking: how it is asked.
+        teaching: the teacher; our own generator alone without one.
         values: values that servers really hold, by ``server/tool/path`` or by a parameter's name.
-        confirm: asked whether to go on with a teacher that is right too seldom.
         report: called with every event.
 
     Raises:
@@ -104,7 +98,7 @@ def synthesize(
         EndpointError: when the teacher fails at question after question. The same call goes on from there.
     """
     folder, options = Path(folder), options or SynthesisOptions()
-    if options.language != ENGLISH and (teacher is None or options.teacher_share < 1):
+    if options.language != ENGLISH and (teaching is None or options.teacher_share < 1):
         raise UsageError(
             "only a teacher words requests in another language",
             got=options.language,
@@ -113,11 +107,11 @@ def synthesize(
     with lock_folder(folder, "another run makes requests in this folder"):
         _check_unchanged(folder)
         job = Job(tools, options, values or {}, NearDuplicates(), report)
-        by_teacher = round(options.requests * options.teacher_share) if teacher else 0
+        by_teacher = round(options.requests * options.teacher_share) if teaching else 0
         selections, spending = [], Spending()
-        if teacher and by_teacher:
+        if teaching and by_teacher:
             load_identifier()  # here, because nothing may stop the requests in flight for so long
-            taught = _teach(job, folder, by_teacher, teacher, limits or Limits(), asking or Asking(), confirm, report)
+            taught = _teach(job, folder, by_teacher, teaching, report)
             selection, spending = _run(taught)
             selections.append(selection)
         if by_teacher < options.requests:
@@ -139,28 +133,27 @@ async def _teach(
     job: Job,
     folder: Path,
     requests: int,
-    teacher: Backend,
-    limits: Limits,
-    asking: Asking,
-    confirm: Callable[[Trial], bool],
+    teaching: Teaching,
     report: Callable[[SynthesisEvent], object],
 ) -> tuple[Selection, Spending]:
     with Journal(folder) as journal:
-        async with Asker(teacher, journal, limits, asking, report) as asker:
+        async with Asker(teaching.backend, journal, teaching.limits, teaching.asking, report) as asker:
             trial = await try_teacher(folder, job.tools, asker)
             if trial.asked:
                 report(TeacherTried(trial))
-            if not trial.passed and not confirm(trial):
+            if not trial.passed and not teaching.confirm(trial):
                 raise UsageError(
                     "the teacher is right too seldom",
-                    where=teacher.name,
+                    where=teaching.backend.name,
                     got=f"the right tool for {trial.right} of {trial.asked} of your own requests",
                     expected=f"at least {ENOUGH:.0%}",
                     fix="use a better teacher, or go on all the same with --yes",
                 )
             selection = await fill_by_teacher(job, requests, asker)
             budget = asker.budget
-            return selection, Spending(budget.spent, limits.price(budget.spent), asker.unanswered, budget.exceeded)
+            return selection, Spending(
+                budget.spent, teaching.limits.price(budget.spent), asker.unanswered, budget.exceeded
+            )
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

@@ -19,7 +19,7 @@ from dualtune_mlx.errors import UsageError
 from dualtune_mlx.synthesis.options import SynthesisOptions
 from dualtune_mlx.synthesis.sources import RequestMade
 from dualtune_mlx.synthesis.synthesize import TeacherTried, synthesize
-from dualtune_mlx.synthesis.teacher import asking
+from dualtune_mlx.synthesis.teacher import Teaching, asking
 from dualtune_mlx.synthesis.teacher.asking import Asking
 from dualtune_mlx.synthesis.teacher.backends import open_backend
 from dualtune_mlx.synthesis.teacher.budget import Limits
@@ -41,9 +41,10 @@ def _short_waits(monkeypatch):
     monkeypatch.setattr(asking, "LONGEST_WAIT", 0.05)
 
 
-def run(teacher, folder, options=OPTIONS, limits=None, how=QUICK, **more):
+def run(teacher, folder, options=OPTIONS, limits=None, how=QUICK, confirm=lambda trial: False, **more):
     write_tools(folder, TOOLS)
-    return synthesize(TOOLS, folder, options, open_backend(teacher.url, "big"), limits, how, **more)
+    teaching = Teaching(open_backend(teacher.url, "big"), limits or Limits(), how, confirm)
+    return synthesize(TOOLS, folder, options, teaching, **more)
 
 
 def lines(path: Path) -> list[dict]:
@@ -255,11 +256,11 @@ PROGRAM = """
 import sys
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.synthesis.synthesize import SynthesisOptions, synthesize
-from dualtune_mlx.synthesis.teacher import asking
+from dualtune_mlx.synthesis.teacher import Teaching, asking
 from dualtune_mlx.synthesis.teacher.backends import open_backend
 asking.FIRST_WAIT = 0.01
 folder = sys.argv[2]
-teacher = open_backend(sys.argv[1], "big")
+teacher = Teaching(open_backend(sys.argv[1], "big"))
 synthesize(read_tools(folder + "/tools.json"), folder, SynthesisOptions(requests=40), teacher)
 """
 

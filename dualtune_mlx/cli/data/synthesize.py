@@ -12,25 +12,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option, progress
+from dualtune_mlx.cli.teacher_flags import open_teaching, teacher_flags
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.data.values import read_values
 from dualtune_mlx.errors import count_of, escape
 from dualtune_mlx.synthesis.options import SynthesisOptions
 from dualtune_mlx.synthesis.sources import RequestMade
 from dualtune_mlx.synthesis.synthesize import REJECTED, REQUESTS, Summary, SynthesisEvent, TeacherTried, synthesize
-from dualtune_mlx.synthesis.teacher.asking import Asking, Waiting
-from dualtune_mlx.synthesis.teacher.backends import KEY, open_backend
-from dualtune_mlx.synthesis.teacher.budget import Limits
+from dualtune_mlx.synthesis.teacher.asking import Waiting
 from dualtune_mlx.synthesis.teacher.trial import Trial
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 SHARE = click.FloatRange(0, 1)
-OF_TEACHERS = (
-    *("teacher_model", "teacher_key", "teacher_share", "several", "unserved", "max_requests", "max_tokens_total"),
-    *("max_money", "price_read", "price_written", "in_flight", "seconds", "answer_tokens", "yes"),
-)
 REASONS = {
     "schema": "a call fits no tool's schema",
     "unwritable": "the grammar cannot write a call",
@@ -42,26 +36,16 @@ REASONS = {
 }
 
 
-def _option(name: str, kind: Any, default: Any, help: str, **more: Any) -> Any:
-    return click.option(f"--{name}", type=kind, default=default, show_default=default is not None, help=help, **more)
-
-
-def _of(name: str, kind: Any, flag: str = "", **more: Any) -> Any:
+def _of(name: str, kind: Any) -> Any:
     """The option of a field of ``SynthesisOptions``, with the field's default and help."""
     field = SynthesisOptions.__dataclass_fields__[name]
-    return _option(flag or name.replace("_", "-"), kind, field.default, field.metadata["help"], **more)
+    flag = f"--{name.replace('_', '-')}"
+    return click.option(flag, type=kind, default=field.default, show_default=True, help=field.metadata["help"])
 
 
 @click.command("synthesize")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Data folder with tools.json.")
-@click.option("--teacher", metavar="URL|M", help="A model that words requests: an endpoint, a folder, a hub id.")
-@click.option("--teacher-model", default="", metavar="NAME", help="The model's name at the endpoint.")
-@click.option(
-    "--teacher-key",
-    default="",
-    metavar="VARIABLE",
-    help=f"Variable of the environment with the API key of the endpoint; else {KEY}, where it is set.",
-)
+@teacher_flags
 @_of("teacher_share", SHARE)
 @_of("requests", click.IntRange(1))
 @_of("several", SHARE)
@@ -69,21 +53,9 @@ def _of(name: str, kind: Any, flag: str = "", **more: Any) -> Any:
 @click.option("--style", "styles", multiple=True, metavar="STYLE", help="A style of the requests; all by default.")
 @_of("language", str)
 @_of("seed", int)
-@_option("max-requests", click.IntRange(1), None, "Most requests to the teacher, over all runs of the folder.")
-@_option("max-tokens-total", click.IntRange(1), None, "Most tokens that it reads and writes, over all runs.")
-@_option("max-money", click.FloatRange(0, min_open=True), None, "Most money, in the currency of the prices.")
-@_option("price-read", click.FloatRange(0), 0.0, "Price of a million tokens that the teacher reads.")
-@_option("price-written", click.FloatRange(0), 0.0, "Price of a million tokens that it writes.")
-@_option("in-flight", click.IntRange(1), Asking.in_flight, "Requests to the teacher at once.")
-@_option("seconds", click.FloatRange(0, min_open=True), Asking.seconds, "The longest that an answer may take.")
-@_option("answer-tokens", click.IntRange(1), Asking.answer_tokens, "The longest answer, with its thoughts.")
-@click.option("--yes", is_flag=True, help="Go on with a teacher that is right too seldom.")
 @json_option
 def command(
     data: Path,
-    teacher: str | None,
-    teacher_model: str,
-    teacher_key: str,
     teacher_share: float,
     requests: int,
     several: float,
@@ -91,16 +63,8 @@ def command(
     styles: tuple[str, ...],
     language: str,
     seed: int,
-    max_requests: int | None,
-    max_tokens_total: int | None,
-    max_money: float | None,
-    price_read: float,
-    price_written: float,
-    in_flight: int,
-    seconds: float,
-    answer_tokens: int,
-    yes: bool,
     json_to: str | None,
+    **teacher: Any,
 ) -> None:
     """Make requests for the tools in DATA/tools.json, into DATA/requests.jsonl.
 
@@ -109,28 +73,21 @@ def command(
 
     Exit code 1: the teacher failed, or no request was made; 130: Ctrl-C.
     """
-    if teacher is None:
-        options.only_with("--teacher", *OF_TEACHERS)
-    if max_money is not None and not price_read and not price_written:
-        raise click.UsageError("Option '--max-money' needs '--price-read' or '--price-written'.")
+    teaching = open_teaching(teacher, "teacher_share", "several", "unserved")
     wanted = SynthesisOptions(
         requests, teacher_share, several, unserved, styles or SynthesisOptions().styles, language, seed
     )
     out = console(json_to)
     tools, values = read_tools(data / "tools.json"), read_values(data)
-    limits = Limits(max_requests, max_tokens_total, max_money, price_read, price_written)
     try:
         with ExitStack() as stack:
             summary = synthesize(
                 tools,
                 data,
                 wanted,
-                open_backend(teacher, teacher_model, teacher_key) if teacher else None,
-                limits,
-                Asking(in_flight, seconds, answer_tokens),
+                teaching,
                 values=values,
-                confirm=(lambda trial: True) if yes else _ask_whether,
-                report=_Display(out, stack).show,
+                report=SynthesisDisplay(out, stack).show,
             )
     except KeyboardInterrupt:
         click.echo("Interrupted; the same command goes on from there.", err=True)
@@ -140,7 +97,7 @@ def command(
     sys.exit(0 if summary.kept else 1)
 
 
-class _Display:
+class SynthesisDisplay:
     """Shows a run: a bar for each source, and what happens beside."""
 
     def __init__(self, out: Console, stack: ExitStack) -> None:
@@ -162,13 +119,6 @@ class _Display:
 
 def _count_right(trial: Trial) -> str:
     return f"{trial.right} of {trial.asked} of your own requests"
-
-
-def _ask_whether(_: Trial) -> bool:
-    """Ask whether to go on; where nobody can answer, the run ends with an error that says so."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    return click.confirm("That is less than it should be. Go on with this teacher?", default=False, err=True)
 
 
 def show_summary(out: Console, data: Path, summary: Summary) -> None:

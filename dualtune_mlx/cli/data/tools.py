@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from dualtune_mlx.cli.server_table import show_server
 from dualtune_mlx.data.values import write_values
 from dualtune_mlx.errors import count_of, escape
 from dualtune_mlx.mcp import ServerConfig, read_config
-from dualtune_mlx.mcp.inspection import inspect_servers, report_listing
+from dualtune_mlx.mcp.inspection import ServerReport, inspect_servers, report_listing
 from dualtune_mlx.mcp.looking import observe_servers
 from dualtune_mlx.mcp.snapshot import Snapshot, snapshot_tools
 from dualtune_mlx.mcp.tools_file import read_listings
@@ -53,10 +53,10 @@ def command(mcp: Path | None, tools_file: Path | None, data: Path, looks: bool, 
     if mcp is None:
         options.only_with("--mcp", "looks")
     out = console(json_to)
-    configs, reports = read_config(mcp) if mcp else (), []
-    for report in inspect_servers(configs) if mcp else map(report_listing, read_listings(tools_file or "")):
-        show_server(out, report)
-        reports.append(report)
+    configs = read_config(mcp) if mcp else ()
+    reports = show_reports(
+        out, inspect_servers(configs) if mcp else map(report_listing, read_listings(tools_file or ""))
+    )
     value = {"servers": [report.to_dict() for report in reports]}
     if any(report.failure for report in reports):
         out.print('Nothing is written: a server failed. Mend it, or switch it off: "disabled": true.', markup=False)
@@ -66,6 +66,15 @@ def command(mcp: Path | None, tools_file: Path | None, data: Path, looks: bool, 
     show_snapshot(out, snapshot)
     seen = look_at(out, configs, data) if looks else {}
     emit_json(json_to, {**value, **snapshot.to_dict(), **seen})
+
+
+def show_reports(out: Console, reports: Iterable[ServerReport]) -> list[ServerReport]:
+    """Show what each server offers, as it comes; all reports."""
+    shown = []
+    for report in reports:
+        show_server(out, report)
+        shown.append(report)
+    return shown
 
 
 def show_snapshot(out: Console, snapshot: Snapshot) -> None:

@@ -16,6 +16,7 @@ from dualtune_mlx.data import write_tools
 from dualtune_mlx.models import EMBEDDED, resolve
 from dualtune_mlx.synthesis.options import SynthesisOptions
 from dualtune_mlx.synthesis.synthesize import synthesize
+from dualtune_mlx.synthesis.teacher import Teaching
 from dualtune_mlx.synthesis.teacher.asking import Asking
 from dualtune_mlx.synthesis.teacher.backends import LocalBackend, open_backend
 from dualtune_mlx.synthesis.teacher.budget import Limits
@@ -60,14 +61,14 @@ def test_a_small_model_walks_the_road(where, tmp_path, request):
         if where == "endpoint"
         else open_backend(EMBEDDED)
     )
-    summary = synthesize(TOOLS, tmp_path, OPTIONS, teacher, LIMITS, ASKING)
+    summary = synthesize(TOOLS, tmp_path, OPTIONS, Teaching(teacher, LIMITS, ASKING))
     assert summary.spent.requests == 3 and summary.exceeded == "3 requests" and summary.unanswered == 0
     assert 0 < summary.spent.written <= 3 * 17 and summary.spent.read > 200
     kept, rejected = ((tmp_path / f"{name}.jsonl").read_text().splitlines() for name in ("requests", "rejected"))
     assert len(kept) == summary.kept and len(kept) + len(rejected) >= 1
     assert all(json.loads(line)["detail"] for line in rejected)
     answers = (tmp_path / JOURNAL).read_text()
-    again = synthesize(TOOLS, tmp_path, OPTIONS, teacher, LIMITS, ASKING)
+    again = synthesize(TOOLS, tmp_path, OPTIONS, Teaching(teacher, LIMITS, ASKING))
     assert (tmp_path / JOURNAL).read_text() == answers and again == summary
 
 

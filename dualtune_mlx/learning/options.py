@@ -1,0 +1,82 @@
+"""What decides how tools are learned, and how the minutes are divided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.models import EMBEDDED, BaseModel
+from dualtune_mlx.prompts import PromptRenderer, template_for
+from dualtune_mlx.tools import Message, Tool
+
+TEMPLATE = "chatml"
+ARGUMENT_CARD = "prefix"
+SIGNATURE_TOKENS = 700
+"""Tools whose signatures take more tokens are shown as names alone: each step of training looks at all of them."""
+VALIDATED = 80
+"""How many requests training is validated with at most."""
+TRAINING_SHARES: Mapping[str, float] = {"selector": 0.4, "arguments": 0.35}
+"""The part of the time that each stage trains; making the data and measuring take the rest."""
+FROM_START = ("rank", "alpha", "rslora", "dora", "targets", "layers", "activation")
+"""Options that an adapter to go on from has decided."""
+FROM_NOTHING: Mapping[str, Any] = {"rank": 64, "alpha": 256.0, "learning_rate": 1e-3}
+"""A short run needs a high rank."""
+FROM_SOMETHING: Mapping[str, Any] = {"learning_rate": 5e-4}
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """How tools are learned.
+
+    Raises:
+        UsageError: when a value is out of range.
+    """
+
+    model: str = EMBEDDED
+    """The base model: a folder, a hub id, a .gguf file, or the embedded model's name."""
+    minutes: float = 60.0
+    """The time that all of it may take."""
+    measured: int = 60
+    """How many requests are measured, where the user gave none."""
+    requests: int = 0
+    """How many requests are made; 0 for about as many as the time can train on."""
+    seed: int = 0
+    """The seed of the data and of training."""
+
+    def __post_init__(self) -> None:
+        rules = {"minutes": self.minutes > 0, "measured": self.measured >= 1, "requests": self.requests >= 0}
+        for name, is_right in rules.items():
+            if not is_right:
+                expected = {"minutes": "more than 0", "measured": "1 or more", "requests": "0 or more"}[name]
+                raise UsageError(
+                    "an option of learning is out of range", where=name, got=getattr(self, name), expected=expected
+                )
+
+    @property
+    def valid_share(self) -> float:
+        """The share of the requests that training is validated with."""
+        return min(0.1, VALIDATED / self.made)
+
+    @property
+    def made(self) -> int:
+        """How many requests are made."""
+        return self.requests or round(min(max(160 * self.minutes, 600), 20_000))
+
+
+def choose_cards(tools: tuple[Tool, ...], base: BaseModel) -> str:
+    """How the tools are written in prompts: as signatures, or as names alone where signatures take too many tokens."""
+    template = template_for(TEMPLATE, base.tokenizer, base.vocabulary)
+    renderer = PromptRenderer(template, base.tokenizer, "signature", ARGUMENT_CARD)
+    described = renderer.render_conversation((Message("user", ""),), tools).last_span("prefix").end
+    return "signature" if described <= SIGNATURE_TOKENS else "name"
+
+
+def stage_options(stage: str, start: Bundle | None) -> dict[str, Any]:
+    """The options of a stage's training, without its length."""
+    entry = start.stages.get((stage, "")) if start else None
+    if entry is None:
+        return dict(FROM_NOTHING)
+    return {**{name: entry.training[name] for name in FROM_START if name in entry.training}, **FROM_SOMETHING}

@@ -1,0 +1,52 @@
+"""What learning will do, how long it takes and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dualtune_mlx.errors import count_of
+from dualtune_mlx.learning.options import TRAINING_SHARES, LearnOptions
+from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools.changes import ToolChanges
+
+
+@dataclass(frozen=True)
+class LearnPlan:
+    """What will be done."""
+
+    tools: tuple[Tool, ...]
+    """The tools that the bundle is for."""
+    options: LearnOptions
+    changes: ToolChanges | None = None
+    """How the tools differ from those that the bundle knows; None for a new bundle."""
+    start: str = ""
+    """The bundle whose adapters training goes on from; "" where it begins from nothing."""
+    own: int = 0
+    """How many requests of the user's own there are to measure with."""
+    teacher: str = ""
+    """The teacher that words requests; "" for our own generator."""
+
+    def describe(self) -> list[str]:
+        """The plan, a sentence each."""
+        servers = {tool.server for tool in self.tools}
+        options, share = self.options, sum(TRAINING_SHARES.values())
+        lines = [f"{count_of(len(self.tools), 'tool')} of {count_of(len(servers), 'server')}; model {options.model}"]
+        if self.changes:
+            lines.append(f"since the bundle was trained: {self.changes.describe()}")
+        by = f"by {self.teacher}, within its limits" if self.teacher else "on this machine; nothing leaves it"
+        lines.append(f"about {options.made:,} requests are worded {by}")
+        start = ", from adapters that know what tools are" if self.start else ""
+        lines.append(
+            f"a selector and arguments are trained for about {share * options.minutes:.0f} of {options.minutes:g} "
+            f"minutes{start}"
+        )
+        lines.append(self._measure())
+        return lines
+
+    def _measure(self) -> str:
+        if self.own:
+            return f"measured on {count_of(self.own, 'request')} of your own, before and after"
+        return (
+            f"measured on {self.options.measured} requests that are held out; they are worded like those of the "
+            "training. Your own requests tell more: dualtune data ask"
+        )

@@ -1,0 +1,292 @@
+"""The road from tools to a measured bundle: requests are made, checked and divided; adapters are trained and measured.
+
+learn(tools, "mine", LearnOptions(minutes=15), report=print)
+
+BUNDLE/learn.json           what was decided and measured
+BUNDLE/data/tools.json      the tools
+BUNDLE/data/requests.jsonl  the requests that were made; whoever mends them trains on what is mended
+BUNDLE/data/train.jsonl     and valid.jsonl: the same, divided
+BUNDLE/data/test.jsonl      the user's own requests, where there are some
+BUNDLE/before/              the bundle as it was before its tools changed
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dualtune_mlx.bundle import MANIFEST, Bundle
+from dualtune_mlx.data import read_trajectories, write_tools
+from dualtune_mlx.data.splitting import split_data
+from dualtune_mlx.decoding import Decoding
+from dualtune_mlx.engine import DualTune
+from dualtune_mlx.engine.trained_tools import ToolsWarning
+from dualtune_mlx.errors import CheckpointError, count_of
+from dualtune_mlx.evaluation import evaluate_calls
+from dualtune_mlx.files import atomic_folder, parse_json, read_text, write_text
+from dualtune_mlx.learning.events import (
+    CommandStarted,
+    DecisionEvaluated,
+    LearnCallback,
+    Measured,
+    PlanMade,
+    StepsChosen,
+    TrainingRestarted,
+)
+from dualtune_mlx.learning.focus import focus, tool_labels
+from dualtune_mlx.learning.options import (
+    ARGUMENT_CARD,
+    TEMPLATE,
+    TRAINING_SHARES,
+    LearnOptions,
+    choose_cards,
+    stage_options,
+)
+from dualtune_mlx.learning.plan import LearnPlan
+from dualtune_mlx.learning.report import LearnReport, write_report
+from dualtune_mlx.learning.state import LearnState, fingerprint_tools
+from dualtune_mlx.models import load_model
+from dualtune_mlx.start import start_bundle
+from dualtune_mlx.synthesis.options import SynthesisOptions
+from dualtune_mlx.synthesis.synthesize import SUMMARY, synthesize
+from dualtune_mlx.synthesis.teacher import Teaching
+from dualtune_mlx.tools import Tool, Trajectory
+from dualtune_mlx.tools.changes import ToolChanges, compare_tools, find_reworded
+from dualtune_mlx.training import ConfigFile, Job, TrainConfig, TrainingSession, estimate_training, merge_config
+from dualtune_mlx.training.config import ConfigLayer
+
+MOST_TOKENS = 256
+"""The longest arguments when measuring, in tokens."""
+PROBED = 100
+"""Steps of the run whose speed is measured."""
+VALIDATIONS = 3
+"""How often a run measures its validation loss."""
+LEAST_SHARE = 0.2
+"""The least part of the time that a later round trains."""
+
+
+def learn(
+    tools: Sequence[Tool],
+    bundle: str | Path,
+    options: LearnOptions | None = None,
+    *,
+    teaching: Teaching | None = None,
+    values: Mapping[str, Sequence[Any]] | None = None,
+    report: LearnCallback = lambda _: None,
+) -> dict[str, Any]:
+    """Make data for tools, train adapters on it, and measure them.
+
+    What is there already is not made again, so a road that was stopped goes on where it was. Where the bundle was made
+    for other tools, only those that are new or changed are learned, on top of what it knows.
+
+    Args:
+        tools: the tools that the bundle is for.
+        bundle: the bundle's folder; made when missing.
+        options: the model, and how much time there is.
+        teaching: the teacher that words requests; our own generator without one.
+        values: values that servers really hold, by ``server/tool/path`` or by a parameter's name.
+        report: called with every event; can stop the road.
+
+    Returns:
+        ``before`` and ``after`` (reports of ``evaluate_calls``), ``measured_on`` (``own`` or ``held out``), and
+        ``bundle``.
+    """
+    making = _Making(options or LearnOptions(), teaching, values)
+    return _Road(tuple(tools), Path(bundle), making, report).run()
+
+
+@dataclass(frozen=True)
+class _Making:
+    """What requests are made with."""
+
+    options: LearnOptions
+    teaching: Teaching | None
+    values: Mapping[str, Sequence[Any]] | None
+
+    def make(self, tools: Sequence[Tool], folder: Path, report: LearnCallback) -> None:
+        """Make the requests of a folder."""
+        wanted = SynthesisOptions(self.options.made, seed=self.options.seed)
+        synthesize(tools, folder, wanted, self.teaching, values=self.values, report=report)
+
+
+class _Road:
+    def __init__(self, tools: tuple[Tool, ...], bundle: Path, making: _Making, report: LearnCallback) -> None:
+        self.tools, self.bundle, self.making, self.report = tools, bundle, making, report
+        self.options = making.options
+        self.data, self.before = bundle / "data", bundle / "before"
+        self.state = LearnState.open(bundle)
+
+    def run(self) -> dict[str, Any]:
+        changes = self._begin_round()
+        write_tools(self.data, self.tools)
+        own = self._own_requests()
+        self.report(PlanMade(self._plan(changes, len(own))))
+        self._make_data()
+        if not self.state.cards:
+            cards = choose_cards(self.tools, load_model(self.options.model))
+            self.state = self.state.write(self.bundle, cards=cards)
+        test = own or self._held_out()
+        self._measure("before", test)
+        self._train()
+        self._measure("after", test)
+        measured_on = "own" if own else "held out"
+        write_report(self.bundle / "report.html", self._describe(measured_on))
+        return {**self.state.measured, "measured_on": measured_on, "bundle": str(self.bundle)}
+
+    def _plan(self, changes: ToolChanges | None, own: int) -> LearnPlan:
+        teacher = self.making.teaching.backend.name if self.making.teaching else ""
+        return LearnPlan(self.tools, self.options, changes, str(self.start or ""), own, teacher)
+
+    @property
+    def start(self) -> Path | None:
+        """The bundle whose adapters training goes on from."""
+        return self.before if self.state.round > 1 else start_bundle(self.options.model)
+
+    def _begin_round(self) -> ToolChanges | None:
+        """Go on with the round of these tools, or begin one; how the tools differ from those of the round before."""
+        known = fingerprint_tools(self.tools)
+        if self.state.tools == known:
+            return None
+        unfinished = self.state.round > 0 and "after" not in self.state.measured
+        if unfinished or not (self.bundle / MANIFEST).exists():
+            self.state = LearnState(max(self.state.round, 1), known).write(self.bundle)
+            return None
+        trained = Bundle.open(self.bundle)
+        changes = compare_tools(trained.tools, self.tools)
+        with atomic_folder(self.before, replace=True) as folder:
+            _copy_bundle(trained, folder)
+        replace(trained, tools=self.tools).write()
+        reworded = find_reworded(trained.tools, self.tools)
+        changed = tool_labels((*changes.untrained, *changes.changed, *reworded))
+        self.state = LearnState(max(self.state.round, 1) + 1, known, changed, cards=trained.cards).write(self.bundle)
+        return changes
+
+    def _own_requests(self) -> list[Trajectory]:
+        path = self.data / "test.jsonl"
+        return read_trajectories(path) if path.exists() else []
+
+    def _make_data(self) -> None:
+        requests = self.data / "requests.jsonl"
+        if not self.state.made:
+            self._say("data", "synthesize", "--data", self.data, "--requests", self.options.made)
+            self.making.make(self.tools, self.data, self.report)
+            self.state = self.state.write(self.bundle, made=True)
+        if self.state.round > 1:
+            requests = self._focus(requests)
+        share = self.options.valid_share
+        self._say("data", "split", requests, "--data", self.data, "--valid", f"{share:g}", "--test", 0, "--replace")
+        split_data([requests], self.data, valid=share, test=0.0, seed=self.options.seed, replace=True)
+
+    def _focus(self, requests: Path) -> Path:
+        """The file of the requests that a later round learns from."""
+        lines = [json.loads(line) for line in read_text(requests).splitlines()]
+        kept = focus(lines, set(self.state.changed), self.options.seed)
+        path = self.data / "learned.jsonl"
+        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+        return path
+
+    def _config(self, steps: Mapping[str, int]) -> TrainConfig:
+        start = Bundle.open(self.start) if self.start else None
+        sections = {
+            stage: ConfigLayer("learn", {**stage_options(stage, start), **_length(count)})
+            for stage, count in steps.items()
+        }
+        place = {"model": self.options.model, "data": str(self.data), "bundle": str(self.bundle)}
+        cards = {"template": TEMPLATE, "cards": self.state.cards, "argument_card": ARGUMENT_CARD}
+        begin = {"start": str(self.start or ""), "seed": self.options.seed, "routing": "never"}
+        return merge_config(ConfigFile(ConfigLayer("", {}), sections), {**place, **cards, **begin})
+
+    def _train(self) -> None:
+        if not self.state.steps:
+            self.state = self.state.write(self.bundle, steps=self._choose_steps())
+            self.report(StepsChosen(self.state.steps))
+        session = TrainingSession(self._config(self.state.steps))
+        for job in self._jobs():
+            scope = ("--scope", job.scope) if job.scope else ()
+            self._say("train", job.stage, *scope, "--data", self.data, "--bundle", self.bundle, "--resume")
+            try:
+                session.train_one(job, self.report, skip=True, resume=True)
+            except CheckpointError as error:
+                self.report(TrainingRestarted(job, str(error)))
+                session.train_one(job, self.report)
+
+    def _jobs(self) -> list[Job]:
+        """A selector, and an adapter for all arguments; in a later round an adapter for each tool that changed."""
+        scopes = [tool for tool in self.state.changed if "/" in tool] if self.state.round > 1 else [""]
+        return [Job("selector"), *(Job("arguments", scope) for scope in scopes)]
+
+    def _choose_steps(self) -> dict[str, int]:
+        share = max(LEAST_SHARE, len(self.state.changed) / len(self.tools)) if self.state.round > 1 else 1.0
+        seconds = {stage: 60 * self.options.minutes * share * of for stage, of in TRAINING_SHARES.items()}
+        jobs = [job.stage for job in self._jobs()]
+        estimates = estimate_training(self._config(dict.fromkeys(TRAINING_SHARES, PROBED)))
+        return {
+            one.stage: max(1, round(seconds[one.stage] * PROBED / one.time.likely / max(jobs.count(one.stage), 1)))
+            for one in estimates
+        }
+
+    def _held_out(self) -> list[Trajectory]:
+        """Requests of the validation data, each with its call or answer alone."""
+        made = [one for one in read_trajectories(self.data / "valid.jsonl") if len(one.messages) == 2]
+        return random.Random(self.options.seed).sample(made, min(self.options.measured, len(made)))
+
+    def _measure(self, name: str, test: Sequence[Trajectory]) -> None:
+        if name in self.state.measured:
+            return
+        with self._load(name) as dualtune, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ToolsWarning)  # the plan has told what changed
+            value = evaluate_calls(
+                dualtune, test, MOST_TOKENS, lambda done, total: self.report(DecisionEvaluated(done, total))
+            ).to_dict()
+        self.state = self.state.write(self.bundle, measured={**self.state.measured, name: value})
+        self.report(Measured(name, value))
+
+    def _load(self, name: str) -> DualTune:
+        decoding = Decoding(grounding="data")
+        if name == "after":
+            return DualTune.load(self.bundle, decoding=decoding)
+        if self.start:
+            return DualTune.load(self.start, self.options.model, decoding=decoding)
+        return DualTune.without_adapters(self.options.model, TEMPLATE, self.state.cards, argument_card=ARGUMENT_CARD)
+
+    def _describe(self, measured_on: str) -> LearnReport:
+        servers = sorted({tool.server for tool in self.tools if tool.server})
+        made = parse_json(read_text(self.data / SUMMARY), "the summary is not JSON", self.data / SUMMARY)
+        runs = sorted(path.relative_to(self.bundle) for path in (self.bundle / "runs").rglob("report.html"))
+        return LearnReport(
+            title=", ".join(servers) or count_of(len(self.tools), "tool"),
+            model=self.options.model,
+            facts={
+                "tools": f"{len(self.tools):,}",
+                "requests made": f"{made['kept']:,}",
+                "minutes": f"{self.options.minutes:g}",
+                "steps": ", ".join(f"{stage} {count:,}" for stage, count in self.state.steps.items()),
+                "round": str(self.state.round),
+            },
+            before=self.state.measured["before"],
+            after=self.state.measured["after"],
+            measured_on=measured_on,
+            rejected=made["rejected"],
+            runs=[path.as_posix() for path in runs],
+        )
+
+    def _say(self, *arguments: object) -> None:
+        self.report(CommandStarted(tuple(map(str, arguments))))
+
+
+def _copy_bundle(bundle: Bundle, folder: Path) -> None:
+    """Copy a bundle's manifest, templates and adapters; its runs, prefixes and data stay."""
+    for entry in bundle.stages.values():
+        shutil.copytree(bundle.folder / entry.path, folder / entry.path)
+    for path in (*bundle.folder.glob("*.jinja"), bundle.folder / MANIFEST):
+        shutil.copy(path, folder)
+
+
+def _length(steps: int) -> dict[str, int]:
+    return {"steps": steps, "validate_every": max(1, -(-steps // VALIDATIONS))}

@@ -1,0 +1,183 @@
+"""The road from tools to a measured bundle, with a tiny model: it goes on where it was, and keeps up with its tools."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualtune_mlx import DualTune, Tool
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.errors import UsageError
+from dualtune_mlx.learning import options as learn_options
+from dualtune_mlx.learning import road
+from dualtune_mlx.learning.events import CommandStarted, Measured, PlanMade, StepsChosen
+from dualtune_mlx.learning.focus import focus
+from dualtune_mlx.learning.options import LearnOptions
+from dualtune_mlx.learning.road import learn
+from dualtune_mlx.training.session import RunSkipped, StepTaken
+from tests import tiny
+
+pytest.importorskip("datasketch", reason="needs the extra synth")
+ADD = Tool(
+    "add_note",
+    "Add a note.",
+    {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+    "notes",
+)
+LIST = Tool("list_notes", "List all notes.", {"type": "object", "properties": {}}, "notes")
+FIND = Tool(
+    "find_notes",
+    "Find notes about a topic.",
+    {"type": "object", "properties": {"topic": {"type": "string"}}, "required": ["topic"]},
+    "notes",
+)
+SMALL = {"rank": 2, "alpha": 4.0, "batch_size": 4, "layers": "all"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return str(tiny.save(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(learn_options, "FROM_NOTHING", SMALL)
+    monkeypatch.setattr(road, "_length", lambda steps: {"steps": 3, "validate_every": 3})
+    monkeypatch.setattr(road, "MOST_TOKENS", 24)
+
+
+@pytest.fixture
+def options(model) -> LearnOptions:
+    return LearnOptions(model, minutes=0.01, measured=2, requests=30)
+
+
+def of_kind(events: list[Any], kind: type) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def own_request(folder: Path) -> None:
+    """A request of the user's own, as ``data ask`` leaves it."""
+    call = {"type": "function", "function": {"name": "add_note", "arguments": {"text": "milk"}}, "server": "notes"}
+    messages = [{"role": "user", "content": "don't let me forget: milk"}, {"role": "assistant", "tool_calls": [call]}]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "test.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+
+
+def test_a_bundle_is_made_measured_and_not_made_again(tmp_path, options):
+    events: list[Any] = []
+    value = learn([ADD, LIST], tmp_path / "mine", options, report=events.append)
+    assert (value["measured_on"], value["bundle"]) == ("held out", str(tmp_path / "mine"))
+    assert value["before"]["n"] == value["after"]["n"] == 2
+    assert [event.name for event in of_kind(events, Measured)] == ["before", "after"]
+    assert of_kind(events, StepsChosen) and of_kind(events, StepTaken)
+    assert [event.arguments[:2] for event in of_kind(events, CommandStarted)] == [
+        ("data", "synthesize"),
+        ("data", "split"),
+        ("train", "selector"),
+        ("train", "arguments"),
+    ]
+    assert "What was learned" in (tmp_path / "mine" / "report.html").read_text()
+    with DualTune.load(tmp_path / "mine") as dualtune:
+        assert not dualtune.compare_tools([ADD, LIST])
+        assert dualtune.call("list them", [ADD, LIST], max_tokens=64)
+    again: list[Any] = []
+    assert learn([ADD, LIST], tmp_path / "mine", options, report=again.append) == value
+    assert not of_kind(again, StepTaken) and not of_kind(again, Measured)
+    assert len(of_kind(again, RunSkipped)) == 2
+
+
+@pytest.mark.slow
+def test_a_road_that_was_stopped_goes_on(tmp_path, options):
+    def stop(event: object) -> None:
+        if isinstance(event, StepTaken) and event.job.stage == "arguments":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn([ADD, LIST], tmp_path / "mine", options, report=stop)
+    requests = (tmp_path / "mine/data/requests.jsonl").read_bytes()
+    events: list[Any] = []
+    learn([ADD, LIST], tmp_path / "mine", options, report=events.append)
+    assert (tmp_path / "mine/data/requests.jsonl").read_bytes() == requests
+    assert {event.job.stage for event in of_kind(events, StepTaken)} == {"arguments"}
+    whole = learn([ADD, LIST], tmp_path / "other", options)
+    assert whole["after"] == json.loads((tmp_path / "mine/learn.json").read_text())["measured"]["after"]
+
+
+def test_the_user_s_own_requests_are_what_counts(tmp_path, options):
+    own_request(tmp_path / "mine/data")
+    events: list[Any] = []
+    value = learn([ADD, LIST], tmp_path / "mine", options, report=events.append)
+    assert (value["measured_on"], value["after"]["n"]) == ("own", 1)
+    assert "1 request of your own" in " ".join(of_kind(events, PlanMade)[0].plan.describe())
+
+
+@pytest.mark.slow
+def test_mended_requests_are_trained_on(tmp_path, options):
+    learn([ADD, LIST], tmp_path / "mine", options)
+    path = tmp_path / "mine/data/requests.jsonl"
+    kept = path.read_text().splitlines(keepends=True)[:-4]
+    path.write_text("".join(kept))
+    events: list[Any] = []
+    learn([ADD, LIST], tmp_path / "mine", options, report=events.append)
+    assert path.read_text() == "".join(kept)
+    assert of_kind(events, StepTaken)
+
+
+def test_only_what_changed_is_learned_on_top_of_what_was(tmp_path, options):
+    learn([ADD, LIST], tmp_path / "mine", options)
+    before = Bundle.open(tmp_path / "mine")
+    events: list[Any] = []
+    value = learn([ADD, FIND], tmp_path / "mine", options, report=events.append)
+    after = Bundle.open(tmp_path / "mine")
+    assert [tool.name for tool in after.tools] == ["add_note", "find_notes"]
+    assert set(after.stages) == {("selector", ""), ("arguments", ""), ("arguments", "notes/find_notes")}
+    assert after.stages["arguments", ""] == before.stages["arguments", ""], "old adapters stay"
+    assert after.stages["selector", ""] != before.stages["selector", ""]
+    start = after.stages["arguments", "notes/find_notes"].training["start"]
+    assert start == before.stages["arguments", ""].content_hash
+    said = " ".join(of_kind(events, PlanMade)[0].plan.describe())
+    assert "never trained: notes/find_notes" in said and "gone: notes/list_notes" in said
+    assert value["before"]["n"] == value["after"]["n"]
+    again: list[Any] = []
+    learn([ADD, FIND], tmp_path / "mine", options, report=again.append)
+    assert not of_kind(again, StepTaken)
+
+
+@pytest.mark.slow
+def test_a_round_that_was_not_finished_begins_again_with_other_tools(tmp_path, options):
+    def stop(event: object) -> None:
+        if isinstance(event, StepTaken):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn([ADD, LIST], tmp_path / "mine", options, report=stop)
+    learn([ADD, LIST, FIND], tmp_path / "mine", options)
+    assert set(Bundle.open(tmp_path / "mine").stages) == {("selector", ""), ("arguments", "")}
+
+
+@pytest.mark.slow
+def test_a_tool_that_changed_is_learned_again(tmp_path, options):
+    learn([ADD, FIND], tmp_path / "mine", options)
+    wider = replace(FIND, parameters={**FIND.parameters, "required": []})
+    learn([ADD, wider], tmp_path / "mine", options)
+    assert ("arguments", "notes/find_notes") in Bundle.open(tmp_path / "mine").stages
+
+
+def test_a_later_round_learns_changed_tools_and_as_many_others():
+    def line(name: str) -> dict[str, Any]:
+        call = {"function": {"name": name, "arguments": {}}, "server": "notes"}
+        return {"messages": [{"role": "user", "content": name}, {"role": "assistant", "tool_calls": [call]}]}
+
+    lines = [line("old")] * 10 + [line("new")] * 3
+    kept = [one["messages"][0]["content"] for one in focus(lines, {"notes/new"}, seed=1)]
+    assert (kept.count("new"), kept.count("old")) == (3, 3)
+
+
+@pytest.mark.parametrize("wrong", [{"minutes": 0.0}, {"measured": 0}, {"requests": -1}])
+def test_options_out_of_range_are_refused(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        LearnOptions(**wrong)
