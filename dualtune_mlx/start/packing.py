@@ -40,3 +40,15 @@ def pack_bundle(sources: Sequence[Path], folder: Path) -> Bundle:
                 stages[stage, scope] = AdapterEntry(adapter_path(stage, scope), adapter.content_hash, training=training)
         replace(opened[0], folder=temporary, tools=(), stages=stages).write()
     return Bundle.open(folder)
+
+
+def lend_adapter(source: Path, stage: str, borrower: str, folder: Path) -> Path:
+    """Write a bundle in which another stage has a stage's adapter, to go on from; returns its folder.
+
+    Raises:
+        BundleError, AdapterError: when the source is damaged.
+    """
+    opened = Bundle.open(source)
+    lent = replace(opened, folder=folder, tools=(), stages={})
+    lent.add_adapter(borrower, "", opened.load_adapter(stage), training={}, tools=())
+    return folder

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.bundle import MANIFEST, Bundle
 from dualtune_mlx.engine.evidence import fit_bundle
 from dualtune_mlx.files import write_text
 from dualtune_mlx.models import EMBEDDED, load_model
 from dualtune_mlx.start.domain import Domain, keep_usable
-from dualtune_mlx.start.packing import pack_bundle
+from dualtune_mlx.start.packing import lend_adapter, pack_bundle
 from dualtune_mlx.start.renaming import Renaming
 from dualtune_mlx.start.sets import SAID, SetOptions, SetSampler, draw_lines, make_trajectory
 from dualtune_mlx.start.sources.bfcl import read_bfcl
@@ -44,10 +44,8 @@ HELD_OUT = (
 """Servers of the corpus that are not trained on: they validate, and the weight of words is fitted to them."""
 FITTED = 25
 """Requests of each held-out server that the weight of words is fitted to."""
-EASY = SetOptions(weights=SAID, sizes=(2, 6), mixed=1.0, masked=0.0)
-"""Tools that are easily told apart: what cards are for is learned here first."""
-HALF = SetOptions(sizes=(3, 8), mixed=0.5, masked=0.1)
-HARD = SetOptions(mixed=0.2)
+SELECTOR = SetOptions(weights=SAID, sizes=(2, 6), mixed=1.0, masked=0.0)
+"""Tools that are easily told apart. With tools of one server from the start, nothing was learned in 3,000 requests."""
 ARGUMENTS = SetOptions(requests=6, sizes=(1, 1), respond=0.0, with_arguments=True)
 """Arguments are written in view of the chosen tool alone."""
 OPTIONS: Mapping[str, Any] = {
@@ -58,7 +56,7 @@ OPTIONS: Mapping[str, Any] = {
     "routing": "never",
     "epochs": 1.0,
     "batch_size": 4,
-    "accumulate": 4,
+    "accumulate": 2,
     "rank": 16,
     "alpha": 64.0,
     "layers": "last:16",
@@ -71,7 +69,7 @@ OPTIONS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Round:
-    """A round of training on sets of its own; it goes on from the stage's round before."""
+    """A round of training on sets of its own. It goes on from the stage's last one, or else from another stage's."""
 
     stage: str
     """``selector`` or ``arguments``."""
@@ -86,9 +84,8 @@ class Round:
 
 
 ROUNDS = (
-    Round("selector", EASY, 200, schedule="constant"),
-    Round("selector", HALF, 300),
-    Round("arguments", ARGUMENTS, 900),
+    Round("arguments", ARGUMENTS, 520),
+    Round("selector", SELECTOR, 300),
 )
 """The rounds that made the bundle that comes with the package."""
 
@@ -116,8 +113,8 @@ def make_start_bundle(
             write_round(folder / "data", domains, one, seed=number)
         values = {**OPTIONS, "data": str(folder / "data"), "bundle": str(folder / "bundle")}
         values |= {"learning_rate": one.learning_rate, "schedule": one.schedule}
-        if one.stage in last:
-            values["start"] = str(last[one.stage])
+        if last:
+            values["start"] = str(last.get(one.stage) or _lend(last, one.stage, folder / "start"))
         TrainingSession(merge_config(None, values)).train_one(Job(one.stage), report, skip=True, resume=True)
         last[one.stage] = folder / "bundle"
     folder = work / "bundle"
@@ -125,6 +122,12 @@ def make_start_bundle(
     if packed.evidence is None:
         packed, _ = fit_bundle(packed, load_model(EMBEDDED), held_out_requests(domains))
     return packed
+
+
+def _lend(last: Mapping[str, Path], stage: str, folder: Path) -> Path:
+    """What a stage without an adapter begins with: that of a stage that has learned to read tools already."""
+    other, source = next(iter(last.items()))
+    return folder if (folder / MANIFEST).exists() else lend_adapter(source, other, stage, folder)
 
 
 def held_out_requests(domains: Sequence[Domain]) -> list[Trajectory]:

@@ -127,7 +127,7 @@ class SetSampler:
             if domain is main or domain in others or domain.source not in NEAR:
                 return None
             return _without_call(self._next(domain, rng.choice(list(self._asked[id(domain)]))))
-        return _without_call(rng.choice(self._unserved))
+        return _without_call(rng.choice(self._unserved)) if self._unserved else None
 
     def _next(self, domain: Domain, name: str) -> LabelledRequest:
         found = self._asked[id(domain)][name]

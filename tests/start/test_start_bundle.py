@@ -7,7 +7,7 @@ from dualtune_mlx import start
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.start import start_bundle
-from dualtune_mlx.start.packing import pack_bundle
+from dualtune_mlx.start.packing import lend_adapter, pack_bundle
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.training.run import open_matching
 from tests import tiny
@@ -49,6 +49,13 @@ def test_a_packed_bundle_has_both_adapters_in_16_bits_and_no_tools(trained, tmp_
             assert update.a.dtype == mx.float16
             assert mx.array_equal(update.a, before.layers[name].a.astype(mx.float16))
     assert open_matching(packed.folder, base, renderer).folder == packed.folder
+
+
+def test_a_stage_begins_with_the_adapter_of_another(trained, tmp_path):
+    base, renderer, (selector, _) = trained
+    lent = open_matching(lend_adapter(selector.folder, "selector", "arguments", tmp_path / "lent"), base, renderer)
+    assert set(lent.stages) == {("arguments", "")}
+    assert lent.load_adapter("arguments").content_hash == selector.load_adapter("selector").content_hash
 
 
 def test_nothing_is_packed_over_what_is_there(trained, tmp_path):
