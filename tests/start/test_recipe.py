@@ -30,7 +30,8 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "FITTED", 3)
 
 
-def test_a_recipe_that_was_stopped_goes_on_and_ends_in_a_packed_bundle(small, tmp_path):
+@pytest.mark.usefixtures("small")
+def test_a_recipe_that_was_stopped_goes_on_and_ends_in_a_packed_bundle(tmp_path):
     class StoppedError(Exception):
         pass
 
