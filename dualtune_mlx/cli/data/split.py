@@ -42,7 +42,8 @@ def command(
     """Divide data into train.jsonl, valid.jsonl and test.jsonl.
 
     Requests of one wording are a family, which is that of their metadata or what is left of them without case, spaces
-    and values. A family is never in two splits, and each tool is in all splits as far as it has families.
+    and values. A family is never in two splits, and each tool is in all splits as long as half of its
+    lines stay in training.
     """
     out = console(json_to)
     divided = split_data(sources, folder, valid=valid, test=test, by=by, seed=seed, replace=replace)

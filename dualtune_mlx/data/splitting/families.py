@@ -36,7 +36,7 @@ class Families:
     def divide(self, shares: Mapping[str, float]) -> None:
         """Give each family a split, so that of each stratum's lines about a share is in each split of ``shares``.
 
-        A stratum with enough families has at least one in each split; where it has few, training comes first.
+        A stratum has a family in each split, as long as half of its lines stay in training.
         """
         self._unite()
         self.database.execute(
@@ -49,7 +49,7 @@ class Families:
         self.database.execute("CREATE INDEX by_stratum ON families (stratum)")
         query = "SELECT stratum, SUM(lines), COUNT(*) FROM families GROUP BY stratum"
         for stratum, lines, count in self.database.execute(query).fetchall():
-            self._divide_stratum(stratum, {split: share * lines for split, share in shares.items()}, count)
+            self._divide_stratum(stratum, {split: share * lines for split, share in shares.items()}, count, lines)
         self.database.execute(
             """INSERT INTO placed SELECT line, split FROM
                (SELECT line, split, MAX(instr('train valid test', split))
@@ -92,7 +92,7 @@ class Families:
         united = ((lead(family), family) for family in leaders if lead(family) != family)
         self.database.executemany("UPDATE lines SET family = ? WHERE family = ?", united)
 
-    def _divide_stratum(self, stratum: str, quotas: Mapping[str, float], families: int) -> None:
+    def _divide_stratum(self, stratum: str, quotas: Mapping[str, float], families: int, total: int) -> None:
         """Draw a stratum's families into the splits that measure; the others stay in training."""
         filled = dict.fromkeys(list(quotas)[: families - 1], 0)
         drawn = []
@@ -104,11 +104,14 @@ class Families:
                 drawn.append((split, family))
         self._place(drawn)
         smallest = (
-            "SELECT family FROM families WHERE stratum = ? AND split = 'train' ORDER BY lines, drawn(family) LIMIT 1"
+            "SELECT family, lines FROM families WHERE stratum = ? AND split = 'train'"
+            " ORDER BY lines, drawn(family) LIMIT 1"
         )
-        for split in (one for one, lines in filled.items() if not lines):
-            (family,) = self.database.execute(smallest, (stratum,)).fetchone()
-            self._place([(split, family)])
+        for split in [one for one, lines in filled.items() if not lines]:
+            family, lines = self.database.execute(smallest, (stratum,)).fetchone()
+            if sum(filled.values()) + lines <= total / 2:
+                filled[split] = lines
+                self._place([(split, family)])
 
     def _place(self, drawn: Iterable[tuple[str, int]]) -> None:
         self.database.executemany("UPDATE families SET split = ? WHERE family = ?", drawn)

@@ -60,8 +60,8 @@ def split_data(
         folder: the data folder. It gets this ``tools.json``, unless it has it.
         valid: the share of the lines for validation; 0 for none.
         test: the share for the test; 0 for none.
-        by: ``family``: no wording is in two splits, and each tool is in all of them as far as it has wordings;
-            ``tool``: no tool that is called is in two splits.
+        by: ``family``: no wording is in two splits, and each tool is in all of them as long as half of its lines are
+            learned; ``tool``: no tool that is called in the validation or test data is learned.
         seed: the same seed divides the same lines alike.
         replace: whether files that are there may be replaced.
 

@@ -57,8 +57,9 @@ def test_no_family_and_no_wording_is_in_two_splits_and_no_line_is_lost(requests,
 def test_every_tool_is_in_every_split_as_far_as_it_has_wordings(requests, tmp_path):
     divided = split_data([requests], tmp_path / "data")
     assert set(divided.tools) == {"respond", *(f"desk/{tool['function']['name']}" for tool in TOOLS)}
-    for counts in divided.tools.values():
-        assert counts.keys() == {"train", "valid", "test"} and counts["train"] >= max(counts["valid"], counts["test"])
+    assert divided.tools["desk/delete_note"].keys() == {"train", "valid", "test"}  # 13 wordings; the others have 3
+    assert all({"train", "test"} <= counts.keys() for counts in divided.tools.values())
+    assert all(counts["train"] >= sum(counts.values()) / 2 for counts in divided.tools.values())
     many = [note(f"{VERBS[n % 10]}{'xyz'[n // 10 % 3]} {n}", n) for n in range(900)]
     write(tmp_path / "many", {"all": many})
     shares = split_data([tmp_path / "many" / "all.jsonl"], tmp_path / "divided", valid=0.2, test=0.1).lines
