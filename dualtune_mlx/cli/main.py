@@ -18,7 +18,7 @@ from dualtune_mlx.errors import DualTuneError, DualTuneWarning
 COMMANDS = {
     "demo": "Train and use two adapters on the embedded example, start to end.",
     "data": "Make, check and divide the data of your own tools.",
-    "learn": "From a list of tools to a bundle that is measured.",
+    "learn": "Learn tools: make requests for them, train on these, and measure the result.",
     "train": "Train a stage's adapter, or all adapters, into a bundle.",
     "call": "Choose a tool for a request and write its arguments.",
     "agent": "Do a task with the tools of MCP servers.",

@@ -81,7 +81,7 @@ def test_an_unknown_command_is_a_wrong_call_with_the_known_ones():
         (["call", "--bundle", "b", "--tools", "t"], ["REQUEST"]),
         (["call", "--bundle", "b", "--tools", "t", "--json"], ["REQUEST"]),
         (["call", "--bundle", "b", "--tools", "t", "--json", "out.json"], ["REQUEST", "--json is its file"]),
-        (["call", "--tools", "t", "hi"], ["--bundle"]),
+        (["call", "--tools", "t", "--model", "m", "hi"], ["--bundle"]),
         (["inspect", "--data", "d", "--stage", "x"], ["'x'", "selector"]),
         (["convert", "from-gguf", "a"], ["DESTINATION"]),
         (["convert", "from-gguf", "a", "b", "--quantize", "four"], ["--quantize", "'four'", "BITS:GROUP"]),
