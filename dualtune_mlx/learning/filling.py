@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dualtune_mlx.errors import DualTuneError
 from dualtune_mlx.synthesis.conversions import find_said
 from dualtune_mlx.synthesis.conversions.unsaid import is_default
+from dualtune_mlx.synthesis.conversions.verbatim import stands_verbatim
 from dualtune_mlx.synthesis.descriptions import list_choices, list_examples
 from dualtune_mlx.synthesis.planning.observed import find_observed
 from dualtune_mlx.tools import Tool
@@ -49,7 +50,7 @@ def find_arguments(
     parameters = [one for one in list_parameters(tool) if one.path in tool.parameters.get("properties", {})]
     alone = sum(bool(NUMBERS & _types(one)) for one in parameters) == 1
     for parameter in sorted(parameters, key=lambda one: (not one.required, not list_choices(one))):
-        known = [*find_observed(values or {}, tool, parameter), *list_examples(parameter)]
+        known = [*list_known(values or {}, tool, parameter), *list_examples(parameter)]
         for value in _list_candidates(parameter, request, today, known, free, alone):
             if value in found.values() and not isinstance(value, bool):
                 continue
@@ -59,6 +60,12 @@ def find_arguments(
                 free = [text for text in free if text not in taken]
                 break
     return found
+
+
+def list_known(values: Mapping[str, Sequence[Any]], tool: Tool, parameter: Parameter) -> list[Any]:
+    """The values that servers really hold for a parameter or, where it is a list, for its items."""
+    items = (one for one in list_parameters(tool) if one.path == f"{parameter.path}[]")
+    return [value for one in (parameter, *items) for value in find_observed(values, tool, one)]
 
 
 def fill_with(
@@ -107,8 +114,10 @@ def _list_candidates(
     elif "string" in types:
         yield from sorted((one for one in known if isinstance(one, str)), key=len, reverse=True)
         yield from free
-    elif "array" in types and free:
-        yield [*free]
+    elif "array" in types:
+        named = [one for one in known if isinstance(one, str) and stands_verbatim(one, request)]
+        if items := list(dict.fromkeys([*named, *free])):
+            yield items
 
 
 def _is_named(parameter: Parameter, request: str) -> bool:

@@ -52,6 +52,14 @@ def test_values_that_the_servers_hold_are_shown_and_found(folder):
     assert read_trajectories(folder / "test.jsonl")[0].messages[1].tool_calls[0].arguments == {"path": "garden"}
 
 
+def test_what_is_inside_objects_is_shown(folder):
+    point = {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}
+    schema = {"type": "object", "properties": {"points": {"type": "array", "items": point}}, "required": ["points"]}
+    (folder / "tools.json").write_text(json.dumps([{"name": "draw", "inputSchema": schema}]))
+    result = ask(folder, "draw it", '[{"x": 1}]', "")
+    assert "points[].x: number" in result.output and requests(folder) == ["draw it"]
+
+
 def test_quit_leaves_and_keeps_what_is_undone(folder):
     ask(folder, "show something", "/quit", "never read")
     assert json.loads((folder / "ask.json").read_text())["request"] == "show something"

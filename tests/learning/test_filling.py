@@ -45,6 +45,12 @@ def test_values_that_are_known_are_found_as_plain_words():
     }
 
 
+def test_values_of_a_list_are_known_by_its_items():
+    names = {"type": "array", "items": TEXT}
+    values = {"s/t/names[]": ["Ada", "Charles"]}
+    assert find("tell me about Ada and x.txt", names=names, values=values) == {"names": ["Ada", "x.txt"]}
+
+
 def test_a_bundle_adds_what_the_request_says():
     tool = Tool("t", "", {"type": "object", "properties": {"a": TEXT, "b": TEXT, "c": TEXT}})
     engine = SimpleNamespace(tells_date=False, arguments=lambda *_, **__: {"a": "garden", "b": "sky"})

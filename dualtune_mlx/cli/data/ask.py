@@ -26,15 +26,16 @@ from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import UsageError, count_of, escape
 from dualtune_mlx.learning.ask import BACK, QUIT, SKIP, Screen
 from dualtune_mlx.learning.ask_files import ask
-from dualtune_mlx.learning.filling import fill_with, find_arguments
+from dualtune_mlx.learning.filling import fill_with, find_arguments, list_known
 from dualtune_mlx.prompts.parameters import first_sentence, parameter_text
-from dualtune_mlx.synthesis.planning.observed import find_observed
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.parameters import list_parameters
 from dualtune_mlx.tools.today import machine_date
 
 DESCRIPTION = 300
 """Characters of a tool's description that are shown."""
+MOST_PARAMETERS = 20
+"""Parameters that are shown, those inside objects included."""
 EXAMPLES = 3
 """Values of a parameter that are shown."""
 Values = Mapping[str, Sequence[Any]]
@@ -142,12 +143,14 @@ def render_round(screen: Screen, tools: tuple[Tool, ...], values: Values) -> Ren
 def parameter_table(tool: Tool, values: Values) -> Table:
     """A tool's parameters, with types, descriptions, and values that the server holds."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    for parameter in list_parameters(tool):
-        if parameter.path in tool.parameters.get("properties", {}):
-            text = Text(escape(parameter_text(parameter)), style="" if parameter.required else "dim")
-            examples = ", ".join(map(str, find_observed(values, tool, parameter)[:EXAMPLES]))
-            about = filter(None, (first_sentence(parameter.description), examples and f"e.g. {examples}"))
-            table.add_row(text, Text(escape(" ".join(about)), style="dim"))
+    for parameter in list_parameters(tool)[:MOST_PARAMETERS]:
+        if parameter.path.endswith("[]"):  # its list says what it is
+            continue
+        is_outer = parameter.path in tool.parameters.get("properties", {})
+        text = Text(escape(parameter_text(parameter)), style="" if is_outer and parameter.required else "dim")
+        examples = ", ".join(map(str, list_known(values, tool, parameter)[:EXAMPLES]))
+        about = filter(None, (first_sentence(parameter.description), examples and f"e.g. {examples}"))
+        table.add_row(text, Text(escape(" ".join(about)), style="dim"))
     return table
 
 
