@@ -142,7 +142,7 @@ class AskSession:
             if act is not None:
                 act()
             elif not is_unicode(line):
-                raise UsageError("this line has characters that are no Unicode text")
+                raise UsageError("this line has characters that are no Unicode text", fix="type it again")
             else:
                 self._answer(self._rounds[self._index], line)
         except DualTuneError as error:
@@ -153,7 +153,7 @@ class AskSession:
             self._set_request(one, line)
         elif one.tool is not None and one.missing:
             if not line:
-                raise UsageError(f"{one.missing} needs a value")
+                raise UsageError(f"{one.missing} needs a value", expected="the value alone, or NAME=VALUE")
             if is_correction(one.tool, line):
                 self._update(read_correction(one.tool, one.arguments, line))
             else:
@@ -165,9 +165,11 @@ class AskSession:
 
     def _set_request(self, one: Round, line: str) -> None:
         if not line:
-            raise UsageError(f"type what you would say, or {SKIP}")
+            raise UsageError(f"type what you would say, or {SKIP}", expected="a request")
         if _fold(line) in self._said:
-            raise UsageError("you have said this before: say it in other words, or something else")
+            raise UsageError(
+                "you have said this before: say it in other words, or something else", expected="a new request"
+            )
         self._rounds[self._index] = replace(one, request=line)
         if one.tool is not None and one.tool.takes_arguments:
             self._update(_keep_valid(one.tool, self._fill(one.tool, line)))
@@ -181,7 +183,7 @@ class AskSession:
         if one.tool is not None:
             check_arguments(one.arguments, one.tool)
             if reason := explain_unwritable(one.tool, one.arguments):
-                raise UsageError(f"decoding cannot write this call: {reason}")
+                raise UsageError(f"decoding cannot write this call: {reason}", fix="correct a value")
         self._rounds[self._index] = replace(one, taken=True)
         self._said.add(_fold(one.request))
         self._index += 1
@@ -204,7 +206,7 @@ class AskSession:
             again = before.tool is None or not before.tool.takes_arguments
             self._rounds[self._index] = Round(before.tool) if again else replace(before, taken=False)
         else:
-            raise UsageError("this is the first request of this session")
+            raise UsageError("this is the first request of this session", expected="a request to go back to")
 
     def _to_line(self, one: Round) -> dict[str, Any]:
         calls = (ToolCall(one.tool.name, one.arguments, one.tool.server),) if one.tool else ()

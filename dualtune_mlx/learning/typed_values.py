@@ -27,7 +27,7 @@ def read_typed(tool: Tool, name: str, text: str) -> Any:
     for value in readings:
         if not check_value(tool, name, value):
             return value
-    raise UsageError(f"{name}: {check_value(tool, name, readings[0])}")
+    raise UsageError(f"{name}: {check_value(tool, name, readings[0])}", expected="a value that fits")
 
 
 def check_value(tool: Tool, name: str, value: Any) -> str:
@@ -53,12 +53,12 @@ def read_correction(tool: Tool, arguments: Mapping[str, Any], line: str) -> dict
         try:
             value: dict[str, Any] = load_json(line)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"this is not JSON: {error}") from error
+            raise UsageError(f"this is not JSON: {error}", expected="all arguments as a JSON object") from error
         return value
     found = CORRECTION.fullmatch(line)
     if found is None or not is_correction(tool, line):
         names = ", ".join(tool.parameters.get("properties", {}))
-        raise UsageError(f"type NAME=VALUE with one of these names: {names}")
+        raise UsageError(f"type NAME=VALUE with one of these names: {names}", expected="NAME=VALUE")
     rest = {name: value for name, value in arguments.items() if name != found[1]}
     return {**rest, found[1]: read_typed(tool, found[1], found[2])} if found[2] else rest
 

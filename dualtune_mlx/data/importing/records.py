@@ -44,7 +44,12 @@ def _iter_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 try:
                     yield number, load_json(line)
                 except (ValueError, RecursionError) as error:
-                    yield number, DataError("a line is not JSON", got=f"{line[:SHOWN]} ({error})")
+                    yield (
+                        number,
+                        DataError(
+                            "a line is not JSON", got=f"{line[:SHOWN]} ({error})", expected="a JSON object on each line"
+                        ),
+                    )
 
 
 def _iter_items(file: TextIO, path: Path) -> Iterator[tuple[int, Any]]:

@@ -158,7 +158,9 @@ def _iter_read(
     """The records of a file, each with what reads it."""
     if form == TRANSCRIPT:
         if read_run is None:
-            raise UsageError("transcripts are not read here", where=source)
+            raise UsageError(
+                "transcripts are not read here", where=source, fix="give read_run, or use dualtune data import"
+            )
         yield str(source), partial(read_run, source)
         return
     reader = partial(read_bfcl, answers=read_answers(source)) if form == "bfcl" else READERS[form]
@@ -170,11 +172,11 @@ def _read_record(reader: Callable[[Mapping[str, Any]], Line], record: Any) -> Li
     if isinstance(record, DataError):
         raise record
     if not isinstance(record, Mapping):
-        raise DataError("a record is not an object", got=type(record).__name__)
+        raise DataError("a record is not an object", got=type(record).__name__, expected="an object of the form")
     try:
         return reader(record)
     except (AttributeError, KeyError, TypeError, IndexError) as error:
-        raise DataError("a record is not of its form", got=repr(error)) from error
+        raise DataError("a record is not of its form", got=repr(error), fix="name the form with --format") from error
 
 
 def _make_line(read: Callable[[], Line], form: str, tools: tuple[Tool, ...]) -> str:

@@ -47,7 +47,9 @@ def read_sharegpt(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_turn(turn: Any, number: int) -> Iterator[dict[str, Any]]:
     if not isinstance(turn, Mapping):
-        raise DataError("a turn is not an object", where=f"turn {number}", got=type(turn).__name__)
+        raise DataError(
+            "a turn is not an object", where=f"turn {number}", got=type(turn).__name__, expected="an object"
+        )
     name, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
     role = ROLES.get(str(name).lower())
     if role is None or not isinstance(text, str):
@@ -71,7 +73,7 @@ def _read_calls(text: str, number: int) -> list[dict[str, Any]]:
     value = read_literal(text, f"turn {number}", "a call")
     listed = value if isinstance(value, list) else [value]
     if not all(isinstance(one, Mapping) for one in listed):
-        raise DataError("a call is no object", where=f"turn {number}", got=text[:80])
+        raise DataError("a call is no object", where=f"turn {number}", got=text[:80], expected="an object")
     return [
         {"function": {"name": one.get("name"), "arguments": one.get("arguments", one.get("parameters"))}}
         for one in listed
@@ -96,7 +98,7 @@ def _read_tools(record: Mapping[str, Any], messages: list[dict[str, Any]]) -> li
 def _read_tool(tool: Any) -> dict[str, Any]:
     body = tool.get("function", tool) if isinstance(tool, Mapping) else tool
     if not isinstance(body, Mapping):
-        raise DataError("a tool is no object", got=type(tool).__name__)
+        raise DataError("a tool is no object", got=type(tool).__name__, expected="an object")
     is_schema = "inputSchema" in body or "input_schema" in body
     return mend_types(dict(body)) if is_schema else read_tool(body)
 
@@ -118,4 +120,4 @@ def read_literal(text: str, where: str, what: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise DataError(f"{what} is not JSON", where=where, got=text[:80]) from error
+        raise DataError(f"{what} is not JSON", where=where, got=text[:80], expected="JSON") from error

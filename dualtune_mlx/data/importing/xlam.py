@@ -60,5 +60,5 @@ def _read_list(record: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any
     value = record.get(key)
     value = parse_json(value, f"a record's {key} are not JSON", None) if isinstance(value, str) else value
     if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
-        raise DataError(f"a record's {key} are no list of objects", got=type(value).__name__)
+        raise DataError(f"a record's {key} are no list of objects", got=type(value).__name__, expected="[{…}, …]")
     return value
