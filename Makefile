@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/dualtune demo --dir build/demo --json build/demo.json
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 3 --dist worksteal
 
 # Tests that follow each other share what they prepare; the first process to be done takes half of what another has left.
 test-fast: install
