@@ -276,7 +276,12 @@ def stop_at_random(url: str, folder: Path, kill: int, rng: random.Random) -> boo
     """
     journal = folder / JOURNAL
     size = journal.stat().st_size if journal.exists() else 0
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, url, str(folder)], stderr=subprocess.DEVNULL)
+    # A shell starts what runs in the background without Ctrl-C.
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, url, str(folder)],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (journal.exists() and journal.stat().st_size > size):
         if process.poll() is not None:
             return False
