@@ -90,7 +90,7 @@ def command(
     except KeyboardInterrupt:
         show.training.warn(train.STOPPED.format(command="the same command again"))
         context.exit(train.INTERRUPTED)
-    print_summary(out, value, mcp)
+    print_summary(out, value, f"--mcp {mcp} --execute" if mcp else f"--tools {tools_file}")
     emit_json(json_to, value)
 
 
@@ -138,7 +138,7 @@ class LearnPrinter:
                 self.training(event)
 
 
-def print_summary(out: Console, value: Mapping[str, Any], mcp: Path | None) -> None:
+def print_summary(out: Console, value: Mapping[str, Any], tools: str) -> None:
     """Print what was right before and after, and the command to go on with."""
     own = value["measured_on"] == "own"
     title = f"{value['after']['n']} requests, " + ("your own" if own else "held out of those that were made")
@@ -146,5 +146,4 @@ def print_summary(out: Console, value: Mapping[str, Any], mcp: Path | None) -> N
     for name in ("before", "after"):
         table.add_row(name, f"{value[name]['tool']:.1%}", f"{value[name]['call']:.1%}")
     out.print(table)
-    where = f"--mcp {mcp} --execute" if mcp else "--tools TOOLS.json"
-    out.print(f'Go on with:\n  dualtune call --bundle {value["bundle"]} {where} "…"', markup=False, soft_wrap=True)
+    out.print(f'Go on with:\n  dualtune call --bundle {value["bundle"]} {tools} "…"', markup=False, soft_wrap=True)

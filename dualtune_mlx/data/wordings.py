@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any
 
 from dualtune_mlx.tools import Message, Trajectory
+from dualtune_mlx.tools.leaves import iter_leaves
 
 VALUE = "§"
 """What stands for a value in a wording."""
@@ -64,15 +64,6 @@ def digest(*texts: str) -> int:
 
 def _leaves(message: Message) -> Iterator[str]:
     for call in message.tool_calls:
-        yield from _texts(call.arguments)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)
-    elif value is not None and not isinstance(value, bool):
-        yield str(value).strip()
+        for leaf in iter_leaves(call.arguments):
+            if leaf is not None and not isinstance(leaf, bool):
+                yield str(leaf).strip()

@@ -22,6 +22,7 @@ from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import DecodingError, DualTuneError, ToolError
 from dualtune_mlx.evaluation import evaluate_calls
 from dualtune_mlx.files import write_json, write_text
+from dualtune_mlx.learning.events import CommandStarted, DecisionEvaluated
 from dualtune_mlx.mcp import ToolResult, connect, read_config
 from dualtune_mlx.models import EMBEDDED, resolve
 from dualtune_mlx.tools import ToolCall
@@ -31,22 +32,6 @@ CANDIDATES = 3
 """Candidates that a call ranks, as ``dualtune call`` does."""
 GROUNDING = "data"
 """How strings are held to the conversation, as ``dualtune call`` and ``dualtune eval`` do."""
-
-
-@dataclass(frozen=True)
-class CommandStarted:
-    """A part of the demo begins."""
-
-    arguments: tuple[str, ...]
-    """``dualtune`` with these arguments does the same."""
-
-
-@dataclass(frozen=True)
-class DecisionEvaluated:
-    """An evaluation is one decision further."""
-
-    done: int
-    total: int
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class CommandStarted:
     """A step begins."""
 
     arguments: tuple[str, ...]
-    """``dualtune`` with these arguments does the same."""
+    """``dualtune`` with these arguments does the same; the flags of a teacher are left out."""
 
 
 @dataclass(frozen=True)

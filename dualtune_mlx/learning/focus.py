@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
-
-from dualtune_mlx.tools import Tool
 
 OTHERS = 1.0
 """Requests of other tools, as a multiple of those of the tools that changed."""
@@ -17,28 +15,19 @@ def focus(lines: Iterable[Mapping[str, Any]], changed: Set[str], seed: int) -> l
 
     Args:
         lines: lines of a data file.
-        changed: the labels (``server/tool``, or the name alone) of the tools that changed.
+        changed: the full names of the tools that changed.
         seed: of the draw.
     """
     listed = list(lines)
-    own = {number for number, line in enumerate(listed) if changed & set(called_labels(line))}
+    own = {number for number, line in enumerate(listed) if changed & set(called_tools(line))}
     others = [number for number in range(len(listed)) if number not in own]
     kept = random.Random(seed).sample(others, min(len(others), round(OTHERS * len(own))))
     return [listed[number] for number in sorted({*own, *kept})]
 
 
-def called_labels(line: Mapping[str, Any]) -> Iterator[str]:
-    """The labels of the tools that a line's calls name."""
+def called_tools(line: Mapping[str, Any]) -> Iterator[str]:
+    """The full names of the tools that a line's calls name."""
     for message in line["messages"]:
         for call in message.get("tool_calls") or ():
-            yield label_of(call["function"]["name"], call.get("server", ""))
-
-
-def tool_labels(tools: Sequence[Tool]) -> list[str]:
-    """The labels of tools."""
-    return [label_of(tool.name, tool.server) for tool in tools]
-
-
-def label_of(name: str, server: str) -> str:
-    """A tool's label: ``server/tool``, or the name alone where it has no server."""
-    return f"{server}/{name}" if server else name
+            name, server = call["function"]["name"], call.get("server", "")
+            yield f"{server}/{name}" if server else name

@@ -56,6 +56,16 @@ class LearnOptions:
                 )
 
     @property
+    def of_data(self) -> dict[str, Any]:
+        """The options that the requests depend on."""
+        return {"requests": self.made, "seed": self.seed}
+
+    @property
+    def of_training(self) -> dict[str, Any]:
+        """The options that the steps of training depend on."""
+        return {"model": self.model, "minutes": self.minutes}
+
+    @property
     def valid_share(self) -> float:
         """The share of the requests that training is validated with."""
         return min(0.1, VALIDATED / self.made)

@@ -24,7 +24,7 @@ class LearnPlan:
     own: int = 0
     """How many requests of the user's own there are to measure with."""
     teacher: str = ""
-    """The teacher that words requests; "" for our own generator."""
+    """The teacher that words requests, and what it may cost; "" for our own generator."""
 
     def describe(self) -> list[str]:
         """The plan, a sentence each."""
@@ -33,7 +33,7 @@ class LearnPlan:
         lines = [f"{count_of(len(self.tools), 'tool')} of {count_of(len(servers), 'server')}; model {options.model}"]
         if self.changes:
             lines.append(f"since the bundle was trained: {self.changes.describe()}")
-        by = f"by {self.teacher}, within its limits" if self.teacher else "on this machine; nothing leaves it"
+        by = f"by {self.teacher}" if self.teacher else "on this machine; nothing leaves it"
         lines.append(f"about {options.made:,} requests are worded {by}")
         start = ", from adapters that know what tools are" if self.start else ""
         lines.append(

@@ -3,6 +3,7 @@
 learn(tools, "mine", LearnOptions(minutes=15), report=print)
 
 BUNDLE/learn.json           what was decided and measured
+BUNDLE/train.yaml           the configuration of training
 BUNDLE/data/tools.json      the tools
 BUNDLE/data/requests.jsonl  the requests that were made; whoever mends them trains on what is mended
 BUNDLE/data/train.jsonl     and valid.jsonl: the same, divided
@@ -12,14 +13,18 @@ BUNDLE/before/              the bundle as it was before its tools changed
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from dualtune_mlx.bundle import MANIFEST, Bundle
 from dualtune_mlx.data import read_trajectories, write_tools
@@ -39,7 +44,7 @@ from dualtune_mlx.learning.events import (
     StepsChosen,
     TrainingRestarted,
 )
-from dualtune_mlx.learning.focus import focus, tool_labels
+from dualtune_mlx.learning.focus import focus
 from dualtune_mlx.learning.options import (
     ARGUMENT_CARD,
     TEMPLATE,
@@ -54,7 +59,7 @@ from dualtune_mlx.learning.state import LearnState, fingerprint_tools
 from dualtune_mlx.models import load_model
 from dualtune_mlx.start import start_bundle
 from dualtune_mlx.synthesis.options import SynthesisOptions
-from dualtune_mlx.synthesis.synthesize import SUMMARY, synthesize
+from dualtune_mlx.synthesis.synthesize import REQUESTS, SUMMARY, synthesize
 from dualtune_mlx.synthesis.teacher import Teaching
 from dualtune_mlx.tools import Tool, Trajectory
 from dualtune_mlx.tools.changes import ToolChanges, compare_tools, find_reworded
@@ -97,51 +102,47 @@ def learn(
         ``before`` and ``after`` (reports of ``evaluate_calls``), ``measured_on`` (``own`` or ``held out``), and
         ``bundle``.
     """
-    making = _Making(options or LearnOptions(), teaching, values)
-    return _Road(tuple(tools), Path(bundle), making, report).run()
-
-
-@dataclass(frozen=True)
-class _Making:
-    """What requests are made with."""
-
-    options: LearnOptions
-    teaching: Teaching | None
-    values: Mapping[str, Sequence[Any]] | None
-
-    def make(self, tools: Sequence[Tool], folder: Path, report: LearnCallback) -> None:
-        """Make the requests of a folder."""
-        wanted = SynthesisOptions(self.options.made, seed=self.options.seed)
-        synthesize(tools, folder, wanted, self.teaching, values=self.values, report=report)
+    return _Road(tuple(tools), Path(bundle), options or LearnOptions(), teaching, values or {}, report).run()
 
 
 class _Road:
-    def __init__(self, tools: tuple[Tool, ...], bundle: Path, making: _Making, report: LearnCallback) -> None:
-        self.tools, self.bundle, self.making, self.report = tools, bundle, making, report
-        self.options = making.options
+    def __init__(
+        self,
+        tools: tuple[Tool, ...],
+        bundle: Path,
+        options: LearnOptions,
+        teaching: Teaching | None,
+        values: Mapping[str, Sequence[Any]],
+        report: LearnCallback,
+    ) -> None:
+        self.tools, self.bundle, self.options = tools, bundle, options
+        self.teaching, self.values, self.report = teaching, values, report
         self.data, self.before = bundle / "data", bundle / "before"
         self.state = LearnState.open(bundle)
 
     def run(self) -> dict[str, Any]:
         changes = self._begin_round()
+        self._obey_options()
         write_tools(self.data, self.tools)
         own = self._own_requests()
         self.report(PlanMade(self._plan(changes, len(own))))
         self._make_data()
         if not self.state.cards:
-            cards = choose_cards(self.tools, load_model(self.options.model))
-            self.state = self.state.write(self.bundle, cards=cards)
+            self._update(cards=choose_cards(self.tools, load_model(self.options.model)))
         test = own or self._held_out()
-        self._measure("before", test)
+        before = self._measure("before", test)
         self._train()
-        self._measure("after", test)
+        after = self._measure("after", test)
         measured_on = "own" if own else "held out"
-        write_report(self.bundle / "report.html", self._describe(measured_on))
-        return {**self.state.measured, "measured_on": measured_on, "bundle": str(self.bundle)}
+        write_report(self.bundle / "report.html", self._describe(before, after, measured_on))
+        return {"before": before, "after": after, "measured_on": measured_on, "bundle": str(self.bundle)}
 
     def _plan(self, changes: ToolChanges | None, own: int) -> LearnPlan:
-        teacher = self.making.teaching.backend.name if self.making.teaching else ""
-        return LearnPlan(self.tools, self.options, changes, str(self.start or ""), own, teacher)
+        by = f"{self.teaching.backend.name}, {self.teaching.limits.describe()}" if self.teaching else ""
+        return LearnPlan(self.tools, self.options, changes, str(self.start or ""), own, by)
+
+    def _update(self, **changes: Any) -> None:
+        self.state = self.state.write(self.bundle, **changes)
 
     @property
     def start(self) -> Path | None:
@@ -162,26 +163,37 @@ class _Road:
         with atomic_folder(self.before, replace=True) as folder:
             _copy_bundle(trained, folder)
         replace(trained, tools=self.tools).write()
-        reworded = find_reworded(trained.tools, self.tools)
-        changed = tool_labels((*changes.untrained, *changes.changed, *reworded))
-        self.state = LearnState(max(self.state.round, 1) + 1, known, changed, cards=trained.cards).write(self.bundle)
+        changed = (*changes.untrained, *changes.changed, *find_reworded(trained.tools, self.tools))
+        names = [tool.full_name for tool in changed]
+        self.state = LearnState(max(self.state.round, 1) + 1, known, names, cards=trained.cards).write(self.bundle)
         return changes
+
+    def _obey_options(self) -> None:
+        """Decide anew what was decided with other options."""
+        wanted = {**self.options.of_data, **self.options.of_training}
+        differs = {name for name, value in wanted.items() if self.state.options.get(name) != value}
+        made = self.state.made and not differs & set(self.options.of_data)
+        self._update(options=wanted, made=made, steps={} if differs else self.state.steps)
 
     def _own_requests(self) -> list[Trajectory]:
         path = self.data / "test.jsonl"
         return read_trajectories(path) if path.exists() else []
 
     def _make_data(self) -> None:
-        requests = self.data / "requests.jsonl"
+        requests, seed = self.data / REQUESTS, self.options.seed
         if not self.state.made:
-            self._say("data", "synthesize", "--data", self.data, "--requests", self.options.made)
-            self.making.make(self.tools, self.data, self.report)
-            self.state = self.state.write(self.bundle, made=True)
-        if self.state.round > 1:
+            self._say("data", "synthesize", "--data", self.data, "--requests", self.options.made, "--seed", seed)
+            wanted = SynthesisOptions(self.options.made, seed=seed)
+            synthesize(self.tools, self.data, wanted, self.teaching, values=self.values, report=self.report)
+            self._update(made=True)
+        if self.state.changed:
             requests = self._focus(requests)
         share = self.options.valid_share
-        self._say("data", "split", requests, "--data", self.data, "--valid", f"{share:g}", "--test", 0, "--replace")
-        split_data([requests], self.data, valid=share, test=0.0, seed=self.options.seed, replace=True)
+        self._say(
+            *("data", "split", requests, "--data", self.data, "--valid", f"{share:g}", "--test", 0),
+            *("--seed", seed, "--replace"),
+        )
+        split_data([requests], self.data, valid=share, test=0.0, seed=seed, replace=True)
 
     def _focus(self, requests: Path) -> Path:
         """The file of the requests that a later round learns from."""
@@ -203,13 +215,18 @@ class _Road:
         return merge_config(ConfigFile(ConfigLayer("", {}), sections), {**place, **cards, **begin})
 
     def _train(self) -> None:
+        jobs = self._jobs()
+        if not jobs:
+            return
         if not self.state.steps:
-            self.state = self.state.write(self.bundle, steps=self._choose_steps())
+            self._update(steps=self._choose_steps(jobs))
             self.report(StepsChosen(self.state.steps))
-        session = TrainingSession(self._config(self.state.steps))
-        for job in self._jobs():
+        config, file = self._config(self.state.steps), self.bundle / "train.yaml"
+        write_text(file, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
+        session = TrainingSession(config)
+        for job in jobs:
             scope = ("--scope", job.scope) if job.scope else ()
-            self._say("train", job.stage, *scope, "--data", self.data, "--bundle", self.bundle, "--resume")
+            self._say("train", job.stage, *scope, "--config", file, "--resume")
             try:
                 session.train_one(job, self.report, skip=True, resume=True)
             except CheckpointError as error:
@@ -217,17 +234,25 @@ class _Road:
                 session.train_one(job, self.report)
 
     def _jobs(self) -> list[Job]:
-        """A selector, and an adapter for all arguments; in a later round an adapter for each tool that changed."""
-        scopes = [tool for tool in self.state.changed if "/" in tool] if self.state.round > 1 else [""]
+        """A selector, and an adapter for all arguments; in a later round one for each tool that changed.
+
+        A tool without a server has no adapter of its own; the one for all arguments goes on instead.
+        """
+        if self.state.round == 1:
+            return [Job("selector"), Job("arguments")]
+        if not self.state.changed:
+            return []
+        changed = [tool for tool in self.tools if tool.full_name in self.state.changed and tool.takes_arguments]
+        scopes = dict.fromkeys(tool.full_name if tool.server else "" for tool in changed)
         return [Job("selector"), *(Job("arguments", scope) for scope in scopes)]
 
-    def _choose_steps(self) -> dict[str, int]:
+    def _choose_steps(self, jobs: Sequence[Job]) -> dict[str, int]:
         share = max(LEAST_SHARE, len(self.state.changed) / len(self.tools)) if self.state.round > 1 else 1.0
         seconds = {stage: 60 * self.options.minutes * share * of for stage, of in TRAINING_SHARES.items()}
-        jobs = [job.stage for job in self._jobs()]
+        adapters = Counter(job.stage for job in jobs)
         estimates = estimate_training(self._config(dict.fromkeys(TRAINING_SHARES, PROBED)))
         return {
-            one.stage: max(1, round(seconds[one.stage] * PROBED / one.time.likely / max(jobs.count(one.stage), 1)))
+            one.stage: max(1, round(seconds[one.stage] * PROBED / one.time.likely / max(adapters[one.stage], 1)))
             for one in estimates
         }
 
@@ -236,26 +261,30 @@ class _Road:
         made = [one for one in read_trajectories(self.data / "valid.jsonl") if len(one.messages) == 2]
         return random.Random(self.options.seed).sample(made, min(self.options.measured, len(made)))
 
-    def _measure(self, name: str, test: Sequence[Trajectory]) -> None:
-        if name in self.state.measured:
-            return
-        with self._load(name) as dualtune, warnings.catch_warnings():
-            warnings.simplefilter("ignore", ToolsWarning)  # the plan has told what changed
-            value = evaluate_calls(
-                dualtune, test, MOST_TOKENS, lambda done, total: self.report(DecisionEvaluated(done, total))
-            ).to_dict()
-        self.state = self.state.write(self.bundle, measured={**self.state.measured, name: value})
-        self.report(Measured(name, value))
+    def _measure(self, name: str, test: Sequence[Trajectory]) -> Mapping[str, Any]:
+        """The report of a measurement, which is made where these requests or adapters were not measured yet."""
+        bundle = self.bundle if name == "after" else self.start
+        key = _measured_key(test, bundle)
+        found = self.state.measured.get(name, {})
+        if found.get("key") != key:
+            with self._load(bundle) as dualtune, warnings.catch_warnings():
+                warnings.simplefilter("ignore", ToolsWarning)  # the plan has told what changed
+                value = evaluate_calls(
+                    dualtune, test, MOST_TOKENS, lambda done, total: self.report(DecisionEvaluated(done, total))
+                ).to_dict()
+            found = {"key": key, "report": value}
+            self._update(measured={**self.state.measured, name: found})
+            self.report(Measured(name, value))
+        report: Mapping[str, Any] = found["report"]
+        return report
 
-    def _load(self, name: str) -> DualTune:
-        decoding = Decoding(grounding="data")
-        if name == "after":
-            return DualTune.load(self.bundle, decoding=decoding)
-        if self.start:
-            return DualTune.load(self.start, self.options.model, decoding=decoding)
-        return DualTune.without_adapters(self.options.model, TEMPLATE, self.state.cards, argument_card=ARGUMENT_CARD)
+    def _load(self, bundle: Path | None) -> DualTune:
+        if bundle is None:
+            cards = self.state.cards
+            return DualTune.without_adapters(self.options.model, TEMPLATE, cards, argument_card=ARGUMENT_CARD)
+        return DualTune.load(bundle, self.options.model, decoding=Decoding(grounding="data"))
 
-    def _describe(self, measured_on: str) -> LearnReport:
+    def _describe(self, before: Mapping[str, Any], after: Mapping[str, Any], measured_on: str) -> LearnReport:
         servers = sorted({tool.server for tool in self.tools if tool.server})
         made = parse_json(read_text(self.data / SUMMARY), "the summary is not JSON", self.data / SUMMARY)
         runs = sorted(path.relative_to(self.bundle) for path in (self.bundle / "runs").rglob("report.html"))
@@ -269,8 +298,8 @@ class _Road:
                 "steps": ", ".join(f"{stage} {count:,}" for stage, count in self.state.steps.items()),
                 "round": str(self.state.round),
             },
-            before=self.state.measured["before"],
-            after=self.state.measured["after"],
+            before=before,
+            after=after,
             measured_on=measured_on,
             rejected=made["rejected"],
             runs=[path.as_posix() for path in runs],
@@ -286,6 +315,13 @@ def _copy_bundle(bundle: Bundle, folder: Path) -> None:
         shutil.copytree(bundle.folder / entry.path, folder / entry.path)
     for path in (*bundle.folder.glob("*.jinja"), bundle.folder / MANIFEST):
         shutil.copy(path, folder)
+
+
+def _measured_key(test: Sequence[Trajectory], bundle: Path | None) -> str:
+    """A hash of the requests and adapters that are measured."""
+    adapters = [entry.content_hash for entry in Bundle.open(bundle).stages.values()] if bundle else []
+    measured = [adapters, [trajectory.to_dict() for trajectory in test]]
+    return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
 
 
 def _length(steps: int) -> dict[str, int]:

@@ -26,7 +26,9 @@ class LearnState:
     tools: str = ""
     """The fingerprint of the tools of this round."""
     changed: Sequence[str] = ()
-    """The labels (``server/tool``) of the tools that this round learns; none in the first one, which learns all."""
+    """The full names of the tools that this round learns; the first one learns all."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The options that what follows was decided with."""
     made: bool = False
     """Whether the requests of this round are made; from then on they are the user's to mend."""
     cards: str = ""
@@ -34,7 +36,7 @@ class LearnState:
     steps: Mapping[str, int] = field(default_factory=dict)
     """Optimiser steps of each adapter, from the speed that was measured."""
     measured: Mapping[str, Any] = field(default_factory=dict)
-    """The reports of what was measured, by name: ``before`` and ``after``."""
+    """What was measured, by name: ``before`` and ``after``. Each has the report, and the key of what it measured."""
 
     @classmethod
     def open(cls, bundle: Path) -> LearnState:

@@ -69,6 +69,6 @@ def _find(tool: Tool, trained: tuple[Tool, ...]) -> Tool | None:
 
 
 def _name_some(tools: tuple[Tool, ...]) -> str:
-    names = [escape(f"{tool.server}/{tool.name}" if tool.server else tool.name) for tool in tools]
+    names = [escape(tool.full_name) for tool in tools]
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -59,7 +59,7 @@ def check_arguments(arguments: Mapping[str, Any], tool: Tool) -> None:
         ToolError: when they do not fit (the message names the place), are not JSON, or the schema refers to something
             outside itself or, without an end, to itself.
     """
-    where = f"{tool.server}/{tool.name}" if tool.server else tool.name
+    where = tool.full_name
     try:
         json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as broken:  # sent, a lone surrogate would end the whole session

@@ -106,6 +106,11 @@ class Tool:
             )
 
     @property
+    def full_name(self) -> str:
+        """``server/tool``; the name alone where there is no server."""
+        return f"{self.server}/{self.name}" if self.server else self.name
+
+    @property
     def takes_arguments(self) -> bool:
         """Whether a call has arguments to write. Those of a tool without parameters cost no forward pass.
 

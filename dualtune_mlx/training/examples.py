@@ -190,8 +190,7 @@ def is_divided(trajectory: Trajectory) -> bool:
 def _tool_name(stage: str, decision: Decision) -> str:
     if stage == "planner" or decision.call.is_respond:
         return decision.call.name
-    tool = find_called_tool(decision.call, decision.tools)
-    return f"{tool.server}/{tool.name}" if tool.server else tool.name
+    return find_called_tool(decision.call, decision.tools).full_name
 
 
 def _stream(view: ShownDecision, stage: str, renderer: PromptRenderer) -> TokenStream:

@@ -38,7 +38,7 @@ def check_writable(named: Iterable[tuple[str, Decision]]) -> None:
             reason = explain_unwritable(tool, decision.call.arguments)
         if reason:
             place = re.sub(r"\[\d+\]", "[]", reason.partition(":")[0])
-            kinds[f"{tool.server}/{tool.name}" if tool.server else tool.name, place].append((name, reason))
+            kinds[tool.full_name, place].append((name, reason))
     if kinds:
         shown = [
             f"{tool} at {found[0][1]} ({_list_places([name for name, _ in found])})"

@@ -18,6 +18,7 @@ from dualtune_mlx.learning.events import CommandStarted, Measured, PlanMade, Ste
 from dualtune_mlx.learning.focus import focus
 from dualtune_mlx.learning.options import LearnOptions
 from dualtune_mlx.learning.road import learn
+from dualtune_mlx.training import ConfigFile, Job, TrainingSession, merge_config
 from dualtune_mlx.training.session import RunSkipped, StepTaken
 from tests import tiny
 
@@ -104,7 +105,7 @@ def test_a_road_that_was_stopped_goes_on(tmp_path, options):
     assert (tmp_path / "mine/data/requests.jsonl").read_bytes() == requests
     assert {event.job.stage for event in of_kind(events, StepTaken)} == {"arguments"}
     whole = learn([ADD, LIST], tmp_path / "other", options)
-    assert whole["after"] == json.loads((tmp_path / "mine/learn.json").read_text())["measured"]["after"]
+    assert whole["after"] == json.loads((tmp_path / "mine/learn.json").read_text())["measured"]["after"]["report"]
 
 
 def test_the_user_s_own_requests_are_what_counts(tmp_path, options):
@@ -125,6 +126,37 @@ def test_mended_requests_are_trained_on(tmp_path, options):
     learn([ADD, LIST], tmp_path / "mine", options, report=events.append)
     assert path.read_text() == "".join(kept)
     assert of_kind(events, StepTaken)
+    assert [event.name for event in of_kind(events, Measured)][-1] == "after", "other adapters are measured again"
+
+
+@pytest.mark.slow
+def test_requests_that_come_later_are_measured_without_training_again(tmp_path, options):
+    learn([ADD, LIST], tmp_path / "mine", options)
+    own_request(tmp_path / "mine/data")
+    events: list[Any] = []
+    value = learn([ADD, LIST], tmp_path / "mine", options, report=events.append)
+    assert (value["measured_on"], value["before"]["n"], value["after"]["n"]) == ("own", 1, 1)
+    assert not of_kind(events, StepTaken)
+
+
+@pytest.mark.slow
+def test_other_options_take_effect_on_a_bundle_that_is_there(tmp_path, options):
+    learn([ADD, LIST], tmp_path / "mine", options)
+    events: list[Any] = []
+    learn([ADD, LIST], tmp_path / "mine", replace(options, minutes=0.02), report=events.append)
+    assert of_kind(events, StepsChosen)
+    before = (tmp_path / "mine/data/requests.jsonl").read_text()
+    learn([ADD, LIST], tmp_path / "mine", replace(options, minutes=0.02, seed=1))
+    assert (tmp_path / "mine/data/requests.jsonl").read_text() != before
+
+
+def test_the_commands_that_are_named_do_the_same(tmp_path, options):
+    events: list[Any] = []
+    learn([ADD, LIST], tmp_path / "mine", options, report=events.append)
+    stage, config = next(e.arguments for e in of_kind(events, CommandStarted) if e.arguments[0] == "train")[1:4:2]
+    merged = merge_config(ConfigFile.read(config), {})
+    session = TrainingSession(merged)
+    assert session.train_one(Job(stage), skip=True, resume=True) is None, "this very run is finished"
 
 
 def test_only_what_changed_is_learned_on_top_of_what_was(tmp_path, options):
@@ -157,6 +189,27 @@ def test_a_round_that_was_not_finished_begins_again_with_other_tools(tmp_path, o
         learn([ADD, LIST], tmp_path / "mine", options, report=stop)
     learn([ADD, LIST, FIND], tmp_path / "mine", options)
     assert set(Bundle.open(tmp_path / "mine").stages) == {("selector", ""), ("arguments", "")}
+
+
+@pytest.mark.slow
+def test_a_new_tool_without_arguments_and_one_without_a_server_are_learned(tmp_path, options):
+    learn([ADD, FIND], tmp_path / "mine", options)
+    learn([ADD, FIND, LIST], tmp_path / "mine", options)
+    assert set(Bundle.open(tmp_path / "mine").stages) == {("selector", ""), ("arguments", "")}
+    alone = [replace(tool, server="") for tool in (ADD, FIND)]
+    learn(alone[:1], tmp_path / "alone", options)
+    before = Bundle.open(tmp_path / "alone").stages["arguments", ""].content_hash
+    learn(alone, tmp_path / "alone", options)
+    assert Bundle.open(tmp_path / "alone").stages["arguments", ""].content_hash != before
+
+
+@pytest.mark.slow
+def test_where_tools_are_only_gone_nothing_is_trained(tmp_path, options):
+    learn([ADD, LIST, FIND], tmp_path / "mine", options)
+    events: list[Any] = []
+    learn([ADD, LIST], tmp_path / "mine", options, report=events.append)
+    assert not of_kind(events, StepTaken) and of_kind(events, Measured)
+    assert [tool.name for tool in Bundle.open(tmp_path / "mine").tools] == ["add_note", "list_notes"]
 
 
 @pytest.mark.slow

@@ -130,9 +130,8 @@ def render_round(screen: Screen, tools: tuple[Tool, ...], values: Values) -> Ren
     tool, title = screen.round.tool, f"{screen.number} of {screen.count}"
     if tool is None:
         return Panel(Group(*_describe_no_tool(tools)), title=title, title_align="left", subtitle=HELP)
-    name = f"{tool.server}/{tool.name}" if tool.server else tool.name
     parts: list[RenderableType] = [
-        Text(escape(name), style="bold cyan"),
+        Text(escape(tool.full_name), style="bold cyan"),
         Text(escape(shorten(tool.description, DESCRIPTION))),
     ]
     if tool.takes_arguments:

@@ -90,7 +90,7 @@ def show_snapshot(out: Console, snapshot: Snapshot) -> None:
     }
     for kind, tools in kinds.items():
         for tool in tools:
-            out.print(Text(escape(f"  {kind}: {tool.server}/{tool.name}" if tool.server else f"  {kind}: {tool.name}")))
+            out.print(Text(escape(f"  {kind}: {tool.full_name}")))
     if not any(kinds.values()):
         out.print("  nothing changed since the snapshot before")
 

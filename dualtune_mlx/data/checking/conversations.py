@@ -11,6 +11,7 @@ from typing import Any
 from dualtune_mlx.data.checking.relative_dates import find_relative_date
 from dualtune_mlx.data.secrets import find_home_paths, find_secrets
 from dualtune_mlx.tools import Message, ToolCall, Trajectory
+from dualtune_mlx.tools.leaves import iter_strings
 
 Found = tuple[str, str, str]
 """The kind of a fault, what is wrong, and what can be done."""
@@ -133,7 +134,7 @@ def find_personal(trajectory: Trajectory) -> Iterator[Found]:
     secrets: dict[str, int] = {}
     homes: set[str] = set()
     for number, message in enumerate(trajectory.messages, 1):
-        texts = [message.content, *(text for call in message.tool_calls for text in list_strings(call.arguments))]
+        texts = [message.content, *(text for call in message.tool_calls for text in iter_strings(call.arguments))]
         for text in texts:
             for secret in find_secrets(text):
                 secrets.setdefault(secret.kind, number)
@@ -144,17 +145,5 @@ def find_personal(trajectory: Trajectory) -> Iterator[Found]:
         yield "home_path", f"{', '.join(sorted(homes))}", "write a path that is nobody's, such as /home/user"
 
 
-def list_strings(value: Any) -> Iterator[str]:
-    """The texts in a value, at all depths."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from list_strings(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from list_strings(item)
-
-
 def _spell(arguments: Mapping[str, Any]) -> str:
-    return "\n".join(list_strings(arguments))
+    return "\n".join(iter_strings(arguments))

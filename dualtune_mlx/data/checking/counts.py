@@ -31,21 +31,16 @@ class Counts:
         """Add a line of a length."""
         self.lines += 1
         self.lengths[length] += 1
-        self.tools.update(dict.fromkeys(map(label, trajectory.tools), 0))
+        self.tools.update(dict.fromkeys((tool.full_name for tool in trajectory.tools), 0))
         for message in trajectory.messages:
             if message.role != "assistant" or not message.weight:
                 continue
             self.tools[RESPOND.name] += not message.tool_calls
             for call in message.tool_calls:
                 tool = find_called_tool(call, trajectory.tools)
-                self.tools[label(tool)] += 1
+                self.tools[tool.full_name] += 1
                 for name in list_optional(tool):
-                    self.optional[label(tool), name] += name in call.arguments
-
-
-def label(tool: Tool) -> str:
-    """A tool's name with its server."""
-    return f"{tool.server}/{tool.name}" if tool.server else tool.name
+                    self.optional[tool.full_name, name] += name in call.arguments
 
 
 def list_optional(tool: Tool) -> list[str]:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dualtune_mlx.data.checking.conversations import Found, list_strings
+from dualtune_mlx.data.checking.conversations import Found
 from dualtune_mlx.data.parsing import parse_tools
 from dualtune_mlx.errors import DualTuneError
 from dualtune_mlx.files import load_json
 from dualtune_mlx.tools import Tool, ToolCall, Trajectory, find_called_tool
+from dualtune_mlx.tools.leaves import iter_strings
 from dualtune_mlx.tools.schemas import check_arguments
 
 WRITE_IT = "write the value itself"
@@ -53,7 +54,7 @@ def find_double_encoding(trajectory: Trajectory) -> Iterator[Found]:
     said = "\n".join(message.content for message in trajectory.messages)
     for message in trajectory.messages:
         for call in message.tool_calls:
-            for text in list_strings(call.arguments):
+            for text in iter_strings(call.arguments):
                 inner = _read_json(text) if text[:1] == '"' else None
                 if isinstance(inner, str) and inner != text and inner in said and text not in said:
                     what = f"call of {call.name!r}: a text stands in quotation marks of its own"

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dualtune_mlx.data.checking.counts import label
 from dualtune_mlx.data.wordings import digest, fold, fold_wording
 from dualtune_mlx.tools import Message, Trajectory
 
@@ -33,7 +32,7 @@ class Print:
 
 def print_line(number: int, trajectory: Trajectory, family: str) -> Print:
     """The print of a line that can be read."""
-    given = "\0".join([trajectory.today, *sorted(map(label, trajectory.tools))])
+    given = "\0".join([trajectory.today, *sorted(tool.full_name for tool in trajectory.tools)])
     requests = [message.content for message in trajectory.messages if message.role == "user"]
     wording, words = fold_wording(trajectory), " ".join(map(fold, requests))
     calls = [text for message in trajectory.messages for text in _spell_calls(message)]

@@ -10,7 +10,6 @@ from itertools import count as numbered
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.data.checking.counts import label
 from dualtune_mlx.data.lines import DataLine, iter_blocks, iter_lines, read_block, read_family
 from dualtune_mlx.data.reading import SPLITS, read_tools
 from dualtune_mlx.data.scratch import open_scratch
@@ -173,7 +172,7 @@ def _rows(number: int, line: DataLine, by: str) -> Iterator[Row]:
 def _list_called(trajectory: Trajectory) -> list[str]:
     """The tools that are called and learned, the first one first."""
     calls = [call for message in trajectory.messages if message.weight for call in message.tool_calls]
-    return list(dict.fromkeys(label(find_called_tool(call, trajectory.tools)) for call in calls))
+    return list(dict.fromkeys(find_called_tool(call, trajectory.tools).full_name for call in calls))
 
 
 def _write(sources: Sequence[Path], folder: Path, shares: Iterable[str], families: Families) -> Divided:

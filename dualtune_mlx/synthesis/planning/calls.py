@@ -76,7 +76,7 @@ class Planner:
                 return self._word(arguments, {})
         raise ToolError(
             "no arguments were found that fit a tool's schema",
-            where=f"{self.tool.server}/{self.tool.name}" if self.tool.server else self.tool.name,
+            where=self.tool.full_name,
             got=problem,
             fix="write requests for this tool by hand, or leave it out",
         )

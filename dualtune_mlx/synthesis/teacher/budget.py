@@ -53,6 +53,12 @@ class Limits:
         """What it costs, in the currency of the prices."""
         return (spent.read * self.price_read + spent.written * self.price_written) / MILLION
 
+    def describe(self) -> str:
+        """The limits in words."""
+        limits = {"requests": self.requests, "tokens": self.tokens, "of money": self.money}
+        named = [f"{number:,} {what}" for what, number in limits.items() if number is not None]
+        return f"at most {', '.join(named)}" if named else "without a limit"
+
     def find_exceeded(self, spent: Spent) -> str:
         """The first limit that this would exceed, in words; "" for none."""
         if self.requests is not None and spent.requests > self.requests:
