@@ -34,20 +34,26 @@ def restarts_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def nothing_is_left() -> Iterator[None]:
     before = processes()
     yield
-    end = time.monotonic() + 3
+    end = time.monotonic() + 10
     while left := processes() - before:
         assert time.monotonic() < end, left
         time.sleep(0.02)
 
 
 def processes() -> set[int]:
-    """All processes that run this folder's servers, and children of this one."""
-    found = set()
-    for line in listed():
-        pid, parent, command = line.split(None, 2)
-        if str(SERVERS) in command or int(parent) == os.getpid():
-            found.add(int(pid))
-    return found
+    """This process's children, and the processes that run this folder's servers but no other test process started."""
+    rows = {int(pid): (int(parent), command) for pid, parent, command in (line.split(None, 2) for line in listed())}
+    return {pid for pid, (parent, command) in rows.items() if parent == os.getpid() or _is_stray(pid, command, rows)}
+
+
+def _is_stray(pid: int, command: str, rows: dict[int, tuple[int, str]]) -> bool:
+    if str(SERVERS) not in command:
+        return False
+    while pid in rows and pid != os.getpid():
+        pid = rows[pid][0]
+        if pid == os.getppid() != 1:  # tests on several processes: another of them waits for it
+            return False
+    return True
 
 
 def listed() -> Iterator[str]:
