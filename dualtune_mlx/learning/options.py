@@ -16,10 +16,13 @@ TEMPLATE = "chatml"
 ARGUMENT_CARD = "prefix"
 SIGNATURE_TOKENS = 700
 """Tools whose signatures take more tokens are shown as names alone: each step of training looks at all of them."""
-VALIDATED = 80
+VALIDATED = 48
 """How many requests training is validated with at most."""
-TRAINING_SHARES: Mapping[str, float] = {"selector": 0.4, "arguments": 0.35}
-"""The part of the time that each stage trains; making the data and measuring take the rest."""
+TRAINING_SHARES: Mapping[str, float] = {"selector": 0.55, "arguments": 0.45}
+"""The part of the time for training that each stage has."""
+MEASURED_A_MINUTE = 4
+"""Requests that are measured, for each minute there is: what is measured twice takes time from training."""
+LEAST_MEASURED = 12
 FROM_START = ("rank", "alpha", "rslora", "dora", "targets", "layers", "activation")
 """Options that an adapter to go on from has decided."""
 FROM_NOTHING: Mapping[str, Any] = {"rank": 64, "alpha": 256.0, "learning_rate": 1e-3}
@@ -69,6 +72,11 @@ class LearnOptions:
     def valid_share(self) -> float:
         """The share of the requests that training is validated with."""
         return min(0.1, VALIDATED / self.made)
+
+    @property
+    def most_measured(self) -> int:
+        """How many requests that were made are measured at most."""
+        return min(self.measured, max(LEAST_MEASURED, round(MEASURED_A_MINUTE * self.minutes)))
 
     @property
     def made(self) -> int:

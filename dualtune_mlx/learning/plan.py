@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dualtune_mlx.errors import count_of
-from dualtune_mlx.learning.options import TRAINING_SHARES, LearnOptions
+from dualtune_mlx.learning.options import LearnOptions
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.changes import ToolChanges
 
@@ -29,17 +29,14 @@ class LearnPlan:
     def describe(self) -> list[str]:
         """The plan, a sentence each."""
         servers = {tool.server for tool in self.tools}
-        options, share = self.options, sum(TRAINING_SHARES.values())
+        options = self.options
         lines = [f"{count_of(len(self.tools), 'tool')} of {count_of(len(servers), 'server')}; model {options.model}"]
         if self.changes:
             lines.append(f"since the bundle was trained: {self.changes.describe()}")
         by = f"by {self.teacher}" if self.teacher else "on this machine; nothing leaves it"
         lines.append(f"about {options.made:,} requests are worded {by}")
         start = ", from adapters that know what tools are" if self.start else ""
-        lines.append(
-            f"a selector and arguments are trained for about {share * options.minutes:.0f} of {options.minutes:g} "
-            f"minutes{start}"
-        )
+        lines.append(f"a selector and arguments are trained{start}; all of it takes about {options.minutes:g} minutes")
         lines.append(self._measure())
         return lines
 
@@ -47,6 +44,6 @@ class LearnPlan:
         if self.own:
             return f"measured on {count_of(self.own, 'request')} of your own, before and after"
         return (
-            f"measured on {self.options.measured} requests that are held out; they are worded like those of the "
-            "training. Your own requests tell more: dualtune data ask"
+            f"measured on up to {self.options.most_measured} requests that are held out; they are worded like those of "
+            "the training. Your own requests tell more: dualtune data ask"
         )

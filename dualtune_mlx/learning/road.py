@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import yaml
@@ -70,8 +71,12 @@ MOST_TOKENS = 256
 """The longest arguments when measuring, in tokens."""
 PROBED = 100
 """Steps of the run whose speed is measured."""
-VALIDATIONS = 3
+LEAST_STEPS = 10
+"""Steps of a run at least, however little time there is."""
+VALIDATIONS = 2
 """How often a run measures its validation loss."""
+MEASUREMENTS = VALIDATIONS + 1
+"""The same, with the choices that are asked for at the end of a selector's run, which take about as long."""
 LEAST_SHARE = 0.2
 """The least part of the time that a later round trains."""
 
@@ -119,6 +124,7 @@ class _Road:
         self.teaching, self.values, self.report = teaching, values, report
         self.data, self.before = bundle / "data", bundle / "before"
         self.state = LearnState.open(bundle)
+        self.began, self.measuring = perf_counter(), 0.0
 
     def run(self) -> dict[str, Any]:
         changes = self._begin_round()
@@ -247,19 +253,24 @@ class _Road:
         return [Job("selector"), *(Job("arguments", scope) for scope in scopes)]
 
     def _choose_steps(self, jobs: Sequence[Job]) -> dict[str, int]:
-        share = max(LEAST_SHARE, len(self.state.changed) / len(self.tools)) if self.state.round > 1 else 1.0
-        seconds = {stage: 60 * self.options.minutes * share * of for stage, of in TRAINING_SHARES.items()}
-        adapters = Counter(job.stage for job in jobs)
+        """The steps of each stage that fit into the time that is left, with what is still to be measured taken off.
+
+        In a later round they are as many fewer as there are fewer tools to learn.
+        """
         estimates = estimate_training(self._config(dict.fromkeys(TRAINING_SHARES, PROBED)))
-        return {
-            one.stage: max(1, round(seconds[one.stage] * PROBED / one.time.likely / max(adapters[one.stage], 1)))
-            for one in estimates
-        }
+        left = 60 * self.options.minutes - (perf_counter() - self.began) - self.measuring
+        share = len(self.state.changed) / len(self.tools) if self.state.round > 1 else 1.0
+        adapters = Counter(job.stage for job in jobs)
+        steps = {}
+        for one in estimates:
+            seconds = left * max(LEAST_SHARE, share) * TRAINING_SHARES[one.stage] / max(adapters[one.stage], 1)
+            steps[one.stage] = max(LEAST_STEPS, int((seconds - MEASUREMENTS * one.time.validation) / one.time.step))
+        return steps
 
     def _held_out(self) -> list[Trajectory]:
         """Requests of the validation data, each with its call or answer alone."""
         made = [one for one in read_trajectories(self.data / "valid.jsonl") if len(one.messages) == 2]
-        return random.Random(self.options.seed).sample(made, min(self.options.measured, len(made)))
+        return random.Random(self.options.seed).sample(made, min(self.options.most_measured, len(made)))
 
     def _measure(self, name: str, test: Sequence[Trajectory]) -> Mapping[str, Any]:
         """The report of a measurement, which is made where these requests or adapters were not measured yet."""
@@ -267,11 +278,13 @@ class _Road:
         key = _measured_key(test, bundle)
         found = self.state.measured.get(name, {})
         if found.get("key") != key:
+            began = perf_counter()
             with self._load(bundle) as dualtune, warnings.catch_warnings():
                 warnings.simplefilter("ignore", ToolsWarning)  # the plan has told what changed
                 value = evaluate_calls(
                     dualtune, test, MOST_TOKENS, lambda done, total: self.report(DecisionEvaluated(done, total))
                 ).to_dict()
+            self.measuring = perf_counter() - began
             found = {"key": key, "report": value}
             self._update(measured={**self.state.measured, name: found})
             self.report(Measured(name, value))

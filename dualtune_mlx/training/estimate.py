@@ -58,6 +58,10 @@ class TimeEstimate:
     """If every batch takes as long as the fastest one."""
     greatest: float
     """If every batch takes as long as the slowest one."""
+    step: float = 0.0
+    """A step alone, if every batch takes the mean."""
+    validation: float = 0.0
+    """A measurement of the validation loss alone, if every batch takes the mean."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +129,14 @@ def estimate_time(trainer: Trainer) -> TimeEstimate:
     per_step = ceil(min(trainer.examples_per_step, len(trainer.examples)) / options.batch_size)
     validation_batches = trainer.validation_batches()
     validation = _time_validation(trainer, validation_batches)
-    validated = len(validation_batches) * _measurements(trainer.steps, options.validate_every)
-    return TimeEstimate(
-        *(trainer.steps * per_step * of(training) + validated * of(validation) for of in (mean, min, max))
+    measurements = _measurements(trainer.steps, options.validate_every)
+
+    steps = [per_step * of(training) for of in (mean, min, max)]
+    validations = [len(validation_batches) * of(validation) for of in (mean, min, max)]
+    likely, least, greatest = (
+        trainer.steps * step + measurements * measured for step, measured in zip(steps, validations, strict=True)
     )
+    return TimeEstimate(likely, least, greatest, steps[0], validations[0])
 
 
 def _time_validation(trainer: Trainer, batches: Sequence[tuple[Tokens, list[Example]]]) -> list[float]:
