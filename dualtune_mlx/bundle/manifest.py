@@ -5,6 +5,7 @@ template.jinja                    the user's own template, where there is one
 template-<hash>.jinja             another template of the user's, of stages that have their own
 selector/                         the selector's adapter
 arguments/<slug>-<hash>/          argument adapters: a tool's own, a server's, or the shared one
+words.safetensors                 the word classifier, where there is one
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.decoding import Evidence, Grounding, Ungrounded
+from dualtune_mlx.bundle.entries import AdapterEntry, TemplateRef, WordsEntry
+from dualtune_mlx.bundle.words import load_words, save_words
+from dualtune_mlx.decoding import Evidence, Grounding, Ungrounded, WordClassifier
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.files import lock_folder, write_json, write_text
 from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, PromptRenderer, Template, check_fit
@@ -29,68 +32,6 @@ MANIFEST, OWN_TEMPLATE = "dualtune.json", "template.jinja"
 
 StageKey = tuple[str, str]
 """A stage and the scope that its adapter serves: ``""`` (every tool), ``"server"`` or ``"server/tool"``."""
-
-
-@dataclass(frozen=True)
-class TemplateRef:
-    """Names a template. The bundle holds a copy of a template that is the user's own."""
-
-    name: str
-    """One of ``BUILT_IN_TEMPLATES``, or the path that the user gave."""
-    hash: str
-    """The template's hash when the bundle was written."""
-
-    @classmethod
-    def of(cls, template: Template) -> TemplateRef:
-        """The reference to a template as it is now."""
-        return cls(template.name, template.hash)
-
-
-@dataclass(frozen=True)
-class AdapterEntry:
-    """What the manifest says of one adapter."""
-
-    path: str
-    """Its folder in the bundle."""
-    content_hash: str
-    """The hash of its content."""
-    grounding: Grounding = field(default_factory=dict)
-    """The arguments that its data always copied from the conversation."""
-    ungrounded: Ungrounded = field(default_factory=dict)
-    """Its other string arguments, each with the reason why it is not held to the conversation."""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    """How it was trained."""
-    template: TemplateRef | None = None
-    """The template that it was trained with, where that is not the bundle's."""
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> AdapterEntry:
-        """Read an entry of a manifest.
-
-        Raises:
-            KeyError, TypeError, AttributeError: when a field is missing, or has another form.
-        """
-        return cls(
-            path=value["path"],
-            content_hash=value["content"],
-            grounding=_parse_grounding(value.get("grounding", {})),
-            ungrounded={tool: dict(reasons) for tool, reasons in value.get("ungrounded", {}).items()},
-            training=value.get("training", {}),
-            template=TemplateRef(value["prompt"]["template"], value["prompt"]["hash"]) if "prompt" in value else None,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The entry as it stands in the manifest."""
-        value = {
-            "path": self.path,
-            "content": self.content_hash,
-            "grounding": self.grounding,
-            **({"ungrounded": self.ungrounded} if self.ungrounded else {}),
-            "training": dict(self.training),
-        }
-        if self.template is not None:
-            value["prompt"] = {"template": self.template.name, "hash": self.template.hash}
-        return value
 
 
 @dataclass(frozen=True)
@@ -117,6 +58,8 @@ class Bundle:
     """The adapters by stage and scope."""
     evidence: Evidence | None = None
     """How the words of tools and request count where visible tools were not trained on; None where they do not."""
+    words: WordsEntry | None = None
+    """The word classifier of the tools that were trained on."""
 
     @classmethod
     def open(cls, folder: str | Path) -> Bundle:
@@ -157,6 +100,7 @@ class Bundle:
             tools=tools,
             stages=stages,
             evidence=Evidence.from_dict(value["evidence"]) if "evidence" in value else None,
+            words=WordsEntry.from_dict(value["words"]) if "words" in value else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,6 +116,7 @@ class Bundle:
             "tools": [{**tool.to_dict(), "schema_hash": schema_hash(tool)} for tool in self.tools],
             "stages": stages,
             **({"evidence": self.evidence.to_dict()} if self.evidence else {}),
+            **({"words": self.words.to_dict()} if self.words else {}),
         }
 
     def load_template(self, own: TemplateRef | None = None) -> Template:
@@ -305,6 +250,22 @@ class Bundle:
             bundle.write()
         return bundle
 
+    def load_words(self) -> WordClassifier | None:
+        """Load the word classifier, where there is one.
+
+        Raises:
+            BundleError: when it is not the one that the manifest describes.
+        """
+        return load_words(self.folder, self.words.content_hash) if self.words else None
+
+    def set_words(self, classifier: WordClassifier, evidence: Evidence) -> Bundle:
+        """Write a word classifier, and how it joins the model, and return the bundle as it then is."""
+        with lock_folder(self.folder):
+            entry = WordsEntry(save_words(classifier, self.folder), evidence)
+            bundle = replace(Bundle.open(self.folder), words=entry)
+            bundle.write()
+        return bundle
+
     def write(self) -> None:
         """Write the manifest, and copies of the templates that are the user's own."""
         self._copy_template(TemplateRef(self.template, self.template_hash), self.folder / OWN_TEMPLATE)
@@ -382,16 +343,3 @@ def _template_file(own: TemplateRef | None) -> str:
     if not re.fullmatch("[0-9a-f]{64}", own.hash):
         raise BundleError("a template's hash is not a SHA-256", got=repr(own.hash), expected="64 hexadecimal digits")
     return f"template-{own.hash[:12]}.jinja"
-
-
-def _parse_grounding(value: Any) -> Grounding:
-    """The grounding in a manifest: ``{tool: {parameter: [constants]}}``."""
-    return {
-        tool: {path: _parse_texts(items) for path, items in parameters.items()} for tool, parameters in value.items()
-    }
-
-
-def _parse_texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise TypeError(f"not a list of texts: {value!r}")
-    return tuple(value)

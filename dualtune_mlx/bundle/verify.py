@@ -23,7 +23,8 @@ class Problem:
     """Something that is wrong with a bundle."""
 
     part: str
-    """``manifest``, ``tools``, ``template``, ``model``, an adapter (``arguments/files``), or ``template of`` one."""
+    """``manifest``, ``tools``, ``template``, ``words``, ``model``, an adapter (``arguments/files``), or ``template of``
+    one."""
     message: str
     """What is wrong, where, and how to mend it."""
 
@@ -42,6 +43,7 @@ def find_problems(folder: Path, model: str | None = None) -> list[Problem]:
         return [Problem("manifest", str(error))]
     name = model or bundle.model
     found = [*_try_check("tools", partial(_check_tools, bundle)), *_try_check("template", bundle.load_template)]
+    found += _try_check("words", bundle.load_words)
     base, tokenizer = None, None
     try:
         base, tokenizer = load_base(name), load_tokenizer(name)

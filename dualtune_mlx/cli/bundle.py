@@ -1,4 +1,4 @@
-"""``dualtune bundle``: show, verify or assemble a bundle, or fit how much the words of unseen tools count."""
+"""``dualtune bundle``: show, verify or assemble a bundle, or fit what words say of tools."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from dualtune_mlx.decoding.evidence import SHOWN
 from dualtune_mlx.engine.evidence import fit_bundle
 from dualtune_mlx.engine.loading import load_base
 from dualtune_mlx.prompts import SINGLE_STAGE_TEMPLATES
+from dualtune_mlx.training.words import fit_bundle_words
 
 folder = click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
 EVERY_TOOL = "*"
@@ -56,6 +57,8 @@ def show(bundle: Path, json_to: str | None) -> None:
     if opened.evidence:
         numbers = (f"{name} {number:.3g}" for name, number in opened.evidence.to_dict().items())
         out.print(f"evidence  {', '.join(numbers)}", markup=False)
+    if opened.words:
+        out.print(f"words     learned ({opened.words.content_hash[:12]})", markup=False)
     emit_json(json_to, {**opened.to_dict(), "adapters": rows})
 
 
@@ -163,3 +166,23 @@ def evidence_command(bundle: Path, model: str | None, data: Path, shown: int, js
     evidence = fitted.evidence.to_dict() if fitted.evidence else {}
     out.print(f"fitted to {choices:,} choices: {', '.join(f'{n} {v:.3g}' for n, v in evidence.items())}", markup=False)
     emit_json(json_to, {"bundle": str(bundle), "choices": choices, "evidence": evidence})
+
+
+@command.command("words")
+@folder
+@options.model
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="JSONL file with right calls of the tools that the bundle is for.",
+)
+@json_option
+def words_command(bundle: Path, model: str | None, data: Path, json_to: str | None) -> None:
+    """Learn which words ask for which tool, and keep that in the bundle beside the adapters."""
+    out = console(json_to)
+    trajectories, opened = read_trajectories(data), Bundle.open(bundle)
+    classifier = fit_bundle_words(opened, load_base(opened, model, None), trajectories)
+    learned = {"choices": len(classifier.choices), "words": len(classifier.features.words)}
+    out.print(f"{learned['words']:,} words and pieces, for {learned['choices']:,} choices", markup=False)
+    emit_json(json_to, {"bundle": str(bundle), **learned})

@@ -10,6 +10,7 @@ from dualtune_mlx.decoding.lookup import PromptLookup
 from dualtune_mlx.decoding.options import GROUNDINGS, Decoding, DecodingOptions
 from dualtune_mlx.decoding.places import free_strings, leave_out
 from dualtune_mlx.decoding.unsaid import find_unsaid
+from dualtune_mlx.decoding.word_classifier import RequestFeatures, WordClassifier
 from dualtune_mlx.decoding.writing import ArgumentWriter, DecodeStep, DraftBuffer, write_arguments
 
 __all__ = [
@@ -28,8 +29,10 @@ __all__ = [
     "LogProbabilities",
     "PromptLookup",
     "RankedName",
+    "RequestFeatures",
     "TrieFork",
     "Ungrounded",
+    "WordClassifier",
     "filter_grounding",
     "find_slips",
     "find_unsaid",

@@ -24,7 +24,7 @@ from dualtune_mlx.decoding import Decoding, DecodingOptions, Evidence, Grounding
 from dualtune_mlx.engine.answer import MAX_ANSWER_TOKENS
 from dualtune_mlx.engine.batch import call_many
 from dualtune_mlx.engine.events import AnswerText, Done, Event, Planned, run_to_end
-from dualtune_mlx.engine.lexical_match import ToolMatcher
+from dualtune_mlx.engine.lexical_match import ToolMatcher, open_words
 from dualtune_mlx.engine.loading import load_base, load_on_thread
 from dualtune_mlx.engine.open_engine import OpenEngine
 from dualtune_mlx.engine.pipeline import CallPipeline
@@ -102,7 +102,8 @@ class DualTune:
         self.decoding = decoding or Decoding()
         self._trained_tools = TrainedTools(bundle)
         registry = StageRegistry.open(base, adapters or {}, grounding, bundle)
-        matcher = ToolMatcher(evidence or (bundle.evidence if bundle else None), self._trained_tools)
+        untrained = evidence or (bundle.evidence if bundle else None)
+        matcher = ToolMatcher(untrained, self._trained_tools, None if evidence else open_words(bundle, base))
         self._open = OpenEngine(CallPipeline(base, renderer, registry, bundle, routing, matcher))
 
     @classmethod

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dualtune_mlx.decoding import Evidence, join, log_sum
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.decoding import Evidence, WordClassifier, join, log_sum
+from dualtune_mlx.decoding.word_classifier import Array
 from dualtune_mlx.engine.trained_tools import TrainedTools
+from dualtune_mlx.errors import BundleError
+from dualtune_mlx.models import BaseModel
 from dualtune_mlx.tools import RESPOND, Message, Tool
 from dualtune_mlx.tools.hierarchy import Node
 from dualtune_mlx.tools.lexical import best_places, lexical_scores
@@ -23,6 +27,8 @@ class ToolMatch:
     """The weight of the words; None where all visible tools were trained on, or the bundle has none."""
     scores: Mapping[int, float] = field(default_factory=dict)
     """The lexical score of each tool, by the tool's ``id()``: tools themselves cannot be keys."""
+    learned: Mapping[int, float] = field(default_factory=dict)
+    """What a word classifier says of each tool and of ``respond``, in nats; empty without one."""
     untrained: frozenset[int] = frozenset()
     """The tools, by ``id()``, that the bundle was not trained on."""
     is_open: bool = True
@@ -61,35 +67,86 @@ class ToolMatch:
         """What the words add to a choice, in nats. A node gains what all its tools gain together."""
         assert self.evidence is not None
         if choice is RESPOND:
-            return self.evidence.respond
+            return self.evidence.respond + self.learned.get(id(RESPOND), 0.0)
         if isinstance(choice, Node):
             return log_sum([self._gain(tool) for tool in choice.tools])
-        return self.evidence.weight * self.scores[id(choice)]
+        return self.evidence.weight * self.scores[id(choice)] + self.learned.get(id(choice), 0.0)
+
+
+@dataclass(frozen=True)
+class LearnedWords:
+    """A bundle's word classifier in use."""
+
+    classifier: WordClassifier
+    evidence: Evidence
+    """How it joins the model."""
+    embed: Callable[[str], Array]
+    """Gives the mean of the embeddings of a text's tokens."""
+
+    def knows(self, tools: tuple[Tool, ...]) -> bool:
+        """Whether the classifier chooses among all of these tools."""
+        return self.classifier.knows([tool.full_name for tool in tools])
+
+    def gains(self, due: str, tools: tuple[Tool, ...]) -> dict[int, float]:
+        """What it says of each tool and of ``respond``, by their ``id()``."""
+        choices = (*tools, RESPOND)
+        logs = self.classifier.log_probabilities(due, self.embed(due), [tool.full_name for tool in choices])
+        return dict(zip(map(id, choices), logs, strict=True))
+
+
+def open_words(bundle: Bundle | None, base: BaseModel) -> LearnedWords | None:
+    """The word classifier of a bundle, where it has one.
+
+    Raises:
+        BundleError: when it is not the one that the manifest describes, or not for the model.
+    """
+    if bundle is None or bundle.words is None or (classifier := bundle.load_words()) is None:
+        return None
+    expected, got = base.embed("").shape, classifier.features.center.shape
+    if expected != got:
+        raise BundleError(
+            "the word classifier is for another model",
+            where=bundle.folder,
+            got=f"embeddings {got}",
+            expected=expected,
+            fix="fit it again: dualtune bundle words",
+        )
+    return LearnedWords(classifier, bundle.words.evidence, base.embed)
 
 
 class ToolMatcher:
-    """Matches requests with the visible tools, where some of these were not trained on.
+    """Matches requests with the visible tools: by what was learned of them, or else where some are untrained.
 
     Args:
-        evidence: how much words count; None for not at all.
+        evidence: how much words count for tools that were not trained on; None for not at all.
         trained: the tools that were trained on.
+        learned: the word classifier. It counts where it knows all visible tools.
     """
 
-    def __init__(self, evidence: Evidence | None, trained: TrainedTools) -> None:
-        self.evidence, self._trained = evidence, trained
+    def __init__(self, evidence: Evidence | None, trained: TrainedTools, learned: LearnedWords | None = None) -> None:
+        self.evidence, self._trained, self._learned = evidence, trained, learned
 
     def counts(self, tools: tuple[Tool, ...]) -> bool:
         """Whether words count among these tools."""
-        return self.evidence is not None and bool(self._trained.find_untrained(tools))
+        return self._known(tools) is not None or self._counts_untrained(tools)
 
     def match(self, messages: Sequence[Message], tools: tuple[Tool, ...], subtask: str = "") -> ToolMatch:
         """How well these tools match what is due: a subtask, or else the last request."""
-        if not self.counts(tools):
+        learned = self._known(tools)
+        if not learned and not self._counts_untrained(tools):
             return ToolMatch()
         due, is_open = find_due(messages, subtask)
         scores = dict(zip(map(id, tools), lexical_scores(due, tools), strict=True))
+        if learned:
+            return ToolMatch(learned.evidence, scores, learned.gains(due, tools), is_open=is_open)
         untrained = frozenset(id(tools[place]) for place in self._trained.find_untrained(tools))
-        return ToolMatch(self.evidence, scores, untrained, is_open)
+        return ToolMatch(self.evidence, scores, untrained=untrained, is_open=is_open)
+
+    def _known(self, tools: tuple[Tool, ...]) -> LearnedWords | None:
+        return self._learned if self._learned and self._learned.knows(tools) else None
+
+    def _counts_untrained(self, tools: tuple[Tool, ...]) -> bool:
+        return self.evidence is not None and bool(self._trained.find_untrained(tools))
 
 
 def find_due(messages: Sequence[Message], subtask: str = "") -> tuple[str, bool]:

@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from dualtune_mlx.bundle import MANIFEST, Bundle
+from dualtune_mlx.bundle.words import FILE as WORDS
 from dualtune_mlx.data import read_trajectories, write_tools
 from dualtune_mlx.data.splitting import split_data
 from dualtune_mlx.decoding import Decoding
@@ -66,6 +67,7 @@ from dualtune_mlx.tools import Tool, Trajectory
 from dualtune_mlx.tools.changes import ToolChanges, compare_tools, find_reworded
 from dualtune_mlx.training import ConfigFile, Job, TrainConfig, TrainingSession, estimate_training, merge_config
 from dualtune_mlx.training.config import ConfigLayer
+from dualtune_mlx.training.words import fit_bundle_words
 
 MOST_TOKENS = 256
 """The longest arguments when measuring, in tokens."""
@@ -138,6 +140,7 @@ class _Road:
         test = own or self._held_out()
         before = self._measure("before", test)
         self._train()
+        self._learn_words()
         after = self._measure("after", test)
         measured_on = "own" if own else "held out"
         write_report(self.bundle / "report.html", self._describe(before, after, measured_on))
@@ -239,6 +242,20 @@ class _Road:
                 self.report(TrainingRestarted(job, str(error)))
                 session.train_one(job, self.report)
 
+    def _learn_words(self) -> None:
+        """Fit the word classifier to the requests that are not held out, unless it is fitted to them already."""
+        data = self.data / "train.jsonl"
+        if self.state.changed:  # training sees few requests of the other tools
+            data = self.data / "words.jsonl"
+            held_out = set(read_text(self.data / "valid.jsonl").splitlines())
+            lines = read_text(self.data / REQUESTS).splitlines()
+            write_text(data, "".join(f"{line}\n" for line in lines if line not in held_out))
+        fitted_to = hashlib.sha256(data.read_bytes()).hexdigest()
+        if self.state.words != fitted_to:
+            self._say("bundle", "words", "--bundle", self.bundle, "--data", data)
+            fit_bundle_words(Bundle.open(self.bundle), load_model(self.options.model), read_trajectories(data))
+            self._update(words=fitted_to)
+
     def _jobs(self) -> list[Job]:
         """A selector, and an adapter for all arguments; in a later round one for each tool that changed.
 
@@ -326,14 +343,16 @@ def _copy_bundle(bundle: Bundle, folder: Path) -> None:
     """Copy a bundle's manifest, templates and adapters; its runs, prefixes and data stay."""
     for entry in bundle.stages.values():
         shutil.copytree(bundle.folder / entry.path, folder / entry.path)
-    for path in (*bundle.folder.glob("*.jinja"), bundle.folder / MANIFEST):
+    for path in (*bundle.folder.glob("*.jinja"), *bundle.folder.glob(WORDS), bundle.folder / MANIFEST):
         shutil.copy(path, folder)
 
 
 def _measured_key(test: Sequence[Trajectory], bundle: Path | None) -> str:
-    """A hash of the requests and adapters that are measured."""
-    adapters = [entry.content_hash for entry in Bundle.open(bundle).stages.values()] if bundle else []
-    measured = [adapters, [trajectory.to_dict() for trajectory in test]]
+    """A hash of the requests, adapters and words that are measured."""
+    opened = Bundle.open(bundle) if bundle else None
+    adapters = [entry.content_hash for entry in opened.stages.values()] if opened else []
+    words = opened.words.content_hash if opened and opened.words else ""
+    measured = [adapters, words, [trajectory.to_dict() for trajectory in test]]
     return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
 
 

@@ -35,6 +35,8 @@ class LearnState:
     """The kind of tool card."""
     steps: Mapping[str, int] = field(default_factory=dict)
     """Optimiser steps of each adapter, from the speed that was measured."""
+    words: str = ""
+    """The hash of the requests that the word classifier was fitted to."""
     measured: Mapping[str, Any] = field(default_factory=dict)
     """What was measured, by name: ``before`` and ``after``. Each has the report, and the key of what it measured."""
 

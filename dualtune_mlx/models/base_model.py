@@ -14,6 +14,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache
+from numpy.typing import NDArray
 
 from dualtune_mlx.adapters import Adapter, AdapterBank, FusionCache
 from dualtune_mlx.concurrency import FairLock
@@ -25,6 +26,8 @@ FUSED_BUDGET = 2**30
 """Bytes that fused weights may take. An adapter that needs more always acts low-rank."""
 PREFILL_CHUNK = 512
 """Tokens that ``prefill`` processes at a time."""
+EMBEDDED_TOKENS = 96
+"""Tokens of a text that ``embed`` looks at."""
 SAMPLES = 64
 """Values of each weight that enter a fingerprint."""
 WRAPPED = re.compile(r"\.(linear|layer)\.")
@@ -147,6 +150,12 @@ class BaseModel:
         self.lock.check_cancelled()
         states: mx.array = self.language_model.model(tokens, cache)
         return states
+
+    def embed(self, text: str) -> NDArray[np.float32]:
+        """The mean of the embeddings of a text's first tokens, in lower case: (width,). It is no forward pass."""
+        tokens = self.tokenizer.encode(f" {text.lower()}", add_special_tokens=False)[:EMBEDDED_TOKENS]
+        embeddings = self.language_model.model.embed_tokens(mx.array([tokens or [0]]))
+        return np.array(embeddings.astype(mx.float32).mean(1)[0])
 
     def prefill(self, tokens: Sequence[int], cache: list[Any]) -> None:
         """Process tokens in chunks, to fill the caches."""

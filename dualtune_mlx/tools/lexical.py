@@ -47,11 +47,11 @@ def lexical_scores(request: str, tools: Sequence[Tool]) -> list[float]:
     not count: they are values. Pieces of words count a little, so that misspelt and joined words are found.
     """
     documents = [_words_and_pieces(tool.server, tool.name, tool.description, _to_json(tool)) for tool in tools]
-    asked = split_words(" ".join(one for one in request.split() if not _VALUE.search(one)))
+    asked = request_words(request)
     mean = sum(words.total() for words, _ in documents) / max(len(tools), 1)
     lengths = [words.total() / (mean or 1) for words, _ in documents]
     by_words = _bm25(set(asked), [words for words, _ in documents], lengths)
-    by_pieces = _bm25(set(_split_pieces(asked)), [pieces for _, pieces in documents], lengths)
+    by_pieces = _bm25(set(split_pieces(asked)), [pieces for _, pieces in documents], lengths)
     matches = [one + PIECE_WEIGHT * other for one, other in zip(by_words, by_pieces, strict=True)]
     best = max(matches, default=0.0)
     return [match / (1 + best) for match in matches]
@@ -69,7 +69,12 @@ def split_words(text: str) -> list[str]:
     return [_stem_word(word) for word in words if word not in FUNCTION_WORDS]
 
 
-def _split_pieces(words: Sequence[str]) -> list[str]:
+def request_words(request: str) -> list[str]:
+    """The words of a request, without file names, paths and addresses: those are values."""
+    return split_words(" ".join(one for one in request.split() if not _VALUE.search(one)))
+
+
+def split_pieces(words: Sequence[str]) -> list[str]:
     """The pieces of some words; a beginning and an end are other letters than those inside."""
     marked = [f"^{word}$" for word in words]
     return [word[start : start + PIECE] for word in marked for start in range(len(word) - PIECE + 1)]
@@ -98,7 +103,7 @@ def _to_json(tool: Tool) -> str:
 def _words_and_pieces(server: str, name: str, description: str, schema: str) -> tuple[Counter[str], Counter[str]]:
     texts = (server, name, description, *_parameter_texts(name, json.loads(schema)))
     words = [word for text in texts for word in split_words(text)]
-    return Counter(words), Counter(_split_pieces(words))
+    return Counter(words), Counter(split_pieces(words))
 
 
 def _parameter_texts(name: str, schema: Mapping[str, object]) -> Iterator[str]:

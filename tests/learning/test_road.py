@@ -80,10 +80,11 @@ def test_a_bundle_is_made_measured_and_not_made_again(tmp_path, options):
         ("data", "split"),
         ("train", "selector"),
         ("train", "arguments"),
+        ("bundle", "words"),
     ]
     assert "What was learned" in (tmp_path / "mine" / "report.html").read_text()
     with DualTune.load(tmp_path / "mine") as dualtune:
-        assert not dualtune.compare_tools([ADD, LIST])
+        assert not dualtune.compare_tools([ADD, LIST]) and dualtune.counts_words([ADD, LIST])
         assert dualtune.call("list them", [ADD, LIST], max_tokens=64)
     again: list[Any] = []
     assert learn([ADD, LIST], tmp_path / "mine", options, report=again.append) == value
@@ -177,6 +178,18 @@ def test_only_what_changed_is_learned_on_top_of_what_was(tmp_path, options):
     again: list[Any] = []
     learn([ADD, FIND], tmp_path / "mine", options, report=again.append)
     assert not of_kind(again, StepTaken)
+
+
+def test_words_are_learned_from_all_requests_that_are_not_held_out(tmp_path, options):
+    learn([ADD, LIST], tmp_path / "mine", options)
+    assert Bundle.open(tmp_path / "mine").load_words().choices == ("notes/add_note", "notes/list_notes", "respond")
+    learn([ADD, LIST, FIND], tmp_path / "mine", options)
+    assert "notes/find_notes" in Bundle.open(tmp_path / "mine").load_words().choices
+    data = tmp_path / "mine/data"
+    made, held_out, used = (
+        set((data / f"{name}.jsonl").read_text().splitlines()) for name in ("requests", "valid", "words")
+    )
+    assert held_out <= made and used == made - held_out
 
 
 @pytest.mark.slow

@@ -1,0 +1,70 @@
+"""The file of a bundle's word classifier: its tensors, with its words and choices as metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from dualtune_mlx.decoding import RequestFeatures, WordClassifier
+from dualtune_mlx.errors import BundleError
+from dualtune_mlx.files import atomic_file
+
+FILE = "words.safetensors"
+
+
+def save_words(classifier: WordClassifier, folder: Path) -> str:
+    """Write a classifier into a bundle's folder, and return the hash of its content."""
+    features = classifier.features
+    tensors: dict[str, NDArray[Any]] = {
+        "weights": classifier.weights.astype(np.float16),
+        "bias": classifier.bias,
+        "center": features.center,
+        "spread": features.spread,
+    }
+    metadata = {"words": json.dumps(features.words), "choices": json.dumps(classifier.choices)}
+    with atomic_file(folder / FILE) as temporary:
+        save_file(tensors, temporary, metadata)
+    return _hash(folder / FILE)
+
+
+def load_words(folder: Path, content_hash: str) -> WordClassifier:
+    """Read the classifier of a bundle.
+
+    Raises:
+        BundleError: when it is not the one that was written, or is damaged.
+    """
+    path = folder / FILE
+    got = _hash(path) if path.is_file() else "no file"
+    if got != content_hash:
+        raise BundleError(
+            "the word classifier is not the one that the bundle's manifest describes",
+            where=path,
+            got=got[:12],
+            expected=content_hash[:12],
+            fix="fit it again: dualtune bundle words",
+        )
+    try:
+        return _read(path)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            "the word classifier cannot be read", where=path, got=error, fix="fit it again: dualtune bundle words"
+        ) from error
+
+
+def _read(path: Path) -> WordClassifier:
+    with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+        words, choices = (tuple(json.loads(file.metadata()[name])) for name in ("words", "choices"))
+    features = RequestFeatures(words, arrays["center"], arrays["spread"])
+    return WordClassifier(choices, features, arrays["weights"], arrays["bias"])
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
