@@ -1,4 +1,4 @@
-"""The file of a bundle's word classifier: its tensors, with its words and choices as metadata."""
+"""The file of a bundle's word classifier: its tensors, with its outputs as metadata."""
 
 from __future__ import annotations
 
@@ -12,23 +12,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from dualtune_mlx.decoding import RequestFeatures, WordClassifier
+from dualtune_mlx.decoding import WordClassifier
 from dualtune_mlx.errors import BundleError
 from dualtune_mlx.files import atomic_file
 
 FILE = "words.safetensors"
+PARTS = ("weights", "bias", "center", "spread")
 
 
 def save_words(classifier: WordClassifier, folder: Path) -> str:
     """Write a classifier into a bundle's folder, and return the hash of its content."""
-    features = classifier.features
-    tensors: dict[str, NDArray[Any]] = {
-        "weights": classifier.weights.astype(np.float16),
-        "bias": classifier.bias,
-        "center": features.center,
-        "spread": features.spread,
-    }
-    metadata = {"words": json.dumps(features.words), "choices": json.dumps(classifier.choices)}
+    tensors: dict[str, NDArray[Any]] = {name: getattr(classifier, name) for name in PARTS}
+    tensors["weights"] = tensors["weights"].astype(np.float16)
+    metadata = {"outputs": json.dumps(classifier.outputs)}
     with atomic_file(folder / FILE) as temporary:
         save_file(tensors, temporary, metadata)
     return _hash(folder / FILE)
@@ -60,10 +56,9 @@ def load_words(folder: Path, content_hash: str) -> WordClassifier:
 
 def _read(path: Path) -> WordClassifier:
     with safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-        words, choices = (tuple(json.loads(file.metadata()[name])) for name in ("words", "choices"))
-    features = RequestFeatures(words, arrays["center"], arrays["spread"])
-    return WordClassifier(choices, features, arrays["weights"], arrays["bias"])
+        arrays = {name: file.get_tensor(name).astype(np.float32) for name in PARTS}
+        outputs = tuple(map(tuple, json.loads(file.metadata()["outputs"])))
+    return WordClassifier(outputs, **arrays)
 
 
 def _hash(path: Path) -> str:

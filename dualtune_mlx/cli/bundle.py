@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,11 @@ def words_command(bundle: Path, model: str | None, data: Path, json_to: str | No
     out = console(json_to)
     trajectories, opened = read_trajectories(data), Bundle.open(bundle)
     classifier = fit_bundle_words(opened, load_base(opened, model, None), trajectories)
-    learned = {"choices": len(classifier.choices), "words": len(classifier.features.words)}
-    out.print(f"{learned['words']:,} words and pieces, for {learned['choices']:,} choices", markup=False)
+    kinds = Counter(map(len, classifier.outputs))
+    learned = {"requests": len(trajectories), "choices": kinds[1], "arguments": kinds[2]}
+    out.print(
+        f"from {learned['requests']:,} conversations: {learned['choices']:,} choices of a tool, "
+        f"{learned['arguments']:,} optional arguments",
+        markup=False,
+    )
     emit_json(json_to, {"bundle": str(bundle), **learned})

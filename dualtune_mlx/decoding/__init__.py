@@ -7,10 +7,11 @@ from dualtune_mlx.decoding.evidence import Evidence, KnownChoice, fit_evidence, 
 from dualtune_mlx.decoding.grammar import ArgumentGrammar, GrammarTokenizer
 from dualtune_mlx.decoding.grounding import Grounding, filter_grounding, ground_schema, tool_key
 from dualtune_mlx.decoding.lookup import PromptLookup
+from dualtune_mlx.decoding.narrowing import narrow
 from dualtune_mlx.decoding.options import GROUNDINGS, Decoding, DecodingOptions
 from dualtune_mlx.decoding.places import free_strings, leave_out
 from dualtune_mlx.decoding.unsaid import find_unsaid
-from dualtune_mlx.decoding.word_classifier import RequestFeatures, WordClassifier
+from dualtune_mlx.decoding.word_classifier import WordClassifier, WordReading
 from dualtune_mlx.decoding.writing import ArgumentWriter, DecodeStep, DraftBuffer, write_arguments
 
 __all__ = [
@@ -29,10 +30,10 @@ __all__ = [
     "LogProbabilities",
     "PromptLookup",
     "RankedName",
-    "RequestFeatures",
     "TrieFork",
     "Ungrounded",
     "WordClassifier",
+    "WordReading",
     "filter_grounding",
     "find_slips",
     "find_unsaid",
@@ -44,6 +45,7 @@ __all__ = [
     "learn_grounding",
     "leave_out",
     "log_sum",
+    "narrow",
     "rank_names",
     "report_copies",
     "search_names",

@@ -17,15 +17,23 @@ _START = re.compile(rf"(?:(?<=[{_BORDER}])|^)(?=\S)")
 _END = re.compile(rf"(?<=\S)(?=\.*(?:[{_BORDER}]|$))")
 """Before a border, and before the period that ends a sentence; not before the period of a file name."""
 
+_BRACKETS = {"{": "}", "[": "]", "(": ")"}
+_ADDRESS = re.compile(r"\w+://\S+")
+_TAIL = re.compile(rf"[.{_BORDER}]*")
+
 
 def find_spans(messages: Iterable[Message]) -> Iterator[str]:
-    """The spans between word borders in messages and in the arguments of earlier calls. Some repeat."""
+    """The spans between word borders in messages and in the arguments of earlier calls. Some repeat.
+
+    A span that begins with a bracket has its end too, and one that begins as an address does is a whole address.
+    """
     for text in _copied_texts(messages):
         ends = [match.start() for match in _END.finditer(text)]
         for match in _START.finditer(text):
             start = match.start()
             for end in ends[bisect_right(ends, start) :]:
-                yield text[start:end]
+                if not _is_cut(text, start, end):
+                    yield text[start:end]
 
 
 def is_span(value: str, messages: Iterable[Message]) -> bool:
@@ -54,10 +62,19 @@ def _contains_span(text: str, value: str) -> bool:
     """Whether a value stands between word borders somewhere in a text."""
     start = text.find(value)
     while start >= 0:
-        if _START.match(text, start) and _END.match(text, start + len(value)):
+        end = start + len(value)
+        if _START.match(text, start) and _END.match(text, end) and not _is_cut(text, start, end):
             return True
         start = text.find(value, start + 1)
     return False
+
+
+def _is_cut(text: str, start: int, end: int) -> bool:
+    """Whether a span has the beginning of something in brackets or of an address, without its end."""
+    if closing := _BRACKETS.get(text[start]):
+        return text.count(text[start], start, end) != text.count(closing, start, end)
+    address = _ADDRESS.match(text, start)
+    return address is not None and end < address.end() and not _TAIL.fullmatch(text, end, address.end())
 
 
 def _copied_texts(messages: Iterable[Message]) -> Iterator[str]:

@@ -1,106 +1,139 @@
-"""Which tool a request's words point at: a linear classifier, learned from requests whose tool is known.
+"""What a request's words point at: linear classifiers, learned from requests whose call is known.
 
     p(tool) ∝ exp(W x + b)
+    p(an optional argument is there) = 1 / (1 + exp(-(W x + b)))
 
-x holds the words of the request, pieces of them, and the mean of its tokens' embeddings, so that a word that was never
-seen still lies near others. It costs no forward pass of the model. Joulin et al., Bag of Tricks for Efficient Text
+x holds the words of the request, pieces of them, pairs of them, the forms of values (a number, a path, quotes), each
+in one of so many buckets by its hash, and the mean of its tokens' embeddings, so that a word that was never seen still
+lies near others. It costs no forward pass of the model. Joulin et al., Bag of Tricks for Efficient Text
 Classification, 2016, classify texts so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from zlib import crc32
 
 import numpy as np
+import regex  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from dualtune_mlx.tools.lexical import request_words, split_pieces
 
+BUCKETS = 2**13
 EMBEDDING_SCALE = 0.05
 """What a standard deviation of an embedding counts beside a word."""
+FORMS: Mapping[str, str] = {
+    "address": r"https?://",
+    "path": r"(?<!\S)[\w.~]*/[\w./-]+",
+    "file": r"\w\.\w{2,4}\b",
+    "number": r"\b\d+\b",
+    "date": r"\d{4}-\d\d|\d:\d\d",
+    "mail": r"\w@\w",
+    "quoted": r"[\"\p{Pi}'`][^\"\p{Pf}'`]{2,}[\"\p{Pf}'`]",
+    "code": r"[{}\[\]]|=>|\(\)",
+    "option": r"(?<!\S)--?\w",
+    "name": r"(?<=[\p{L},;] )\p{Lu}\p{Ll}+",
+    "identifier": r"\w[_-]\w",
+    "list": r",.*,|, .* and ",
+}
+"""What kinds of values a request holds, each by a pattern."""
+_FORMS = {name: regex.compile(pattern) for name, pattern in FORMS.items()}
 Array = NDArray[np.float32]
+Output = tuple[str, ...]
+"""A tool's full name, or ``respond``; with an argument's name: that this argument is there."""
 
 
-@dataclass(frozen=True, eq=False)
-class RequestFeatures:
-    """What a request is described by, as numbers."""
-
-    words: tuple[str, ...]
-    """The words and pieces that count, each with a place."""
-    center: Array
-    """The mean of the embeddings: (width,)."""
-    spread: Array
-    """Their standard deviation: (width,)."""
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {word: place for place, word in enumerate(self.words)}
-
-    def find(self, request: str) -> list[int]:
-        """The places of the words and pieces of a request."""
-        return [self._places[word] for word in words_and_pieces(request) if word in self._places]
-
-    def join(self, places: Sequence[int], embedding: Array) -> Array:
-        """The numbers of one request: (len(words) + width,).
-
-        Args:
-            places: what ``find`` gives.
-            embedding: the mean of the embeddings of the request's tokens: (width,).
-        """
-        said = np.zeros(len(self.words), np.float32)
-        said[places] = max(len(places), 1) ** -0.5
-        return np.concatenate([said, EMBEDDING_SCALE * (embedding - self.center) / self.spread])
+def find_buckets(request: str) -> list[int]:
+    """The buckets of a request's words, pieces, pairs and forms."""
+    words = request_words(request)
+    forms = [f"~{name}{min(count, 2)}" for name, one in _FORMS.items() if (count := len(one.findall(request)))]
+    pieces = (f"*{piece}" for piece in split_pieces(words))
+    pairs = (f"{one} {other}" for one, other in pairwise(words))
+    return sorted({crc32(feature.encode()) % BUCKETS for feature in (*words, *pieces, *pairs, *forms)})
 
 
 @dataclass(frozen=True, eq=False)
 class WordClassifier:
-    """A linear classifier of requests.
+    """Linear classifiers of requests, with one feature vector for all of them.
 
     Raises:
         ValueError: when the parts do not fit each other, or a number is not finite.
     """
 
-    choices: tuple[str, ...]
-    """What is chosen among: full names of tools, and ``respond``."""
-    features: RequestFeatures
-    """What a request is described by."""
+    outputs: tuple[Output, ...]
+    """What is told of a request."""
     weights: Array
-    """(features, choices)."""
+    """(BUCKETS + width, outputs)."""
     bias: Array
-    """(choices,)."""
+    """(outputs,)."""
+    center: Array
+    """The mean of the requests' embeddings: (width,)."""
+    spread: Array
+    """Their standard deviation: (width,)."""
 
     def __post_init__(self) -> None:
-        features, numbers = self.features, (self.features.center, self.features.spread, self.weights, self.bias)
-        width, choices = len(features.center), len(self.choices)
-        shapes = [(width,), (width,), (len(features.words) + width, choices), (choices,)]
-        if [one.shape for one in numbers] != shapes or not all(np.isfinite(one).all() for one in numbers):
-            raise ValueError(f"a word classifier's parts do not fit: {[one.shape for one in numbers]}, not {shapes}")
+        width, count = len(self.center), len(self.outputs)
+        numbers = (self.weights, self.bias, self.center, self.spread)
+        expected = [(BUCKETS + width, count), (count,), (width,), (width,)]
+        if [one.shape for one in numbers] != expected or not all(np.isfinite(one).all() for one in numbers):
+            raise ValueError(f"a word classifier's parts do not fit: {[one.shape for one in numbers]}, not {expected}")
 
-    def log_probabilities(self, request: str, embedding: Array, choices: Sequence[str]) -> list[float]:
-        """The logarithm of the probability of each of some choices, among these.
+    def features(self, request: str, embedding: Array) -> Array:
+        """A request as numbers: (BUCKETS + width,).
+
+        Args:
+            request: the request.
+            embedding: the mean of its tokens' embeddings: (width,).
+        """
+        return join_features(find_buckets(request), (embedding - self.center) / self.spread)
+
+    def read(self, request: str, embedding: Array) -> WordReading:
+        """What a request's words say; the arguments are those of ``features``."""
+        logits = self.features(request, embedding) @ self.weights + self.bias
+        return WordReading(dict(zip(self.outputs, logits.tolist(), strict=True)))
+
+    def knows(self, choices: Sequence[str]) -> bool:
+        """Whether all of these tools are known, by their full names."""
+        return all((choice,) in self._known for choice in choices)
+
+    @cached_property
+    def _known(self) -> frozenset[Output]:
+        return frozenset(self.outputs)
+
+
+def join_features(buckets: Sequence[int], embedding: Array) -> Array:
+    """The buckets of a request and its standardised embedding, as one vector."""
+    said = np.zeros(BUCKETS, np.float32)
+    said[list(buckets)] = max(len(buckets), 1) ** -0.5
+    return np.concatenate([said, EMBEDDING_SCALE * embedding])
+
+
+@dataclass(frozen=True)
+class WordReading:
+    """What the words of one request say."""
+
+    logits: Mapping[Output, float]
+    """By output."""
+
+    def choose(self, choices: Sequence[str]) -> list[float]:
+        """The logarithm of the probability of each of some tools, by full name, among these.
 
         Raises:
             KeyError: when one is unknown.
         """
-        places = [self._places[choice] for choice in choices]
-        described = self.features.join(self.features.find(request), embedding)
-        logits = (described @ self.weights + self.bias)[places].astype(np.float64)
+        logits = np.array([self.logits[choice,] for choice in choices])
         highest = logits.max()
         logs: list[float] = (logits - highest - np.log(np.exp(logits - highest).sum())).tolist()
         return logs
 
-    def knows(self, choices: Sequence[str]) -> bool:
-        """Whether all of these are choices of the classifier."""
-        return all(choice in self._places for choice in choices)
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {choice: place for place, choice in enumerate(self.choices)}
+    def arguments(self, tool: str) -> dict[str, float]:
+        """How probable it is that each optional argument of a tool is there, where that was learned."""
+        return {key[1]: _sigmoid(logit) for key, logit in self.logits.items() if len(key) == 2 and key[0] == tool}
 
 
-def words_and_pieces(request: str) -> set[str]:
-    """The words of a request and the pieces of them; a piece has a mark before it."""
-    words = request_words(request)
-    return {*words, *(f"*{piece}" for piece in split_pieces(words))}
+def _sigmoid(logit: float) -> float:
+    return float(1 / (1 + np.exp(-logit)))

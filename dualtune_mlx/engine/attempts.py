@@ -55,6 +55,8 @@ class ArgumentRequest:
     """The tokens up to the arguments, and an empty object in their place."""
     frame: tuple[str, str]
     """The template's text before and after the arguments that is encoded as one text with them."""
+    narrowed: Tool | None = None
+    """The tool with the schema that the words of the request leave; None for its own."""
 
     @property
     def begins(self) -> StageBegins:
@@ -63,7 +65,7 @@ class ArgumentRequest:
 
     def schema(self, attempt: Attempt) -> Mapping[str, Any]:
         """The JSON Schema that an attempt obeys: the tool's own, or a narrower one."""
-        return ground_schema(leave_out(self.tool, attempt.left_out), self.messages, attempt.grounding)
+        return ground_schema(leave_out(self.narrowed or self.tool, attempt.left_out), self.messages, attempt.grounding)
 
     def first_attempt(self, decoding: Decoding) -> Attempt:
         """What the first attempt is held to.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.decoding import Evidence, WordClassifier, join, log_sum
+from dualtune_mlx.decoding import Evidence, WordClassifier, WordReading, join, log_sum, narrow
 from dualtune_mlx.decoding.word_classifier import Array
 from dualtune_mlx.engine.trained_tools import TrainedTools
 from dualtune_mlx.errors import BundleError
@@ -29,6 +29,8 @@ class ToolMatch:
     """The lexical score of each tool, by the tool's ``id()``: tools themselves cannot be keys."""
     learned: Mapping[int, float] = field(default_factory=dict)
     """What a word classifier says of each tool and of ``respond``, in nats; empty without one."""
+    reading: WordReading | None = None
+    """All that it says; None without one."""
     untrained: frozenset[int] = frozenset()
     """The tools, by ``id()``, that the bundle was not trained on."""
     is_open: bool = True
@@ -63,6 +65,10 @@ class ToolMatch:
         weighed = [(choice, share) for (choice, _), share in zip(shares, joined, strict=True)]
         return sorted(weighed, key=lambda pair: -pair[1])[:wanted]
 
+    def narrow(self, tool: Tool) -> Tool:
+        """The tool with the arguments that the words of the request leave to the model."""
+        return narrow(tool, self.reading) if self.reading and self.is_open else tool
+
     def _gain(self, choice: Tool | Node) -> float:
         """What the words add to a choice, in nats. A node gains what all its tools gain together."""
         assert self.evidence is not None
@@ -87,11 +93,9 @@ class LearnedWords:
         """Whether the classifier chooses among all of these tools."""
         return self.classifier.knows([tool.full_name for tool in tools])
 
-    def gains(self, due: str, tools: tuple[Tool, ...]) -> dict[int, float]:
-        """What it says of each tool and of ``respond``, by their ``id()``."""
-        choices = (*tools, RESPOND)
-        logs = self.classifier.log_probabilities(due, self.embed(due), [tool.full_name for tool in choices])
-        return dict(zip(map(id, choices), logs, strict=True))
+    def read(self, due: str) -> WordReading:
+        """What the words of a request say."""
+        return self.classifier.read(due, self.embed(due))
 
 
 def open_words(bundle: Bundle | None, base: BaseModel) -> LearnedWords | None:
@@ -102,7 +106,7 @@ def open_words(bundle: Bundle | None, base: BaseModel) -> LearnedWords | None:
     """
     if bundle is None or bundle.words is None or (classifier := bundle.load_words()) is None:
         return None
-    expected, got = base.embed("").shape, classifier.features.center.shape
+    expected, got = base.embed("").shape, classifier.center.shape
     if expected != got:
         raise BundleError(
             "the word classifier is for another model",
@@ -138,7 +142,10 @@ class ToolMatcher:
         due, is_open = find_due(messages, subtask)
         scores = dict(zip(map(id, tools), lexical_scores(due, tools), strict=True))
         if learned:
-            return ToolMatch(learned.evidence, scores, learned.gains(due, tools), is_open=is_open)
+            choices, reading = (*tools, RESPOND), learned.read(due)
+            logs = reading.choose([tool.full_name for tool in choices])
+            gains = dict(zip(map(id, choices), logs, strict=True))
+            return ToolMatch(learned.evidence, scores, gains, reading, is_open=is_open)
         untrained = frozenset(id(tools[place]) for place in self._trained.find_untrained(tools))
         return ToolMatch(self.evidence, scores, untrained=untrained, is_open=is_open)
 

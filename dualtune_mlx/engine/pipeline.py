@@ -176,15 +176,16 @@ class CallPipeline:
 
         Without a node, the tool's node is looked up.
         """
+        match = self.matcher.match(request.messages, request.tools, request.subtask)
         if node is None:
-            match = self.matcher.match(request.messages, request.tools, request.subtask)
             node = match.shown(self.tree(request.tools).node_of(tool), keep=tool)
         stage = self.registry.find("arguments", tool)
         renderer, call = self.renderer_of(stage), ToolCall(tool.name, {}, tool.server)
         stream = renderer.render_arguments(
             request.messages, request.tools, call, node.cards, request.subtask, request.today
         )
-        return ArgumentRequest(request.messages, tool, stage, stream, renderer.argument_frame(tool))
+        frame, narrowed = renderer.argument_frame(tool), match.narrow(tool)
+        return ArgumentRequest(request.messages, tool, stage, stream, frame, narrowed)
 
     def write(
         self, request: ArgumentRequest, decoding: Decoding

@@ -210,6 +210,11 @@ class ToolCall:
     """Tells calls of a conversation apart: ``tool_call_id`` of a call's result names it. "" for one read without it."""
 
     @property
+    def full_name(self) -> str:
+        """``server/tool``; the name alone where there is no server."""
+        return f"{self.server}/{self.name}" if self.server else self.name
+
+    @property
     def is_respond(self) -> bool:
         """Whether the call is an answer in words. A server may have a tool of this name."""
         return self.name == RESPOND.name and not self.server

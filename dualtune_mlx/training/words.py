@@ -1,9 +1,9 @@
-"""Fitting a word classifier to a data set: a linear softmax regression over its requests."""
+"""Fitting a word classifier to a data set: logistic regressions over its requests."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -12,24 +12,24 @@ import numpy as np
 
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.data.decisions import call_decisions
-from dualtune_mlx.decoding import Evidence, RequestFeatures, WordClassifier
-from dualtune_mlx.decoding.word_classifier import Array, words_and_pieces
+from dualtune_mlx.decoding import Evidence, WordClassifier
+from dualtune_mlx.decoding.narrowing import find_optional
+from dualtune_mlx.decoding.word_classifier import Array, Output, find_buckets, join_features
 from dualtune_mlx.engine.lexical_match import find_due
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.tools import RESPOND, Tool, Trajectory, find_called_tool
+from dualtune_mlx.tools import RESPOND, Tool, ToolCall, Trajectory, find_called_tool
 
 EPOCHS, BATCH = 8, 64
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 0.01
-LEAST_COUNT = 2
-"""How many requests a word or piece has to be in."""
-Parameters = dict[str, mx.array]
-Draw = Callable[[list[int]], tuple[mx.array, mx.array]]
-"""Gives the numbers of some requests, (rows, features), and their right choices, (rows,)."""
-
-EVIDENCE = Evidence(weight=4.0, respond=0.0, sharpness=0.4)
+LEAST, MOST = 5, 1000
+"""Calls of a tool in which an argument must be there, and not be there, to be learned; calls that are looked at."""
+EVIDENCE = Evidence(weight=4.0, respond=0.0, sharpness=0.7)
 """How a fitted classifier joins BM25 and a selector that was trained on the same requests (measured: see the decision
 "words that are learned")."""
+Parameters = dict[str, mx.array]
+Loss = Callable[[mx.array, mx.array], mx.array]
+"""Of logits and of targets, each of them (rows, outputs): one number."""
 
 
 def fit_bundle_words(bundle: Bundle, base: BaseModel, trajectories: Sequence[Trajectory]) -> WordClassifier:
@@ -57,51 +57,87 @@ def fit_words(
     Raises:
         DataError: when there are no requests.
     """
-    requests = [pair for trajectory in trajectories for pair in _known_requests(trajectory)]
-    if not requests:
-        raise DataError(
-            "there are no requests to fit a word classifier to", expected="conversations that begin with one"
-        )
-    choices = (*dict.fromkeys(tool.full_name for tool in tools), RESPOND.name)
-    embeddings = np.stack([embed(request) for request, _ in requests])
-    words = _frequent(request for request, _ in requests)
-    features = RequestFeatures(words, embeddings.mean(0), embeddings.std(0) + 1e-6)
-    found = [features.find(request) for request, _ in requests]
-    right = mx.array([choices.index(choice) for _, choice in requests])
+    known = [pair for trajectory in trajectories for pair in _known_requests(trajectory)]
+    if not known:
+        raise DataError("there are no requests to learn words from", expected="conversations that begin with one")
+    embeddings = np.stack([embed(request) for request, _ in known])
+    center, spread = embeddings.mean(0), embeddings.std(0) + 1e-6
+    buckets = [find_buckets(request) for request, _ in known]
+    data = _Requests(buckets, (embeddings - center) / spread, np.random.default_rng(seed))
 
-    def draw(rows: list[int]) -> tuple[mx.array, mx.array]:
-        return mx.array(np.stack([features.join(found[row], embeddings[row]) for row in rows])), right[mx.array(rows)]
+    names = (*dict.fromkeys(tool.full_name for tool in tools), RESPOND.name)
+    choices = np.array([names.index(call.full_name) for _, call in known])
+    parts: list[tuple[list[Output], Array, Array]] = [
+        ([(name,) for name in names], *data.regress(range(len(known)), np.eye(len(names))[choices], _softmax_loss))
+    ]
+    for tool in tools:
+        rows = [row for row, (_, call) in enumerate(known) if call.full_name == tool.full_name][:MOST]
+        outputs, targets = _argument_targets(tool, [known[row][1] for row in rows])
+        if outputs:
+            parts.append((outputs, *data.regress(rows, targets, _logistic_loss)))
+    return WordClassifier(
+        tuple(output for outputs, _, _ in parts for output in outputs),
+        np.concatenate([weights for _, weights, _ in parts], 1),
+        np.concatenate([bias for _, _, bias in parts]),
+        center,
+        spread,
+    )
 
-    weights, bias = _regress(draw, len(requests), len(words) + embeddings.shape[1], len(choices), seed)
-    return WordClassifier(choices, features, weights, bias)
 
-
-def _known_requests(trajectory: Trajectory) -> Iterator[tuple[str, str]]:
-    """The words of what is due before each first call, and the choice that is right."""
+def _known_requests(trajectory: Trajectory) -> Iterator[tuple[str, ToolCall]]:
+    """The words of what is due before each first call, and the right call, with its server."""
     for decision in call_decisions(trajectory):
         due, is_open = find_due(decision.messages, decision.subtask)
         if is_open and due:
-            called = None if decision.call.is_respond else find_called_tool(decision.call, decision.tools)
-            yield due, called.full_name if called else RESPOND.name
+            call = decision.call
+            server = "" if call.is_respond else find_called_tool(call, decision.tools).server
+            yield due, replace(call, server=server)
 
 
-def _frequent(requests: Iterator[str]) -> tuple[str, ...]:
-    counts = Counter(word for request in requests for word in sorted(words_and_pieces(request)))
-    return tuple(word for word, count in counts.items() if count >= LEAST_COUNT)
+def _argument_targets(tool: Tool, calls: Sequence[ToolCall]) -> tuple[list[Output], Array]:
+    """The optional arguments of a tool that can be learned, and which calls have them: (calls, arguments)."""
+    columns = {name: [float(name in call.arguments) for call in calls] for name in find_optional(tool)}
+    learned = {name: there for name, there in columns.items() if LEAST <= sum(there) <= len(there) - LEAST}
+    targets = np.array(list(learned.values()), np.float32).reshape(len(learned), len(calls)).T
+    return [(tool.full_name, name) for name in learned], targets
 
 
-def _regress(draw: Draw, requests: int, features: int, choices: int, seed: int) -> tuple[Array, Array]:
-    """The weights (features, choices) and the bias under which the right choices are probable (AdamW)."""
-    rng, steps = np.random.default_rng(seed), max(1, EPOCHS * requests // BATCH)
-    optimizer = optim.AdamW(optim.cosine_decay(LEARNING_RATE, steps), weight_decay=WEIGHT_DECAY)
-    parameters: Parameters = {"weights": mx.zeros((features, choices)), "bias": mx.zeros((choices,))}
+def _softmax_loss(logits: mx.array, targets: mx.array) -> mx.array:
+    return nn.losses.cross_entropy(logits, targets).mean()
 
-    def loss(parameters: Parameters, x: mx.array, y: mx.array) -> mx.array:
-        return nn.losses.cross_entropy(x @ parameters["weights"] + parameters["bias"], y).mean()
 
-    gradient = mx.grad(loss)
-    for _ in range(steps):
-        batch = draw(rng.integers(0, requests, min(BATCH, requests)).tolist())
-        parameters = optimizer.apply_gradients(gradient(parameters, *batch), parameters)
-        mx.eval(parameters, optimizer.state)
-    return np.array(parameters["weights"]), np.array(parameters["bias"])
+def _logistic_loss(logits: mx.array, targets: mx.array) -> mx.array:
+    return nn.losses.binary_cross_entropy(logits, targets).mean()
+
+
+@dataclass(frozen=True)
+class _Requests:
+    buckets: Sequence[Sequence[int]]
+    embeddings: Array
+    rng: np.random.Generator
+
+    def regress(self, rows: Sequence[int], targets: Array, loss: Loss) -> tuple[Array, Array]:
+        """The weights (features, outputs) and the bias that lose least on some requests (AdamW).
+
+        Args:
+            rows: which requests.
+            targets: what is right for each of them: (rows, outputs).
+            loss: what is lost.
+        """
+        width, outputs = self.embeddings.shape[1], targets.shape[1]
+        steps = max(40, EPOCHS * len(rows) // BATCH)
+        optimizer = optim.AdamW(optim.cosine_decay(LEARNING_RATE, steps), weight_decay=WEIGHT_DECAY)
+        weights = mx.zeros((len(join_features((), np.zeros(width, np.float32))), outputs))
+        parameters: Parameters = {"weights": weights, "bias": mx.zeros((outputs,))}
+
+        def lose(parameters: Parameters, x: mx.array, y: mx.array) -> mx.array:
+            return loss(x @ parameters["weights"] + parameters["bias"], y)
+
+        gradient = mx.grad(lose)
+        for _ in range(steps):
+            drawn = self.rng.integers(0, len(rows), min(BATCH, len(rows)))
+            x = np.stack([join_features(self.buckets[rows[one]], self.embeddings[rows[one]]) for one in drawn])
+            gradients = gradient(parameters, mx.array(x), mx.array(targets[drawn].astype(np.float32)))
+            parameters = optimizer.apply_gradients(gradients, parameters)
+            mx.eval(parameters, optimizer.state)
+        return np.array(parameters["weights"]), np.array(parameters["bias"])

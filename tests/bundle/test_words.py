@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.bundle.verify import find_problems
 from dualtune_mlx.bundle.words import FILE, load_words
-from dualtune_mlx.decoding import Evidence, RequestFeatures, WordClassifier
+from dualtune_mlx.decoding import Evidence, WordClassifier
+from dualtune_mlx.decoding.word_classifier import BUCKETS
 from dualtune_mlx.errors import BundleError
 from tests.bundle.test_manifest import base, bundle, change, empty  # noqa: F401
 
@@ -20,10 +21,11 @@ EVIDENCE = Evidence(weight=4.0, sharpness=0.5)
 
 
 def make(width: int = 8) -> WordClassifier:
-    rng = np.random.default_rng(0)
-    features = RequestFeatures(("note", "*not"), np.zeros(width, np.float32), np.ones(width, np.float32))
-    weights = rng.normal(size=(2 + width, 2)).astype(np.float16).astype(np.float32)
-    return WordClassifier(("files/read", "respond"), features, weights, np.ones(2, np.float32))
+    weights = np.random.default_rng(0).normal(size=(BUCKETS + width, 3)).astype(np.float16).astype(np.float32)
+    outputs = (("files/read",), ("respond",), ("files/read", "path"))
+    return WordClassifier(
+        outputs, weights, np.ones(3, np.float32), np.zeros(width, np.float32), np.ones(width, np.float32)
+    )
 
 
 def test_it_comes_back_as_it_was_written(bundle):  # noqa: F811
@@ -31,14 +33,9 @@ def test_it_comes_back_as_it_was_written(bundle):  # noqa: F811
     bundle.set_words(written, EVIDENCE)
     again = Bundle.open(bundle.folder)
     read = again.load_words()
-    assert (again.words.evidence, read.choices, read.features.words) == (
-        EVIDENCE,
-        written.choices,
-        written.features.words,
-    )
-    embedding = np.linspace(-1, 1, 8, dtype=np.float32)
-    asked = ("note that", embedding, ["respond", "files/read"])
-    assert read.log_probabilities(*asked) == written.log_probabilities(*asked)
+    assert (again.words.evidence, read.outputs) == (EVIDENCE, written.outputs)
+    asked = ("note that", np.linspace(-1, 1, 8, dtype=np.float32))
+    assert read.read(*asked) == written.read(*asked)
 
 
 def test_a_bundle_without_one_has_none(bundle):  # noqa: F811
@@ -58,14 +55,14 @@ def test_another_file_is_refused(bundle):  # noqa: F811
         Bundle.open(bundle.folder).load_words()
 
 
-@pytest.mark.parametrize("wrong", ["text", "shapes", "choices", "missing"])
+@pytest.mark.parametrize("wrong", ["text", "shapes", "outputs", "missing"])
 def test_a_crafted_file_is_refused(tmp_path, wrong):
-    tensors = {"weights": np.zeros((3, 2)), "bias": np.zeros(2), "center": np.zeros(1), "spread": np.ones(1)}
-    metadata = {"words": json.dumps(["a", "b"]), "choices": json.dumps(["x", "y"])}
+    tensors = {"weights": np.zeros((BUCKETS + 1, 1)), "bias": np.zeros(1), "center": np.zeros(1), "spread": np.ones(1)}
+    metadata = {"outputs": json.dumps([["x"]])}
     if wrong == "shapes":
-        tensors["weights"] = np.zeros((4, 2))
-    if wrong == "choices":
-        metadata["choices"] = "{"
+        tensors["weights"] = np.zeros((4, 1))
+    if wrong == "outputs":
+        metadata["outputs"] = "{"
     if wrong == "missing":
         del tensors["bias"]
     save_file(tensors, tmp_path / FILE, metadata)

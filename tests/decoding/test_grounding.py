@@ -121,6 +121,10 @@ BORDERS = {
     "no ASCII": ("öffne größe/日本.txt bitte", "größe/日本.txt"),
     "emoji": ("say 🎉 twice", "🎉"),
     "regular expression": ("find a.*(b|c)+$ here", "a.*(b|c)+$"),
+    "an address": ("load https://a.b/c?d=1&e=2 here", "https://a.b/c?d=1&e=2"),
+    "an address in brackets": ("(see https://a.b/c?d=1).", "https://a.b/c?d=1"),
+    "JSON": ('send {"a": {"b": 1}} now', '{"a": {"b": 1}}'),
+    "a closed bracket and more": ("name it (old) list", "(old) list"),
     "backslash": (r"show C:\x\y.txt now", r"\x\y.txt"),
 }
 
@@ -146,6 +150,10 @@ def test_a_value_between_word_borders_is_a_span(text, value):
         ("a,,b", ""),
         ("show a.txt", "show A.txt"),
         ("a\nb", "a b"),
+        ("load https://a.b/c?d=1 here", "https://a.b/c"),
+        ("load https://a.b/c:8 here", "https"),
+        ('send {"a": {"b": 1}} now', '{"a": {"b": 1}'),
+        ('send {"a": 1} now', '{"a'),
         ("", "a"),
     ],
 )
@@ -158,7 +166,7 @@ def test_anything_else_is_none(text, value):
 def test_both_definitions_of_a_span_agree():
     generator = random.Random(0)
     for _ in range(300):
-        text = "".join(generator.choice("ab .,\"\n?:“。'") for _ in range(generator.randrange(12)))
+        text = "".join(generator.choice("ab .,\"\n?:/{}“。'") for _ in range(generator.randrange(12)))
         messages, found = (Message("user", text),), set(find_spans([Message("user", text)]))
         every = {text[i:j] for i in range(len(text)) for j in range(i, len(text) + 1)}
         assert {value for value in every if is_span(value, messages)} == found

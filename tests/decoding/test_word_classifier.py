@@ -1,4 +1,4 @@
-"""The word classifier beside a plain computation."""
+"""What a request's words say, beside a plain computation."""
 
 from __future__ import annotations
 
@@ -7,45 +7,74 @@ from math import exp, log
 import numpy as np
 import pytest
 
-from dualtune_mlx.decoding import RequestFeatures, WordClassifier
-from dualtune_mlx.decoding.word_classifier import EMBEDDING_SCALE, words_and_pieces
+from dualtune_mlx.decoding import WordClassifier, WordReading
+from dualtune_mlx.decoding.word_classifier import BUCKETS, EMBEDDING_SCALE, find_buckets, join_features
 
+WIDTH = 2
+OUTPUTS = (("a/delete",), ("a/add",), ("respond",), ("a/add", "due"), ("b/add", "due"))
 CENTER, SPREAD = np.array([1.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32)
-FEATURES = RequestFeatures(("delet", "note", "*^not"), CENTER, SPREAD)
-WEIGHTS = np.array([[3, 0, 0], [0, 1, 0], [0, 2, 0], [1, 0, 0], [0, 0, 4]], np.float32)
-CLASSIFIER = WordClassifier(("a/delete", "a/add", "respond"), FEATURES, WEIGHTS, np.array([0, 0, 1], np.float32))
 
 
-def test_the_probabilities_are_those_of_a_plain_softmax():
-    embedding = np.array([5.0, 2.0], np.float32)
-    said = 3**-0.5
-    first, second = EMBEDDING_SCALE * (5 - 1) / 2, EMBEDDING_SCALE * 2
-    logits = [3 * said + first, 1 * said + 2 * said, 4 * second + 1]
-    whole = log(sum(map(exp, logits)))
-    logs = CLASSIFIER.log_probabilities("Delete the notes!", embedding, CLASSIFIER.choices)
-    assert logs == pytest.approx([one - whole for one in logits], abs=1e-6)
+def make(**changes) -> WordClassifier:
+    weights = np.random.default_rng(0).normal(size=(BUCKETS + WIDTH, len(OUTPUTS))).astype(np.float32)
+    parts = {"weights": weights, "bias": np.arange(5, dtype=np.float32), "center": CENTER, "spread": SPREAD}
+    return WordClassifier(OUTPUTS, **{**parts, **changes})
 
 
-def test_probabilities_are_among_the_choices_that_are_asked_for():
-    logs = CLASSIFIER.log_probabilities("delete it", CENTER, ["a/add", "a/delete"])
-    assert sum(map(exp, logs)) == pytest.approx(1)
-    assert logs[1] - logs[0] == pytest.approx(3, abs=1e-6)
+def test_a_reading_is_a_linear_function_of_words_and_embedding():
+    request, embedding, classifier = "Delete the notes!", np.array([5.0, 2.0], np.float32), make()
+    buckets = find_buckets(request)
+    expected = [
+        sum(classifier.weights[bucket, column] for bucket in buckets) / len(buckets) ** 0.5
+        + classifier.weights[BUCKETS, column] * EMBEDDING_SCALE * (5 - 1) / 2
+        + classifier.weights[BUCKETS + 1, column] * EMBEDDING_SCALE * 2
+        + classifier.bias[column]
+        for column in range(5)
+    ]
+    assert list(classifier.read(request, embedding).logits.values()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_words_pieces_pairs_and_forms_have_buckets_and_values_have_none():
+    assert find_buckets("note milk") == find_buckets("Notes, MILK!")
+    assert set(find_buckets("note milk")) > set(find_buckets("note")) & set(find_buckets("milk"))
+    assert find_buckets("note milk") != find_buckets("milk note"), "pairs"
+    assert find_buckets("note /tmp/a") == find_buckets("note /var/lib/b/c"), "a path is a path"
+    assert find_buckets("note 3") != find_buckets("note it"), "a number is one"
+    assert find_buckets("") == []
+
+
+def test_an_empty_request_has_numbers_too():
+    assert not join_features([], np.zeros(WIDTH, np.float32)).any()
+
+
+def test_probabilities_are_a_softmax_among_the_tools_that_are_asked_for():
+    reading = WordReading({("a",): 1.0, ("b",): 3.0, ("c",): 9.0, ("a", "x"): 0.0})
+    whole = log(exp(1) + exp(3))
+    assert reading.choose(["b", "a"]) == pytest.approx([3 - whole, 1 - whole])
+    with pytest.raises(KeyError):
+        reading.choose(["d"])
+
+
+def test_each_argument_of_a_tool_has_its_own_probability():
+    reading = WordReading({("a",): 1.0, ("a", "x"): 0.0, ("a", "y"): 2.0, ("b", "x"): 5.0})
+    assert reading.arguments("a") == pytest.approx({"x": 0.5, "y": 1 / (1 + exp(-2))})
+    assert reading.arguments("c") == {}
 
 
 def test_only_known_tools_are_choices():
-    assert CLASSIFIER.knows(["a/add", "respond"])
-    assert not CLASSIFIER.knows(["a/add", "b/add"])
-
-
-def test_values_are_no_words_and_pieces_have_a_mark():
-    assert words_and_pieces("Note /tmp/delete.txt") == {"note", "*^not", "*note", "*ote$"}
+    assert make().knows(["a/add", "respond"])
+    assert not make().knows(["a/add", "b/add"])
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"weights": WEIGHTS[:4]}, {"bias": np.zeros(2, np.float32)}, {"weights": np.full_like(WEIGHTS, np.nan)}],
+    [
+        {"weights": np.zeros((BUCKETS, 5), np.float32)},
+        {"bias": np.zeros(4, np.float32)},
+        {"bias": np.full(5, np.nan, np.float32)},
+        {"spread": np.ones(3, np.float32)},
+    ],
 )
 def test_parts_that_do_not_fit_are_refused(changes):
-    parts = {"choices": CLASSIFIER.choices, "features": FEATURES, "weights": WEIGHTS, "bias": CLASSIFIER.bias}
     with pytest.raises(ValueError, match="do not fit"):
-        WordClassifier(**{**parts, **changes})
+        make(**changes)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.decoding import Evidence, join
+from dualtune_mlx.decoding import Decoding, Evidence, join
 from dualtune_mlx.engine.lexical_match import open_words
+from dualtune_mlx.engine.requests import CallRequest
 from dualtune_mlx.errors import BundleError, DataError
-from dualtune_mlx.tools import RESPOND, Message, ToolCall, Trajectory
+from dualtune_mlx.tools import RESPOND, Message, ToolCall, Trajectory, as_messages
 from dualtune_mlx.tools.lexical import lexical_scores
 from dualtune_mlx.training.words import fit_bundle_words, fit_words
 from tests import tiny
@@ -47,8 +49,9 @@ def embed(text: str) -> np.ndarray:
 )
 def test_requests_that_were_never_seen_are_told_apart(request_, choice):
     classifier = fit_words(TRAIN, FILES, embed)
-    logs = classifier.log_probabilities(request_, embed(request_), classifier.choices)
-    assert classifier.choices[int(np.argmax(logs))] == choice
+    choices = [*SAID]
+    logs = classifier.read(request_, embed(request_)).choose(choices)
+    assert choices[int(np.argmax(logs))] == choice
 
 
 def test_the_same_seed_gives_the_same_numbers():
@@ -60,8 +63,27 @@ def test_a_request_s_first_call_counts():
     both = Message("assistant", "", (ToolCall("read", {}, "files"), ToolCall("write", {}, "files")))
     twice = Trajectory((Message("user", "copy it"), both), FILES)
     classifier = fit_words([twice, twice], FILES, embed)
-    read, write = classifier.log_probabilities("copy it", embed("copy it"), ["files/read", "files/write"])
+    read, write = classifier.read("copy it", embed("copy it")).choose(["files/read", "files/write"])
     assert read > write
+
+
+def test_optional_arguments_are_told_from_the_words():
+    properties = {"text": {"type": "string"}, "due": {"type": "string"}, "tag": {"type": "string"}}
+    tool = Tool("add", "", {"type": "object", "properties": properties, "required": ["text"]}, "notes")
+
+    def add(request: str, **arguments: str) -> Trajectory:
+        reply = Message("assistant", "", (ToolCall("add", arguments, "notes"),))
+        return Trajectory((Message("user", request), reply), (tool,))
+
+    plain = [add(f"note {thing}", text=thing) for thing in THINGS * 2]
+    due = [add(f"note {thing}, it is due on Monday", text=thing, due="Monday") for thing in THINGS * 2]
+    classifier = fit_words([*plain, *due, add("note it, tagged red", text="it", tag="red")], [tool], embed)
+    assert ("notes/add", "tag") not in classifier.outputs, "one call is too few"
+    assert ("notes/add", "text") not in classifier.outputs, "it is required"
+    shares = [
+        classifier.read(text, embed(text)).arguments("notes/add")["due"] for text in ("note a", "note a, due on Monday")
+    ]
+    assert shares[0] < 0.4 < 0.6 < shares[1]
 
 
 def test_without_requests_nothing_is_learned():
@@ -87,9 +109,9 @@ def test_what_was_learned_joins_the_model_s_probabilities(bundle):
         assert dualtune.counts_words(TOOLS)
     with DualTune(base, dualtune.renderer, bundle=dualtune.bundle, evidence=Evidence()) as plain:
         alone = plain.select("note that", TOOLS, top_k=9)
-    learned = words.gains("note that", tuple(TOOLS))
+    logs = words.read("note that").choose([tool.full_name for tool, _ in alone])
     scores = {id(tool): score for tool, score in zip(TOOLS, lexical_scores("note that", TOOLS), strict=True)}
-    gains = [evidence.weight * scores.get(id(tool), 0.0) + learned[id(tool)] for tool, _ in alone]
+    gains = [evidence.weight * scores.get(id(tool), 0.0) + log for (tool, _), log in zip(alone, logs, strict=True)]
     expected = join([share for _, share in alone], gains, evidence.sharpness)
     named = {tool.full_name: share for (tool, _), share in zip(alone, expected, strict=True)}
     assert with_words == pytest.approx(named, abs=1e-5)
@@ -109,3 +131,25 @@ def test_words_for_a_model_of_another_width_are_refused(bundle):
     wider = tiny.model(hidden_size=128)
     with pytest.raises(BundleError, match="another model"):
         open_words(Bundle.open(folder), wider)
+
+
+def test_what_the_words_surely_say_binds_the_arguments(bundle):
+    base, folder = bundle
+    properties = {name: {"type": "string", "maxLength": 4} for name in ("path", "mode")}
+    tool = replace(TOOLS[0], parameters={"type": "object", "properties": properties, "required": ["path"]})
+    requests = ["read a plainly as usual", "read b, in raw mode"] * 8
+    calls = [ToolCall(tool.name, {"path": "a"}), ToolCall(tool.name, {"path": "b", "mode": "raw"})] * 8
+    data = [
+        Trajectory((Message("user", request), Message("assistant", "", (call,))), (tool,))
+        for request, call in zip(requests, calls, strict=True)
+    ]
+    opened = replace(Bundle.open(folder), tools=(tool,))
+    opened.write()
+    fit_bundle_words(opened, base, data)
+    with DualTune.load(folder, base) as dualtune:
+        there = dualtune.arguments("read c, in raw mode", tool, [tool], max_tokens=200)
+        absent = dualtune.arguments("read c plainly as usual", tool, [tool], max_tokens=200)
+        later = [*as_messages("read c"), Message("assistant", "", (calls[0],)), Message("tool", "done")]
+        request = CallRequest(tuple(later), (tool,), Decoding())
+        assert dualtune._open.pipeline.prepare_arguments(request, tool).narrowed == tool, "after a call all is open"
+    assert there.keys() == {"path", "mode"} and absent.keys() == {"path"}
