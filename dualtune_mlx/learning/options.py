@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dualtune_mlx.bundle import Bundle
@@ -23,6 +23,10 @@ TRAINING_SHARES: Mapping[str, float] = {"selector": 0.3, "arguments": 0.7}
 MEASURED_A_MINUTE = 4
 """Requests that are measured, for each minute there is: what is measured twice takes time from training."""
 LEAST_MEASURED = 12
+REQUESTS_A_MINUTE, REQUESTS_A_TOOL = 160, 100
+"""Requests that are made: training sees so many, and the words of each tool are learned from so many."""
+FEWEST, MOST = 600, 20_000
+"""Requests that are made at least and at most."""
 FROM_START = ("rank", "alpha", "rslora", "dora", "targets", "layers", "activation")
 """Options that an adapter to go on from has decided."""
 FROM_NOTHING: Mapping[str, Any] = {"rank": 64, "alpha": 256.0, "learning_rate": 1e-3}
@@ -45,7 +49,7 @@ class LearnOptions:
     measured: int = 60
     """How many requests are measured, where the user gave none."""
     requests: int = 0
-    """How many requests are made; 0 for about as many as the time can train on."""
+    """How many requests are made; 0 for as many as fit the time and the tools (``for_tools``)."""
     seed: int = 0
     """The seed of the data and of training."""
 
@@ -61,7 +65,7 @@ class LearnOptions:
     @property
     def of_data(self) -> dict[str, Any]:
         """The options that the requests depend on."""
-        return {"requests": self.made, "seed": self.seed}
+        return {"requests": self.requests, "seed": self.seed}
 
     @property
     def of_training(self) -> dict[str, Any]:
@@ -71,17 +75,17 @@ class LearnOptions:
     @property
     def valid_share(self) -> float:
         """The share of the requests that training is validated with."""
-        return min(0.1, VALIDATED / self.made)
+        return min(0.1, VALIDATED / self.requests)
 
     @property
     def most_measured(self) -> int:
         """How many requests that were made are measured at most."""
         return min(self.measured, max(LEAST_MEASURED, round(MEASURED_A_MINUTE * self.minutes)))
 
-    @property
-    def made(self) -> int:
-        """How many requests are made."""
-        return self.requests or round(min(max(160 * self.minutes, 600), 20_000))
+    def for_tools(self, tools: int) -> LearnOptions:
+        """The options with the number of requests decided: what the time can train on, and enough for each tool."""
+        fitting = max(REQUESTS_A_MINUTE * self.minutes, REQUESTS_A_TOOL * tools, FEWEST)
+        return replace(self, requests=self.requests or round(min(fitting, MOST)))
 
 
 def choose_cards(tools: tuple[Tool, ...], base: BaseModel) -> str:

@@ -34,7 +34,7 @@ class LearnPlan:
         if self.changes:
             lines.append(f"since the bundle was trained: {self.changes.describe()}")
         by = f"by {self.teacher}" if self.teacher else "on this machine; nothing leaves it"
-        lines.append(f"about {options.made:,} requests are worded {by}")
+        lines.append(f"about {options.requests:,} requests are worded {by}")
         start = ", from adapters that know what tools are" if self.start else ""
         lines.append(f"a selector and arguments are trained{start}; all of it takes about {options.minutes:g} minutes")
         lines.append(self._measure())

@@ -109,7 +109,8 @@ def learn(
         ``before`` and ``after`` (reports of ``evaluate_calls``), ``measured_on`` (``own`` or ``held out``), and
         ``bundle``.
     """
-    return _Road(tuple(tools), Path(bundle), options or LearnOptions(), teaching, values or {}, report).run()
+    decided = (options or LearnOptions()).for_tools(len(tools))
+    return _Road(tuple(tools), Path(bundle), decided, teaching, values or {}, report).run()
 
 
 class _Road:
@@ -191,8 +192,8 @@ class _Road:
     def _make_data(self) -> None:
         requests, seed = self.data / REQUESTS, self.options.seed
         if not self.state.made:
-            self._say("data", "synthesize", "--data", self.data, "--requests", self.options.made, "--seed", seed)
-            wanted = SynthesisOptions(self.options.made, seed=seed)
+            self._say("data", "synthesize", "--data", self.data, "--requests", self.options.requests, "--seed", seed)
+            wanted = SynthesisOptions(self.options.requests, seed=seed)
             synthesize(self.tools, self.data, wanted, self.teaching, values=self.values, report=self.report)
             self._update(made=True)
         if self.state.changed:
