@@ -24,7 +24,7 @@ def save_words(classifier: WordClassifier, folder: Path) -> str:
     """Write a classifier into a bundle's folder, and return the hash of its content."""
     tensors: dict[str, NDArray[Any]] = {name: getattr(classifier, name) for name in PARTS}
     tensors["weights"] = tensors["weights"].astype(np.float16)
-    metadata = {"outputs": json.dumps(classifier.outputs)}
+    metadata = {"outputs": json.dumps(classifier.outputs), "forms": json.dumps(classifier.forms)}
     with atomic_file(folder / FILE) as temporary:
         save_file(tensors, temporary, metadata)
     return _hash(folder / FILE)
@@ -57,8 +57,8 @@ def load_words(folder: Path, content_hash: str) -> WordClassifier:
 def _read(path: Path) -> WordClassifier:
     with safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name).astype(np.float32) for name in PARTS}
-        outputs = tuple(map(tuple, json.loads(file.metadata()["outputs"])))
-    return WordClassifier(outputs, **arrays)
+        outputs, forms = (json.loads(file.metadata()[name]) for name in ("outputs", "forms"))
+    return WordClassifier(tuple(map(tuple, outputs)), **arrays, forms=forms)
 
 
 def _hash(path: Path) -> str:

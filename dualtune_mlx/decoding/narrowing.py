@@ -1,15 +1,17 @@
-"""A tool's schema narrowed by what the words of a request say: which optional arguments a call has."""
+"""A tool's schema narrowed by what the words of a request say: which optional arguments a call has, and which words
+have the form of its values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dualtune_mlx.decoding.places import leave_out
+from dualtune_mlx.decoding.forms import spans_of_form
+from dualtune_mlx.decoding.places import is_free_string, leave_out
 from dualtune_mlx.decoding.spans import child_path
 from dualtune_mlx.decoding.word_classifier import WordReading
-from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools import Message, Tool
 
 SURE = 0.6
 """From which probability on the words decide; between it and its opposite the model does."""
@@ -17,8 +19,11 @@ _TIES = frozenset(("allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", 
 """What ties arguments to each other, so that one cannot be left out by itself."""
 
 
-def narrow(tool: Tool, reading: WordReading) -> Tool:
+def narrow(tool: Tool, reading: WordReading, messages: Sequence[Message]) -> Tool:
     """The tool with the optional arguments required that are surely there, and without those that surely are not.
+
+    A copied argument whose values always had a form is held to the spans of the conversation that have it, where there
+    are some.
 
     Raises:
         ToolError: when its schema has a ``$ref`` and is not a valid JSON Schema.
@@ -26,10 +31,22 @@ def narrow(tool: Tool, reading: WordReading) -> Tool:
     optional = find_optional(tool)
     shares = {name: share for name, share in reading.arguments(tool.full_name).items() if name in optional}
     there = [name for name, share in shares.items() if share >= SURE]
+    changes: dict[str, Any] = {}
     if there:
-        required = [*tool.parameters.get("required", ()), *there]
-        tool = replace(tool, parameters={**tool.parameters, "required": required})
-    return leave_out(tool, {child_path("", name) for name, share in shares.items() if share <= 1 - SURE})
+        changes["required"] = [*tool.parameters.get("required", ()), *there]
+    if held := dict(_hold_forms(tool, reading.forms.get(tool.full_name, {}), messages)):
+        changes["properties"] = {**tool.parameters["properties"], **held}
+    narrowed = replace(tool, parameters={**tool.parameters, **changes}) if changes else tool
+    return leave_out(narrowed, {child_path("", name) for name, share in shares.items() if share <= 1 - SURE})
+
+
+def _hold_forms(
+    tool: Tool, forms: Mapping[str, str], messages: Sequence[Message]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    properties = tool.parameters.get("properties", {})
+    for name, form in forms.items():
+        if is_free_string(properties.get(name, {})) and (spans := spans_of_form(form, messages)):
+            yield name, {**properties[name], "enum": spans}
 
 
 def find_optional(tool: Tool) -> dict[str, Any]:

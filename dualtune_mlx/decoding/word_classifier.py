@@ -12,7 +12,7 @@ Classification, 2016, classify texts so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from zlib import crc32
@@ -74,6 +74,8 @@ class WordClassifier:
     """The mean of the requests' embeddings: (width,)."""
     spread: Array
     """Their standard deviation: (width,)."""
+    forms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The form of the values of copied arguments, by tool and argument: see ``forms``."""
 
     def __post_init__(self) -> None:
         width, count = len(self.center), len(self.outputs)
@@ -94,7 +96,7 @@ class WordClassifier:
     def read(self, request: str, embedding: Array) -> WordReading:
         """What a request's words say; the arguments are those of ``features``."""
         logits = self.features(request, embedding) @ self.weights + self.bias
-        return WordReading(dict(zip(self.outputs, logits.tolist(), strict=True)))
+        return WordReading(dict(zip(self.outputs, logits.tolist(), strict=True)), self.forms)
 
     def knows(self, choices: Sequence[str]) -> bool:
         """Whether all of these tools are known, by their full names."""
@@ -118,6 +120,8 @@ class WordReading:
 
     logits: Mapping[Output, float]
     """By output."""
+    forms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """As in the classifier."""
 
     def choose(self, choices: Sequence[str]) -> list[float]:
         """The logarithm of the probability of each of some tools, by full name, among these.

@@ -65,9 +65,9 @@ class ToolMatch:
         weighed = [(choice, share) for (choice, _), share in zip(shares, joined, strict=True)]
         return sorted(weighed, key=lambda pair: -pair[1])[:wanted]
 
-    def narrow(self, tool: Tool) -> Tool:
+    def narrow(self, tool: Tool, messages: Sequence[Message]) -> Tool:
         """The tool with the arguments that the words of the request leave to the model."""
-        return narrow(tool, self.reading) if self.reading and self.is_open else tool
+        return narrow(tool, self.reading, messages) if self.reading and self.is_open else tool
 
     def _gain(self, choice: Tool | Node) -> float:
         """What the words add to a choice, in nats. A node gains what all its tools gain together."""

@@ -13,12 +13,16 @@ import numpy as np
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.decoding import Evidence, WordClassifier
+from dualtune_mlx.decoding.copies import MIN_EXAMPLES
+from dualtune_mlx.decoding.forms import SHARE, find_form
 from dualtune_mlx.decoding.narrowing import find_optional
+from dualtune_mlx.decoding.places import is_free_string
+from dualtune_mlx.decoding.spans import is_span
 from dualtune_mlx.decoding.word_classifier import Array, Output, find_buckets, join_features
 from dualtune_mlx.engine.lexical_match import find_due
 from dualtune_mlx.errors import DataError
 from dualtune_mlx.models import BaseModel
-from dualtune_mlx.tools import RESPOND, Tool, ToolCall, Trajectory, find_called_tool
+from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory, find_called_tool
 
 EPOCHS, BATCH = 8, 64
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 0.01
@@ -81,6 +85,7 @@ def fit_words(
         np.concatenate([bias for _, _, bias in parts]),
         center,
         spread,
+        {tool.full_name: forms for tool in tools if (forms := _find_forms(tool, known))},
     )
 
 
@@ -100,6 +105,19 @@ def _argument_targets(tool: Tool, calls: Sequence[ToolCall]) -> tuple[list[Outpu
     learned = {name: there for name, there in columns.items() if LEAST <= sum(there) <= len(there) - LEAST}
     targets = np.array(list(learned.values()), np.float32).reshape(len(learned), len(calls)).T
     return [(tool.full_name, name) for name in learned], targets
+
+
+def _find_forms(tool: Tool, known: Sequence[tuple[str, ToolCall]]) -> dict[str, str]:
+    """The form of the values of each argument of a tool that is a string and copied from the request."""
+    calls = [(request, call.arguments) for request, call in known if call.full_name == tool.full_name]
+    forms = {}
+    for name, schema in tool.parameters.get("properties", {}).items():
+        if is_free_string(schema):
+            said = [(request, str(arguments[name])) for request, arguments in calls if name in arguments]
+            copied = [value for request, value in said if is_span(value, [Message("user", request)])]
+            if len(copied) >= max(MIN_EXAMPLES, SHARE * len(said)) and (form := find_form(copied)):
+                forms[name] = form
+    return forms
 
 
 def _softmax_loss(logits: mx.array, targets: mx.array) -> mx.array:

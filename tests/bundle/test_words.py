@@ -24,7 +24,12 @@ def make(width: int = 8) -> WordClassifier:
     weights = np.random.default_rng(0).normal(size=(BUCKETS + width, 3)).astype(np.float16).astype(np.float32)
     outputs = (("files/read",), ("respond",), ("files/read", "path"))
     return WordClassifier(
-        outputs, weights, np.ones(3, np.float32), np.zeros(width, np.float32), np.ones(width, np.float32)
+        outputs,
+        weights,
+        np.ones(3, np.float32),
+        np.zeros(width, np.float32),
+        np.ones(width, np.float32),
+        {"files/read": {"path": "file"}},
     )
 
 
@@ -58,7 +63,7 @@ def test_another_file_is_refused(bundle):  # noqa: F811
 @pytest.mark.parametrize("wrong", ["text", "shapes", "outputs", "missing"])
 def test_a_crafted_file_is_refused(tmp_path, wrong):
     tensors = {"weights": np.zeros((BUCKETS + 1, 1)), "bias": np.zeros(1), "center": np.zeros(1), "spread": np.ones(1)}
-    metadata = {"outputs": json.dumps([["x"]])}
+    metadata = {"outputs": json.dumps([["x"]]), "forms": "{}"}
     if wrong == "shapes":
         tensors["weights"] = np.zeros((4, 1))
     if wrong == "outputs":

@@ -86,6 +86,19 @@ def test_optional_arguments_are_told_from_the_words():
     assert shares[0] < 0.4 < 0.6 < shares[1]
 
 
+def test_the_forms_of_copied_values_are_learned():
+    properties = {"path": {"type": "string"}, "note": {"type": "string"}, "mode": {"enum": ["a"]}}
+    tool = Tool("save", "", {"type": "object", "properties": properties}, "notes")
+    data = []
+    for number in range(10):
+        arguments = {"path": f"{number}.txt", "note": THINGS[number % 5], "mode": "a"}
+        request = f"save {arguments['note']} in {number}.txt"
+        reply = Message("assistant", "", (ToolCall("save", arguments, "notes"),))
+        data.append(Trajectory((Message("user", request), reply), (tool,)))
+    assert fit_words(data, [tool], embed).forms == {"notes/save": {"path": "file"}}
+    assert fit_words(data[:7], [tool], embed).forms == {}, "too few"
+
+
 def test_without_requests_nothing_is_learned():
     with pytest.raises(DataError, match="no requests"):
         fit_words([Trajectory((Message("user", "hello"),), FILES)], FILES, embed)
