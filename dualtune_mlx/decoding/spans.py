@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from dualtune_mlx.tools import Message
@@ -19,13 +20,15 @@ _END = re.compile(rf"(?<=\S)(?=\.*(?:[{_BORDER}]|$))")
 
 _BRACKETS = {"{": "}", "[": "]", "(": ")"}
 _ADDRESS = re.compile(r"\w+://\S+")
+_QUOTED = re.compile(r'"(?=\S)([^"\n]+)(?<=\S)"|[“„](?=\S)([^“”\n]+)(?<=\S)[“”]|«(?=\S)([^«»\n]+)(?<=\S)»')
 _TAIL = re.compile(rf"[.{_BORDER}]*")
 
 
 def find_spans(messages: Iterable[Message]) -> Iterator[str]:
     """The spans between word borders in messages and in the arguments of earlier calls. Some repeat.
 
-    A span that begins with a bracket has its end too, and one that begins as an address does is a whole address.
+    A span that begins with a bracket has its end too, one that begins as an address does is a whole address, and one
+    that begins or ends with something in double quotes has all of it.
     """
     for text in _copied_texts(messages):
         ends = [match.start() for match in _END.finditer(text)]
@@ -70,11 +73,29 @@ def _contains_span(text: str, value: str) -> bool:
 
 
 def _is_cut(text: str, start: int, end: int) -> bool:
-    """Whether a span has the beginning of something in brackets or of an address, without its end."""
+    """Whether a span has the beginning of something in brackets or of an address, without its end.
+
+    So is one that has the beginning of something in quotes or the end of it alone.
+    """
+    quoted = _find_quoted(text)
+    if start in quoted and end < quoted[start] and not _TAIL.fullmatch(text, end, quoted[start]):
+        return True
+    if end in quoted and start > quoted[end]:
+        return True
     if closing := _BRACKETS.get(text[start]):
         return text.count(text[start], start, end) != text.count(closing, start, end)
     address = _ADDRESS.match(text, start)
     return address is not None and end < address.end() and not _TAIL.fullmatch(text, end, address.end())
+
+
+@lru_cache(maxsize=64)
+def _find_quoted(text: str) -> Mapping[int, int]:
+    """Where something in quotes begins, with its end, and where it ends, with its beginning."""
+    found: dict[int, int] = {}
+    for match in _QUOTED.finditer(text):
+        start, end = match.start() + 1, match.end() - 1
+        found[start], found[end] = end, start
+    return found
 
 
 def _copied_texts(messages: Iterable[Message]) -> Iterator[str]:
