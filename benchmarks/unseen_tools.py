@@ -188,7 +188,7 @@ def engine_maker(base: BaseModel, bundle: Bundle | None) -> Callable[[Evidence],
         renderer = PromptRenderer(Template("chatml"), base.tokenizer, "signature", "parameters")
         return lambda evidence: DualTune(base, renderer, evidence=evidence)
     renderer = bundle.open_renderer(base.tokenizer, model=base.name)
-    return lambda evidence: DualTune(base, renderer, bundle=replace(bundle, tools=(), evidence=evidence))
+    return lambda evidence: DualTune(base, renderer, bundle=replace(bundle, tools=(), evidence=evidence, words=None))
 
 
 def known_choices(neutral: DualTune, server: Server) -> list[KnownChoice]:

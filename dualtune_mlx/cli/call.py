@@ -91,7 +91,7 @@ def command(
         call = dualtune.call(request, tools, **choice)
         made = not call.is_respond and not call.abstained
         result = toolbox.execute(call) if toolbox and execute and made else None
-        if dualtune.counts_words(tools):
+        if (changes is None or changes.untrained) and dualtune.counts_words(tools):
             out.print(UNSEEN, style="dim", markup=False)
     show_tool_changes(out, changes)
     show(out, request, call, result)

@@ -103,7 +103,7 @@ class DualTune:
         self._trained_tools = TrainedTools(bundle)
         registry = StageRegistry.open(base, adapters or {}, grounding, bundle)
         untrained = evidence or (bundle.evidence if bundle else None)
-        matcher = ToolMatcher(untrained, self._trained_tools, None if evidence else open_words(bundle, base))
+        matcher = ToolMatcher(untrained, self._trained_tools, open_words(bundle, base))
         self._open = OpenEngine(CallPipeline(base, renderer, registry, bundle, routing, matcher))
 
     @classmethod
@@ -193,7 +193,7 @@ class DualTune:
         return self._open.pipeline.tree(as_tools(tools))
 
     def counts_words(self, tools: Tools) -> bool:
-        """Whether the words of tools and request count among these tools: where some of them were not trained on."""
+        """Whether the words of a request count among these tools: where the bundle learned words, or some are untrained."""
         return self._open.pipeline.matcher.counts(as_tools(tools))
 
     def compare_tools(self, tools: Tools) -> ToolChanges | None:

@@ -56,7 +56,7 @@ def fit_bundle(
 
 def open_neutral(bundle: Bundle, base: BaseModel, shown: int = SHOWN) -> DualTune:
     """An engine of the bundle that shows the best matching tools, and reports the model's own probabilities."""
-    neutral = replace(bundle, evidence=Evidence(shown=shown))
+    neutral = replace(bundle, evidence=Evidence(shown=shown), words=None)
     return DualTune(base, neutral.open_renderer(base.tokenizer, model=base.name), bundle=neutral)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.decoding import Decoding, Evidence, join
+from dualtune_mlx.decoding import Decoding, join
 from dualtune_mlx.engine.lexical_match import open_words
 from dualtune_mlx.engine.requests import CallRequest
 from dualtune_mlx.errors import BundleError, DataError
@@ -120,7 +120,7 @@ def test_what_was_learned_joins_the_model_s_probabilities(bundle):
         evidence, words = dualtune.bundle.words.evidence, open_words(dualtune.bundle, base)
         with_words = {tool.full_name: share for tool, share in dualtune.select("note that", TOOLS, top_k=9)}
         assert dualtune.counts_words(TOOLS)
-    with DualTune(base, dualtune.renderer, bundle=dualtune.bundle, evidence=Evidence()) as plain:
+    with DualTune(base, dualtune.renderer, bundle=replace(dualtune.bundle, words=None)) as plain:
         alone = plain.select("note that", TOOLS, top_k=9)
     logs = words.read("note that").choose([tool.full_name for tool, _ in alone])
     scores = {id(tool): score for tool, score in zip(TOOLS, lexical_scores("note that", TOOLS), strict=True)}
