@@ -193,7 +193,7 @@ class DualTune:
         return self._open.pipeline.tree(as_tools(tools))
 
     def counts_words(self, tools: Tools) -> bool:
-        """Whether a request's words count among these tools: the bundle learned words for all, or some are untrained."""
+        """Whether a request's words count among these tools: the bundle learned words for all, or some are new."""
         return self._open.pipeline.matcher.counts(as_tools(tools))
 
     def compare_tools(self, tools: Tools) -> ToolChanges | None:

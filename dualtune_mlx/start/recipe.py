@@ -46,6 +46,15 @@ FITTED = 25
 """Requests of each held-out server that the weight of words is fitted to."""
 SELECTOR = SetOptions(weights=SAID, sizes=(2, 6), mixed=1.0, masked=0.0)
 """Tools that are easily told apart. With tools of one server from the start, nothing was learned in 3,000 requests."""
+_SOURCES = ("corpus", "wordings", "seal_tools", "bfcl", "meta_tool", "clinc")
+MIXED = SetOptions(
+    weights=dict(zip(_SOURCES, (12, 3, 2, 2, 1.5, 1.5), strict=True)), sizes=(3, 8), mixed=0.45, masked=0.05
+)
+"""Half of the sets are of tools of one server."""
+OWN = SetOptions(
+    weights=dict(zip(_SOURCES, (16, 2, 2, 1.5, 1.5, 1), strict=True)), sizes=(4, 9), mixed=0.15, masked=0.05
+)
+"""Most sets are of tools of one server, as a user has them."""
 ARGUMENTS = SetOptions(requests=6, sizes=(1, 1), respond=0.0, with_arguments=True)
 """Arguments are written in view of the chosen tool alone."""
 OPTIONS: Mapping[str, Any] = {
@@ -77,6 +86,8 @@ class Round:
     """What sets of tools."""
     sets: int
     """How many sets."""
+    seed: int = 0
+    """The seed that the sets are drawn with."""
     learning_rate: float = 1e-3
     """The highest learning rate."""
     schedule: str = "cosine"
@@ -84,8 +95,11 @@ class Round:
 
 
 ROUNDS = (
-    Round("arguments", ARGUMENTS, 520),
-    Round("selector", SELECTOR, 300),
+    Round("arguments", ARGUMENTS, 520, seed=1),
+    Round("selector", SELECTOR, 300, seed=4),
+    Round("selector", MIXED, 320, seed=11, learning_rate=7e-4),
+    Round("selector", OWN, 420, seed=12, learning_rate=7e-4),
+    Round("arguments", ARGUMENTS, 640, seed=21, learning_rate=7e-4),
 )
 """The rounds that made the bundle that comes with the package."""
 
@@ -110,7 +124,7 @@ def make_start_bundle(
     for number, one in enumerate(rounds, 1):
         folder = work / f"{number}-{one.stage}"
         if not (folder / "data" / "train.jsonl").exists():
-            write_round(folder / "data", domains, one, seed=number)
+            write_round(folder / "data", domains, one)
         values = {**OPTIONS, "data": str(folder / "data"), "bundle": str(folder / "bundle")}
         values |= {"learning_rate": one.learning_rate, "schedule": one.schedule}
         if last:
@@ -155,10 +169,10 @@ def divide(domains: Sequence[Domain]) -> tuple[list[Domain], list[Domain]]:
     return [domain for domain in domains if domain not in held_out], held_out
 
 
-def write_round(folder: Path, domains: Sequence[Domain], one: Round, seed: int) -> None:
+def write_round(folder: Path, domains: Sequence[Domain], one: Round) -> None:
     """Write a round's data: ``train.jsonl``, and ``valid.jsonl`` with a set of each held-out domain."""
     train, held_out = divide(domains)
     unserved = [domain for domain in train if not domain.tools]
     valid = SetSampler([*held_out, *unserved], one.options, seed=0)
     write_text(folder / "valid.jsonl", draw_lines(valid, len(held_out)))
-    write_text(folder / "train.jsonl", draw_lines(SetSampler(train, one.options, seed), one.sets))
+    write_text(folder / "train.jsonl", draw_lines(SetSampler(train, one.options, one.seed), one.sets))
