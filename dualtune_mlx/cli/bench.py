@@ -42,7 +42,7 @@ SPLITS = ("tune", "test")
     show_default=True,
     help="learned: for each server.",
 )
-@click.option("--server", "servers", multiple=True, help="learned: this server alone; may be repeated.")
+@click.option("--servers", multiple=True, help="learned: this server alone; may be repeated.")
 @json_option
 def command(benchmark: str, quick: bool, json_to: str | None, **values: Any) -> None:
     """Measure a claim here, beside the peer."""
