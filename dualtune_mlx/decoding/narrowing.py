@@ -43,16 +43,20 @@ def narrow(tool: Tool, reading: WordReading, messages: Sequence[Message]) -> Too
 def _hold_forms(
     tool: Tool, forms: Mapping[str, str], messages: Sequence[Message]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    properties = tool.parameters.get("properties", {})
+    properties = find_properties(tool)
     for name, form in forms.items():
         if is_free_string(properties.get(name, {})) and (spans := spans_of_form(form, messages)):
             yield name, {**properties[name], "enum": spans}
 
 
-def find_optional(tool: Tool) -> dict[str, Any]:
-    """The schemas of a tool's optional arguments by name; none where arguments are tied to each other."""
+def find_properties(tool: Tool) -> dict[str, Mapping[str, Any]]:
+    """The schemas of a tool's arguments by name, but for those that take everything or nothing."""
     properties = tool.parameters.get("properties")
-    if not isinstance(properties, Mapping) or not _TIES.isdisjoint(tool.parameters):
-        return {}
-    required = tool.parameters.get("required", ())
-    return {name: schema for name, schema in properties.items() if name not in required}
+    found = properties.items() if isinstance(properties, Mapping) else ()
+    return {name: schema for name, schema in found if isinstance(schema, Mapping)}
+
+
+def find_optional(tool: Tool) -> set[str]:
+    """The names of a tool's optional arguments; none where arguments are tied to each other."""
+    tied = not _TIES.isdisjoint(tool.parameters)
+    return set() if tied else set(find_properties(tool)) - set(tool.parameters.get("required", ()))

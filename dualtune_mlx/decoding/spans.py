@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,10 +19,12 @@ _START = re.compile(rf"(?:(?<=[{_BORDER}])|^)(?=\S)")
 _END = re.compile(rf"(?<=\S)(?=\.*(?:[{_BORDER}]|$))")
 """Before a border, and before the period that ends a sentence; not before the period of a file name."""
 
-_BRACKETS = {"{": "}", "[": "]", "(": ")"}
-_ADDRESS = re.compile(r"\w+://\S+")
+_BRACKETS = {"}": "{", "]": "[", ")": "("}
+_BRACKET = re.compile(r"[{}\[\]()]")
 _QUOTED = re.compile(r'"(?=\S)([^"\n]+)(?<=\S)"|[“„](?=\S)([^“”\n]+)(?<=\S)[“”]|«(?=\S)([^«»\n]+)(?<=\S)»')
-_TAIL = re.compile(rf"[.{_BORDER}]*")
+_ADDRESS = re.compile(r"\w+://\S+")
+_PUNCTUATION = ".,;:!?)]}>\"'`”»"
+"""What may be left out at the end of an address or of something in quotes."""
 
 
 def find_spans(messages: Iterable[Message]) -> Iterator[str]:
@@ -31,11 +34,12 @@ def find_spans(messages: Iterable[Message]) -> Iterator[str]:
     that begins or ends with something in double quotes has all of it.
     """
     for text in _copied_texts(messages):
-        ends = [match.start() for match in _END.finditer(text)]
+        ends, wholes = [match.start() for match in _END.finditer(text)], _find_wholes(text)
         for match in _START.finditer(text):
             start = match.start()
-            for end in ends[bisect_right(ends, start) :]:
-                if not _is_cut(text, start, end):
+            first = bisect_left(ends, max(start + 1, wholes.ends.get(start, 0)))
+            for end in ends[first:]:
+                if wholes.starts.get(end, start) >= start:
                     yield text[start:end]
 
 
@@ -65,37 +69,44 @@ def _contains_span(text: str, value: str) -> bool:
     """Whether a value stands between word borders somewhere in a text."""
     start = text.find(value)
     while start >= 0:
-        end = start + len(value)
-        if _START.match(text, start) and _END.match(text, end) and not _is_cut(text, start, end):
+        end, wholes = start + len(value), _find_wholes(text)
+        is_whole = wholes.ends.get(start, 0) <= end and wholes.starts.get(end, start) >= start
+        if is_whole and _START.match(text, start) and _END.match(text, end):
             return True
         start = text.find(value, start + 1)
     return False
 
 
-def _is_cut(text: str, start: int, end: int) -> bool:
-    """Whether a span has the beginning of something in brackets or of an address, without its end.
+@dataclass(frozen=True)
+class _Wholes:
+    """What is not cut: something in brackets or quotes, and an address."""
 
-    So is one that has the beginning of something in quotes or the end of it alone.
-    """
-    quoted = _find_quoted(text)
-    if start in quoted and end < quoted[start] and not _TAIL.fullmatch(text, end, quoted[start]):
-        return True
-    if end in quoted and start > quoted[end]:
-        return True
-    if closing := _BRACKETS.get(text[start]):
-        return text.count(text[start], start, end) != text.count(closing, start, end)
-    address = _ADDRESS.match(text, start)
-    return address is not None and end < address.end() and not _TAIL.fullmatch(text, end, address.end())
+    ends: Mapping[int, int]
+    """The first place at which a span may end, by that where it begins."""
+    starts: Mapping[int, int]
+    """The last place at which a span may begin, by that where it ends."""
 
 
 @lru_cache(maxsize=64)
-def _find_quoted(text: str) -> Mapping[int, int]:
-    """Where something in quotes begins, with its end, and where it ends, with its beginning."""
-    found: dict[int, int] = {}
+def _find_wholes(text: str) -> _Wholes:
+    ends, starts = dict[int, int](), dict[int, int]()
+    opened: dict[str, list[int]] = {bracket: [] for bracket in _BRACKETS.values()}
+    for match in _BRACKET.finditer(text):
+        waiting = opened[_BRACKETS.get(match[0], match[0])]
+        if match[0] in opened:
+            waiting.append(match.start())
+        elif waiting:
+            ends[waiting.pop()] = match.end()
     for match in _QUOTED.finditer(text):
         start, end = match.start() + 1, match.end() - 1
-        found[start], found[end] = end, start
-    return found
+        ends[start], starts[end] = _without_tail(text, start, end), start
+    for match in _ADDRESS.finditer(text):
+        ends[match.start()] = _without_tail(text, *match.span())
+    return _Wholes(ends, starts)
+
+
+def _without_tail(text: str, start: int, end: int) -> int:
+    return start + len(text[start:end].rstrip(_PUNCTUATION))
 
 
 def _copied_texts(messages: Iterable[Message]) -> Iterator[str]:

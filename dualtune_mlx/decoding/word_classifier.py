@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from dualtune_mlx.tools.lexical import request_words, split_pieces
 
 BUCKETS = 2**13
+LONGEST = 4000
+"""Characters of a request that are looked at."""
 EMBEDDING_SCALE = 0.05
 """What a standard deviation of an embedding counts beside a word."""
 FORMS: Mapping[str, str] = {
@@ -48,7 +50,8 @@ Output = tuple[str, ...]
 
 
 def find_buckets(request: str) -> list[int]:
-    """The buckets of a request's words, pieces, pairs and forms."""
+    """The buckets of a request's words, pieces, pairs and forms; of a long one, of its beginning."""
+    request = request[:LONGEST]
     words = request_words(request)
     forms = [f"~{name}{min(count, 2)}" for name, one in _FORMS.items() if (count := len(one.findall(request)))]
     pieces = (f"*{piece}" for piece in split_pieces(words))

@@ -26,8 +26,8 @@ FUSED_BUDGET = 2**30
 """Bytes that fused weights may take. An adapter that needs more always acts low-rank."""
 PREFILL_CHUNK = 512
 """Tokens that ``prefill`` processes at a time."""
-EMBEDDED_TOKENS = 96
-"""Tokens of a text that ``embed`` looks at."""
+EMBEDDED_TOKENS, EMBEDDED_CHARACTERS = 96, 2000
+"""Tokens of a text that ``embed`` looks at, and characters that it encodes for them."""
 SAMPLES = 64
 """Values of each weight that enter a fingerprint."""
 WRAPPED = re.compile(r"\.(linear|layer)\.")
@@ -153,7 +153,9 @@ class BaseModel:
 
     def embed(self, text: str) -> NDArray[np.float32]:
         """The mean of the embeddings of a text's first tokens, in lower case: (width,). It is no forward pass."""
-        tokens = self.tokenizer.encode(f" {text.lower()}", add_special_tokens=False)[:EMBEDDED_TOKENS]
+        tokens = self.tokenizer.encode(f" {text[:EMBEDDED_CHARACTERS].lower()}", add_special_tokens=False)[
+            :EMBEDDED_TOKENS
+        ]
         embeddings = self.language_model.model.embed_tokens(mx.array([tokens or [0]]))
         return np.array(embeddings.astype(mx.float32).mean(1)[0])
 

@@ -15,7 +15,7 @@ from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.decoding import Evidence, WordClassifier
 from dualtune_mlx.decoding.copies import MIN_EXAMPLES
 from dualtune_mlx.decoding.forms import SHARE, find_form
-from dualtune_mlx.decoding.narrowing import find_optional
+from dualtune_mlx.decoding.narrowing import find_optional, find_properties
 from dualtune_mlx.decoding.places import is_free_string
 from dualtune_mlx.decoding.spans import is_span
 from dualtune_mlx.decoding.word_classifier import Array, Output, find_buckets, join_features
@@ -101,7 +101,7 @@ def _known_requests(trajectory: Trajectory) -> Iterator[tuple[str, ToolCall]]:
 
 def _argument_targets(tool: Tool, calls: Sequence[ToolCall]) -> tuple[list[Output], Array]:
     """The optional arguments of a tool that can be learned, and which calls have them: (calls, arguments)."""
-    columns = {name: [float(name in call.arguments) for call in calls] for name in find_optional(tool)}
+    columns = {name: [float(name in call.arguments) for call in calls] for name in sorted(find_optional(tool))}
     learned = {name: there for name, there in columns.items() if LEAST <= sum(there) <= len(there) - LEAST}
     targets = np.array(list(learned.values()), np.float32).reshape(len(learned), len(calls)).T
     return [(tool.full_name, name) for name in learned], targets
@@ -111,7 +111,7 @@ def _find_forms(tool: Tool, known: Sequence[tuple[str, ToolCall]]) -> dict[str, 
     """The form of the values of each argument of a tool that is a string and copied from the request."""
     calls = [(request, call.arguments) for request, call in known if call.full_name == tool.full_name]
     forms = {}
-    for name, schema in tool.parameters.get("properties", {}).items():
+    for name, schema in find_properties(tool).items():
         if is_free_string(schema):
             said = [(request, str(arguments[name])) for request, arguments in calls if name in arguments]
             copied = [value for request, value in said if is_span(value, [Message("user", request)])]

@@ -180,6 +180,13 @@ def test_both_definitions_of_a_span_agree():
         assert {value for value in every if is_span(value, messages)} == found
 
 
+def test_a_long_text_of_open_brackets_and_addresses_takes_no_time():
+    text = "(see [http://a " * 20_000
+    assert is_span("see [http://a (see", [Message("user", text)])
+    assert not is_span("see [http://b", [Message("user", text)])
+    assert next(find_spans([Message("user", text)])) == "(see"
+
+
 def test_spans_come_from_all_messages_but_the_system_s_and_never_join_two():
     messages = (
         Message("system", "secret"),
