@@ -7,6 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 import pytest
 from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
 from mlx_lm.models.rope_utils import Llama3RoPE, SuScaledRoPE, YarnRoPE
@@ -291,3 +292,12 @@ def test_a_refused_model_is_refused_when_loaded(tmp_path):
     )
     with pytest.raises(ModelError, match="rotary positions is not supported"):
         load_model(str(folder))
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_text_is_embedded_as_the_mean_of_its_first_tokens(quantized):
+    base = tiny.model(quantized=quantized)
+    tokens = base.tokenizer.encode(" show a.txt", add_special_tokens=False)
+    rows = [np.array(base.language_model.model.embed_tokens(mx.array([token]))[0]) for token in tokens]
+    assert base.embed("Show A.txt") == pytest.approx(np.mean(rows, axis=0), abs=1e-5)
+    assert base.embed("").shape == base.embed("b" * 10**6).shape == rows[0].shape
