@@ -106,7 +106,8 @@ def open_words(bundle: Bundle | None, base: BaseModel) -> LearnedWords | None:
     """
     if bundle is None or bundle.words is None or (classifier := bundle.load_words()) is None:
         return None
-    expected, got = base.embed("").shape, classifier.center.shape
+    with base.lock.turn():
+        expected, got = base.embed("").shape, classifier.center.shape
     if expected != got:
         raise BundleError(
             "the word classifier is for another model",
