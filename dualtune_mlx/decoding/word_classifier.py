@@ -121,8 +121,8 @@ def join_features(buckets: Sequence[int], embedding: Array) -> Array:
 class WordReading:
     """What the words of one request say."""
 
-    logits: Mapping[Output, float]
-    """By output."""
+    logits: Mapping[Output, float] = field(default_factory=dict)
+    """By output; empty where nothing was learned."""
     forms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """As in the classifier."""
 
@@ -137,10 +137,10 @@ class WordReading:
         logs: list[float] = (logits - highest - np.log(np.exp(logits - highest).sum())).tolist()
         return logs
 
+    def knows(self, tool: str) -> bool:
+        """Whether anything was learned of a tool."""
+        return (tool,) in self.logits
+
     def arguments(self, tool: str) -> dict[str, float]:
-        """How probable it is that each optional argument of a tool is there, where that was learned."""
-        return {key[1]: _sigmoid(logit) for key, logit in self.logits.items() if len(key) == 2 and key[0] == tool}
-
-
-def _sigmoid(logit: float) -> float:
-    return float(1 / (1 + np.exp(-logit)))
+        """The logit of each optional argument of a tool that it is there, where that was learned."""
+        return {key[1]: logit for key, logit in self.logits.items() if len(key) == 2 and key[0] == tool}

@@ -29,8 +29,10 @@ class ToolMatch:
     """The lexical score of each tool, by the tool's ``id()``: tools themselves cannot be keys."""
     learned: Mapping[int, float] = field(default_factory=dict)
     """What a word classifier says of each tool and of ``respond``, in nats; empty without one."""
-    reading: WordReading | None = None
-    """All that it says; None without one."""
+    due: str = ""
+    """The words of what is due."""
+    reading: WordReading = field(default_factory=WordReading)
+    """All that the word classifier says."""
     untrained: frozenset[int] = frozenset()
     """The tools, by ``id()``, that the bundle was not trained on."""
     is_open: bool = True
@@ -67,7 +69,8 @@ class ToolMatch:
 
     def narrow(self, tool: Tool, messages: Sequence[Message]) -> Tool:
         """The tool with the arguments that the words of the request leave to the model."""
-        return narrow(tool, self.reading, messages) if self.reading and self.is_open else tool
+        counts = self.is_open and (id(tool) in self.untrained or self.reading.knows(tool.full_name))
+        return narrow(tool, self.due, self.reading, messages) if counts else tool
 
     def _gain(self, choice: Tool | Node) -> float:
         """What the words add to a choice, in nats. A node gains what all its tools gain together."""
@@ -146,9 +149,9 @@ class ToolMatcher:
             choices, reading = (*tools, RESPOND), learned.read(due)
             logs = reading.choose([tool.full_name for tool in choices])
             gains = dict(zip(map(id, choices), logs, strict=True))
-            return ToolMatch(learned.evidence, scores, gains, reading, is_open=is_open)
+            return ToolMatch(learned.evidence, scores, gains, due, reading, is_open=is_open)
         untrained = frozenset(id(tools[place]) for place in self._trained.find_untrained(tools))
-        return ToolMatch(self.evidence, scores, untrained=untrained, is_open=is_open)
+        return ToolMatch(self.evidence, scores, due=due, untrained=untrained, is_open=is_open)
 
     def _known(self, tools: tuple[Tool, ...]) -> LearnedWords | None:
         return self._learned if self._learned and self._learned.knows(tools) else None

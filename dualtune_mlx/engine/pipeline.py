@@ -184,7 +184,8 @@ class CallPipeline:
         stream = renderer.render_arguments(
             request.messages, request.tools, call, node.cards, request.subtask, request.today
         )
-        frame, narrowed = renderer.argument_frame(tool), match.narrow(tool, request.messages)
+        visible = next((one for one in request.tools if one == tool), tool)
+        frame, narrowed = renderer.argument_frame(tool), match.narrow(visible, request.messages)
         return ArgumentRequest(request.messages, tool, stage, stream, frame, narrowed)
 
     def write(

@@ -80,10 +80,10 @@ def test_optional_arguments_are_told_from_the_words():
     classifier = fit_words([*plain, *due, add("note it, tagged red", text="it", tag="red")], [tool], embed)
     assert ("notes/add", "tag") not in classifier.outputs, "one call is too few"
     assert ("notes/add", "text") not in classifier.outputs, "it is required"
-    shares = [
+    logits = [
         classifier.read(text, embed(text)).arguments("notes/add")["due"] for text in ("note a", "note a, due on Monday")
     ]
-    assert shares[0] < 0.4 < 0.6 < shares[1]
+    assert logits[0] < -0.4 < 0.4 < logits[1]
 
 
 def test_the_forms_of_copied_values_are_learned():
