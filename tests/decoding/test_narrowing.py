@@ -42,10 +42,8 @@ def test_a_required_argument_stays_whatever_the_words_say():
 
 
 def test_of_another_tool_s_reading_nothing_counts():
-    assert (
-        narrow(ADD, SAY, WordReading({("notes/add",): 0.0, ("other/add", "due"): 9.0, ("notes/add", "gone"): 9.0}), ())
-        == ADD
-    )
+    others = WordReading({("notes/add",): 0.0, ("other/add", "due"): 9.0, ("notes/add", "gone"): 9.0})
+    assert narrow(ADD, SAY, others, ()) == ADD
 
 
 def test_a_tool_without_required_arguments_gets_some():
