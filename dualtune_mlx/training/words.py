@@ -24,13 +24,13 @@ from dualtune_mlx.errors import DataError
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.tools import RESPOND, Message, Tool, ToolCall, Trajectory, find_called_tool
 
-EPOCHS, BATCH = 8, 64
+EPOCHS, BATCH, FEWEST_STEPS = 8, 64, 40
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 0.01
 LEAST, MOST = 5, 1000
 """Calls of a tool in which an argument must be there, and not be there, to be learned; calls that are looked at."""
 EVIDENCE = Evidence(weight=4.0, respond=0.0, sharpness=0.7)
 """How a fitted classifier joins BM25 and a selector that was trained on the same requests (measured: see the decision
-"words that are learned")."""
+"Words that were learned")."""
 Parameters = dict[str, mx.array]
 Loss = Callable[[mx.array, mx.array], mx.array]
 """Of logits and of targets, each of them (rows, outputs): one number."""
@@ -59,7 +59,7 @@ def fit_words(
         seed: of the order of the requests.
 
     Raises:
-        DataError: when there are no requests.
+        DataError: when there are no requests, or one calls none of the tools.
     """
     known = [pair for trajectory in trajectories for pair in _known_requests(trajectory)]
     if not known:
@@ -70,6 +70,9 @@ def fit_words(
     data = _Requests(buckets, (embeddings - center) / spread, np.random.default_rng(seed))
 
     names = (*dict.fromkeys(tool.full_name for tool in tools), RESPOND.name)
+    if strange := {call.full_name for _, call in known} - set(names):
+        got, expected = (", ".join(listed) for listed in (sorted(strange), names))
+        raise DataError("a call is of a tool that the words are not for", got=got, expected=expected)
     choices = np.array([names.index(call.full_name) for _, call in known])
     parts: list[tuple[list[Output], Array, Array]] = [
         ([(name,) for name in names], *data.regress(range(len(known)), np.eye(len(names))[choices], _softmax_loss))
@@ -143,7 +146,7 @@ class _Requests:
             loss: what is lost.
         """
         width, outputs = self.embeddings.shape[1], targets.shape[1]
-        steps = max(40, EPOCHS * len(rows) // BATCH)
+        steps = max(FEWEST_STEPS, EPOCHS * len(rows) // BATCH)
         optimizer = optim.AdamW(optim.cosine_decay(LEARNING_RATE, steps), weight_decay=WEIGHT_DECAY)
         weights = mx.zeros((len(join_features((), np.zeros(width, np.float32))), outputs))
         parameters: Parameters = {"weights": weights, "bias": mx.zeros((outputs,))}

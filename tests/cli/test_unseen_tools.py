@@ -65,3 +65,28 @@ def test_evidence_is_fitted_to_requests_for_unseen_tools_and_shown(copy, tmp_pat
     assert "evidence  weight" in dualtune("bundle", "show", "--bundle", copy).output
     shown = json.loads(dualtune("bundle", "show", "--bundle", copy, "--json").stdout)
     assert shown["evidence"] == value["evidence"]
+
+
+def test_words_are_learned_from_a_data_file_and_shown(copy, data, tmp_path):
+    result = dualtune(
+        "bundle", "words", "--bundle", copy, "--data", data / "train.jsonl", "--json", tmp_path / "w.json"
+    )
+    assert result.exit_code == 0 and "choices of a tool" in result.output
+    value = json.loads((tmp_path / "w.json").read_text())
+    assert value["choices"] == len(Bundle.open(copy).tools) + 1
+    assert "words     learned" in dualtune("bundle", "show", "--bundle", copy).output
+    assert dualtune("bundle", "verify", "--bundle", copy).exit_code == 0
+    result = dualtune("call", "--bundle", copy, "--tools", data / "tools.json", "show a")
+    assert result.exit_code == 0 and "never seen" not in result.output
+
+
+def test_words_of_other_tools_are_refused(copy, tmp_path):
+    call = [{"function": {"name": "play_song", "arguments": {}}}]
+    line = {
+        "messages": [{"role": "user", "content": "play"}, {"role": "assistant", "tool_calls": call}],
+        "tools": UNSEEN,
+    }
+    (tmp_path / "requests.jsonl").write_text(json.dumps(line))
+    result = dualtune("bundle", "words", "--bundle", copy, "--data", tmp_path / "requests.jsonl")
+    assert result.exit_code == 1 and "the words are not for" in result.stderr and "play_song" in result.stderr
+    assert Bundle.open(copy).words is None
