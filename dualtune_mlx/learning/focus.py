@@ -1,28 +1,34 @@
-"""The requests that a later round learns from: those of the tools that changed, and some others so as not to forget."""
+"""The requests that training sees: a sample, and in a later round those of the tools that changed, with some others."""
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 OTHERS = 1.0
 """Requests of other tools, as a multiple of those of the tools that changed."""
 
 
-def focus(lines: Iterable[Mapping[str, Any]], changed: Set[str], seed: int) -> list[Mapping[str, Any]]:
-    """The lines whose calls are of changed tools, and as many others, drawn at random; in their order.
+def focus(lines: Sequence[str], changed: Set[str], seed: int) -> list[str]:
+    """The lines whose calls are of changed tools, and as many others so as not to forget, drawn at random.
 
     Args:
         lines: lines of a data file.
         changed: the full names of the tools that changed.
         seed: of the draw.
     """
-    listed = list(lines)
-    own = {number for number, line in enumerate(listed) if changed & set(called_tools(line))}
-    others = [number for number in range(len(listed)) if number not in own]
+    own = {number for number, line in enumerate(lines) if changed & set(called_tools(json.loads(line)))}
+    others = [number for number in range(len(lines)) if number not in own]
     kept = random.Random(seed).sample(others, min(len(others), round(OTHERS * len(own))))
-    return [listed[number] for number in sorted({*own, *kept})]
+    return [lines[number] for number in sorted({*own, *kept})]
+
+
+def sample(lines: Sequence[str], most: int, seed: int) -> list[str]:
+    """So many of the lines at most, drawn at random; in their order."""
+    drawn = random.Random(seed).sample(range(len(lines)), min(len(lines), most))
+    return [lines[number] for number in sorted(drawn)]
 
 
 def called_tools(line: Mapping[str, Any]) -> Iterator[str]:

@@ -16,8 +16,10 @@ TEMPLATE = "chatml"
 ARGUMENT_CARD = "prefix"
 SIGNATURE_TOKENS = 700
 """Tools whose signatures take more tokens are shown as names alone: each step of training looks at all of them."""
-VALIDATED = 48
-"""How many requests training is validated with at most."""
+VALIDATED, MOST_VALIDATED = 32, 0.1
+"""How many requests training is validated with at most, and what share of them."""
+TRAINED_A_MINUTE = 60
+"""Requests that training sees at most, for each minute there is."""
 TRAINING_SHARES: Mapping[str, float] = {"selector": 0.3, "arguments": 0.7}
 """The part of the time for training that each stage has."""
 MEASURED_A_MINUTE = 4
@@ -73,9 +75,9 @@ class LearnOptions:
         return {"model": self.model, "minutes": self.minutes}
 
     @property
-    def valid_share(self) -> float:
-        """The share of the requests that training is validated with."""
-        return min(0.1, VALIDATED / self.requests)
+    def most_trained(self) -> int:
+        """How many requests training sees at most: making more ready for it takes time that it needs."""
+        return max(FEWEST, round(TRAINED_A_MINUTE * self.minutes))
 
     @property
     def most_measured(self) -> int:

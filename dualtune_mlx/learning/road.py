@@ -6,7 +6,9 @@ BUNDLE/learn.json           what was decided and measured
 BUNDLE/train.yaml           the configuration of training
 BUNDLE/data/tools.json      the tools
 BUNDLE/data/requests.jsonl  the requests that were made; whoever mends them trains on what is mended
+BUNDLE/data/drawn.jsonl     those that training has time for
 BUNDLE/data/train.jsonl     and valid.jsonl: the same, divided
+BUNDLE/data/words.jsonl     those that the word classifier is fitted to
 BUNDLE/data/test.jsonl      the user's own requests, where there are some
 BUNDLE/before/              the bundle as it was before its tools changed
 """
@@ -46,11 +48,13 @@ from dualtune_mlx.learning.events import (
     StepsChosen,
     TrainingRestarted,
 )
-from dualtune_mlx.learning.focus import focus
+from dualtune_mlx.learning.focus import focus, sample
 from dualtune_mlx.learning.options import (
     ARGUMENT_CARD,
+    MOST_VALIDATED,
     TEMPLATE,
     TRAINING_SHARES,
+    VALIDATED,
     LearnOptions,
     choose_cards,
     stage_options,
@@ -196,22 +200,22 @@ class _Road:
             wanted = SynthesisOptions(self.options.requests, seed=seed)
             synthesize(self.tools, self.data, wanted, self.teaching, values=self.values, report=self.report)
             self._update(made=True)
-        if self.state.changed:
-            requests = self._focus(requests)
-        share = self.options.valid_share
+        drawn = self._draw(requests)
+        share = min(MOST_VALIDATED, VALIDATED / len(drawn))
+        path = self.data / "drawn.jsonl"
+        write_text(path, "".join(f"{line}\n" for line in drawn))
         self._say(
-            *("data", "split", requests, "--data", self.data, "--valid", f"{share:g}", "--test", 0),
+            *("data", "split", path, "--data", self.data, "--valid", f"{share:g}", "--test", 0),
             *("--seed", seed, "--replace"),
         )
-        split_data([requests], self.data, valid=share, test=0.0, seed=seed, replace=True)
+        split_data([path], self.data, valid=share, test=0.0, seed=seed, replace=True)
 
-    def _focus(self, requests: Path) -> Path:
-        """The file of the requests that a later round learns from."""
-        lines = [json.loads(line) for line in read_text(requests).splitlines()]
-        kept = focus(lines, set(self.state.changed), self.options.seed)
-        path = self.data / "learned.jsonl"
-        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
-        return path
+    def _draw(self, requests: Path) -> list[str]:
+        """The lines that training sees: no more than it has time for, and in a later round those of what changed."""
+        lines = read_text(requests).splitlines()
+        if self.state.changed:
+            lines = focus(lines, set(self.state.changed), self.options.seed)
+        return sample(lines, self.options.most_trained, self.options.seed)
 
     def _config(self, steps: Mapping[str, int]) -> TrainConfig:
         start = Bundle.open(self.start) if self.start else None
@@ -244,17 +248,14 @@ class _Road:
                 session.train_one(job, self.report)
 
     def _learn_words(self) -> None:
-        """Fit the word classifier to the requests that are not held out, unless it is fitted to them already."""
-        data = self.data / "train.jsonl"
-        if self.state.changed:  # training sees few requests of the other tools
-            data = self.data / "words.jsonl"
-            held_out = set(read_text(self.data / "valid.jsonl").splitlines())
-            lines = read_text(self.data / REQUESTS).splitlines()
-            write_text(data, "".join(f"{line}\n" for line in lines if line not in held_out))
-        fitted_to = hashlib.sha256(data.read_bytes()).hexdigest()
+        """Fit the word classifier to all requests that are not held out, unless it is fitted to them already."""
+        path, held_out = self.data / "words.jsonl", set(read_text(self.data / "valid.jsonl").splitlines())
+        lines = [line for line in read_text(self.data / REQUESTS).splitlines() if line not in held_out]
+        write_text(path, "".join(f"{line}\n" for line in lines))
+        fitted_to = hashlib.sha256(path.read_bytes()).hexdigest()
         if self.state.words != fitted_to:
-            self._say("bundle", "words", "--bundle", self.bundle, "--data", data)
-            fit_bundle_words(Bundle.open(self.bundle), load_model(self.options.model), read_trajectories(data))
+            self._say("bundle", "words", "--bundle", self.bundle, "--data", path)
+            fit_bundle_words(Bundle.open(self.bundle), load_model(self.options.model), read_trajectories(path))
             self._update(words=fitted_to)
 
     def _jobs(self) -> list[Job]:

@@ -15,7 +15,7 @@ from dualtune_mlx.errors import UsageError
 from dualtune_mlx.learning import options as learn_options
 from dualtune_mlx.learning import road
 from dualtune_mlx.learning.events import CommandStarted, Measured, PlanMade, StepsChosen
-from dualtune_mlx.learning.focus import focus
+from dualtune_mlx.learning.focus import focus, sample
 from dualtune_mlx.learning.options import LearnOptions
 from dualtune_mlx.learning.road import learn
 from dualtune_mlx.training import ConfigFile, Job, TrainingSession, merge_config
@@ -58,6 +58,11 @@ def options(model) -> LearnOptions:
 
 def of_kind(events: list[Any], kind: type) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
+
+
+def rounded(value: Any) -> Any:
+    """A JSON value whose numbers have five digits: fused weights and low-rank ones differ in the last ones."""
+    return json.loads(json.dumps(value), parse_float=lambda text: round(float(text), 5))
 
 
 def own_request(folder: Path) -> None:
@@ -106,7 +111,8 @@ def test_a_road_that_was_stopped_goes_on(tmp_path, options):
     assert (tmp_path / "mine/data/requests.jsonl").read_bytes() == requests
     assert {event.job.stage for event in of_kind(events, StepTaken)} == {"arguments"}
     whole = learn([ADD, LIST], tmp_path / "other", options)
-    assert whole["after"] == json.loads((tmp_path / "mine/learn.json").read_text())["measured"]["after"]["report"]
+    again = json.loads((tmp_path / "mine/learn.json").read_text())["measured"]["after"]["report"]
+    assert rounded(whole["after"]) == rounded(again)
 
 
 def test_the_user_s_own_requests_are_what_counts(tmp_path, options):
@@ -235,13 +241,23 @@ def test_a_tool_that_changed_is_learned_again(tmp_path, options):
 
 
 def test_a_later_round_learns_changed_tools_and_as_many_others():
-    def line(name: str) -> dict[str, Any]:
+    def line(name: str) -> str:
         call = {"function": {"name": name, "arguments": {}}, "server": "notes"}
-        return {"messages": [{"role": "user", "content": name}, {"role": "assistant", "tool_calls": [call]}]}
+        return json.dumps(
+            {"messages": [{"role": "user", "content": name}, {"role": "assistant", "tool_calls": [call]}]}
+        )
 
     lines = [line("old")] * 10 + [line("new")] * 3
-    kept = [one["messages"][0]["content"] for one in focus(lines, {"notes/new"}, seed=1)]
-    assert (kept.count("new"), kept.count("old")) == (3, 3)
+    kept = focus(lines, {"notes/new"}, seed=1)
+    assert (kept.count(line("new")), kept.count(line("old"))) == (3, 3)
+
+
+def test_training_sees_no_more_requests_than_it_has_time_for():
+    lines = [str(number) for number in range(100)]
+    drawn = sample(lines, 7, seed=1)
+    assert len(drawn) == 7 and drawn == sorted(drawn, key=int) and set(drawn) < set(lines)
+    assert sample(lines, 200, seed=1) == lines
+    assert LearnOptions(minutes=15).most_trained < LearnOptions(minutes=60).most_trained
 
 
 @pytest.mark.parametrize("wrong", [{"minutes": 0.0}, {"measured": 0}, {"requests": -1}])
