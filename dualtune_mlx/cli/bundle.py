@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ from dualtune_mlx.training.words import fit_bundle_words
 
 folder = click.option("--bundle", required=True, type=click.Path(path_type=Path), help="Bundle folder.")
 EVERY_TOOL = "*"
+
+
+def calls_option(text: str) -> Callable[[Any], Any]:
+    """The option for a data file with right calls, with its help."""
+    return click.option("--data", required=True, type=click.Path(path_type=Path), help=text)
 
 
 @click.group("bundle")
@@ -147,12 +153,7 @@ def assemble_command(
 @command.command("evidence")
 @folder
 @options.model
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="JSONL file with right calls of tools that the bundle was not trained on.",
-)
+@calls_option("JSONL file with right calls of tools that the bundle was not trained on.")
 @click.option(
     "--shown", type=click.IntRange(1), default=SHOWN, show_default=True, help="How many tools are shown at most."
 )
@@ -172,12 +173,7 @@ def evidence_command(bundle: Path, model: str | None, data: Path, shown: int, js
 @command.command("words")
 @folder
 @options.model
-@click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="JSONL file with right calls of the tools that the bundle is for.",
-)
+@calls_option("JSONL file with right calls of the tools that the bundle is for.")
 @json_option
 def words_command(bundle: Path, model: str | None, data: Path, json_to: str | None) -> None:
     """Learn which words ask for which tool, and keep that in the bundle beside the adapters."""

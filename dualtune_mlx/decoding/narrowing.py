@@ -9,7 +9,7 @@ from math import exp
 from typing import Any
 
 from dualtune_mlx.decoding.forms import spans_of_form
-from dualtune_mlx.decoding.places import is_free_string, leave_out
+from dualtune_mlx.decoding.places import find_properties, is_free_string, leave_out
 from dualtune_mlx.decoding.said import USUAL, said_logit
 from dualtune_mlx.decoding.spans import child_path
 from dualtune_mlx.decoding.word_classifier import WordReading
@@ -68,13 +68,6 @@ def _hold_forms(
     for name, form in forms.items():
         if is_free_string(properties.get(name, {})) and (spans := spans_of_form(form, messages)):
             yield name, {**properties[name], "enum": spans}
-
-
-def find_properties(tool: Tool) -> dict[str, Mapping[str, Any]]:
-    """The schemas of a tool's arguments by name, but for those that take everything or nothing."""
-    properties = tool.parameters.get("properties")
-    found = properties.items() if isinstance(properties, Mapping) else ()
-    return {name: schema for name, schema in found if isinstance(schema, Mapping)}
 
 
 def find_optional(tool: Tool) -> set[str]:

@@ -50,6 +50,13 @@ def leave_out(tool: Tool, paths: Container[str]) -> Tool:
     return replace(tool, parameters=keep_references(changed, tool)) if changed != tool.parameters else tool
 
 
+def find_properties(tool: Tool) -> dict[str, Mapping[str, Any]]:
+    """The schemas of a tool's arguments by name, but for those that take everything or nothing."""
+    properties = tool.parameters.get("properties")
+    found = properties.items() if isinstance(properties, Mapping) else ()
+    return {name: schema for name, schema in found if isinstance(schema, Mapping)}
+
+
 def free_strings(tool: Tool) -> list[str]:
     """The paths of the strings that may be anything, so that they can be held to some values."""
     found: dict[str, None] = {}

@@ -14,7 +14,7 @@ from typing import Any
 
 import regex  # type: ignore[import-untyped]
 
-from dualtune_mlx.decoding.places import list_types
+from dualtune_mlx.decoding.places import find_properties, list_types
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.lexical import split_pieces, split_words
 
@@ -53,7 +53,7 @@ def said_features(request: str, tool: Tool, name: str) -> dict[str, float]:
         tool: the tool.
         name: one of its arguments.
     """
-    properties = {key: value for key, value in tool.parameters["properties"].items() if isinstance(value, Mapping)}
+    properties = find_properties(tool)
     schema, required = properties[name], tool.parameters.get("required", ())
     words, types = split_words(request), _types(schema)
     named = split_words(name)

@@ -15,8 +15,8 @@ from dualtune_mlx.data.decisions import call_decisions
 from dualtune_mlx.decoding import Evidence, WordClassifier
 from dualtune_mlx.decoding.copies import MIN_EXAMPLES
 from dualtune_mlx.decoding.forms import SHARE, find_form
-from dualtune_mlx.decoding.narrowing import find_optional, find_properties
-from dualtune_mlx.decoding.places import is_free_string
+from dualtune_mlx.decoding.narrowing import find_optional
+from dualtune_mlx.decoding.places import find_properties, is_free_string
 from dualtune_mlx.decoding.spans import is_span
 from dualtune_mlx.decoding.word_classifier import Array, Output, find_buckets, join_features
 from dualtune_mlx.engine.lexical_match import find_due

@@ -162,7 +162,8 @@ def test_what_the_words_surely_say_binds_the_arguments(bundle):
     with DualTune.load(folder, base) as dualtune:
         there = dualtune.arguments("read c, in raw mode", tool, [tool], max_tokens=200)
         absent = dualtune.arguments("read c plainly as usual", tool, [tool], max_tokens=200)
-        later = [*as_messages("read c"), Message("assistant", "", (calls[0],)), Message("tool", "done")]
+        called = Message("assistant", "", (calls[0],))
+        later = [*as_messages("read c plainly as usual"), called, Message("tool", "done")]
         request = CallRequest(tuple(later), (tool,), Decoding())
         assert dualtune._open.pipeline.prepare_arguments(request, tool).narrowed == tool, "after a call all is open"
     assert there.keys() == {"path", "mode"} and absent.keys() == {"path"}
