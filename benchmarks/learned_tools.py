@@ -3,9 +3,9 @@
     python benchmarks/learned_tools.py --lists FOLDER --work FOLDER [--minutes 15]      is: dualtune bench learned …
 
 The requests and lists are those of ``unseen_tools.py``: hand-written, for real servers, and never seen by what words
-the requests of training. Each server is learned alone, into a bundle of its own under ``--work``. What is there already
-is not learned again, so a benchmark that was stopped goes on. ``--servers`` takes some of the servers alone,
-``--quick`` a minute each and every fourth request.
+the requests of training. Each server is learned alone, into a bundle of its own: WORK/NAME. What came of it is kept in
+WORK/NAME.json, and not measured again, so a benchmark that was stopped goes on. ``--servers`` takes some of the servers
+alone, ``--quick`` a minute each and every fourth request.
 
 ``METHODS``: ``base`` is the embedded model alone, ``start`` the bundle that comes with the package, ``learned`` the
 bundle that was learned. ``call`` counts a call only if the tool and all arguments are right; the base model is not
@@ -28,6 +28,7 @@ from dualtune_mlx.benchmarks.unseen_tools import Outcome, Server, by_both, by_mo
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import UsageError
+from dualtune_mlx.files import parse_json, read_text, write_json
 from dualtune_mlx.learning.options import LearnOptions
 from dualtune_mlx.learning.road import learn
 from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
@@ -62,15 +63,37 @@ def run(
     outcomes: dict[str, dict[str, list[Outcome]]] = {method: {} for method in METHODS}
     counters, seconds = Counter[str](), list[float]()
     for server in chosen:
-        began = time.perf_counter()
-        learn(server.tools, work / server.name, options)
-        seconds.append(time.perf_counter() - began)
-        for method, asked in ask_all(server, base, work / server.name, counters):
-            outcomes[method][server.name] = asked
+        known = measure(server, base, work, options)
+        for method, asked in known["outcomes"].items():
+            outcomes[method][server.name] = [
+                Outcome(one, **came_of_it) for one, came_of_it in zip(server.requests, asked, strict=True)
+            ]
+        counters.update(known["counters"])
+        seconds.append(known["seconds"])
         out.print(f"{server.name}: {len(server.tools)} tools, learned in {seconds[-1]:.0f} s", markup=False)
     value = make_report(chosen, outcomes, {**counters, "minutes": options.minutes, "split": split}, seconds)
     print_report(value, out)
     return value
+
+
+def measure(server: Server, base: BaseModel, work: Path, options: LearnOptions) -> dict[str, Any]:
+    """What is kept of a server: learn it and ask for its requests, unless that was done with the same options."""
+    path = work / f"{server.name}.json"
+    asked_for = {"minutes": options.minutes, "requests": len(server.requests)}
+    if path.exists():
+        kept: dict[str, Any] = parse_json(read_text(path), "what was kept of a server is not JSON", path)
+        if kept["asked_for"] == asked_for:
+            return kept
+    began, counters = time.perf_counter(), Counter[str]()
+    learn(server.tools, work / server.name, options)
+    seconds = time.perf_counter() - began
+    outcomes = {
+        method: [{"rank": one.rank, "is_shown": one.is_shown, "is_call_right": one.is_call_right} for one in asked]
+        for method, asked in ask_all(server, base, work / server.name, counters)
+    }
+    known = {"asked_for": asked_for, "outcomes": outcomes, "counters": dict(counters), "seconds": seconds}
+    write_json(path, known)
+    return known
 
 
 def ask_all(

@@ -16,13 +16,15 @@ TEMPLATE = "chatml"
 ARGUMENT_CARD = "prefix"
 SIGNATURE_TOKENS = 700
 """Tools whose signatures take more tokens are shown as names alone: each step of training looks at all of them."""
-VALIDATED, MOST_VALIDATED = 32, 0.1
-"""How many requests training is validated with at most, and what share of them."""
+VALIDATED = 24
+"""Requests that training is validated with at most."""
+MOST_HELD_OUT = 0.1
+"""The share of the requests that is held out at most."""
 TRAINED_A_MINUTE = 60
 """Requests that training sees at most, for each minute there is."""
 TRAINING_SHARES: Mapping[str, float] = {"selector": 0.3, "arguments": 0.7}
 """The part of the time for training that each stage has."""
-MEASURED_A_MINUTE = 4
+MEASURED_A_MINUTE = 1.5
 """Requests that are measured, for each minute there is: what is measured twice takes time from training."""
 LEAST_MEASURED = 12
 REQUESTS_A_MINUTE, REQUESTS_A_TOOL = 160, 100
@@ -83,6 +85,11 @@ class LearnOptions:
     def most_measured(self) -> int:
         """How many requests that were made are measured at most."""
         return min(self.measured, max(LEAST_MEASURED, round(MEASURED_A_MINUTE * self.minutes)))
+
+    @property
+    def held_out(self) -> int:
+        """How many requests are held out: to validate with, or to measure."""
+        return max(VALIDATED, self.most_measured)
 
     def for_tools(self, tools: int) -> LearnOptions:
         """The options with the number of requests decided: what the time can train on, and enough for each tool."""

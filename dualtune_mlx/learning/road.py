@@ -6,9 +6,8 @@ BUNDLE/learn.json           what was decided and measured
 BUNDLE/train.yaml           the configuration of training
 BUNDLE/data/tools.json      the tools
 BUNDLE/data/requests.jsonl  the requests that were made; whoever mends them trains on what is mended
-BUNDLE/data/drawn.jsonl     those that training has time for
-BUNDLE/data/train.jsonl     and valid.jsonl: the same, divided
-BUNDLE/data/words.jsonl     those that the word classifier is fitted to
+BUNDLE/data/split/          the same, divided into train.jsonl, which the words are learned from, and valid.jsonl
+BUNDLE/data/train.jsonl     and valid.jsonl: those of either that training has time for
 BUNDLE/data/test.jsonl      the user's own requests, where there are some
 BUNDLE/before/              the bundle as it was before its tools changed
 """
@@ -51,7 +50,7 @@ from dualtune_mlx.learning.events import (
 from dualtune_mlx.learning.focus import focus, sample
 from dualtune_mlx.learning.options import (
     ARGUMENT_CARD,
-    MOST_VALIDATED,
+    MOST_HELD_OUT,
     TEMPLATE,
     TRAINING_SHARES,
     VALIDATED,
@@ -130,13 +129,15 @@ class _Road:
         self.tools, self.bundle, self.options = tools, bundle, options
         self.teaching, self.values, self.report = teaching, values, report
         self.data, self.before = bundle / "data", bundle / "before"
+        self.split = self.data / "split"
         self.state = LearnState.open(bundle)
         self.began, self.measuring = perf_counter(), 0.0
 
     def run(self) -> dict[str, Any]:
         changes = self._begin_round()
         self._obey_options()
-        write_tools(self.data, self.tools)
+        for folder in (self.data, self.split):
+            write_tools(folder, self.tools)
         own = self._own_requests()
         self.report(PlanMade(self._plan(changes, len(own))))
         self._make_data()
@@ -200,22 +201,23 @@ class _Road:
             wanted = SynthesisOptions(self.options.requests, seed=seed)
             synthesize(self.tools, self.data, wanted, self.teaching, values=self.values, report=self.report)
             self._update(made=True)
-        drawn = self._draw(requests)
-        share = min(MOST_VALIDATED, VALIDATED / len(drawn))
-        path = self.data / "drawn.jsonl"
-        write_text(path, "".join(f"{line}\n" for line in drawn))
+        share = self.options.held_out / max(1, len(read_text(requests).splitlines()))
+        valid = min(MOST_HELD_OUT, share)
         self._say(
-            *("data", "split", path, "--data", self.data, "--valid", f"{share:g}", "--test", 0),
+            *("data", "split", requests, "--data", self.split, "--valid", f"{valid:g}", "--test", 0),
             *("--seed", seed, "--replace"),
         )
-        split_data([path], self.data, valid=share, test=0.0, seed=seed, replace=True)
+        split_data([requests], self.split, valid=valid, test=0.0, seed=seed, replace=True)
+        self._draw("train", self.options.most_trained)
+        self._draw("valid", VALIDATED)
 
-    def _draw(self, requests: Path) -> list[str]:
-        """The lines that training sees: no more than it has time for, and in a later round those of what changed."""
-        lines = read_text(requests).splitlines()
+    def _draw(self, split: str, most: int) -> None:
+        """Keep the requests of a split that training has time for; in a later round, those of what changed."""
+        lines = read_text(self.split / f"{split}.jsonl").splitlines()
         if self.state.changed:
-            lines = focus(lines, set(self.state.changed), self.options.seed)
-        return sample(lines, self.options.most_trained, self.options.seed)
+            lines = focus(lines, set(self.state.changed), self.options.seed) or lines
+        drawn = sample(lines, most, self.options.seed)
+        write_text(self.data / f"{split}.jsonl", "".join(f"{line}\n" for line in drawn))
 
     def _config(self, steps: Mapping[str, int]) -> TrainConfig:
         start = Bundle.open(self.start) if self.start else None
@@ -249,9 +251,7 @@ class _Road:
 
     def _learn_words(self) -> None:
         """Fit the word classifier to all requests that are not held out, unless it is fitted to them already."""
-        path, held_out = self.data / "words.jsonl", set(read_text(self.data / "valid.jsonl").splitlines())
-        lines = [line for line in read_text(self.data / REQUESTS).splitlines() if line not in held_out]
-        write_text(path, "".join(f"{line}\n" for line in lines))
+        path = self.split / "train.jsonl"
         fitted_to = hashlib.sha256(path.read_bytes()).hexdigest()
         if self.state.words != fitted_to:
             self._say("bundle", "words", "--bundle", self.bundle, "--data", path)
@@ -287,8 +287,8 @@ class _Road:
         return steps
 
     def _held_out(self) -> list[Trajectory]:
-        """Requests of the validation data, each with its call or answer alone."""
-        made = [one for one in read_trajectories(self.data / "valid.jsonl") if len(one.messages) == 2]
+        """Requests that are held out, each with its call or answer alone."""
+        made = [one for one in read_trajectories(self.split / "valid.jsonl") if len(one.messages) == 2]
         return random.Random(self.options.seed).sample(made, min(self.options.most_measured, len(made)))
 
     def _measure(self, name: str, test: Sequence[Trajectory]) -> Mapping[str, Any]:

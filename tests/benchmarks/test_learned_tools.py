@@ -36,7 +36,7 @@ def run(folder, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_every_server_is_learned_and_asked_in_every_way(run, folder):  # noqa: F811
+def test_every_server_is_learned_and_asked_in_every_way(run, folder, monkeypatch):  # noqa: F811
     value, written = run()
     measured = {(row["server"], row["method"]) for row in value["rows"]}
     assert measured == {
@@ -45,7 +45,9 @@ def test_every_server_is_learned_and_asked_in_every_way(run, folder):  # noqa: F
     assert all((folder / "work" / server / "words.safetensors").exists() for server in ("notes", "papers"))
     assert value["counters"]["minutes"] == 0.01 and value["counters"]["seconds"]["n"] == 2
     assert "goal, small servers: tool at least 90%: " in written
+    monkeypatch.setattr(learned_tools, "learn", None)
     again, _ = run(servers=("notes",))
+    assert again["rows"][-2:] == [row for row in value["rows"] if row["server"] == "notes"], "nothing is learned again"
     assert {row["server"] for row in again["rows"]} == {"all", "small", "notes"}
 
 

@@ -193,10 +193,12 @@ def test_words_are_learned_from_all_requests_that_are_not_held_out(tmp_path, opt
     learn([ADD, LIST, FIND], tmp_path / "mine", options)
     assert Bundle.open(tmp_path / "mine").load_words().knows(["notes/find_notes"])
     data = tmp_path / "mine/data"
-    made, held_out, used = (
-        set((data / f"{name}.jsonl").read_text().splitlines()) for name in ("requests", "valid", "words")
+    made, held_out, used, valid, train = (
+        set((data / f"{name}.jsonl").read_text().splitlines())
+        for name in ("requests", "split/valid", "split/train", "valid", "train")
     )
-    assert held_out <= made and used == made - held_out
+    assert held_out and held_out | used == made and not held_out & used
+    assert valid and valid <= held_out and train and train <= used
 
 
 @pytest.mark.slow
