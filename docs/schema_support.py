@@ -27,7 +27,7 @@ from dualtune_mlx.grammar.compiling import compile_plain, value_matcher
 from dualtune_mlx.grammar.keywords import ENFORCED, FORMATS, OF_KIND, SILENT
 from dualtune_mlx.grammar.plain import to_plain
 from dualtune_mlx.grammar.walking import map_subschemas
-from dualtune_mlx.tools.schemas import new_validator
+from dualtune_mlx.tools.schemas import Validator
 from dualtune_mlx.tools.spelling import sort_by_schema, spell_value
 
 PAGE = Path(__file__).parent / "reference" / "schemas.md"
@@ -94,7 +94,7 @@ def _judge(schema: Any, plain: Any, value: Any) -> str:
 
 
 def _fits(schema: Any, value: Any) -> bool:
-    return bool(schema if isinstance(schema, bool) else new_validator(schema).is_valid(value))
+    return bool(schema if isinstance(schema, bool) else Validator(schema).fits(value))
 
 
 def _writes(matcher: Any, text: str) -> bool:

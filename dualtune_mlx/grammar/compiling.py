@@ -64,6 +64,8 @@ def value_matcher(
         return compile_plain(close_objects(to_plain(schema)), where, tokenizer, frame)
     except RecursionError:
         raise _cannot_be_enforced(where, "a schema that is nested too deeply") from None
+    except ValueError as error:  # an identifier that is no address
+        raise _cannot_be_enforced(where, str(error)) from error
 
 
 def compile_plain(

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from referencing import Registry
-from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012, specification_with
 
 from dualtune_mlx.grammar.keywords import drop_silent
 from dualtune_mlx.grammar.walking import map_subschemas
 from dualtune_mlx.tools.dialects import validator_class
+from dualtune_mlx.tools.references import NOWHERE
 
 DEFINITIONS = "#/$defs/"
 REF_ALONE = re.compile(r"draft-0[3-7]\b")
@@ -58,7 +58,7 @@ class _Plain:
         """The reference to the definition that holds what a reference leads to."""
         try:
             found = resolver.lookup(reference)
-        except Unresolvable:
+        except NOWHERE:
             return reference
         if (name := self._names.get(id(found.contents))) is None:
             words = re.findall(r"\w+", reference)

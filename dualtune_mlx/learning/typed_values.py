@@ -11,7 +11,7 @@ from typing import Any
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.files import load_json
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.schemas import LONGEST_SHOWN, new_validator
+from dualtune_mlx.tools.schemas import LONGEST_SHOWN, Validator
 
 CORRECTION = re.compile(r"([^\s={\"]+)\s*=\s*(.*)", re.DOTALL)
 SWITCHES = {"yes": True, "no": False, "on": True, "off": False, "true": True, "false": False}
@@ -32,7 +32,7 @@ def read_typed(tool: Tool, name: str, text: str) -> Any:
 
 def check_value(tool: Tool, name: str, value: Any) -> str:
     """Why a value alone does not fit its parameter; "" where it does."""
-    errors = new_validator(tool.parameters).iter_errors({name: value})
+    errors = Validator(tool.parameters, tool.full_name).find_errors({name: value})
     own = (error for error in errors if list(error.absolute_path)[:1] == [name] or _is_unknown(error, name))
     return next((error.message[:LONGEST_SHOWN] for error in own), "")
 

@@ -6,17 +6,15 @@ The settled arguments are worked into every subschema that applies to the argume
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from referencing.exceptions import Unresolvable
-
 from dualtune_mlx.errors import ToolError, UsageError
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.references import References, drop_unused_definitions, keep_references
-from dualtune_mlx.tools.schemas import new_validator
+from dualtune_mlx.tools.schemas import LONGEST_CHECK, Validator
+from dualtune_mlx.tools.time_limit import limited_time
 
 NAMES = frozenset(("properties", "patternProperties", "additionalProperties"))
 """Which arguments there are. These keywords belong together: of two schemas that have some, none is merged."""
@@ -60,9 +58,8 @@ def settle_arguments(tool: Tool, given: Mapping[str, Any], absent: Set[str]) -> 
         ToolError: when the schema has a ``$ref`` that leads nowhere or to itself.
     """
     try:
-        schema = _Settling(tool, given, absent).settle(tool.parameters)
-    except (Unresolvable, re.error) as error:
-        raise _schema_error(tool, f"a tool's schema cannot be read: {error}") from error
+        with limited_time(LONGEST_CHECK):
+            schema = _Settling(tool, given, absent).settle(tool.parameters)
     except RecursionError:
         raise _schema_error(tool, "a tool's schema is nested too deeply") from None
     if schema is False:
@@ -85,7 +82,7 @@ class _Settling:
 
     def __init__(self, tool: Tool, given: Mapping[str, Any], absent: Set[str]) -> None:
         self._tool, self._given, self._absent = tool, dict(given), absent
-        self._validator, self._references = new_validator(tool.parameters), References(tool.parameters)
+        self._validator, self._references = Validator(tool.parameters, tool.full_name), References(tool.parameters)
 
     def settle(self, schema: Any, behind: frozenset[str] = frozenset()) -> Any:
         """The schema for the other arguments.
@@ -107,7 +104,7 @@ class _Settling:
 
     def _fits_given(self, schema: Mapping[str, Any]) -> bool:
         about = {key: schema[key] for key in ABOUT_GIVEN if key in schema}
-        return bool(self._validator.evolve(schema=about).is_valid(self._given))
+        return self._validator.fits(self._given, about)
 
     def _strip(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """The schema without the settled arguments."""

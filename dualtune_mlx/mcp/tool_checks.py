@@ -40,8 +40,8 @@ def read_tool(listed: Any, config: ServerConfig) -> Tool:
         raise tool_error("a tool's description is not text", where, type(description).__name__, "a string")
     check_limit(where, "description", len(description or ""), LONGEST_DESCRIPTION, "characters")
     check_limit(where, "schema", _count_levels(schema), DEEPEST_SCHEMA, "levels")
-    check_limit(where, "schema", len(json.dumps(schema)), LARGEST_SCHEMA, "characters")
     hints, parameters = _read_hints(listed.get("annotations")), read_schema(schema, where)
+    check_limit(where, "schema", len(json.dumps(schema)), LARGEST_SCHEMA, "characters")
     try:
         applied = count_applied(parameters)
     except RecursionError:

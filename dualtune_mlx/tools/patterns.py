@@ -7,6 +7,7 @@ reads differently is spelled here so that both read it alike.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import regex  # type: ignore[import-untyped]
 
 from dualtune_mlx.errors import ToolError
+from dualtune_mlx.tools.time_limit import seconds_left
 
 SHORTHANDS = {
     "d": "0-9",
@@ -32,23 +34,60 @@ MEMBER = re.compile(ESCAPE, re.VERBOSE)
 TOKEN = re.compile(
     rf"""\[(?P<negated>\^?)(?P<members>(?:\\.|[^\]\\])*)\]
     |(?P<boundary>\\[bB])|\\(?P<start>A)|\\(?P<end>[zZ])|(?P<reference>\\[1-9])
-    |(?P<quantifier>\{{[0-9]+(?:,[0-9]*)?\}})|{ESCAPE}""",
+    |(?P<quantifier>\{{(?P<least>[0-9]+)(?:,[0-9]*)?\}})|{ESCAPE}""",
     re.VERBOSE | re.DOTALL,
 )
 INLINE_FLAGS = re.compile(r"\(\?[a-zA-Z-]+[:)]")
+LARGEST = 200_000
+"""Characters of a pattern whose repetitions are written out, as ``regex`` does: above 100 MB of memory."""
+LONGEST_SEARCH = 1.0
+"""Seconds. Some patterns take for ever to find that a text does not match, and servers choose patterns."""
+
+
+def find_pattern(pattern: str, text: str) -> bool:
+    """Whether a text has what a pattern describes.
+
+    Raises:
+        ToolError: when it is no regular expression, or takes too long.
+        TimeoutError: when the time of a check is over.
+    """
+    compiled, seconds = compile_pattern(pattern), seconds_left(LONGEST_SEARCH)
+    try:
+        return compiled.search(text, timeout=seconds) is not None
+    except (TimeoutError, MemoryError, RecursionError) as error:
+        raise _pattern_error(pattern, "a search without an end") from error
 
 
 @lru_cache(maxsize=1024)
 def compile_pattern(pattern: str) -> Any:
-    """The pattern for ``.search``.
+    """The pattern, for ``regex``.
 
     Raises:
-        ToolError: when it is no regular expression.
+        ToolError: when it is no regular expression, or a very large one.
     """
+    if (size := _count_written_out(pattern)) > LARGEST:
+        raise _pattern_error(pattern, f"{size:,} characters with its repetitions written out")
     try:
         return regex.compile(spell_pattern(pattern, end=r"\Z"), regex.V1)
-    except regex.error as error:
+    except (regex.error, ValueError, RecursionError, OverflowError) as error:
         raise _pattern_error(pattern, str(error)) from error
+
+
+def _count_written_out(pattern: str) -> int:
+    """How long a pattern is when each repetition stands there as often as it must."""
+    sizes, last = [0], 0
+    for token in _tokens(TOKEN, pattern, pattern):
+        if token[0] == "(":
+            sizes.append(0)
+            continue
+        if token[0] == ")" and len(sizes) > 1:
+            last = sizes.pop()
+        elif least := token["least"]:
+            last *= max(0, int(least[:20]) - 1)
+        else:
+            last = 1
+        sizes[-1] += last
+    return sum(sizes)
 
 
 @lru_cache(maxsize=1024)
@@ -129,6 +168,8 @@ def _spell_character(token: re.Match[str]) -> str:
         code = ord("\b\f\n\r\t\v"["bfnrtv".index(named)])
     else:
         code = ord(text[-1])
+    if code > sys.maxunicode:
+        raise _pattern_error(text, "no character has this number")
     return chr(code) if chr(code).isascii() and chr(code).isalnum() else f"\\U{code:08x}"
 
 
@@ -137,6 +178,6 @@ def _pattern_error(pattern: str, problem: str) -> ToolError:
         "a pattern cannot be read",
         where=repr(pattern),
         got=problem,
-        expected="a regular expression in ECMAScript's syntax",
+        expected="a regular expression in ECMAScript's syntax, of measured size and time",
         fix="correct the pattern in the tool's schema, or report this to the server's authors",
     )

@@ -13,12 +13,11 @@ from referencing.jsonschema import DRAFT202012
 
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.tools.schemas import new_validator, read_schema
+from dualtune_mlx.tools.keywords import DATA, NAMED
+from dualtune_mlx.tools.schemas import Validator, read_schema
 
-DATA = frozenset(("enum", "const", "default", "examples"))
-"""Keywords whose values are no schemas: a ``$ref`` in them refers to nothing."""
-NAMED = frozenset(("properties", "patternProperties", "dependentSchemas", "$defs", "definitions"))
-"""Keywords whose values are schemas by names, which may be those of keywords."""
+NOWHERE = (Unresolvable, ValueError, TypeError, AttributeError)
+"""What ``referencing`` raises over references and identifiers that are none."""
 DEFINITIONS = ("$defs", "definitions")
 IDENTIFIERS = frozenset(("$id", "$anchor", "$schema"))
 """Keywords that a copy must not repeat."""
@@ -119,18 +118,18 @@ class References:
         """What a reference leads to; None where that is nothing."""
         try:
             return self._resolver.lookup(reference).contents
-        except Unresolvable:
+        except NOWHERE:
             return None
 
     @cached_property
-    def _validator(self) -> Any:
-        return new_validator(self._schema)
+    def _validator(self) -> Validator:
+        return Validator(self._schema)
 
     def fits(self, part: Any, value: Any) -> bool:
         """Whether a value fits a part of the schema; where that cannot be said, it does not."""
         try:
-            return bool(self._validator.evolve(schema=part).is_valid(value))
-        except (Unresolvable, ToolError):
+            return self._validator.fits(value, part)
+        except ToolError:
             return False
 
 

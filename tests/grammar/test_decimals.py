@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dualtune_mlx.errors import ToolError
 from dualtune_mlx.grammar.compiling import value_matcher
-from dualtune_mlx.tools.schemas import new_validator
+from dualtune_mlx.tools.schemas import Validator
 from tests.grammar.test_compiling import can_write
 
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -46,7 +46,7 @@ def list_values(schema: dict[str, Any]) -> Iterator[Any]:
 
 def find_wrong(schema: dict[str, Any]) -> list[Any]:
     """The numbers that fit and cannot be written, or can and do not fit."""
-    fits = new_validator(schema).is_valid
+    fits = Validator(schema).fits
     values = list(list_values(schema))
     try:
         matcher = value_matcher(schema, "test")

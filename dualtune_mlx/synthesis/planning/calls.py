@@ -19,8 +19,11 @@ from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.parameters import Parameter
 from dualtune_mlx.tools.schemas import check_arguments
 from dualtune_mlx.tools.spelling import sort_by_schema
+from dualtune_mlx.tools.time_limit import limited_time
 
 TRIES = 40
+LONGEST = 10.0
+"""Seconds of computing for a call at most: a least number of items, on many levels, makes calls of any size."""
 CHANGES = frozenset(read_words("update edit modify change set patch adjust resize format customize"))
 """Verbs of tools whose calls change something, and hence say what."""
 BARE = frozenset(read_words("list get show read fetch view check count status info current describe close back stop"))
@@ -68,12 +71,16 @@ class Planner:
             ToolError: when no arguments are found that fit the schema and that the grammar can write.
         """
         problem = ""
-        for number in range(TRIES):
-            choose: Chooser = self._optional.choose if number < TRIES // 2 else lambda parameters: ()
-            arguments = self._drawer.draw(choose)
-            problem = self._find_problem(arguments)
-            if not problem:
-                return self._word(arguments, {})
+        try:
+            with limited_time(LONGEST):
+                for number in range(TRIES):
+                    choose: Chooser = self._optional.choose if number < TRIES // 2 else lambda parameters: ()
+                    arguments = self._drawer.draw(choose)
+                    problem = self._find_problem(arguments)
+                    if not problem:
+                        return self._word(arguments, {})
+        except (TimeoutError, RecursionError):
+            problem = "a schema whose smallest values are too large"
         raise ToolError(
             "no arguments were found that fit a tool's schema",
             where=self.tool.full_name,

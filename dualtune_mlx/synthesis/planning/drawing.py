@@ -16,10 +16,13 @@ from dualtune_mlx.synthesis.values.sampling import Sampler
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.parameters import Parameter
 from dualtune_mlx.tools.references import References
+from dualtune_mlx.tools.time_limit import seconds_left
 
 DEEPEST = 5
 """Levels of objects and lists that are drawn. Below them an object has only what it must have."""
 TRIES = 8
+MOST = 100
+"""Items of a list, and entries of an object, that are drawn at most. Where a schema wants more, no call is planned."""
 Chooser = Callable[[Sequence[Parameter]], Sequence[str]]
 """Which of a call's optional parameters it has: from the parameters to their names."""
 
@@ -91,6 +94,7 @@ class Drawer:
         value: Any = None
         parameter = self._read(schema, path)
         for _ in range(TRIES):
+            seconds_left()
             value = self._draw_any(parameter, depth)
             if not is_default(parameter, value) and not (isinstance(value, str) and value in self._used):
                 break
@@ -178,7 +182,7 @@ class Drawer:
         others = others if isinstance(others, Mapping) and depth < DEEPEST else {"type": "string"}
         names = {
             self._sampler.word("columns", "nouns")
-            for _ in range(max(self._sampler.rng.choice((1, 1, 2)), schema.get("minProperties", 1)))
+            for _ in range(min(max(self._sampler.rng.choice((1, 1, 2)), schema.get("minProperties", 1)), MOST))
         }
         return {name: self._draw_value(others, f"{path}.{name}", depth + 1) for name in sorted(names)}
 
@@ -187,7 +191,7 @@ class Drawer:
         if not items:
             least, most = schema.get("minItems", 1), schema.get("maxItems", 8)
             wanted = self._sampler.rng.choice((1, 1, 1, 2) if self._is_composed(schema) else (1, 1, 2, 2, 3))
-            items = [schema.get("items", {"type": "string"})] * max(min(max(wanted, least), most), 0)
+            items = [schema.get("items", {"type": "string"})] * max(min(max(wanted, least), most, MOST), 0)
         if depth > DEEPEST and not schema.get("minItems"):
             return []
         drawn = [self._draw_value(item, f"{path}[]", depth + 1) for item in items]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import rstr
 
+from dualtune_mlx.errors import ToolError
 from dualtune_mlx.synthesis.conversions.texts import list_stems, read_words, stem
 from dualtune_mlx.synthesis.descriptions import list_examples
 from dualtune_mlx.synthesis.planning import moments, names
@@ -17,7 +19,7 @@ from dualtune_mlx.synthesis.planning.kinds import find_kind
 from dualtune_mlx.synthesis.values.sampling import Sampler
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.parameters import Parameter
-from dualtune_mlx.tools.patterns import TOKEN, compile_pattern
+from dualtune_mlx.tools.patterns import TOKEN, compile_pattern, find_pattern
 
 FORMED = frozenset(read_words("date moment clock timezone currency language country uuid"))
 """Kinds whose examples have no more to say than the kind itself."""
@@ -27,6 +29,8 @@ SORTS |= {"image": "png jpg webp", "picture": "png jpg", "photo": "jpg png", "vi
 SORTS |= {one: one for one in read_words("docx xlsx pptx pdf csv json yaml html svg drawio epub")}
 """Endings of files by the words that name their sort."""
 TRIES = 30
+LONGEST = 100_000
+"""Characters that are drawn at most."""
 _ENDING = re.compile(
     r"\.(docx|xlsx|pptx|pdf|csv|md|png|jpe?g|svg|gif|txt|json|drawio|ya?ml|html|mp4|mp3|wav|zip|ipynb|sql|db)\b"
 )
@@ -100,19 +104,22 @@ def _draw_form(sampler: Sampler, parameter: Parameter, pattern: str, tool_name: 
     day, clock = moments.draw_date(sampler, parameter, today, tool_name), moments.draw_clock(sampler)
     times = (clock, f"{clock}:00", f"{clock}:00Z", f"{clock}Z")
     forms = (day, *times, *(f"{day}{sign}{time}" for sign in "T " for time in times), day[:7], day.replace("-", ""))
-    fitting = (one for one in forms if compile_pattern(pattern).fullmatch(one))
+    fitting = (one for one in forms if find_pattern(f"^(?:{pattern})$", one))
     return next(fitting, "") or draw_pattern(sampler, pattern)
 
 
 def draw_pattern(sampler: Sampler, pattern: str) -> str:
-    """A short string of a pattern's form, of letters, digits and common signs where there is one."""
+    """A short string of a pattern's form, of letters, digits and common signs where there is one; "" where ``rstr``,
+    which reads patterns as Python does, finds none."""
     generator = rstr.Rstr(sampler.rng)
     short = "".join(_shorten(token[0]) for token in TOKEN.finditer(pattern))
     found = ""
-    for _ in range(TRIES):
-        found = generator.xeger(short)
-        if re.fullmatch(r"[\w.:/@#=+-]*", found, re.ASCII):
-            break
+    with suppress(ToolError, re.error, ValueError, OverflowError):
+        compile_pattern(pattern)  # whose size is measured
+        for _ in range(TRIES):
+            found = generator.xeger(short)
+            if re.fullmatch(r"[\w.:/@#=+-]*", found, re.ASCII):
+                break
     return found
 
 
@@ -127,12 +134,12 @@ def _shorten(token: str) -> str:
 def _fits(text: str, schema: Mapping[str, Any]) -> bool:
     if not schema.get("minLength", 0) <= len(text) <= schema.get("maxLength", len(text)):
         return False
-    return "pattern" not in schema or bool(compile_pattern(schema["pattern"]).search(text))
+    return "pattern" not in schema or find_pattern(schema["pattern"], text)
 
 
 def _fit_length(text: str, schema: Mapping[str, Any]) -> str:
     """The text, cut or filled to the length that is asked for; not where it has a form."""
     if "pattern" in schema:
         return text
-    least, most = schema.get("minLength", 0), schema.get("maxLength", len(text))
+    least, most = min(schema.get("minLength", 0), LONGEST), schema.get("maxLength", len(text))
     return (text * (1 + least // max(len(text), 1)) if len(text) < least else text)[: max(most, least)].strip()

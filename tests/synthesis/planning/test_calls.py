@@ -14,7 +14,8 @@ from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.tool_checks import read_tool
 from dualtune_mlx.synthesis.conversions import find_said, list_leaves
 from dualtune_mlx.synthesis.planned_calls import PlannedCall
-from dualtune_mlx.synthesis.planning import plan_calls
+from dualtune_mlx.synthesis.planning import calls, plan_calls, strings
+from dualtune_mlx.synthesis.values.sampling import Sampler
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.schemas import check_arguments
 from tests.tools.real_servers.packages import PACKAGES
@@ -169,3 +170,37 @@ def test_what_cannot_be_planned_is_said() -> None:
     tool = new_tool(required=("it",), it={"type": "string", "pattern": "^a$", "minLength": 4})
     with pytest.raises(ToolError, match="no arguments were found"):
         plan(tool)
+
+
+def nested_lists(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "array", "minItems": 2, "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "minItems": 10**9, "items": {"type": "string"}},
+        {"type": "object", "minProperties": 10**9},
+        {"type": "string", "minLength": 10**9},
+        nested_lists(30),
+        {"type": "object", "properties": {"n": {"$ref": "#/properties/v"}}, "required": ["n"]},
+    ],
+)
+def test_a_schema_of_values_without_measure_is_refused(schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "LONGEST", 0.5)
+    with pytest.raises(ToolError, match="no arguments were found"):
+        plan(new_tool(required=("v",), v=schema), 1)
+
+
+@pytest.mark.parametrize("pattern", [r"^\p{L}+$", r"^(a|aa)+$", r"^[^]+$"])
+def test_a_pattern_of_ecmascript_s_needs_no_form_of_python_s(pattern: str) -> None:
+    (planned,) = plan(new_tool(required=("v",), v={"type": "string", "pattern": pattern}), 1)
+    check_plan(planned)
+
+
+@pytest.mark.parametrize("pattern", [r"^\p{Lu}\cA$", "a{199999}", "["])
+def test_where_no_text_of_a_form_is_found_there_is_none(pattern: str) -> None:
+    assert strings.draw_pattern(Sampler(random.Random(1), {}), pattern) == ""
