@@ -56,6 +56,13 @@ from dualtune_mlx.synthesis.teacher.asking import Waiting
     help="The time that all of it may take.",
 )
 @click.option("--requests", type=click.IntRange(0), default=0, help="Requests to make.  [default: as many as fit]")
+@click.option(
+    "--more",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="JSONL file of requests with their calls, learned beside those that are made; may be repeated.",
+)
 @teacher_flags
 @click.option(
     "--seed", type=int, default=LearnOptions.seed, show_default=True, help="Seed of the data and of training."
@@ -70,6 +77,7 @@ def command(
     model: str,
     minutes: float,
     requests: int,
+    more: tuple[Path, ...],
     seed: int,
     json_to: str | None,
     **teacher: Any,
@@ -86,7 +94,8 @@ def command(
     tools = snapshot_tools(show_reports(out, listed), bundle / "data").tools
     try:
         with LearnPrinter(out, bundle) as show:
-            value = learn(tools, bundle, options, teaching=teaching, values=read_values(bundle / "data"), report=show)
+            values = read_values(bundle / "data")
+            value = learn(tools, bundle, options, teaching=teaching, values=values, more=more, report=show)
     except KeyboardInterrupt:
         show.training.warn(train.STOPPED.format(command="the same command again"))
         context.exit(train.INTERRUPTED)

@@ -103,6 +103,33 @@ def iter_lines(path: Path, tools: tuple[Tool, ...] = ()) -> Iterator[DataLine]:
             yield read_line(number, data, tools)
 
 
+def iter_right_lines(path: Path, tools: tuple[Tool, ...] = ()) -> Iterator[DataLine]:
+    """The lines of a file, which all have to be right.
+
+    Args:
+        path: the file.
+        tools: the visible tools of lines that have none of their own.
+
+    Raises:
+        UsageError: when the file cannot be read.
+        DataError, ToolError: when there is no line, or one is wrong.
+    """
+    number = 0
+    for line in iter_lines(path, tools):
+        number = line.number
+        if line.error is not None:
+            raise type(line.error)(
+                line.error.what,
+                where=line.error.inside(f"{path}:{line.number}").where,
+                got=line.error.got,
+                expected=line.error.expected,
+                fix=f"{line.error.fix or 'mend the line'}; or take wrong lines out: dualtune data check {path} --fix",
+            )
+        yield line
+    if not number:
+        raise DataError("a data file is empty", where=path, expected='lines of {"messages": […], "tools": […]}')
+
+
 def read_family(line: DataLine) -> str:
     """The family that a line's metadata names; "" for none."""
     if '"family"' not in line.text:

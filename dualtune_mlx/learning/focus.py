@@ -25,9 +25,23 @@ def focus(lines: Sequence[str], changed: Set[str], seed: int) -> list[str]:
     return [lines[number] for number in sorted({*own, *kept})]
 
 
-def sample(lines: Sequence[str], most: int, seed: int) -> list[str]:
-    """So many of the lines at most, drawn at random; in their order."""
-    drawn = random.Random(seed).sample(range(len(lines)), min(len(lines), most))
+def sample(lines: Sequence[str], most: int, seed: int, given: Set[str] = frozenset()) -> list[str]:
+    """So many of the lines at most, drawn at random; in their order.
+
+    Where there are enough, half of them are given ones: a few among thousands would hardly be seen, and many of a few
+    tools would hide the other tools.
+
+    Args:
+        lines: lines of a data file.
+        most: how many there are at most.
+        seed: of the draw.
+        given: lines that somebody gave, beside those that were made.
+    """
+    rng = random.Random(seed)
+    own = [number for number, line in enumerate(lines) if line in given]
+    made = [number for number, line in enumerate(lines) if line not in given]
+    count = min(len(own), max(most // 2, most - len(made)))
+    drawn = rng.sample(made, min(len(made), most - count)) + rng.sample(own, count)
     return [lines[number] for number in sorted(drawn)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.bundle import Bundle
@@ -11,11 +12,15 @@ from dualtune_mlx.errors import UsageError
 from dualtune_mlx.models import EMBEDDED, BaseModel
 from dualtune_mlx.prompts import PromptRenderer, template_for
 from dualtune_mlx.tools import Message, Tool
+from dualtune_mlx.training import ConfigFile, TrainConfig, merge_config
+from dualtune_mlx.training.config import ConfigLayer
 
 TEMPLATE = "chatml"
 ARGUMENT_CARD = "prefix"
 SIGNATURE_TOKENS = 700
 """Tools whose signatures take more tokens are shown as names alone: each step of training looks at all of them."""
+VALIDATIONS = 2
+"""How often a run measures its validation loss."""
 VALIDATED = 24
 """Requests that training is validated with at most."""
 MOST_HELD_OUT = 0.1
@@ -111,3 +116,31 @@ def stage_options(stage: str, start: Bundle | None) -> dict[str, Any]:
     if entry is None:
         return dict(FROM_NOTHING)
     return {**{name: entry.training[name] for name in FROM_START if name in entry.training}, **FROM_SOMETHING}
+
+
+def train_config(
+    steps: Mapping[str, int], start: Path | None, *, model: str, data: str, bundle: str, cards: str, seed: int
+) -> TrainConfig:
+    """How stages are trained.
+
+    Args:
+        steps: optimiser steps of each stage.
+        start: the bundle whose adapters training goes on from; None to begin from nothing.
+        model: the base model.
+        data: the data folder.
+        bundle: the bundle's folder.
+        cards: the kind of tool card.
+        seed: the seed of training.
+    """
+    opened = Bundle.open(start) if start else None
+    sections = {
+        stage: ConfigLayer("learn", {**stage_options(stage, opened), **_length(count)})
+        for stage, count in steps.items()
+    }
+    place = {"model": model, "data": data, "bundle": bundle, "start": str(start or "")}
+    shown = {"template": TEMPLATE, "cards": cards, "argument_card": ARGUMENT_CARD, "routing": "never"}
+    return merge_config(ConfigFile(ConfigLayer("", {}), sections), {**place, **shown, "seed": seed})
+
+
+def _length(steps: int) -> dict[str, int]:
+    return {"steps": steps, "validate_every": max(1, -(-steps // VALIDATIONS))}

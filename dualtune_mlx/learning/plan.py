@@ -23,6 +23,8 @@ class LearnPlan:
     """The bundle whose adapters training goes on from; "" where it begins from nothing."""
     own: int = 0
     """How many requests of the user's own there are to measure with."""
+    more: int = 0
+    """How many requests are given, to be learned beside those that are made."""
     teacher: str = ""
     """The teacher that words requests, and what it may cost; "" for our own generator."""
 
@@ -35,6 +37,8 @@ class LearnPlan:
             lines.append(f"since the bundle was trained: {self.changes.describe()}")
         by = f"by {self.teacher}" if self.teacher else "on this machine; nothing leaves it"
         lines.append(f"about {options.requests:,} requests are worded {by}")
+        if self.more:
+            lines.append(f"{count_of(self.more, 'request')} that you give are learned beside them")
         start = ", from adapters that know what tools are" if self.start else ""
         lines.append(f"a selector and arguments are trained{start}; all of it takes about {options.minutes:g} minutes")
         lines.append(self._measure())

@@ -6,7 +6,8 @@ BUNDLE/learn.json           what was decided and measured
 BUNDLE/train.yaml           the configuration of training
 BUNDLE/data/tools.json      the tools
 BUNDLE/data/requests.jsonl  the requests that were made; whoever mends them trains on what is mended
-BUNDLE/data/split/          the same, divided into train.jsonl, which the words are learned from, and valid.jsonl
+BUNDLE/data/split/          the same, with those that were given (more.jsonl), divided into train.jsonl, which the words
+                            are learned from, and valid.jsonl
 BUNDLE/data/train.jsonl     and valid.jsonl: those of either that training has time for
 BUNDLE/data/test.jsonl      the user's own requests, where there are some
 BUNDLE/before/              the bundle as it was before its tools changed
@@ -48,15 +49,17 @@ from dualtune_mlx.learning.events import (
     TrainingRestarted,
 )
 from dualtune_mlx.learning.focus import focus, sample
+from dualtune_mlx.learning.more import read_more
 from dualtune_mlx.learning.options import (
     ARGUMENT_CARD,
     MOST_HELD_OUT,
     TEMPLATE,
     TRAINING_SHARES,
     VALIDATED,
+    VALIDATIONS,
     LearnOptions,
     choose_cards,
-    stage_options,
+    train_config,
 )
 from dualtune_mlx.learning.plan import LearnPlan
 from dualtune_mlx.learning.report import LearnReport, write_report
@@ -68,8 +71,7 @@ from dualtune_mlx.synthesis.synthesize import REQUESTS, SUMMARY, synthesize
 from dualtune_mlx.synthesis.teacher import Teaching
 from dualtune_mlx.tools import Tool, Trajectory
 from dualtune_mlx.tools.changes import ToolChanges, compare_tools, find_reworded
-from dualtune_mlx.training import ConfigFile, Job, TrainConfig, TrainingSession, estimate_training, merge_config
-from dualtune_mlx.training.config import ConfigLayer
+from dualtune_mlx.training import Job, TrainConfig, TrainingSession, estimate_training
 from dualtune_mlx.training.words import fit_bundle_words
 
 MOST_TOKENS = 256
@@ -78,10 +80,8 @@ PROBED = 100
 """Steps of the run whose speed is measured."""
 LEAST_STEPS = 10
 """Steps of a run at least, however little time there is."""
-VALIDATIONS = 2
-"""How often a run measures its validation loss."""
 MEASUREMENTS = VALIDATIONS + 1
-"""The same, with the choices that are asked for at the end of a selector's run, which take about as long."""
+"""How often a run measures: the choices that are asked for at the end of a selector's run take about as long."""
 LEAST_SHARE = 0.2
 """The least part of the time that a later round trains."""
 
@@ -93,6 +93,7 @@ def learn(
     *,
     teaching: Teaching | None = None,
     values: Mapping[str, Sequence[Any]] | None = None,
+    more: Sequence[str | Path] = (),
     report: LearnCallback = lambda _: None,
 ) -> dict[str, Any]:
     """Make data for tools, train adapters on it, and measure them.
@@ -106,14 +107,19 @@ def learn(
         options: the model, and how much time there is.
         teaching: the teacher that words requests; our own generator without one.
         values: values that servers really hold, by ``server/tool/path`` or by a parameter's name.
+        more: JSONL files of requests with their calls, which are learned beside those that are made.
         report: called with every event; can stop the road.
 
     Returns:
-        ``before`` and ``after`` (reports of ``evaluate_calls``), ``measured_on`` (``own`` or ``held out``), and
-        ``bundle``.
+        ``before`` (the bundle that training goes on from, or the base model where there is none) and ``after``
+        (reports of ``evaluate_calls``), ``measured_on`` (``own`` or ``held out``), and ``bundle``.
+
+    Raises:
+        UsageError, DataError, ToolError: when a file of ``more`` cannot be learned (``read_more``).
     """
     decided = (options or LearnOptions()).for_tools(len(tools))
-    return _Road(tuple(tools), Path(bundle), decided, teaching, values or {}, report).run()
+    files = [Path(path) for path in more]
+    return _Road(tuple(tools), Path(bundle), decided, teaching, values or {}, files, report).run()
 
 
 class _Road:
@@ -124,21 +130,24 @@ class _Road:
         options: LearnOptions,
         teaching: Teaching | None,
         values: Mapping[str, Sequence[Any]],
+        files: Sequence[Path],
         report: LearnCallback,
     ) -> None:
         self.tools, self.bundle, self.options = tools, bundle, options
-        self.teaching, self.values, self.report = teaching, values, report
+        self.teaching, self.values, self.files, self.report = teaching, values, files, report
+        self.given: Sequence[str] = ()
         self.data, self.before = bundle / "data", bundle / "before"
         self.split = self.data / "split"
         self.state = LearnState.open(bundle)
         self.began, self.measuring = perf_counter(), 0.0
 
     def run(self) -> dict[str, Any]:
-        changes = self._begin_round()
-        self._obey_options()
         for folder in (self.data, self.split):
             write_tools(folder, self.tools)
         own = self._own_requests()
+        self.given = read_more(self.files, self.tools, own)
+        changes = self._begin_round()
+        self._obey_options()
         self.report(PlanMade(self._plan(changes, len(own))))
         self._make_data()
         if not self.state.cards:
@@ -154,7 +163,7 @@ class _Road:
 
     def _plan(self, changes: ToolChanges | None, own: int) -> LearnPlan:
         by = f"{self.teaching.backend.name}, {self.teaching.limits.describe()}" if self.teaching else ""
-        return LearnPlan(self.tools, self.options, changes, str(self.start or ""), own, by)
+        return LearnPlan(self.tools, self.options, changes, str(self.start or ""), own, len(self.given), by)
 
     def _update(self, **changes: Any) -> None:
         self.state = self.state.write(self.bundle, **changes)
@@ -201,34 +210,34 @@ class _Road:
             wanted = SynthesisOptions(self.options.requests, seed=seed)
             synthesize(self.tools, self.data, wanted, self.teaching, values=self.values, report=self.report)
             self._update(made=True)
-        share = self.options.held_out / max(1, len(read_text(requests).splitlines()))
-        valid = min(MOST_HELD_OUT, share)
-        self._say(
-            *("data", "split", requests, "--data", self.split, "--valid", f"{valid:g}", "--test", 0),
-            *("--seed", seed, "--replace"),
-        )
-        split_data([requests], self.split, valid=valid, test=0.0, seed=seed, replace=True)
+        self._divide(requests)
         self._draw("train", self.options.most_trained)
         self._draw("valid", VALIDATED)
 
+    def _divide(self, requests: Path) -> None:
+        """Divide what was made and what was given by wording; what training may not see is held out."""
+        sources, seed = [requests], self.options.seed
+        if self.given:
+            sources.append(self.split / "more.jsonl")
+            _write_lines(sources[-1], self.given)
+        share = self.options.held_out / max(1, sum(len(_read_lines(path)) for path in sources))
+        valid = min(MOST_HELD_OUT, share)
+        self._say(
+            *("data", "split", *sources, "--data", self.split, "--valid", f"{valid:g}", "--test", 0),
+            *("--seed", seed, "--replace"),
+        )
+        split_data(sources, self.split, valid=valid, test=0.0, seed=seed, replace=True)
+
     def _draw(self, split: str, most: int) -> None:
         """Keep the requests of a split that training has time for; in a later round, those of what changed."""
-        lines = read_text(self.split / f"{split}.jsonl").splitlines()
+        lines = _read_lines(self.split / f"{split}.jsonl")
         if self.state.changed:
             lines = focus(lines, set(self.state.changed), self.options.seed) or lines
-        drawn = sample(lines, most, self.options.seed)
-        write_text(self.data / f"{split}.jsonl", "".join(f"{line}\n" for line in drawn))
+        _write_lines(self.data / f"{split}.jsonl", sample(lines, most, self.options.seed, set(self.given)))
 
     def _config(self, steps: Mapping[str, int]) -> TrainConfig:
-        start = Bundle.open(self.start) if self.start else None
-        sections = {
-            stage: ConfigLayer("learn", {**stage_options(stage, start), **_length(count)})
-            for stage, count in steps.items()
-        }
         place = {"model": self.options.model, "data": str(self.data), "bundle": str(self.bundle)}
-        cards = {"template": TEMPLATE, "cards": self.state.cards, "argument_card": ARGUMENT_CARD}
-        begin = {"start": str(self.start or ""), "seed": self.options.seed, "routing": "never"}
-        return merge_config(ConfigFile(ConfigLayer("", {}), sections), {**place, **cards, **begin})
+        return train_config(steps, self.start, **place, cards=self.state.cards, seed=self.options.seed)
 
     def _train(self) -> None:
         jobs = self._jobs()
@@ -326,6 +335,7 @@ class _Road:
             facts={
                 "tools": f"{len(self.tools):,}",
                 "requests made": f"{made['kept']:,}",
+                **({"requests given": f"{len(self.given):,}"} if self.given else {}),
                 "minutes": f"{self.options.minutes:g}",
                 "steps": ", ".join(f"{stage} {count:,}" for stage, count in self.state.steps.items()),
                 "round": str(self.state.round),
@@ -358,5 +368,10 @@ def _measured_key(test: Sequence[Trajectory], bundle: Path | None) -> str:
     return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
 
 
-def _length(steps: int) -> dict[str, int]:
-    return {"steps": steps, "validate_every": max(1, -(-steps // VALIDATIONS))}
+def _read_lines(path: Path) -> list[str]:
+    """The lines of a data file; a text in it may have other characters that end a line."""
+    return [line for line in read_text(path).split("\n") if line.strip()]
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    write_text(path, "".join(f"{line}\n" for line in lines))

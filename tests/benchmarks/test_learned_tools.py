@@ -24,7 +24,7 @@ def run(folder, monkeypatch):  # noqa: F811
     monkeypatch.setattr(learned_tools, "EMBEDDED", model := str(tiny.save(folder / "model")))
     monkeypatch.setattr(learned_tools, "LearnOptions", lambda minutes: options.LearnOptions(model, 0.01, requests=30))
     monkeypatch.setattr(options, "FROM_NOTHING", {"rank": 2, "alpha": 4.0, "batch_size": 4, "layers": "all"})
-    monkeypatch.setattr(road, "_length", lambda steps: {"steps": 2, "validate_every": 2})
+    monkeypatch.setattr(options, "_length", lambda steps: {"steps": 2, "validate_every": 2})
     monkeypatch.setattr(road, "MOST_TOKENS", 16)
     written = io.StringIO()
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.errors import UsageError
+from dualtune_mlx.cli import main
+from dualtune_mlx.errors import DualTuneError, UsageError
 from dualtune_mlx.learning import options as learn_options
 from dualtune_mlx.learning import road
 from dualtune_mlx.learning.events import CommandStarted, Measured, PlanMade, StepsChosen
@@ -47,7 +49,7 @@ def model(tmp_path_factory) -> str:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     monkeypatch.setattr(learn_options, "FROM_NOTHING", SMALL)
-    monkeypatch.setattr(road, "_length", lambda steps: {"steps": 3, "validate_every": 3})
+    monkeypatch.setattr(learn_options, "_length", lambda steps: {"steps": 3, "validate_every": 3})
     monkeypatch.setattr(road, "MOST_TOKENS", 24)
 
 
@@ -65,12 +67,17 @@ def rounded(value: Any) -> Any:
     return json.loads(json.dumps(value), parse_float=lambda text: round(float(text), 5))
 
 
+def written(request: str, **arguments: str) -> str:
+    """A line with a request of a user's, which asks for a note."""
+    call = {"type": "function", "function": {"name": "add_note", "arguments": arguments}, "server": "notes"}
+    messages = [{"role": "user", "content": request}, {"role": "assistant", "tool_calls": [call]}]
+    return json.dumps({"messages": messages}, ensure_ascii=False)
+
+
 def own_request(folder: Path) -> None:
     """A request of the user's own, as ``data ask`` leaves it."""
-    call = {"type": "function", "function": {"name": "add_note", "arguments": {"text": "milk"}}, "server": "notes"}
-    messages = [{"role": "user", "content": "don't let me forget: milk"}, {"role": "assistant", "tool_calls": [call]}]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "test.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    (folder / "test.jsonl").write_text(written("don't let me forget: milk", text="milk") + "\n")
 
 
 def test_a_bundle_is_made_measured_and_not_made_again(tmp_path, options):
@@ -134,6 +141,55 @@ def test_mended_requests_are_trained_on(tmp_path, options):
     assert path.read_text() == "".join(kept)
     assert of_kind(events, StepTaken)
     assert [event.name for event in of_kind(events, Measured)][-1] == "after", "other adapters are measured again"
+
+
+def given_requests(path: Path, count: int = 20) -> Path:
+    """Requests that somebody wrote, in a wording each; a text of theirs has what ends a line elsewhere."""
+    words = [2 * chr(ord("a") + number) for number in range(count)]
+    lines = [written(f"pray {word} put\u2028down: milk", text="milk") for word in words]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_given_requests_are_learned_beside_those_that_are_made(tmp_path, options):
+    hand = given_requests(tmp_path / "hand.jsonl")
+    events: list[Any] = []
+    learn([ADD, LIST], tmp_path / "mine", options, more=[hand], report=events.append)
+    data = tmp_path / "mine/data"
+    made, given, *divided = (
+        set((data / f"{name}.jsonl").read_text().strip().split("\n"))
+        for name in ("requests", "split/more", "split/train", "split/valid")
+    )
+    assert len(given) == 20 and not made & given and divided[0] | divided[1] == made | given
+    assert given & set((data / "train.jsonl").read_text().split("\n"))
+    assert "20 requests that you give" in " ".join(of_kind(events, PlanMade)[0].plan.describe())
+    assert "requests given" in (tmp_path / "mine/report.html").read_text()
+    (split,) = (one.arguments for one in of_kind(events, CommandStarted) if one.arguments[:2] == ("data", "split"))
+    before = {name: (data / f"split/{name}.jsonl").read_bytes() for name in ("train", "valid")}
+    assert CliRunner().invoke(main, split).exit_code == 0
+    assert before == {name: (data / f"split/{name}.jsonl").read_bytes() for name in before}, "the command does the same"
+
+
+@pytest.mark.slow
+def test_given_requests_that_changed_are_trained_on_anew(tmp_path, options):
+    hand = given_requests(tmp_path / "hand.jsonl")
+    learn([ADD, LIST], tmp_path / "mine", options, more=[hand])
+    again: list[Any] = []
+    learn([ADD, LIST], tmp_path / "mine", options, more=[hand], report=again.append)
+    assert not of_kind(again, StepTaken)
+    given_requests(hand, 15)
+    events: list[Any] = []
+    learn([ADD, LIST], tmp_path / "mine", options, more=[hand], report=events.append)
+    assert of_kind(events, StepTaken) and not of_kind(events, StepsChosen)
+
+
+def test_a_given_file_that_is_wrong_is_refused_before_anything_is_done(tmp_path, options):
+    hand = tmp_path / "hand.jsonl"
+    hand.write_text(written("put it down", note="milk") + "\n")
+    events: list[Any] = []
+    with pytest.raises(DualTuneError, match="hand.jsonl:1"):
+        learn([ADD, LIST], tmp_path / "mine", options, more=[hand], report=events.append)
+    assert not events and not (tmp_path / "mine/learn.json").exists()
 
 
 @pytest.mark.slow
@@ -252,6 +308,13 @@ def test_a_later_round_learns_changed_tools_and_as_many_others():
     lines = [line("old")] * 10 + [line("new")] * 3
     kept = focus(lines, {"notes/new"}, seed=1)
     assert (kept.count(line("new")), kept.count(line("old"))) == (3, 3)
+
+
+@pytest.mark.parametrize(("given", "made", "kept"), [(3, 90, 3), (60, 90, 5), (60, 2, 8), (4, 4, 4)])
+def test_given_requests_are_half_of_what_training_sees_where_there_are_so_many(given, made, kept):
+    lines = [f"given {number}" for number in range(given)] + [f"made {number}" for number in range(made)]
+    drawn = sample(lines, 10, 1, set(lines[:given]))
+    assert len(drawn) == min(10, len(lines)) and sum(line.startswith("given") for line in drawn) == kept
 
 
 def test_training_sees_no_more_requests_than_it_has_time_for():

@@ -10,13 +10,13 @@ from itertools import count as numbered
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.data.lines import DataLine, iter_blocks, iter_lines, read_block, read_family
+from dualtune_mlx.data.lines import DataLine, iter_blocks, iter_right_lines, read_block, read_family
 from dualtune_mlx.data.reading import SPLITS, read_tools
 from dualtune_mlx.data.scratch import open_scratch
 from dualtune_mlx.data.splitting.families import TABLES, Families, Row
 from dualtune_mlx.data.wordings import digest, fold, fold_wording
 from dualtune_mlx.data.writing import write_tools
-from dualtune_mlx.errors import DataError, UsageError
+from dualtune_mlx.errors import UsageError
 from dualtune_mlx.files import atomic_file
 from dualtune_mlx.tools import RESPOND, Tool, Trajectory, find_called_tool
 
@@ -77,7 +77,7 @@ def split_data(
         families = Families(database, seed)
         numbers = numbered(1)
         for path in sources:
-            families.add(row for line in _iter_right(path, tools[path]) for row in _rows(next(numbers), line, by))
+            families.add(row for line in iter_right_lines(path, tools[path]) for row in _rows(next(numbers), line, by))
         if by == "tool" and families.count(CALLED) <= len(shares):
             raise UsageError(
                 "there are too few tools to hold some out",
@@ -130,28 +130,6 @@ def _find_shared(tools: Mapping[Path, tuple[Tool, ...]], folder: Path) -> tuple[
             fix='divide them one by one, into folders of their own, or write "tools" into the lines',
         )
     return first
-
-
-def _iter_right(path: Path, tools: tuple[Tool, ...]) -> Iterator[DataLine]:
-    """The lines of a file, which all have to be right.
-
-    Raises:
-        DataError, ToolError: when one is wrong.
-    """
-    number = 0
-    for line in iter_lines(path, tools):
-        number = line.number
-        if line.error is not None:
-            raise type(line.error)(
-                line.error.what,
-                where=line.error.inside(f"{path}:{line.number}").where,
-                got=line.error.got,
-                expected=line.error.expected,
-                fix=f"{line.error.fix or 'mend the line'}; or take wrong lines out: dualtune data check {path} --fix",
-            )
-        yield line
-    if not number:
-        raise DataError("a data file is empty", where=path, expected='lines of {"messages": […], "tools": […]}')
 
 
 def _rows(number: int, line: DataLine, by: str) -> Iterator[Row]:
