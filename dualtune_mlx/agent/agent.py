@@ -131,7 +131,7 @@ class Agent:
             policy=self.policy,
             budget=budget,
             visible_tools=lambda: self.toolbox.tools,
-            complete_call=self.toolbox.complete_call,
+            prepare_call=self.toolbox.prepare,
             plans=plans,
             divides=self.dualtune.divides and not plans,
             dry_run=self.dry_run,
@@ -188,11 +188,13 @@ async def _perform(effect: Effect, performer: Performer, run: AgentRun) -> Async
         case Approve(question):
             with budget.pause():
                 run.outcome = await performer.approve(question)
-        case Execute(call):
+        case Execute(prepared):
             try:
-                run.outcome = await performer.execute(call, budget.seconds_left)
+                run.outcome = await performer.execute(prepared, budget.seconds_left)
             except TimeoutError as error:
-                during = f" while {call.name!r} ran: the call was cancelled, what it did until then is not known"
+                during = (
+                    f" while {prepared.tool.name!r} ran: the call was cancelled, what it did until then is not known"
+                )
                 raise budget.out_of_time(during) from error
         case Speak(purpose):
             texts = []

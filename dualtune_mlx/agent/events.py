@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
-from dualtune_mlx.mcp import ApprovalQuestion
+from dualtune_mlx.mcp import ApprovalQuestion, PreparedCall
 from dualtune_mlx.tools import Message, Tool, ToolCall
 
 BASE_MODEL = "base model"
@@ -150,7 +150,7 @@ class Approve:
 class Execute:
     """Call a tool. The outcome is a ``ToolResult``."""
 
-    call: ToolCall
+    prepared: PreparedCall
 
 
 @dataclass(frozen=True)

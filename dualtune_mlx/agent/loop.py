@@ -30,7 +30,7 @@ from dualtune_mlx.agent.events import (
 from dualtune_mlx.agent.limits import Budget, History, Stop
 from dualtune_mlx.engine.events import Planned
 from dualtune_mlx.errors import DualTuneError
-from dualtune_mlx.mcp import ApprovalPolicy, ApprovalQuestion, ToolResult
+from dualtune_mlx.mcp import ApprovalPolicy, ApprovalQuestion, PreparedCall, ToolResult
 from dualtune_mlx.tools import Message, Tool, ToolCall, find_called_tool
 from dualtune_mlx.tools.usage import Usage
 
@@ -50,7 +50,7 @@ class Loop:
         policy: which calls may run.
         budget: counts what the run takes, and ends it at a limit.
         visible_tools: returns the tools that the model may see now.
-        complete_call: returns a call as it would be sent, its arguments checked; raises a ``DualTuneError`` where it
+        prepare_call: returns a call as it would be sent, its arguments checked; raises a ``DualTuneError`` where it
             may not be sent.
         plans: write a plan in words first.
         divides: divide the task into subtasks first.
@@ -64,17 +64,17 @@ class Loop:
         policy: ApprovalPolicy,
         budget: Budget,
         visible_tools: Callable[[], tuple[Tool, ...]],
-        complete_call: Callable[[ToolCall], ToolCall],
+        prepare_call: Callable[[ToolCall], PreparedCall],
         plans: bool = False,
         divides: bool = False,
         dry_run: bool = False,
     ) -> None:
         self.messages, self.policy, self.budget = messages, policy, budget
-        self._visible_tools, self._complete_call = visible_tools, complete_call
+        self._visible_tools, self._prepare_call = visible_tools, prepare_call
         self._plans, self._divides, self._dry_run = plans, divides, dry_run
         self._tools: tuple[Tool, ...] = ()
         self._history = History()
-        self._always: list[tuple[Tool, Any]] = []
+        self._always: list[Tool] = []
         self._failed = False
         self._repeated: list[str] = []
 
@@ -164,35 +164,35 @@ class Loop:
     def _make_call(self, call: ToolCall) -> Steps[CallResult]:
         """Make a call; its result. A failure is a result too, and so is a refusal."""
         try:
-            tool = find_called_tool(call, self._tools)
-            complete = self._complete_call(call)
-            if refusal := (yield from self._decide(complete, tool)):
+            find_called_tool(call, self._tools)
+            prepared = self._prepare_call(call)
+            if refusal := (yield from self._decide(prepared)):
                 return CallResult(refusal, True, details=refusal)
-            result: ToolResult = yield Execute(call)
+            result: ToolResult = yield Execute(prepared)
         except DualTuneError as error:
             return CallResult(f"Error: {error.what}", True, details=str(error))
         text = result.for_model(self.budget.limits.result_characters)
         return CallResult(text, result.is_error, result.seconds, text if result.is_error else "")
 
-    def _decide(self, complete: ToolCall, tool: Tool) -> Steps[str]:
+    def _decide(self, prepared: PreparedCall) -> Steps[str]:
         """Decide whether a call may run; "", or why it may not."""
-        verdict = self.policy.verdict(tool)
+        verdict = self.policy.verdict(prepared.tool)
         if self._dry_run:
             yield ApprovalDecided(verdict.action, "configuration", verdict.why)
             raise Stop(DRY_RUN, f"nothing was executed; {DRY_RUN_SAYS[verdict.action]}: {verdict.why}")
         if verdict.action == "ask":
-            return (yield from self._ask(complete, tool, verdict.why))
+            return (yield from self._ask(prepared, verdict.why))
         yield ApprovalDecided(verdict.action, "configuration", verdict.why)
         return f"Error: this call is not allowed: {verdict.why}." if verdict.action == "refuse" else ""
 
-    def _ask(self, complete: ToolCall, tool: Tool, why: str) -> Steps[str]:
+    def _ask(self, prepared: PreparedCall, why: str) -> Steps[str]:
         # "Always" was said of this very tool: if its server changes it, the user is asked again.
-        if (tool, tool.annotations) in self._always:
+        if any(map(prepared.tool.is_same, self._always)):
             yield ApprovalDecided("run", "user", "always, said the user of this tool")
             return ""
-        answer = yield Approve(ApprovalQuestion(complete, tool, why))
+        answer = yield Approve(ApprovalQuestion(prepared.call, prepared.tool, why))
         if answer == "always":
-            self._always.append((tool, tool.annotations))
+            self._always.append(prepared.tool)
         if answer == "nobody":
             yield ApprovalDecided("refuse", "nobody", f"{why}; {UNASKED}")
             return f"Error: this call needs the user's approval: {UNASKED}."

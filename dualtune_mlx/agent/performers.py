@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, TypeVar
 from dualtune_mlx.agent.chat_model import ChatModel, speak_on_thread
 from dualtune_mlx.agent.events import Choose, Divide, Speak
 from dualtune_mlx.engine.events import AnswerText, Event
-from dualtune_mlx.mcp import ApprovalQuestion, Toolbox, ToolResult
+from dualtune_mlx.mcp import ApprovalQuestion, PreparedCall, Toolbox, ToolResult
 from dualtune_mlx.mcp.approvals import ApprovalAnswer, Ask
-from dualtune_mlx.tools import ToolCall
 
 if TYPE_CHECKING:
     from dualtune_mlx.engine import DualTune
@@ -57,8 +56,8 @@ class Performer(ABC):
         """Ask the user."""
 
     @abstractmethod
-    async def execute(self, call: ToolCall, seconds: float) -> ToolResult:
-        """Call a tool.
+    async def execute(self, prepared: PreparedCall, seconds: float) -> ToolResult:
+        """Make a call that may run.
 
         Raises:
             TimeoutError: after so many seconds; the call is then cancelled.
@@ -81,8 +80,8 @@ class BlockingPerformer(Performer):
     async def approve(self, question: ApprovalQuestion) -> ApprovalAnswer:
         return self.ask(question)
 
-    async def execute(self, call: ToolCall, seconds: float) -> ToolResult:
-        return self.toolbox.execute(call, True, seconds)
+    async def execute(self, prepared: PreparedCall, seconds: float) -> ToolResult:
+        return self.toolbox.execute(prepared, True, seconds)
 
 
 class AsyncPerformer(Performer):
@@ -101,8 +100,8 @@ class AsyncPerformer(Performer):
     async def approve(self, question: ApprovalQuestion) -> ApprovalAnswer:
         return await asyncio.to_thread(self.ask, question)
 
-    async def execute(self, call: ToolCall, seconds: float) -> ToolResult:
-        return await self.toolbox.aexecute(call, True, seconds)
+    async def execute(self, prepared: PreparedCall, seconds: float) -> ToolResult:
+        return await self.toolbox.aexecute(prepared, True, seconds)
 
 
 def run_in_place(events: AsyncGenerator[T, None]) -> Generator[T, None, None]:

@@ -26,7 +26,7 @@ class ApprovalQuestion:
     call: ToolCall
     """What would be sent, with the pinned arguments."""
     tool: Tool
-    """The tool that would be called."""
+    """The tool that would be called, as its server lists it now."""
     why: str
     """Why the user is asked."""
 

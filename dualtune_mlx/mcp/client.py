@@ -13,7 +13,8 @@ import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dualtune_mlx.errors import DualTuneError, DualTuneWarning, ServerError, ToolError, UsageError
 from dualtune_mlx.mcp.config import ServerConfig
@@ -33,6 +34,16 @@ if TYPE_CHECKING:
 
 class ToolWarning(DualTuneWarning):
     """Tools of a server cannot be used."""
+
+
+@dataclass(frozen=True)
+class PreparedCall:
+    """A call that may be sent. What is approved is all of it, and nothing else is executed."""
+
+    call: ToolCall
+    """The call as it is sent: with its server and the pinned arguments."""
+    tool: Tool
+    """The tool as its server lists it, with its hints and all its arguments."""
 
 
 class Toolbox:
@@ -74,8 +85,8 @@ class Toolbox:
         connections = self._connections.items()
         return {f"{name}/{tool}": why for name, one in connections for tool, why in one.listing.set_aside.items()}
 
-    def complete_call(self, call: ToolCall) -> ToolCall:
-        """The call as it is sent: with its server and the pinned arguments. All arguments are checked.
+    def prepare(self, call: ToolCall) -> PreparedCall:
+        """The call as it is sent, and the tool that it is sent to. All arguments are checked.
 
         Raises:
             ToolError, ServerError: as ``execute`` does before it sends anything.
@@ -85,19 +96,21 @@ class Toolbox:
         arguments = fill_pinned(call.arguments, tool, config.pinned)
         check_arguments(arguments, tool)
         check_rules(arguments, tool, config.rules, None if config.url else config.cwd or os.getcwd())
-        return ToolCall(tool.name, arguments, config.name)
+        return PreparedCall(ToolCall(tool.name, arguments, config.name), tool)
 
-    def execute(self, call: ToolCall, approved: bool = False, timeout: float | None = None) -> ToolResult:
+    def execute(
+        self, call: ToolCall | PreparedCall, approved: bool = False, timeout: float | None = None
+    ) -> ToolResult:
         """Fill in the pinned arguments, check all arguments, call the tool, and wait for its answer.
 
         Args:
-            call: may leave out its server when only one server has the tool.
+            call: may leave out its server when only one server has the tool. A prepared one is made as it is.
             approved: the user agreed to this call. Servers with the approval policy "ask" need it.
             timeout: seconds after which the call is cancelled. The server's own limit holds beside it.
 
         Raises:
-            ToolError: when there is no such tool, it may not be called, or the arguments do not fit its schema; then
-                nothing was sent.
+            ToolError: when there is no such tool, it may not be called, it has changed since the call was prepared, or
+                the arguments do not fit its schema; then nothing was sent.
             ServerError: when the server is down, ends, does not answer in time, or breaks the protocol.
             TimeoutError: after ``timeout`` seconds.
         """
@@ -105,24 +118,26 @@ class Toolbox:
         try:
             return answer.result(timeout)
         except CancelledError as error:
-            raise _closed_error(call) from error
+            raise _closed_error(call if isinstance(call, ToolCall) else call.call) from error
         except BaseException:
             answer.cancel()
             raise
 
-    async def aexecute(self, call: ToolCall, approved: bool = False, timeout: float | None = None) -> ToolResult:
+    async def aexecute(
+        self, call: ToolCall | PreparedCall, approved: bool = False, timeout: float | None = None
+    ) -> ToolResult:
         """``execute`` for asynchronous code; cancelling it cancels the call at the server."""
         async with asyncio.timeout(timeout):
             return await asyncio.wrap_future(self._begin(call, approved))
 
-    def _begin(self, call: ToolCall, approved: bool) -> Future[ToolResult]:
-        connection, tool = self._find(call)
-        _check_approval(connection.config, tool, approved)
-        arguments = self.complete_call(call).arguments
+    def _begin(self, call: ToolCall | PreparedCall, approved: bool) -> Future[ToolResult]:
+        prepared = self.prepare(call) if isinstance(call, ToolCall) else call
+        connection = self._connections[prepared.call.server]
+        _check_approval(connection.config, prepared.tool, approved)
         try:
-            return self._portal.start_task_soon(_call_tool, connection, tool.name, dict(arguments))
+            return self._portal.start_task_soon(_call_tool, connection, prepared)
         except RuntimeError as error:
-            raise _closed_error(call) from error
+            raise _closed_error(prepared.call) from error
 
     def _find(self, call: ToolCall) -> tuple[Connection, Tool]:
         connections = [one for name, one in self._connections.items() if call.server in ("", name)]
@@ -228,10 +243,10 @@ def _warn_of_unusable_tools(toolbox: Toolbox) -> None:
         warnings.warn("\n".join((what, *lines, fix)), ToolWarning, stacklevel=4)
 
 
-async def _call_tool(connection: Connection, tool: str, arguments: dict[str, Any]) -> ToolResult:
+async def _call_tool(connection: Connection, prepared: PreparedCall) -> ToolResult:
     started = time.perf_counter()
-    answer = await connection.call(tool, arguments)
-    return read_result(connection.config.name, tool, answer, time.perf_counter() - started)
+    answer = await connection.call(prepared.tool, dict(prepared.call.arguments))
+    return read_result(connection.config.name, prepared.tool.name, answer, time.perf_counter() - started)
 
 
 def _check_approval(config: ServerConfig, tool: Tool, approved: bool) -> None:

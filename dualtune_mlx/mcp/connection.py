@@ -14,7 +14,7 @@ from mcp.client.subscriptions import listen
 from mcp_types import ToolListChangedNotification
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from dualtune_mlx.errors import DualTuneError, ServerError
+from dualtune_mlx.errors import DualTuneError, ServerError, ToolError
 from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.faults import (
     CLOSED,
@@ -29,6 +29,7 @@ from dualtune_mlx.mcp.process import ServerProcess
 from dualtune_mlx.mcp.process_guard import ProcessGuard
 from dualtune_mlx.mcp.transport import Transport
 from dualtune_mlx.mcp.web import WebServer
+from dualtune_mlx.tools import Tool
 
 FIRST_DELAY = 0.5  # seconds before the first restart; each further one waits twice as long
 RESTARTS = 5  # in a row, after which a server stays down
@@ -51,6 +52,7 @@ class Connection:
         self._timeout = config.timeout or timeout
         self._start_timeout = config.start_timeout or timeout
         self._given_up = False
+        self._pinned: dict[str, set[str]] = {}
         self._session: ClientSession | None = None
         self._transport: Transport | None = None
         self._ended = anyio.Event()
@@ -80,10 +82,11 @@ class Connection:
             attempts = 0 if anyio.current_time() - began > STEADY else attempts + 1
         self._given_up = True
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> Mapping[str, Any]:
+    async def call(self, tool: Tool, arguments: dict[str, Any]) -> Mapping[str, Any]:
         """Call a tool; the result as the server sent it. Tools that change meanwhile are up to date when it returns.
 
         Raises:
+            ToolError: when the tool is no longer as it is given; then nothing was sent.
             ServerError: when the server is down, ends, stays silent, writes too much, or breaks the protocol.
         """
         session, transport, ended = self._session, self._transport, self._ended
@@ -91,9 +94,12 @@ class Connection:
             raise self.down_error()
         try:
             with anyio.fail_after(self._timeout):
-                result = await session.call_tool(tool, arguments)
+                while not self._settled.is_set():  # a change that is announced is known before anything is sent
+                    await self._settled.wait()
+                self._check_unchanged(tool)
+                result = await session.call_tool(tool.name, arguments)
         except Exception as error:  # whatever the SDK makes of what a server sends
-            failure = to_server_error(error, self.config, transport, f"call of {tool!r}", self._timeout)
+            failure = to_server_error(error, self.config, transport, f"call of {tool.name!r}", self._timeout)
             if is_connection_lost(error, transport) and self._session is session:
                 self._fail(failure)
                 ended.set()
@@ -101,6 +107,15 @@ class Connection:
         with anyio.move_on_after(SETTLING):
             await self._settled.wait()
         return result_as_sent(result)
+
+    def _check_unchanged(self, tool: Tool) -> None:
+        if not any(tool.is_same(one) for one in self.listing.tools):
+            raise ToolError(
+                "the tool changed after its call was prepared: nothing was sent",
+                where=f"{self.config.name}/{tool.name}",
+                expected="the description, schema and hints that the call was checked with",
+                fix="make the call again, with the tool as it is now",
+            )
 
     def down_error(self) -> ServerError:
         """The error of a call while the server is down."""
@@ -133,8 +148,13 @@ class Connection:
             listing = await list_tools(session, dispatcher)
         if self.failure is None:  # the first time; what is missing after a restart may come back
             listing.check_configuration()
-        self.listing, self.failure = listing, None
+        self._offer(listing)
+        self.failure = None
         self._settled.set()
+
+    def _offer(self, listing: Listing) -> None:
+        listing.drop_unpinned(self._pinned)
+        self.listing = listing
 
     def _fail(self, failure: DualTuneError) -> None:
         self.listing, self._session, self.failure = Listing(self.config), None, failure
@@ -163,7 +183,7 @@ class Connection:
             await self._changed.wait()
             self._changed = anyio.Event()
             with anyio.fail_after(self._start_timeout):
-                self.listing = await list_tools(session, dispatcher)
+                self._offer(await list_tools(session, dispatcher))
             if not self._changed.is_set():
                 self._settled.set()
 

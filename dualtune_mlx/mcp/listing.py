@@ -84,6 +84,21 @@ class Listing:
         self._tools.pop(name, None), self._shown.pop(name, None)
         self.set_aside.setdefault(name, reason)
 
+    def drop_unpinned(self, taken: dict[str, set[str]]) -> None:
+        """Set aside the tools that no longer take an argument which the configuration pins.
+
+        Args:
+            taken: the pinned arguments that each tool has taken so far, by its name; those of this list are added.
+        """
+        for tool in self.tools if self.config.pinned else ():
+            pinned = self.config.pinned.keys() & find_argument_names(tool.parameters)
+            known = taken.setdefault(tool.name, set())
+            if lost := known - pinned:
+                what = "a tool no longer takes an argument that the configuration pins"
+                where = f"{self.config.name}/{tool.name}"
+                self.drop(tool.name, tool_error(what, where, "none of this name", ", ".join(map(repr, sorted(lost)))))
+            known |= pinned
+
     def check_configuration(self) -> None:
         """Check that the server has every argument and tool that the configuration names, and takes what it pins.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dualtune_mlx.errors import DualTuneError, ToolError
 from dualtune_mlx.mcp.approvals import ApprovalPolicy
-from dualtune_mlx.mcp.client import Toolbox, ToolWarning, connect
+from dualtune_mlx.mcp.client import PreparedCall, Toolbox, ToolWarning, connect
 from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.observed import ObservedValues, find_values
 from dualtune_mlx.mcp.results import ToolResult
@@ -28,7 +28,7 @@ class Look:
     """A call that was made, and what came of it."""
 
     call: ToolCall
-    """The call, without the pinned arguments."""
+    """The call as it is sent."""
     result: ToolResult | None = None
     """What the tool answered; None where it did not."""
     failure: str = ""
@@ -57,29 +57,30 @@ def observe_servers(
         warnings.simplefilter("ignore", ToolWarning)  # the snapshot has said it
         with connect(limited) as toolbox:
             calls = plan_looks(toolbox, ApprovalPolicy(configs, "auto"))
-            announce(calls)
+            announce([prepared.call for prepared in calls])
             looks, tools = list(look(toolbox, calls)), toolbox.tools
     results = [one.result for one in looks if one.result is not None]
     return looks, find_values(tools, results, [pair for config in configs for pair in config.secrets])
 
 
-def plan_looks(toolbox: Toolbox, policy: ApprovalPolicy) -> tuple[ToolCall, ...]:
+def plan_looks(toolbox: Toolbox, policy: ApprovalPolicy) -> tuple[PreparedCall, ...]:
     """The calls that may be made: of tools whose server says that they only read, which the policy lets run, and which
     need no other arguments than those that are pinned or have a default."""
-    found = (_default_call(tool) for tool in toolbox.tools if _may_look(tool, policy))
-    return tuple(call for call in found if call is not None and _is_complete(toolbox, call))[:MOST_CALLS]
+    found = (_prepare(toolbox, call) for call in map(_default_call, toolbox.tools) if call is not None)
+    return tuple(one for one in found if one is not None and _may_look(one.tool, policy))[:MOST_CALLS]
 
 
-def look(toolbox: Toolbox, calls: Sequence[ToolCall]) -> Iterator[Look]:
-    """Make the calls, one after the other, within limits of time."""
+def look(toolbox: Toolbox, calls: Sequence[PreparedCall]) -> Iterator[Look]:
+    """Make the calls, one after the other, within limits of time. A tool that changed since is not called."""
     ends = time.monotonic() + SECONDS
-    for call in calls:
+    for prepared in calls:
+        call = prepared.call
         left = ends - time.monotonic()
         if left <= 0:
             yield Look(call, failure="there was no time left")
             continue
         try:
-            yield Look(call, toolbox.execute(call, timeout=min(left, CALL_SECONDS)))
+            yield Look(call, toolbox.execute(prepared, timeout=min(left, CALL_SECONDS)))
         except TimeoutError:
             yield Look(call, failure="it took too long")
         except DualTuneError as error:
@@ -99,9 +100,9 @@ def _default_call(tool: Tool) -> ToolCall | None:
     return ToolCall(tool.name, {name: schema["default"] for name, schema in needed.items()}, tool.server)
 
 
-def _is_complete(toolbox: Toolbox, call: ToolCall) -> bool:
+def _prepare(toolbox: Toolbox, call: ToolCall) -> PreparedCall | None:
+    """The call as it is sent; None where it may not be sent."""
     try:
-        toolbox.complete_call(call)
+        return toolbox.prepare(call)
     except ToolError:
-        return False
-    return True
+        return None

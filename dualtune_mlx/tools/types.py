@@ -110,6 +110,10 @@ class Tool:
         """``server/tool``; the name alone where there is no server."""
         return f"{self.server}/{self.name}" if self.server else self.name
 
+    def is_same(self, other: Tool) -> bool:
+        """Whether the other is this very tool, hints included: equal tools may have other hints."""
+        return self == other and self.annotations == other.annotations
+
     @property
     def takes_arguments(self) -> bool:
         """Whether a call has arguments to write. Those of a tool without parameters cost no forward pass.

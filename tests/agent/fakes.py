@@ -10,7 +10,7 @@ from typing import Any
 from dualtune_mlx.agent import Agent
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine.events import AnswerText, ArgumentText, Candidates, Done, Planned, StageBegins
-from dualtune_mlx.mcp import ApprovalPolicy, ServerConfig, ToolResult
+from dualtune_mlx.mcp import ApprovalPolicy, PreparedCall, ServerConfig, ToolResult
 from dualtune_mlx.tools import RESPOND, Tool, ToolCall
 from dualtune_mlx.tools.changes import ToolChanges
 from dualtune_mlx.tools.usage import StageUsage, Usage
@@ -105,10 +105,14 @@ class FakeToolbox:
         self.does, self.tools = does, tuple(tools)
         self.executed: list[ToolCall] = []
 
-    def complete_call(self, call: ToolCall) -> ToolCall:
-        return ToolCall(call.name, {**call.arguments, "pin": "ned"}, "fs")
+    def prepare(self, call: ToolCall) -> PreparedCall:
+        tool = next(one for one in self.tools if one.name == call.name)
+        return PreparedCall(ToolCall(call.name, {**call.arguments, "pin": "ned"}, "fs"), tool)
 
-    def execute(self, call: ToolCall, approved: bool = False, timeout: float | None = None) -> ToolResult:
+    def execute(self, prepared: PreparedCall, approved: bool = False, timeout: float | None = None) -> ToolResult:
+        sent = dict(prepared.call.arguments)
+        assert sent.pop("pin") == "ned"
+        call = ToolCall(prepared.call.name, sent, "fs")
         self.executed.append(call)
         given = self.does(call)
         if isinstance(given, BaseException):
@@ -117,8 +121,10 @@ class FakeToolbox:
             return given
         return ToolResult("fs", call.name, ({"type": "text", "text": given},), given, None, False, 0.5)
 
-    async def aexecute(self, call: ToolCall, approved: bool = False, timeout: float | None = None) -> ToolResult:
-        return self.execute(call, approved, timeout)
+    async def aexecute(
+        self, prepared: PreparedCall, approved: bool = False, timeout: float | None = None
+    ) -> ToolResult:
+        return self.execute(prepared, approved, timeout)
 
 
 def error(text: str) -> ToolResult:

@@ -38,7 +38,7 @@ def named(server) -> Callable[..., list[str]]:
     def names(**fields: Any) -> list[str]:
         configs = [server("lists", json.dumps(TOOLS), name="s", **fields)]
         with connect(configs) as toolbox:
-            return [call.name for call in plan_looks(toolbox, ApprovalPolicy(configs, "auto"))]
+            return [one.call.name for one in plan_looks(toolbox, ApprovalPolicy(configs, "auto"))]
 
     return names
 
@@ -72,7 +72,7 @@ def test_calls_are_announced_made_and_read(server):
 def test_a_call_that_fails_or_hangs_is_said(server, monkeypatch):
     monkeypatch.setattr("dualtune_mlx.mcp.looking.CALL_SECONDS", 0.3)
     with connect([server("good", name="s")]) as toolbox:
-        calls = [ToolCall(name, {}, "s") for name in ("silence", "fail", "pid")]
+        calls = [toolbox.prepare(ToolCall(name, {}, "s")) for name in ("silence", "fail", "pid")]
         rows = {one.call.name: one.to_dict()["failure"] for one in look(toolbox, calls)}
     assert rows == {"pid": None, "fail": "it answered with an error", "silence": "it took too long"}
 

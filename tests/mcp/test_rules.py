@@ -136,7 +136,7 @@ def test_the_toolbox_holds_calls_to_them(server):
     rules = (Rule(("text",), ("echo",), pattern="[a-z]+"), Rule(("b",), forbidden=True))
     with connect([server("good", rules=rules, pinned={"folder": "/data"})]) as toolbox:
         assert toolbox.execute(ToolCall("echo", {"text": "hi"})).text == "/data: hi"
-        assert toolbox.complete_call(ToolCall("echo", {"text": "hi"})).arguments == {"text": "hi", "folder": "/data"}
+        assert toolbox.prepare(ToolCall("echo", {"text": "hi"})).call.arguments == {"text": "hi", "folder": "/data"}
         with pytest.raises(ToolError, match="does not allow this 'text'"):
             toolbox.execute(ToolCall("echo", {"text": "HI"}))
         with pytest.raises(ToolError, match="does not allow this 'b'"):
