@@ -198,12 +198,15 @@ async def _perform(effect: Effect, performer: Performer, run: AgentRun) -> Async
                 raise budget.out_of_time(during) from error
         case Speak(purpose):
             texts = []
-            async with aclosing(performer.speak(effect)) as pieces:
-                async for piece in pieces:
-                    texts.append(piece if isinstance(piece, str) else piece.text)
-                    budget.tokens += 1
-                    yield SpokenText(purpose, texts[-1])
-                    budget.check_time()
+            try:
+                async with aclosing(performer.speak(effect)) as pieces:
+                    async for piece in pieces:
+                        texts.append(piece if isinstance(piece, str) else piece.text)
+                        budget.tokens += 1
+                        yield SpokenText(purpose, texts[-1])
+                        budget.check_time()
+            except TimeoutError as error:
+                raise budget.out_of_time(" before the chat model had written it all") from error
             run.outcome = _to_spoken(effect, "".join(texts), performer.chat_model)
 
 

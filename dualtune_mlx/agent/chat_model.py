@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
 from typing import Protocol
 
 import mlx.core as mx
 
 from dualtune_mlx.agent.events import Speak
-from dualtune_mlx.chat import Endpoint, LocalChat
+from dualtune_mlx.chat import ChatPiece, Endpoint, LocalChat
 from dualtune_mlx.concurrency import EngineThread, FairLock, Ticket
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.tools import Message, Tool
@@ -47,12 +47,14 @@ def open_chat_model(name_or_url: str, model: str = "", key: str = "") -> ChatMod
         ModelError: when a local model cannot be loaded, or has no chat template.
     """
     if "://" in name_or_url:
-        return _Speaker(Endpoint(name_or_url, model, key, FIX))
+        endpoint = Endpoint(name_or_url, model, key, FIX)
+        return _Speaker(endpoint.name, lambda one: endpoint.stream(to_chat(one), one.max_tokens, one.seconds))
     if model or key:
         raise UsageError(
             "a local chat model has neither name nor key", got=name_or_url, expected="an URL, or no such option"
         )
-    return _Speaker(LocalChat(name_or_url))
+    chat = LocalChat(name_or_url)
+    return _Speaker(chat.name, lambda one: chat.stream(to_chat(one), one.max_tokens))
 
 
 def to_chat(effect: Speak) -> list[dict[str, str]]:
@@ -90,8 +92,8 @@ def _to_text(message: Message) -> str:
 class _Speaker:
     """A chat model that speaks as its backend writes."""
 
-    def __init__(self, backend: Endpoint | LocalChat) -> None:
-        self.name, self._backend = backend.name, backend
+    def __init__(self, name: str, write: Callable[[Speak], Generator[ChatPiece, None, None]]) -> None:
+        self.name, self._write = name, write
 
     def speak(self, effect: Speak) -> Generator[str, None, None]:
         """Write the text.
@@ -99,8 +101,10 @@ class _Speaker:
         Raises:
             ServerError: when an endpoint fails.
             ModelError: when the conversation is too long for a local model.
+            TimeoutError: when an endpoint has no whole answer after ``effect.seconds``. Between the pieces of a local
+                model the run looks at the clock itself.
         """
-        with closing(self._backend.stream(to_chat(effect), effect.max_tokens)) as pieces:
+        with closing(self._write(effect)) as pieces:
             for piece in pieces:
                 if piece.text:
                     yield piece.text

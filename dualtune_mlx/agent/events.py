@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
@@ -165,6 +166,8 @@ class Speak:
     """The visible tools."""
     max_tokens: int
     """The most tokens that it may have."""
+    seconds: float = inf
+    """The most time for it, in seconds."""
 
 
 Effect = Divide | Choose | Approve | Execute | Speak

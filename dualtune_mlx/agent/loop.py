@@ -157,7 +157,8 @@ class Loop:
             yield ToolsChanged(tools)
 
     def _speak(self, purpose: Literal["plan", "answer"]) -> Steps[str]:
-        spoken: Spoken = yield Speak(purpose, self.messages, self._tools, self.budget.answer_tokens)
+        budget = self.budget
+        spoken: Spoken = yield Speak(purpose, self.messages, self._tools, budget.answer_tokens, budget.seconds_left)
         yield spoken
         return spoken.text
 

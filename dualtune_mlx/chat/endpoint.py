@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
+from math import inf
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from dualtune_mlx.chat.pieces import ChatPiece
+from dualtune_mlx.chat.pieces import CHARACTERS_PER_TOKEN, ChatPiece
 from dualtune_mlx.errors import ServerError, UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +51,8 @@ class Endpoint:
     """
 
     def __init__(self, url: str, model: str, key: str = "", fix: str | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not model:
+        parts = _split_address(url)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not _is_plain(model):
             expected = "the http(s) address of an OpenAI-compatible endpoint, and the name of a model there"
             raise UsageError("the chat model cannot be used", got=f"{url} {model!r}", expected=expected)
         if key and parts.scheme == "http" and parts.hostname not in LOCAL_HOSTS:
@@ -59,13 +64,56 @@ class Endpoint:
         self._url = url.rstrip("/") + "/chat/completions"
 
     def stream(
-        self, turns: Sequence[Mapping[str, str]], max_tokens: int, **body: Any
+        self, turns: Sequence[Mapping[str, str]], max_tokens: int, seconds: float = inf, **body: Any
     ) -> Generator[ChatPiece, None, None]:
+        """``astream`` for code that is not asynchronous, over a connection of its own.
+
+        Args:
+            turns, max_tokens, body: as in ``astream``.
+            seconds: the most time for the whole answer.
+
+        Raises:
+            EndpointError: as ``astream`` does.
+            TimeoutError: when the time is over, whatever the endpoint sends meanwhile.
+        """
+        from anyio.from_thread import start_blocking_portal
+
+        read = partial(self._read, turns, max_tokens, seconds, body)
+        pieces = SimpleQueue[ChatPiece | None]()
+        with start_blocking_portal(name="chat-endpoint") as portal:
+            reading = portal.start_task_soon(read, pieces)
+            reading.add_done_callback(lambda _: pieces.put(None))
+            try:
+                while (piece := pieces.get()) is not None:
+                    yield piece
+                reading.result()
+            finally:
+                reading.cancel()
+
+    async def _read(
+        self,
+        turns: Sequence[Mapping[str, str]],
+        max_tokens: int,
+        seconds: float,
+        body: Mapping[str, Any],
+        pieces: SimpleQueue[ChatPiece | None],
+    ) -> None:
+        import httpx2
+
+        async with asyncio.timeout(None if seconds == inf else seconds), httpx2.AsyncClient(timeout=SECONDS) as client:
+            async for piece in self.astream(client, turns, max_tokens, **body):
+                pieces.put(piece)
+
+    async def astream(
+        self, client: httpx2.AsyncClient, turns: Sequence[Mapping[str, str]], max_tokens: int, **body: Any
+    ) -> AsyncGenerator[ChatPiece, None]:
         """Ask the endpoint to write what follows in a conversation.
 
         Args:
+            client: gives the connections; its time-outs hold.
             turns: ``{"role", "content"}`` of each message.
-            max_tokens: the most tokens that it is asked to write.
+            max_tokens: the most tokens that it is asked to write. A text that goes on far beyond is left there, and
+                ends by ``length``.
             body: more of the request's body, such as ``temperature``.
 
         Raises:
@@ -73,26 +121,15 @@ class Endpoint:
         """
         import httpx2
 
-        with self._explained(), httpx2.stream(**self._request(turns, max_tokens, body), timeout=SECONDS) as answer:
-            self._check(answer)
-            reading = _Reading(self)
-            for event in httpx2.EventSource(answer, max_event_size=LARGEST_EVENT):
-                yield from reading.read(event.data)
-            reading.check_whole()
-
-    async def astream(
-        self, client: httpx2.AsyncClient, turns: Sequence[Mapping[str, str]], max_tokens: int, **body: Any
-    ) -> AsyncGenerator[ChatPiece, None]:
-        """``stream`` over the connections of a client, whose time-outs hold."""
-        import httpx2
-
         with self._explained():
             async with client.stream(**self._request(turns, max_tokens, body)) as answer:
                 self._check(answer)
-                reading = _Reading(self)
+                reading = _Reading(self, max_tokens * CHARACTERS_PER_TOKEN)
                 async for event in httpx2.EventSource(answer, max_event_size=LARGEST_EVENT):
                     for piece in reading.read(event.data):
                         yield piece
+                    if not reading.room:
+                        return
                 reading.check_whole()
 
     def failure(self, got: str, status: int = 0, retry_after: float = 0.0) -> EndpointError:
@@ -109,7 +146,9 @@ class Endpoint:
 
     def _request(self, turns: Sequence[Mapping[str, str]], max_tokens: int, body: Mapping[str, Any]) -> dict[str, Any]:
         json = {"model": self._model, "messages": list(turns), "max_tokens": max_tokens, "stream": True, **body}
-        headers = {"Authorization": f"Bearer {os.environ[self._key]}"} if self._key else {}
+        headers = {"Accept-Encoding": "identity"}  # a few compressed bytes may become any number
+        if self._key:
+            headers["Authorization"] = f"Bearer {os.environ[self._key]}"
         return {"method": "POST", "url": self._url, "json": json, "headers": headers}
 
     def _check(self, answer: httpx2.Response) -> None:
@@ -118,6 +157,8 @@ class Endpoint:
             raise self.failure(f"status {answer.status_code}", answer.status_code, wait)
         if not answer.headers.get("content-type", "").lower().startswith("text/event-stream"):
             raise self.failure("no stream of events")
+        if answer.headers.get("content-encoding", "identity").lower() != "identity":
+            raise self.failure("a compressed stream, which was not asked for")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -127,15 +168,15 @@ class Endpoint:
             yield
         except httpx2.SSEError as error:
             raise self.failure(f"too long an event: more than {LARGEST_EVENT:,} bytes") from error
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise self.failure(type(error).__name__) from error
 
 
 class _Reading:
-    """Reads the events of one stream."""
+    """Reads the events of one stream, up to so many characters of its text."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, most: int) -> None:
+        self._endpoint, self.room = endpoint, most
         self._is_empty, self._is_whole = True, False
 
     def read(self, data: str) -> Iterator[ChatPiece]:
@@ -146,9 +187,12 @@ class _Reading:
             return
         try:
             piece = _parse_piece(json.loads(data))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise self._endpoint.failure("an event that is not a chat completion") from error
         self._is_whole |= bool(piece.finish)
+        if len(piece.text) >= self.room:
+            piece = replace(piece, text=piece.text[: self.room], finish=piece.finish or "length")
+        self.room -= len(piece.text)
         if piece != ChatPiece():
             yield piece
 
@@ -163,8 +207,23 @@ def _parse_piece(event: Any) -> ChatPiece:
     text = choices[0]["delta"].get("content") if choices else None
     finish = choices[0].get("finish_reason") if choices else None
     read, wrote = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    tokens = (read, wrote) if isinstance(read, int) and isinstance(wrote, int) else None
-    return ChatPiece(text if isinstance(text, str) else "", str(finish or ""), tokens)
+    tokens = (read, wrote) if isinstance(read, int) and isinstance(wrote, int) and min(read, wrote) >= 0 else None
+    text = text if isinstance(text, str) else ""
+    whole = text.encode(errors="replace").decode()  # half of a surrogate pair is no character
+    return ChatPiece(whole, str(finish or ""), tokens)
+
+
+def _split_address(url: str) -> SplitResult | None:
+    """The parts of an address; None where it is none."""
+    try:
+        parts = urlsplit(url)
+        return parts if _is_plain(url) and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _is_plain(text: str) -> bool:
+    return bool(text) and text.isprintable()
 
 
 def read_retry_after(value: str) -> float:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CHARACTERS_PER_TOKEN = 8
+"""A text with more characters than this for each token that it may have goes on without an end."""
+
 
 @dataclass(frozen=True)
 class ChatPiece:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx.agent import Agent, Limits
+from dualtune_mlx.agent.chat_model import open_chat_model
 from dualtune_mlx.agent.events import ApprovalDecided, CallResult, Speak, Spoken, SpokenText, ToolsChanged
 from dualtune_mlx.agent.transcript import read_transcript
 from dualtune_mlx.engine.events import Planned, StageBegins
@@ -22,6 +23,7 @@ from dualtune_mlx.errors import DecodingError, ServerError, ToolError, UsageErro
 from dualtune_mlx.mcp import ApprovalPolicy, connect
 from dualtune_mlx.tools import Message, Tool, ToolCall
 from tests.agent.fakes import DELETE, TOOLS, WRITE, Engine, FakeToolbox, agent, call, config, error
+from tests.chat.raw_endpoint import HEAD, drip, endlessly, serving
 from tests.mcp.conftest import INTERRUPTIBLE
 
 READ_A, READ_B, WRITE_A = call("read", path="a"), call("read", path="b"), call("write", path="a")
@@ -366,6 +368,28 @@ def test_a_chat_model_plans_and_answers(tmp_path):
         asyncio.run(agent(Engine(READ_A), FakeToolbox(), tmp_path, chat_model=chat_model).arun("do it")).answer
         == "It is a."
     )
+
+
+@pytest.mark.parametrize(
+    "drop", [b": ping\n\n", b'data: {"choices": []}\n\n'], ids=["keep-alive lines", "empty pieces"]
+)
+def test_an_endpoint_that_never_comes_to_an_end_ends_with_the_run_s_time(drop, tmp_path):
+    def write(connection, over):
+        connection.sendall(HEAD + b"\r\n")
+        drip(connection, over, endlessly(drop))
+
+    for way in ("run", "arun"):
+        with serving(write) as url:
+            limited = agent(
+                Engine(READ_A),
+                FakeToolbox(),
+                tmp_path,
+                chat_model=open_chat_model(url, "big"),
+                limits=Limits(seconds=0.5),
+            )
+            ended = limited.run("do it") if way == "run" else asyncio.run(limited.arun("do it"))
+        assert (ended.reason, "before the chat model had written" in ended.message) == ("time", True)
+        assert ended.seconds < 5
 
 
 def test_an_answer_keeps_to_its_tokens(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 from dualtune_mlx.chat import endpoint as module
 from dualtune_mlx.chat.endpoint import Endpoint, EndpointError, read_retry_after
 from dualtune_mlx.chat.pieces import ChatPiece
+from dualtune_mlx.errors import UsageError
 
 TURNS = [{"role": "user", "content": "do it"}]
 
@@ -27,10 +28,12 @@ class Handler(BaseHTTPRequestHandler):
     reply: tuple[int, bytes] = (200, b"")
     kind = "text/event-stream"
     seen: list = []  # noqa: RUF012
+    encodings = ""
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         Handler.seen.append((self.path, self.headers.get("Authorization"), body))
+        Handler.encodings = self.headers["Accept-Encoding"]
         self.send_response(self.reply[0])
         self.send_header("Content-Type", self.kind)
         self.end_headers()
@@ -69,7 +72,7 @@ def test_an_endpoint_streams_its_answer(endpoint, monkeypatch):
     ((path, key, body),) = Handler.seen
     assert (path, key) == ("/v1/chat/completions", "Bearer sesame")
     assert body == {"model": "big", "messages": TURNS, "max_tokens": 5, "stream": True}
-    assert "sesame" not in chat.name
+    assert "sesame" not in chat.name and Handler.encodings == "identity"
     written(Endpoint(endpoint, "big"))
     assert Handler.seen[-1][1] is None
 
@@ -108,6 +111,7 @@ def test_retry_after_is_a_date_to_come():
         ((200, b"data: {}\n\n"), "not a chat completion"),
         ((200, b"data: no\n\n"), "not a chat completion"),
         ((200, b"data: []\n\n"), "not a chat completion"),
+        ((200, b"data: " + b"[" * 900 + b"\n\n"), "not a chat completion"),
         ((200, b"data: {}"), "no event"),
         ((200, event("It is")), "ends before the text does"),
         ((200, b"x" * 2_000), "too long an event"),
@@ -120,3 +124,34 @@ def test_an_endpoint_that_fails_is_an_error_without_its_words(endpoint, monkeypa
     with pytest.raises(EndpointError, match=says) as caught:
         written(Endpoint(endpoint, "big"))
     assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[bad", "http://h:x/v1", "http://h:99999999/v1", "http://a\0b/", "http://\ud800/"]
+)
+def test_an_address_that_is_none_is_refused(url):
+    with pytest.raises(UsageError, match="http"):
+        Endpoint(url, "big")
+
+
+def test_a_name_that_is_no_text_is_refused():
+    with pytest.raises(UsageError, match="name of a model"):
+        Endpoint("http://h/v1", "\ud800")
+
+
+@pytest.mark.parametrize(
+    ("event", "piece"),
+    [
+        ({"choices": [{"delta": {"content": "a\ud800"}}]}, ChatPiece("a?")),
+        ({"choices": [], "usage": {"prompt_tokens": -5, "completion_tokens": -9}}, ChatPiece()),
+        ({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 9}}, ChatPiece(tokens=(0, 9))),
+    ],
+)
+def test_what_no_tokens_and_no_characters_are_is_not_believed(event, piece):
+    assert module._parse_piece(event) == piece
+
+
+def test_a_nesting_beyond_python_s_is_no_chat_completion():
+    reading = module._Reading(Endpoint("http://h/v1", "big"), 100)
+    with pytest.raises(EndpointError, match="not a chat completion"):
+        list(reading.read("[" * 100_000))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from dualtune_mlx.chat import EndpointError, strip_thoughts
+from dualtune_mlx.chat import CHARACTERS_PER_TOKEN, EndpointError, strip_thoughts
 from dualtune_mlx.synthesis.teacher.backends import Backend, Turns, write_text
 from dualtune_mlx.synthesis.teacher.budget import Budget, Limits, Spent
 from dualtune_mlx.synthesis.teacher.journal import Answer, Journal
@@ -26,8 +26,6 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 """Seconds before the second try, doubled before each further one, with a half more or less by chance."""
 LONGEST_ASKED_WAIT = 600.0
 """Seconds: an endpoint that asks to wait for longer has failed for now."""
-CHARACTERS_PER_TOKEN = 8
-"""A text with more characters than this for each token that it may have goes on without an end."""
 MOST_FAILURES = 5
 """So many questions in a row without an answer end the run."""
 OF_THE_REQUEST = frozenset((400, 413, 422))
