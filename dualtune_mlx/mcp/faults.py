@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from dualtune_mlx.errors import DualTuneError, ServerError
 from dualtune_mlx.mcp.config import ServerConfig
+from dualtune_mlx.mcp.lines import UNREADABLE
 from dualtune_mlx.mcp.secrets import clean_output
 from dualtune_mlx.mcp.transport import Transport
 
@@ -79,4 +80,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = error.errors()[0]
         return f"an invalid message at {'.'.join(map(str, found['loc']))}: {found['msg']}"
+    if isinstance(error, MCPError) and "validation error" in str(error):  # pydantic's own words repeat what was sent
+        return UNREADABLE
     return str(error) or type(error).__name__

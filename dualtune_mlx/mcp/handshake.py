@@ -62,7 +62,7 @@ class LenientDispatcher(JSONRPCDispatcher[Any]):
         _related_request_id: RequestId | None = None,
     ) -> dict[str, Any]:
         result = await super().send_raw_request(method, params, opts, _related_request_id=_related_request_id)
-        if method == "tools/call" and result.get("resultType", "complete") == "complete":
+        if method == "tools/call" and result.get("resultType") != "input_required":
             return {"content": [], "resultType": "complete", "_meta": {AS_SENT: result}}
         tools = result.get("tools") if method == "tools/list" else None
         if isinstance(tools, list):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from subprocess import PIPE
@@ -13,9 +12,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.client.stdio import get_default_environment
 from mcp.os.posix.utilities import terminate_posix_process_tree
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCResponse, jsonrpc_message_adapter
+from mcp_types import JSONRPCError, JSONRPCResponse
 
 from dualtune_mlx.mcp.config import ServerConfig
+from dualtune_mlx.mcp.lines import read_line
 from dualtune_mlx.mcp.process_guard import ProcessGuard
 from dualtune_mlx.mcp.secrets import clean_output
 
@@ -112,7 +112,7 @@ class ServerProcess:
                     continue
                 *ends, rest = chunk.split(b"\n")
                 for end in ends:
-                    message = _parse(line + end)
+                    message = read_line(line + end)
                     line.clear()
                     if message is not None:
                         with suppress(*CLOSED):
@@ -155,14 +155,3 @@ class ServerProcess:
         await terminate_posix_process_tree(process, GRACE)
         with anyio.move_on_after(GRACE):  # the ends of its pipes; only what has left the group can keep them open
             await self._heard_all.wait()
-
-
-def _parse(line: bytes | bytearray) -> JSONRPCMessage | None:
-    """The message in a line, or None. Half a surrogate pair, as in a file's name that is not UTF-8, becomes "?"."""
-    text = line.decode(errors="replace")
-    try:
-        if "\\ud" in text.lower():
-            text = json.dumps(json.loads(text), ensure_ascii=False).encode(errors="replace").decode()
-        return jsonrpc_message_adapter.validate_json(text, by_name=False)
-    except (ValueError, RecursionError):  # pydantic's ValidationError is a ValueError
-        return None

@@ -13,6 +13,8 @@ from dualtune_mlx.errors import ToolError, count_of
 
 DATA_URL = re.compile(r"data:(?P<type>[^;,]*)[^,]*;base64,", re.IGNORECASE)
 UNKNOWN_TYPE = "application/octet-stream"
+MOST_BLOCKS = 10_000
+"""Content blocks that are kept of a result. Reading each takes its time, and a server chooses how many there are."""
 SHORTEST_CUT = 200  # characters: below this, little would be left beside the line that tells of the cut
 
 
@@ -99,15 +101,29 @@ class ToolResult:
 def read_result(server: str, tool: str, answer: Mapping[str, Any], seconds: float) -> ToolResult:
     """The result of a call, as the server sent it.
 
-    The call was made, so nothing in it is refused. A block that cannot be read becomes a text that shows it. The
-    structured content may be any JSON: it is not held to the tool's output schema.
+    The call was made, so nothing in it is refused. A block that cannot be read becomes a text that shows it. Of very
+    many blocks the last are left out, which a text says. The structured content may be any JSON: it is not held to the
+    tool's output schema.
     """
+    answer = _spell_numbers(answer)
     given = answer.get("content")
     blocks = given if isinstance(given, list) else [] if given is None else [given]
+    if len(blocks) > MOST_BLOCKS:
+        blocks = [*blocks[:MOST_BLOCKS], f"[{len(blocks) - MOST_BLOCKS:,} more blocks are left out]"]
     content = tuple(map(_read_block, blocks))
     text = "\n".join(block["text"] for block in content if block["type"] == "text")
     is_error = str(answer.get("isError")).lower() in ("true", "1")
     return ToolResult(server, tool, content, text, answer.get("structuredContent"), is_error, seconds)
+
+
+def _spell_numbers(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The answer with NaN and infinite numbers, which are none in JSON, as texts."""
+    try:
+        json.dumps(answer, allow_nan=False)
+    except ValueError:
+        spelled: Mapping[str, Any] = json.loads(json.dumps(answer), parse_constant=str)
+        return spelled
+    return answer
 
 
 def head_and_tail(text: str, limit: int) -> str:

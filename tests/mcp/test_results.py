@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -168,3 +169,18 @@ def test_null_is_a_field_that_is_not_there() -> None:
 
 def test_bytes_are_not_in_the_repr() -> None:
     assert "123" not in repr((Media("image/png", b"123"), Resource("u", text="123", data=b"123")))
+
+
+@pytest.mark.parametrize("block", [{"type": "text", "text": "x"}, {"type": "odd"}, "x"])
+def test_of_very_many_blocks_the_last_are_left_out_and_counted(block: Any) -> None:
+    read = read_result("s", "t", {"content": [block] * 300_000}, 0.0)
+    assert len(read.content) == 10_001
+    assert read.content[-1]["text"] == "[290,000 more blocks are left out]"
+    assert len(read_result("s", "t", {"content": [block] * 10_000}, 0.0).content) == 10_000
+
+
+def test_numbers_that_json_has_not_are_spelled() -> None:
+    block = {"type": "text", "text": "x", "weight": float("nan")}
+    read = read_result("s", "t", {"content": [block], "structuredContent": [float("inf"), 1.5]}, 0.0)
+    assert read.structured == ["Infinity", 1.5] and read.content[0]["weight"] == "NaN"
+    json.dumps(read.to_record(), allow_nan=False)
