@@ -21,7 +21,7 @@ from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.pinned_arguments import fill_pinned
 from dualtune_mlx.mcp.preflight import check_command
 from dualtune_mlx.mcp.results import ToolResult, read_result
-from dualtune_mlx.mcp.rules import check_rules
+from dualtune_mlx.mcp.rules import check_rules, make_absolute
 from dualtune_mlx.tools import Tool, ToolCall, ToolServer
 from dualtune_mlx.tools.schemas import check_arguments
 
@@ -94,8 +94,10 @@ class Toolbox:
         connection, tool = self._find(call)
         config = connection.config
         arguments = fill_pinned(call.arguments, tool, config.pinned)
+        if not config.url:
+            arguments = make_absolute(arguments, tool, config.rules, os.path.abspath(config.cwd or ""))
         check_arguments(arguments, tool)
-        check_rules(arguments, tool, config.rules, None if config.url else config.cwd or os.getcwd())
+        check_rules(arguments, tool, config.rules)
         return PreparedCall(ToolCall(tool.name, arguments, config.name), tool)
 
     def execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from dualtune_mlx.errors import ToolError, UsageError
 from dualtune_mlx.tools import Tool
 
+URL = re.compile(r"\w+:")
 KINDS = ("below", "pattern", "forbidden")
 EXAMPLE = '{"arguments": ["path"], "below": "/work"}, {"arguments": ["branch"], "pattern": "feature/.*"}'
 
@@ -25,7 +27,7 @@ class Rule:
     tools: tuple[str, ...] = ()
     """The names of the tools; empty: all tools."""
     below: str | None = None
-    """A folder. A value is a path, or a list of paths, in it or of it; links are followed."""
+    """A folder. A value is an absolute path, or a list of such, in it or of it; links are followed."""
     pattern: str | None = None
     """A regular expression. It matches a text or number, or each one of a list, from end to end."""
     forbidden: bool = False
@@ -49,18 +51,34 @@ def forbidden_arguments(rules: Sequence[Rule], tool: Tool) -> set[str]:
     return {name for rule in rules if rule.forbidden and rule.applies_to(tool) for name in rule.arguments}
 
 
-def check_rules(arguments: Mapping[str, Any], tool: Tool, rules: Sequence[Rule], folder: str | None) -> None:
-    """Check a call's arguments, the pinned ones too, against the rules.
+def make_absolute(arguments: Mapping[str, Any], tool: Tool, rules: Sequence[Rule], folder: str) -> dict[str, Any]:
+    """The arguments with absolute paths, where a rule has them below a folder.
+
+    Each server takes a relative path from a folder of its own choice, an absolute one is the same for all. A path that
+    is not clear stays as it is, and is refused by the rule.
 
     Args:
-        folder: where the server's relative paths begin; None where that is not known.
+        folder: where relative paths begin.
+    """
+    ruled = {name for rule in rules if rule.below and rule.applies_to(tool) for name in rule.arguments}
+    return {name: _join(folder, value) if name in ruled else value for name, value in arguments.items()}
+
+
+def _join(folder: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_join(folder, one) for one in value]
+    return os.path.join(folder, value) if isinstance(value, str) and _is_clear(value) else value
+
+
+def check_rules(arguments: Mapping[str, Any], tool: Tool, rules: Sequence[Rule]) -> None:
+    """Check a call's arguments, the pinned ones too, against the rules.
 
     Raises:
         ToolError: naming the argument and the rule.
     """
     for rule in rules:
         for name in rule.arguments if rule.applies_to(tool) else ():
-            if name in arguments and (expected := _describe_expected(arguments[name], rule, folder)):
+            if name in arguments and (expected := _describe_expected(arguments[name], rule)):
                 raise ToolError(
                     f"the configuration does not allow this {name!r}",
                     where=f"{tool.server}/{tool.name}",
@@ -70,7 +88,7 @@ def check_rules(arguments: Mapping[str, Any], tool: Tool, rules: Sequence[Rule],
                 )
 
 
-def _describe_expected(value: Any, rule: Rule, folder: str | None) -> str | None:
+def _describe_expected(value: Any, rule: Rule) -> str | None:
     """What the rule expects instead of the value; None where the value keeps the rule."""
     if rule.forbidden:
         return "a call without it"
@@ -79,22 +97,49 @@ def _describe_expected(value: Any, rule: Rule, folder: str | None) -> str | None
         fine = all(isinstance(one, str | int | float) and re.fullmatch(rule.pattern, str(one)) for one in values)
         return None if fine else f"text that matches {rule.pattern}"
     assert rule.below is not None
-    fine = all(isinstance(one, str) and _is_below(one, rule.below, folder) for one in values)
-    return None if fine else f"a path below {rule.below}"
+    fine = all(isinstance(one, str) and _is_below(one, rule.below) for one in values)
+    return None if fine else f"an absolute path below {rule.below}"
 
 
-def _is_below(path: str, top: str, folder: str | None) -> bool:
-    """Whether the path stays in ``top`` however a server reads it. An unclear path does not."""
-    if not path or path.startswith("~") or "\0" in path or re.match(r"\w+:", path):
-        return False
-    if not os.path.isabs(path):
-        if folder is None:
-            return False
-        path = os.path.join(folder, path)
-    # Both readings of "..": behind a link, as the system takes it, and as text, as many servers do.
-    return all(
-        Path(os.path.realpath(one)).is_relative_to(os.path.realpath(top)) for one in (path, os.path.normpath(path))
+def _is_clear(path: str) -> bool:
+    """Whether all servers take a path for the same text: many expand ``~`` and URLs, and cut blanks and quotes off."""
+    return (
+        path == path.strip(" \t\r\n\"'") != "" and not path.startswith("~") and "\0" not in path and not URL.match(path)
     )
+
+
+def _is_below(path: str, top: str) -> bool:
+    """Whether the path stays in ``top`` however a server reads it. An unclear or a relative path does not."""
+    if not _is_clear(path) or not os.path.isabs(path):
+        return False
+    # Both readings of "..": behind a link, as the system takes it, and as text, as many servers do.
+    places = _find_places(path) | _find_places(os.path.normpath(path))
+    return all(_is_in(Path(place), Path(os.path.realpath(top))) for place in places)
+
+
+def _is_in(place: Path, folder: Path) -> bool:
+    """Whether a place is a folder or in it, also where the file system knows the folder by another spelling."""
+    if place.is_relative_to(folder):
+        return True
+    return folder.exists() and any(one.exists() and one.samefile(folder) for one in (place, *place.parents))
+
+
+def _find_places(path: str) -> set[str]:
+    """Where an absolute path may lead, links followed: servers and file systems also find a name whose letters are
+    composed otherwise (``é`` as one character or as two)."""
+    places = {os.sep}
+    for part in path.split(os.sep):
+        places = {os.path.realpath(os.path.join(at, name)) for at in places for name in _find_names(at, part)}
+    return places
+
+
+def _find_names(folder: str, name: str) -> set[str]:
+    try:
+        listed = os.listdir(folder)
+    except OSError:  # no folder, or one that is not ours to list
+        listed = []
+    composed = unicodedata.normalize("NFC", name)
+    return {name, *(one for one in listed if unicodedata.normalize("NFC", one) == composed)}
 
 
 def _read_rule(entry: Any, where: str) -> Rule:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 
 from dualtune_mlx.errors import ToolError, UsageError
 from dualtune_mlx.mcp import connect, read_config
-from dualtune_mlx.mcp.rules import Rule, check_rules
+from dualtune_mlx.mcp.rules import Rule, check_rules, make_absolute
 from dualtune_mlx.tools import Tool, ToolCall
 
 TOOL = Tool("write", server="fs")
 
 
 def allows(rule: Rule, value: object, folder: str | None = None) -> bool:
+    arguments = {"a": value, "other": "/etc"}
+    if folder:
+        arguments = make_absolute(arguments, TOOL, [rule], folder)
     try:
-        check_rules({"a": value, "other": "/etc"}, TOOL, [rule], folder)
+        check_rules(arguments, TOOL, [rule])
     except ToolError as error:
         assert "fs/write" in str(error) and "'a'" in str(error)
         return False
@@ -41,6 +45,10 @@ def allows(rule: Rule, value: object, folder: str | None = None) -> bool:
         ("file://TOP/a", False),
         ("https://hostTOP", False),
         ("C:\\a", False),
+        (" /etc/passwd", False),
+        ("'/etc/passwd'", False),
+        ('TOP/link"', False),
+        ("TOP/a\n", False),
         ("", False),
         ("TOP/a\0b", False),
         (["TOP/a", "/etc"], False),
@@ -68,10 +76,46 @@ def test_links_are_followed_both_ways(tmp_path):
     assert allows(rule, f"{tmp_path}/alias/x")
 
 
-def test_a_relative_path_needs_a_known_folder(tmp_path):
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("said", ["NFC", "NFD"])
+def test_a_name_is_found_however_its_letters_are_composed(tmp_path, on_disk, said):
+    top, out = tmp_path / "top", tmp_path / "out"
+    (top / "fol\u00e9er").mkdir(parents=True), out.mkdir()
+    link, name = (unicodedata.normalize(form, "l\u1ea5nk\u00e9") for form in (on_disk, said))  # several marks a letter
+    (top / "fol\u00e9er" / link).symlink_to(out)
+    (top / "loop").symlink_to(top)
+    rule = Rule(("a",), below=str(top))
+    for folder in ("fol\u00e9er", "fole\u0301er", "/".join(["loop"] * 50) + "/fole\u0301er"):
+        assert not allows(rule, f"{top}/{folder}/{name}/secret")
+        assert allows(rule, f"{top}/{folder}/e\u0301lse/x")
+
+
+def test_the_folder_of_a_rule_is_itself_no_other_spelling(tmp_path):
+    (tmp_path / "e\u0301").mkdir()
+    assert not allows(Rule(("a",), below=f"{tmp_path}/\u00e9"), f"{tmp_path}/\u00e9/x")
+
+
+def test_a_relative_path_is_none_of_a_folder_until_it_is_made_absolute(tmp_path):
     rule = Rule(("a",), below=str(tmp_path))
     assert not allows(rule, "x", None)
     assert not allows(rule, "x", str(tmp_path.parent))
+    assert make_absolute({"a": ["x", "/y"], "b": "x"}, TOOL, [rule], "/w") == {"a": ["/w/x", "/y"], "b": "x"}
+
+
+def test_a_server_gets_the_path_that_was_judged(server, tmp_path):
+    """It may take a relative one from another folder than its working folder: its first allowed one, say."""
+    (tmp_path / "in").mkdir()
+    rules = (Rule(("text", "folder"), below=str(tmp_path / "in")),)
+    config = server("good", cwd=str(tmp_path / "in"), pinned={"folder": "pinned"}, rules=rules)
+    with connect([config]) as toolbox:
+        inside = f"{tmp_path}/in"
+        assert (
+            toolbox.execute(ToolCall("echo", {"text": "secret/key.txt"})).text
+            == f"{inside}/pinned: {inside}/secret/key.txt"
+        )
+        for outside in ("../key.txt", " /etc/passwd", "~/x"):
+            with pytest.raises(ToolError, match="an absolute path below"):
+                toolbox.execute(ToolCall("echo", {"text": outside}))
 
 
 @pytest.mark.parametrize(
