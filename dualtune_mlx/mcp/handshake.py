@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from mcp.shared.dispatcher import CallOptions
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp_types import (
     METHOD_NOT_FOUND,
+    PARSE_ERROR,
     UNSUPPORTED_PROTOCOL_VERSION,
     CallToolResult,
     PaginatedRequestParams,
@@ -21,6 +23,7 @@ from mcp_types import (
 from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.listing import Listing
 from dualtune_mlx.mcp.tool_checks import tool_error
+from dualtune_mlx.tools.schemas import LONGEST_SHOWN
 
 # The SDK logs a traceback for each line of noise; without a handler Python prints it on our terminal.
 for _name in ("mcp", "client"):
@@ -62,8 +65,11 @@ class LenientDispatcher(JSONRPCDispatcher[Any]):
         _related_request_id: RequestId | None = None,
     ) -> dict[str, Any]:
         result = await super().send_raw_request(method, params, opts, _related_request_id=_related_request_id)
-        if method == "tools/call" and result.get("resultType") != "input_required":
+        kind = result.get("resultType", "complete") if method == "tools/call" else ""
+        if kind == "complete":
             return {"content": [], "resultType": "complete", "_meta": {AS_SENT: result}}
+        if kind and kind != "input_required":
+            raise MCPError(PARSE_ERROR, f"a result of an unknown type: {json.dumps(kind)[:LONGEST_SHOWN]}")
         tools = result.get("tools") if method == "tools/list" else None
         if isinstance(tools, list):
             # In a thread: a large schema takes seconds, and the timeout and the other servers do not wait for it.

@@ -71,4 +71,6 @@ def test_no_call_waits_for_an_answer_that_has_come(server: Callable[..., ServerC
     with connect([server("unreadable", timeout=60)]) as toolbox:
         with pytest.raises(ServerError, match=f"failed(?s:.*){UNREADABLE}"):
             toolbox.execute(ToolCall("answer", {"line": UNREADABLE_ANSWERS[kind]}))
-        assert toolbox.execute(ToolCall("answer", {"line": ANSWER + '"result": {"resultType": "odd"}}'})).text == ""
+        with pytest.raises(ServerError, match='failed(?s:.*)unknown type: "odd"'):
+            toolbox.execute(ToolCall("answer", {"line": ANSWER + '"result": {"resultType": "odd"}}'}))
+        assert toolbox.execute(ToolCall("answer", {"line": ANSWER + '"result": {"content": "so"}}'})).text == "so"
