@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,3 +48,26 @@ def test_a_closed_engine_gives_freed_memory_back_once(monkeypatch):
     dualtune.close()
     dualtune.close()
     assert given_back == [True]
+
+
+@pytest.mark.parametrize(
+    ("flags", "core"),
+    [("fpu avx avx2 avx512f avx512bw", "SkylakeX"), ("fpu avx avx2", "Haswell"), ("fpu avx", None), ("", None)],
+)
+def test_openblas_is_told_whose_kernels_the_processor_runs(flags, core):
+    assert linux._find_core(f"processor\t: 0\nmodel name\t: new\nflags\t\t: {flags}\n") == core
+    assert linux._find_core("Features\t: fp asimd\n") is None, "not every processor lists its flags so"
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(sys.platform != "linux", reason="OpenBLAS is loaded on Linux alone")
+def test_what_the_user_says_of_the_kernels_counts():
+    code = "import os, dualtune_mlx; print(os.environ.get('OPENBLAS_CORETYPE'))"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OPENBLAS_CORETYPE": "Haswell"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == "Haswell"
