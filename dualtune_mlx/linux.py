@@ -2,8 +2,8 @@
 
 MLX's wheel for Linux has the reference BLAS. An OpenBLAS that is loaded before MLX takes its place, and matrix products
 become about 75 times faster. An OpenBLAS that is older than the processor takes it for one without AVX, which is five
-times slower: so it is told whose kernels to take. glibc gives each large buffer back to the kernel at once, so that each operation pays for
-fresh pages. A process that keeps its buffers trains a fifth faster.
+times slower: so it is told whose kernels to take. glibc gives each large buffer back to the kernel at once, so that
+each operation pays for fresh pages. A process that keeps its buffers trains a fifth faster.
 """
 
 from __future__ import annotations

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence, Set
+from statistics import median
 from typing import Any
 
 OTHERS = 1.0
 """Requests of other tools, as a multiple of those of the tools that changed."""
+LONGEST = 2.0
+"""How long a line may be where there is little time, as a multiple of one of middling length."""
 
 
 def focus(lines: Sequence[str], changed: Set[str], seed: int) -> list[str]:
@@ -43,6 +46,12 @@ def sample(lines: Sequence[str], most: int, seed: int, given: Set[str] = frozens
     count = min(len(own), max(most // 2, most - len(made)))
     drawn = rng.sample(made, min(len(made), most - count)) + rng.sample(own, count)
     return [lines[number] for number in sorted(drawn)]
+
+
+def leave_out_long(lines: Sequence[str]) -> list[str]:
+    """The lines that are no longer than ``LONGEST`` times one of middling length."""
+    longest = LONGEST * median(map(len, lines)) if lines else 0
+    return [line for line in lines if len(line) <= longest]
 
 
 def called_tools(line: Mapping[str, Any]) -> Iterator[str]:

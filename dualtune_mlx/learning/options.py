@@ -27,6 +27,8 @@ MOST_HELD_OUT = 0.1
 """The share of the requests that is held out at most."""
 TRAINED_A_MINUTE = 60
 """Requests that training sees at most, for each minute there is."""
+LONG_MINUTES = 30
+"""With fewer minutes, training sees no long conversations: one takes as long as several short ones."""
 TRAINING_SHARES: Mapping[str, float] = {"selector": 0.3, "arguments": 0.7}
 """The part of the time for training that each stage has."""
 MEASURED_A_MINUTE = 1.5

@@ -48,10 +48,11 @@ from dualtune_mlx.learning.events import (
     StepsChosen,
     TrainingRestarted,
 )
-from dualtune_mlx.learning.focus import focus, sample
+from dualtune_mlx.learning.focus import focus, leave_out_long, sample
 from dualtune_mlx.learning.more import read_more
 from dualtune_mlx.learning.options import (
     ARGUMENT_CARD,
+    LONG_MINUTES,
     MOST_HELD_OUT,
     TEMPLATE,
     TRAINING_SHARES,
@@ -71,7 +72,7 @@ from dualtune_mlx.synthesis.synthesize import REQUESTS, SUMMARY, synthesize
 from dualtune_mlx.synthesis.teacher import Teaching
 from dualtune_mlx.tools import Tool, Trajectory
 from dualtune_mlx.tools.changes import ToolChanges, compare_tools, find_reworded
-from dualtune_mlx.training import Job, TrainConfig, TrainingSession, estimate_training
+from dualtune_mlx.training import Job, TrainConfig, TrainingSession, measure_paces
 from dualtune_mlx.training.words import fit_bundle_words
 
 MOST_TOKENS = 256
@@ -233,6 +234,8 @@ class _Road:
         lines = _read_lines(self.split / f"{split}.jsonl")
         if self.state.changed:
             lines = focus(lines, set(self.state.changed), self.options.seed) or lines
+        if self.options.minutes < LONG_MINUTES:
+            lines = leave_out_long(lines)
         _write_lines(self.data / f"{split}.jsonl", sample(lines, most, self.options.seed, set(self.given)))
 
     def _config(self, steps: Mapping[str, int]) -> TrainConfig:
@@ -285,14 +288,14 @@ class _Road:
 
         In a later round they are as many fewer as there are fewer tools to learn.
         """
-        estimates = estimate_training(self._config(dict.fromkeys(TRAINING_SHARES, PROBED)))
+        paces = measure_paces(self._config(dict.fromkeys(TRAINING_SHARES, PROBED)))
         left = 60 * self.options.minutes - (perf_counter() - self.began) - self.measuring
         share = len(self.state.changed) / len(self.tools) if self.state.round > 1 else 1.0
         adapters = Counter(job.stage for job in jobs)
         steps = {}
-        for one in estimates:
-            seconds = left * max(LEAST_SHARE, share) * TRAINING_SHARES[one.stage] / max(adapters[one.stage], 1)
-            steps[one.stage] = max(LEAST_STEPS, int((seconds - MEASUREMENTS * one.time.validation) / one.time.step))
+        for stage, pace in paces.items():
+            seconds = left * max(LEAST_SHARE, share) * TRAINING_SHARES[stage] / max(adapters[stage], 1)
+            steps[stage] = max(LEAST_STEPS, int((seconds - MEASUREMENTS * pace.validation) / pace.step))
         return steps
 
     def _held_out(self) -> list[Trajectory]:

@@ -7,7 +7,7 @@ from dualtune_mlx.training.group import Group
 from dualtune_mlx.training.jobs import Job, all_jobs, needs_router
 from dualtune_mlx.training.options import PRESETS, TrainOptions
 from dualtune_mlx.training.run import RunResult, RunSetup, TrainingRun
-from dualtune_mlx.training.session import SessionEvent, TrainingSession, estimate_training, train_all
+from dualtune_mlx.training.session import SessionEvent, TrainingSession, estimate_training, measure_paces, train_all
 from dualtune_mlx.training.trainer import Callback, Progress, Trainer, TrainResult, train
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "TrainingSession",
     "all_jobs",
     "estimate_training",
+    "measure_paces",
     "merge_config",
     "needs_router",
     "train",

@@ -22,6 +22,8 @@ USABLE = 0.75
 """The share of a machine's memory that training may take: what macOS lets a GPU use, with room for the rest."""
 TIMED = 5
 """Batches that are timed, and as many of validation."""
+FORWARD = 0.5
+"""The time of a batch without gradients, as a share of that with them, at most."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,16 @@ class TimeEstimate:
     """If every batch takes as long as the fastest one."""
     greatest: float
     """If every batch takes as long as the slowest one."""
-    step: float = 0.0
-    """A step alone, if every batch takes the mean."""
-    validation: float = 0.0
-    """A measurement of the validation loss alone, if every batch takes the mean."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The seconds that the parts of a run take."""
+
+    step: float
+    """A step."""
+    validation: float
+    """A measurement of the validation loss."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,19 @@ def estimate_time(trainer: Trainer) -> TimeEstimate:
     likely, least, greatest = (
         trainer.steps * step + measurements * measured for step, measured in zip(steps, validations, strict=True)
     )
-    return TimeEstimate(likely, least, greatest, steps[0], validations[0])
+    return TimeEstimate(likely, least, greatest)
+
+
+def measure_pace(trainer: Trainer) -> Pace:
+    """The pace of a run, from a batch of middling length. It is taken twice, and the first time is not counted."""
+    options = trainer.options
+    epoch = steps_per_epoch(iterate_steps(trainer.examples, options.batch_size, options.seed), len(trainer.examples))
+    batches = islice(iterate_steps(trainer.examples, options.batch_size, options.seed), epoch)
+    middling = sorted(batches, key=_computed)[epoch // 2]
+    seconds = [trainer.measure_step(middling).seconds for _ in range(2)][1]
+    batches_a_step = ceil(min(trainer.examples_per_step, len(trainer.examples)) / options.batch_size)
+    validation = FORWARD * len(trainer.validation) / len(middling)
+    return Pace(batches_a_step * seconds, validation * seconds)
 
 
 def _time_validation(trainer: Trainer, batches: Sequence[tuple[Tokens, list[Example]]]) -> list[float]:
@@ -182,8 +202,13 @@ def _widest(examples: Sequence[Example], size: int, seed: int) -> list[Example]:
     """The batch of an epoch with the most active tokens, its longest example first."""
     count = steps_per_epoch(iterate_steps(examples, size, seed), len(examples))
     batches = islice(iterate_steps(examples, size, seed), count)
-    widest = max(batches, key=lambda rows: len(rows) * max(map(_active, rows)))
+    widest = max(batches, key=_computed)
     return sorted(widest, key=_active, reverse=True)
+
+
+def _computed(rows: Sequence[Example]) -> int:
+    """The tokens that a batch computes."""
+    return len(rows) * max(map(_active, rows))
 
 
 def _active(example: Example) -> int:

@@ -7,7 +7,8 @@ train_all(config, resume=True)
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import PromptRenderer, template_for
 from dualtune_mlx.training.config import TrainConfig
 from dualtune_mlx.training.contexts import ContextCache
-from dualtune_mlx.training.estimate import GIB, StageEstimate
+from dualtune_mlx.training.estimate import GIB, Pace, StageEstimate, measure_pace
 from dualtune_mlx.training.examples import check_arguments_writable
 from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.jobs import Job, all_jobs, needs_router
@@ -112,18 +113,35 @@ def estimate_training(config: TrainConfig, report: Callable[[str], object] = lam
         UsageError, DataError: when the data cannot be read, or has no example of a stage.
         ModelError: when the model cannot be loaded.
     """
+    estimates = []
+    with _open_estimated(config) as runs:
+        for run in runs:
+            report(run.job.stage)
+            estimates.append(run.estimate())
+    return estimates
+
+
+def measure_paces(config: TrainConfig) -> dict[str, Pace]:
+    """Measure, in a few steps that change nothing, how long a step of each of these stages takes.
+
+    Raises:
+        UsageError, DataError, ModelError: as ``estimate_training``.
+    """
+    with _open_estimated(config) as runs:
+        return {run.job.stage: measure_pace(run.trainer()) for run in runs}
+
+
+@contextmanager
+def _open_estimated(config: TrainConfig) -> Iterator[Iterator[TrainingRun]]:
+    """The runs of the stages that are estimated, over a folder without a bundle; each is prepared when it comes."""
     train_set, valid_set = read_split(config.data, "train"), read_split(config.data, "valid")
     check_arguments_writable([*train_set, *valid_set])
     base = load_model(config.model)
     renderer = _renderer(config, base)
     hierarchical = needs_router(train_set, config.routing)
-    estimates = []
     with tempfile.TemporaryDirectory() as empty:
         setup = RunSetup(base, renderer, train_set, valid_set, empty, hierarchical=hierarchical)
-        for stage in ESTIMATED:
-            report(stage)
-            estimates.append(TrainingRun(Job(stage), config.stages[stage], setup).estimate())
-    return estimates
+        yield (TrainingRun(Job(stage), config.stages[stage], setup) for stage in ESTIMATED)
 
 
 class TrainingSession:

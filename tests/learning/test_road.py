@@ -17,7 +17,7 @@ from dualtune_mlx.errors import DualTuneError, UsageError
 from dualtune_mlx.learning import options as learn_options
 from dualtune_mlx.learning import road
 from dualtune_mlx.learning.events import CommandStarted, Measured, PlanMade, StepsChosen
-from dualtune_mlx.learning.focus import focus, sample
+from dualtune_mlx.learning.focus import focus, leave_out_long, sample
 from dualtune_mlx.learning.options import LearnOptions
 from dualtune_mlx.learning.road import learn
 from dualtune_mlx.training import ConfigFile, Job, TrainingSession, merge_config
@@ -315,6 +315,22 @@ def test_given_requests_are_half_of_what_training_sees_where_there_are_so_many(g
     lines = [f"given {number}" for number in range(given)] + [f"made {number}" for number in range(made)]
     drawn = sample(lines, 10, 1, set(lines[:given]))
     assert len(drawn) == min(10, len(lines)) and sum(line.startswith("given") for line in drawn) == kept
+
+
+def test_where_there_is_little_time_long_conversations_are_left_out(tmp_path, options, monkeypatch):
+    assert leave_out_long(["a" * 10, "b" * 20, "c" * 10, "d" * 21, "e" * 10]) == [
+        "a" * 10,
+        "b" * 20,
+        "c" * 10,
+        "e" * 10,
+    ]
+    assert leave_out_long([]) == []
+    lines = []
+    for minutes in (0.01, 0.02):
+        monkeypatch.setattr(road, "LONG_MINUTES", 0.02)
+        learn([ADD, LIST], tmp_path / f"{minutes}", replace(options, minutes=minutes, requests=60))
+        lines.append((tmp_path / f"{minutes}/data/train.jsonl").read_text().splitlines())
+    assert max(map(len, lines[0])) < max(map(len, lines[1]))
 
 
 def test_training_sees_no_more_requests_than_it_has_time_for():

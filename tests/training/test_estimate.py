@@ -10,7 +10,7 @@ import pytest
 from dualtune_mlx.errors import TrainingError
 from dualtune_mlx.models import load_model
 from dualtune_mlx.training import Group, Trainer, TrainOptions, estimate
-from dualtune_mlx.training.estimate import GIB, RunEstimate, check_budget, estimate_run, estimate_time
+from dualtune_mlx.training.estimate import GIB, RunEstimate, check_budget, estimate_run, estimate_time, measure_pace
 from dualtune_mlx.training.trainer import StepCost
 from tests import tiny
 from tests.training.data import examples
@@ -93,6 +93,16 @@ def test_the_time_is_that_of_all_batches_and_validations_without_the_first_slow_
     assert time.least == pytest.approx(batches * 2.2 + validating)
     assert time.likely == pytest.approx(batches * 2.4 + validating)
     assert time.greatest == pytest.approx(batches * 2.6 + validating)
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 1), (3, 3)])
+def test_the_pace_is_that_of_a_second_batch_of_middling_length(accumulate, steps, monkeypatch):
+    options = TrainOptions(steps=30, batch_size=2, rank=4, accumulate=accumulate)
+    clock = Clock(tiny.model(), options, monkeypatch)
+    pace = measure_pace(clock.trainer)
+    assert clock.taken == [2, 2]
+    assert pace.step == pytest.approx(steps * 2.2)
+    assert pace.validation == pytest.approx(estimate.FORWARD * 3 * 2.2), "six examples are three batches"
 
 
 def test_the_time_of_a_run_is_within_its_range():
