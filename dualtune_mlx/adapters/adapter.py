@@ -86,7 +86,7 @@ class Adapter:
         folder = Path(folder)
         try:
             config_json = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise AdapterError(
                 "an adapter's configuration cannot be read",
                 where=folder / CONFIG,

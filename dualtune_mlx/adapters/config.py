@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from dualtune_mlx.errors import AdapterError
@@ -123,22 +124,22 @@ class AdapterConfig:
             )
         try:
             lora = value["lora_parameters"]
-            scales = {str(name): float(scale) for name, scale in ours.get("scales", {}).items()}
+            scales = {str(name): _parse_number(scale) for name, scale in ours.get("scales", {}).items()}
             modules = tuple(map(str, ours.get("whole", ())))
             lists_paths = bool(scales or modules)
             return cls(
                 rank=0 if lists_paths else int(lora["rank"]),
-                scale=0.0 if lists_paths else float(lora["scale"]),
+                scale=0.0 if lists_paths else _parse_number(lora["scale"]),
                 activation=str(ours["activation"]),
                 layers=_parse_range(*ours["layers"]) if "layers" in ours else _parse_last(int(value["num_layers"])),
                 keys=tuple(lora.get("keys") or ()),
                 kind=kind,
-                dropout=float(lora.get("dropout", 0.0)),
+                dropout=_parse_number(lora.get("dropout", 0.0)),
                 scales=scales,
                 modules=modules,
                 tokens=tuple(map(int, ours.get("tokens", ()))),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise AdapterError(
                 "an adapter's configuration lacks a field, or has one of another form",
                 where=where,
@@ -173,6 +174,13 @@ def _parse_range(start: int, stop: int) -> tuple[int, int]:
     if not 0 <= int(start) < int(stop):
         raise ValueError(f"layers {start} to {stop}")
     return int(start), int(stop)
+
+
+def _parse_number(value: Any) -> float:
+    number = float(value)
+    if not isfinite(number):  # Python's JSON has NaN
+        raise ValueError(f"the number {number}")
+    return number
 
 
 def invocation_start(tokens: Sequence[int], invocation: Sequence[int]) -> int:

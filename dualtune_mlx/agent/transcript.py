@@ -28,6 +28,7 @@ from dualtune_mlx.agent.events import (
 )
 from dualtune_mlx.engine.events import Planned
 from dualtune_mlx.errors import DataError, DualTuneError, UsageError
+from dualtune_mlx.files import write_error
 from dualtune_mlx.tools import Message, Tool, ToolCall
 
 if TYPE_CHECKING:
@@ -96,7 +97,11 @@ class Recorder:
         self._file.close()
 
     def _write(self, value: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps({**value, "time": time.time()}, ensure_ascii=False).encode() + b"\n")
+        line = json.dumps({**value, "time": time.time()}, ensure_ascii=False).encode(errors="replace") + b"\n"
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise write_error(self.path, error) from error
 
 
 def new_transcript(
@@ -216,7 +221,7 @@ def _read_call(line: Mapping[str, Any]) -> ToolCall:
 def _is_beginning(line: bytes) -> bool:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and value.get("event") == "begin"
 
@@ -242,7 +247,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(whole, 1):
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 "a line is not JSON",
                 where=f"{path}:{number}",

@@ -294,7 +294,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise BundleError(
             "there is no bundle", where=path.parent, expected=MANIFEST, fix="make one: dualtune train selector …"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(
             "a bundle's manifest cannot be read",
             where=path,

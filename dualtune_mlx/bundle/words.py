@@ -48,7 +48,7 @@ def load_words(folder: Path, content_hash: str) -> WordClassifier:
         )
     try:
         return _read(path)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise BundleError(
             "the word classifier cannot be read", where=path, got=error, fix="fit it again: dualtune bundle words"
         ) from error

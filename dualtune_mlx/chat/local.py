@@ -16,6 +16,7 @@ from dualtune_mlx.engine.answer import repeats_itself
 from dualtune_mlx.errors import ModelError
 from dualtune_mlx.models import load_network
 from dualtune_mlx.prompts import Encoder
+from dualtune_mlx.prompts.template import RENDERING_ERRORS
 
 
 class LocalChat:
@@ -78,11 +79,18 @@ def encode_chat(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> list[int]
     """Encode a conversation in the tokenizer's own chat template. Only the template gives it control tokens.
 
     Raises:
-        ModelError: when the template drops a message.
+        ModelError: when the template cannot be rendered, or drops a message.
     """
     encoder, nonce = Encoder(tokenizer), secrets.token_hex(8)
     marks = [{**turn, "content": f"{nonce}:{index}:"} for index, turn in enumerate(turns)]
-    rest = tokenizer.apply_chat_template(marks, tokenize=False, add_generation_prompt=True)
+    try:
+        rest = tokenizer.apply_chat_template(marks, tokenize=False, add_generation_prompt=True)
+    except RENDERING_ERRORS as error:
+        raise ModelError(
+            "the chat model's template cannot be rendered",
+            got=str(error) or type(error).__name__,
+            fix="mend its chat_template, or use another chat model",
+        ) from error
     tokens: list[int] = []
     for index, turn in enumerate(turns):
         before, mark, rest = rest.partition(f"{nonce}:{index}:")

@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import click
 
 from dualtune_mlx import linux
 from dualtune_mlx.cli.lazy import LazyGroup
 from dualtune_mlx.errors import DualTuneError, DualTuneWarning
+from dualtune_mlx.files import NO_ROOM, write_error
 
 COMMANDS = {
     "demo": "Train and use two adapters on the embedded example, start to end.",
@@ -40,8 +41,16 @@ class _Main(LazyGroup):
             with _warnings_as_messages():
                 return super().invoke(context)
         except DualTuneError as error:
-            click.echo(f"Error: {error}", err=True)
-            context.exit(error.exit_code)
+            _end(context, error)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            _end(context, write_error(error.filename or "the output, or a file of this command", error))
+
+
+def _end(context: click.Context, error: DualTuneError) -> NoReturn:
+    click.echo(f"Error: {error}", err=True)
+    context.exit(error.exit_code)
 
 
 @contextmanager

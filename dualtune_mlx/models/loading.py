@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 
 from dualtune_mlx.conversion.gguf import from_gguf
 from dualtune_mlx.errors import ModelError
+from dualtune_mlx.files import lock_folder
 from dualtune_mlx.models.base_model import BaseModel
 from dualtune_mlx.models.configuration import CONFIG, TEXT, read_model_config
 from dualtune_mlx.models.weights import check_weight_files, check_weight_types
@@ -212,7 +213,9 @@ def _convert_once(source: Path) -> Path:
     key = hashlib.sha256(f"{source.resolve()}{status.st_size}{status.st_mtime_ns}".encode()).hexdigest()[:12]
     folder = cache_folder() / "models" / f"gguf-{key}"
     if not folder.exists():
-        from_gguf(source, folder)
+        with lock_folder(folder.parent):
+            if not folder.exists():  # another first start may have converted it meanwhile
+                from_gguf(source, folder)
     return folder
 
 

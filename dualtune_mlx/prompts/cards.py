@@ -45,4 +45,5 @@ def openai_function(tool: Tool, label: str) -> dict[str, Any]:
 
 def _parameter_list(schema: Mapping[str, Any]) -> str:
     required = schema.get("required", [])
-    return ", ".join(name if name in required else f"{name}?" for name in schema.get("properties", {}))
+    names = (name if name in required else f"{name}?" for name in schema.get("properties", {}))
+    return ", ".join(" ".join(name.splitlines()) for name in names)  # a name with line breaks makes no lines of ours

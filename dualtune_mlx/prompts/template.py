@@ -25,9 +25,10 @@ from typing import Any
 from jinja2 import TemplateError, meta, nodes, pass_context
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dualtune_mlx.errors import PromptError
+from dualtune_mlx.prompts.sandbox import Limits, Sandbox, measured
+from dualtune_mlx.tools.time_limit import limited_time
 
 TEMPLATES = ("chatml", "hermes", "llama3", "gemma")
 SINGLE_STAGE_TEMPLATES = ("agentflux-selector", "agentflux-arguments")
@@ -38,6 +39,12 @@ CONTROL = re.compile(r"<([|\uff5c])[^<>|\uff5c\s]+\1>|<(?:start_of_turn|end_of_t
 """Template text that is written to be a control token; \\uff5c is DeepSeek's wide bar."""
 ORDINARY = ("agentflux-arguments",)
 """The templates whose control tokens are ordinary text for the models that they were trained on."""
+LONGEST_RENDERING = 10.0
+"""Seconds of computing that a block may take: loops in loops take for ever."""
+RENDERING_ERRORS = (
+    *(TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError),
+    *(TimeoutError, MemoryError, RecursionError),
+)
 JOINED = ""
 """The name on the borders of ``{% joined %}``. The borders of a span have the span's name."""
 
@@ -123,7 +130,7 @@ class Template:
         environment = _make_environment(self._marks)
         try:
             code, self._variables, found = _compile(self.source)
-        except TemplateError as error:
+        except (TemplateError, RecursionError, MemoryError, ValueError, OverflowError, SyntaxError) as error:
             raise PromptError(
                 "a template is not valid", where=name, got=error, fix="mend the template at the line that is named"
             ) from error
@@ -154,26 +161,27 @@ class Template:
         self._marks.clear()
         context = self._template.new_context(values)
         try:
-            rendered = "".join(self._template.blocks[block](context))
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            with limited_time(LONGEST_RENDERING):
+                rendered = "".join(self._template.blocks[block](context))
+        except RENDERING_ERRORS as error:
             raise PromptError(
                 "a template cannot be rendered",
                 where=f"{self.name}: block {block}",
-                got=error,
+                got=str(error) or type(error).__name__,
                 fix="mend the template; dualtune inspect --template FILE shows its result",
             ) from error
         return self._marks.split(rendered)
 
 
-def _make_environment(marks: _Marks) -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
+def _make_environment(marks: _Marks) -> Sandbox:
+    environment = Sandbox(
         extensions=[_SpanTag],
         # With the context, so that Jinja does not fold constants, marks and all, when it compiles.
         finalize=pass_context(lambda _, value: marks.add("data", value)),
         keep_trailing_newline=True,
     )
     environment.marks = marks  # type: ignore[attr-defined]
-    environment.filters["tojson"] = _to_json
+    environment.filters["tojson"] = measured("tojson", _to_json)
     return environment
 
 
@@ -184,7 +192,8 @@ def _compile(source: str) -> tuple[CodeType, set[str], tuple[str, ...]]:
     tree = environment.parse(source)
     text = "".join(data.data for data in tree.find_all(nodes.TemplateData))
     control_tokens = tuple(dict.fromkeys(match[0] for match in CONTROL.finditer(text)))
-    return environment.compile(source), meta.find_undeclared_variables(tree), control_tokens
+    variables = meta.find_undeclared_variables(tree)
+    return environment.compile(Limits().visit(tree)), variables, control_tokens
 
 
 def _to_json(value: object, ensure_ascii: bool = False, indent: int | None = None, sort_keys: bool = False) -> str:

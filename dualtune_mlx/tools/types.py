@@ -71,6 +71,12 @@ class Tool:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise ToolError("a tool has no name", got=repr(self.name), expected="a non-empty string")
+        if self.name.splitlines() != [self.name]:
+            raise ToolError(
+                "a tool's name has a line break",
+                got=repr(self.name),
+                expected="one line: it would look like several in prompts",
+            )
         self._check_texts()
         if not isinstance(self.parameters, Mapping):
             raise ToolError(

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,12 +111,10 @@ class Checkpoints:
         return sorted(self.folder.glob("step-[0-9]*"), key=_step)
 
     def _read(self, folder: Path) -> TrainState:
-        try:
+        with _readable(folder):
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            run, recorded = facts["run"], facts["sha256"]
+            run, recorded = str(facts["run"]), str(facts["sha256"])
             actual = _sha256(folder / ARRAYS)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError("a checkpoint cannot be read", where=folder, got=error, fix=_FIX) from error
         if actual != recorded:
             raise CheckpointError(
                 "a checkpoint is damaged", where=folder / ARRAYS, got=actual[:12], expected=recorded[:12], fix=_FIX
@@ -128,13 +127,22 @@ class Checkpoints:
                 expected=f"format {FORMAT}, run {self.run[:12]}: the same options, data and model",
                 fix="resume with what the run was started with (its config.yaml), or start anew without --resume",
             )
-        arrays: dict[str, mx.array] = mx.load(str(folder / ARRAYS))  # type: ignore[assignment]
-        mx.eval(arrays)
-        trees = _unflatten(arrays)
-        best = float.fromhex(facts["best_loss"])
-        return TrainState(
-            facts["step"], trees["weights"], trees["optimizer"], facts["best_step"], best, trees["best"], facts["stale"]
-        )
+        with _readable(folder):
+            step, best_step, stale = (int(facts[name]) for name in ("step", "best_step", "stale"))
+            best = float.fromhex(facts["best_loss"])
+            arrays: dict[str, mx.array] = mx.load(str(folder / ARRAYS))  # type: ignore[assignment]
+            mx.eval(arrays)
+            trees = _unflatten(arrays)
+            return TrainState(step, trees["weights"], trees["optimizer"], best_step, best, trees["best"], stale)
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Say in words what a damaged file raises. RecursionError, and what MLX raises, are RuntimeErrors."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError("a checkpoint cannot be read", where=folder, got=error, fix=_FIX) from error
 
 
 def _remove(folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from dualtune_mlx.errors import CheckpointError
 from dualtune_mlx.files import write_error, write_text
 from dualtune_mlx.training.trainer import Progress
 
@@ -41,11 +42,20 @@ class Log:
 
 
 def read_log(path: Path) -> list[Progress]:
-    """The steps of a log. A last line without its end, which an interrupted write leaves, is ignored."""
+    """The steps of a log. A last line without its end, which an interrupted write leaves, is ignored.
+
+    Raises:
+        CheckpointError: when it is damaged.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [Progress(**json.loads(line)) for line in lines]
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        return [Progress(**json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            "the log of a run is damaged", where=path, got=error, fix="restore it, or start anew without --resume"
+        ) from error
 
 
 def _line(progress: Progress) -> str:

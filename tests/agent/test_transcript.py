@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import stat
 from dataclasses import replace
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 
+from dualtune_mlx.agent.events import CallResult
 from dualtune_mlx.agent.learned_runs import add_to_data
 from dualtune_mlx.agent.replay import replay
-from dualtune_mlx.agent.transcript import read_transcript
+from dualtune_mlx.agent.transcript import Recorder, read_transcript
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.errors import DataError, UsageError
 from dualtune_mlx.tools import Message, ToolCall
@@ -226,3 +228,24 @@ def test_there_is_nothing_to_learn_where_nothing_succeeded(tmp_path):
     read = read_transcript(run(tmp_path, READ_A, does=lambda call: error("no")))
     with pytest.raises(UsageError, match="nothing to learn"):
         add_to_data(read, tmp_path / "data")
+
+
+def test_a_full_disk_ends_the_run_in_words(tmp_path):
+    class Full:
+        def write(self, line):
+            raise OSError(ENOSPC, "No space left on device")
+
+        def close(self):
+            pass
+
+    recorder = Recorder(tmp_path / "t.jsonl", {})
+    recorder._file.close()
+    recorder._file = Full()
+    with pytest.raises(UsageError, match="No space left(?s:.*)make room"), recorder:
+        recorder.record(CallResult("done", False))
+
+
+def test_text_that_is_not_unicode_does_not_end_a_run(tmp_path):
+    with Recorder(tmp_path / "t.jsonl", {}) as recorder:
+        recorder.record(CallResult("a\ud800", False))
+    assert '"a?"' in (tmp_path / "t.jsonl").read_text()

@@ -76,3 +76,11 @@ def test_a_local_chat_model_counts_its_tokens_and_says_why_it_ends(tmp_path):
 
 def test_thoughts_are_left_out():
     assert strip_thoughts("<think>a</think>\n b ") == strip_thoughts("a</think>b") == strip_thoughts("b") == "b"
+
+
+@pytest.mark.parametrize("template", ["{{ 1 / 0 }}", "{{ messages.a.b }}", "{% for %}", "{{ raise_exception('no') }}"])
+def test_a_template_that_cannot_be_rendered_is_refused(template):
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(ModelError, match="template cannot be rendered"):
+        encode_chat(tokenizer, TURNS)

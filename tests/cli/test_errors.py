@@ -6,6 +6,8 @@ import json
 import shutil
 import string
 import warnings
+from errno import EFBIG, ENOSPC
+from os import strerror
 
 import click
 import pytest
@@ -171,3 +173,12 @@ def test_a_bundle_of_another_model_is_not_trained_further(data, bundle, tmp_path
     where = ["--model", other, "--data", data, "--bundle", bundle]
     check_failure(1, ["another model", "fix: "], "train", "selector", *where, *SMALL)
     assert (bundle / "dualtune.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("number", "file"), [(ENOSPC, "out.txt"), (EFBIG, None)])
+def test_a_full_disk_is_told_in_words_wherever_a_command_meets_it(monkeypatch, number, file):
+    def write() -> None:
+        raise OSError(number, strerror(number), file)
+
+    monkeypatch.setattr(main, "get_command", lambda *asked: click.Command("doctor", callback=write))
+    check_failure(2, [strerror(number), file or "the output", "make room"], "doctor")

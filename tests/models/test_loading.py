@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from dualtune_mlx.bundle.export import load_base
+from dualtune_mlx.conversion.gguf import from_gguf
 from dualtune_mlx.errors import ModelError
-from dualtune_mlx.models import load_model, load_tokenizer
+from dualtune_mlx.models import load_model, load_tokenizer, loading
 from tests import tiny
+from tests.conversion.gguf import writer
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -157,3 +162,23 @@ def test_conversions_need_no_tokenizer(tmp_path):
     assert load_base(str(folder)).fingerprint() == tiny.model().fingerprint
     with pytest.raises(ModelError, match="the tokenizer cannot be loaded"):
         load_model(str(folder))
+
+
+def test_two_first_starts_at_once_convert_a_file_once(tmp_path, monkeypatch):
+    source = writer.tiny_gguf(tmp_path / "model.gguf")
+    monkeypatch.setenv("DUALTUNE_CACHE", str(tmp_path / "cache"))
+    converted, meeting = [], threading.Barrier(2)
+
+    def convert(file: Path, folder: Path) -> None:
+        converted.append(file)
+        time.sleep(0.2)
+        from_gguf(file, folder)
+
+    def start(_: int) -> Path:
+        meeting.wait()
+        return loading._convert_once(source)
+
+    monkeypatch.setattr(loading, "from_gguf", convert)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(start, range(2))
+    assert one == other and converted == [source]

@@ -15,12 +15,21 @@ import pytest
 
 from dualtune_mlx.errors import CheckpointError
 from dualtune_mlx.training import Trainer
-from dualtune_mlx.training.checkpoints import ARRAYS, FACTS, Checkpoints
+from dualtune_mlx.training.checkpoints import ARRAYS, FACTS, Checkpoints, TrainState
+from dualtune_mlx.training.log import read_log
 from tests import tiny
 from tests.training.data import examples
 from tests.training.resumable import OPTIONS
 
 ROOT = Path(__file__).parents[2]
+
+
+CHANGES = {
+    "sha256": [None, 5, "x"],
+    "run": [None, 5],
+    "step": [None, "x", float("nan"), float("inf"), [1]],
+    "best_loss": [None, "x", 5, "0x1p99999999"],
+}
 
 
 def start_process(folder: Path, kill_at: int = 0, where: str = "never") -> subprocess.CompletedProcess[str]:
@@ -157,3 +166,24 @@ def test_another_run_s_state_is_refused(saved):
     facts.write_text(json.dumps({**json.loads(facts.read_text()), "format": 99}))
     with pytest.raises(CheckpointError, match="format 99"):
         saved.latest()
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in CHANGES.items() for value in values])
+@pytest.mark.parametrize("gone", [False, True])
+def test_facts_of_another_form_are_refused(tmp_path, key, value, gone):
+    weights = {"a": mx.ones((2, 2))}
+    Checkpoints(tmp_path / "run", "key", 1).save(TrainState(3, weights, {"step": mx.array(3)}, 2, 0.5, weights))
+    file = tmp_path / "run" / "step-000003" / FACTS
+    facts = {**json.loads(file.read_text()), key: value}
+    if gone:
+        del facts[key]
+    file.write_text(json.dumps(facts))
+    with pytest.raises(CheckpointError):
+        Checkpoints(tmp_path / "run", "key", 1).latest()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "x", '{"step": 1}', "5"])
+def test_a_damaged_log_is_refused(tmp_path, text):
+    (tmp_path / "log.jsonl").write_text(text + "\n")
+    with pytest.raises(CheckpointError, match="the log of a run is damaged"):
+        read_log(tmp_path / "log.jsonl")

@@ -45,7 +45,7 @@ def _is_markup(text: str) -> bool:
         return True
     try:
         return isinstance(json.loads(text), dict | list)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
