@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 import click
@@ -45,7 +46,7 @@ class _Main(LazyGroup):
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            _end(context, write_error(error.filename or "the output, or a file of this command", error))
+            _end(context, write_error(Path(error.filename or "the output, or a file of this command"), error))
 
 
 def _end(context: click.Context, error: DualTuneError) -> NoReturn:

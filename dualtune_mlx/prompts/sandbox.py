@@ -52,7 +52,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             _check_format(BRACE_WIDTH, str(value.__self__).replace("{{", "").replace("}}", ""))
         return wrapped
 
-    def call(self, context: Any, function: Any, *arguments: Any, **options: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Any, function: Any, *arguments: Any, **options: Any) -> Any:
         if isinstance(getattr(function, "__self__", None), str | bytes | int):  # as 'a'.ljust(9) and 5 .to_bytes(9)
             _check_numbers([*arguments, *options.values()])
         return _check_size(super().call(context, function, *arguments, **options))
