@@ -20,6 +20,15 @@ class TemplateRef:
     """The template's hash when the bundle was written."""
 
     @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> TemplateRef:
+        """Read what a manifest says of a template.
+
+        Raises:
+            KeyError, TypeError: when a field is missing, or has another form.
+        """
+        return cls(read_text_field(value, "template"), read_text_field(value, "hash"))
+
+    @classmethod
     def of(cls, template: Template) -> TemplateRef:
         """The reference to a template as it is now."""
         return cls(template.name, template.hash)
@@ -50,12 +59,12 @@ class AdapterEntry:
             KeyError, TypeError, AttributeError: when a field is missing, or has another form.
         """
         return cls(
-            path=value["path"],
-            content_hash=value["content"],
+            path=read_text_field(value, "path"),
+            content_hash=read_text_field(value, "content"),
             grounding=_parse_grounding(value.get("grounding", {})),
             ungrounded={tool: dict(reasons) for tool, reasons in value.get("ungrounded", {}).items()},
-            training=value.get("training", {}),
-            template=TemplateRef(value["prompt"]["template"], value["prompt"]["hash"]) if "prompt" in value else None,
+            training=dict(value.get("training", {})),
+            template=TemplateRef.from_dict(value["prompt"]) if "prompt" in value else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,11 +97,23 @@ class WordsEntry:
         Raises:
             KeyError, TypeError: when a field is missing, or has another form.
         """
-        return cls(value["content"], Evidence.from_dict(value["evidence"]))
+        return cls(read_text_field(value, "content"), Evidence.from_dict(value["evidence"]))
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as it stands in the manifest."""
         return {"content": self.content_hash, "evidence": self.evidence.to_dict()}
+
+
+def read_text_field(value: Mapping[str, Any], name: str) -> str:
+    """A field that has to be text.
+
+    Raises:
+        KeyError, TypeError: when it is missing, or is none.
+    """
+    text = value[name]
+    if not isinstance(text, str):
+        raise TypeError(f"{name!r} is no text: {text!r}")
+    return text
 
 
 def _parse_grounding(value: Any) -> Grounding:

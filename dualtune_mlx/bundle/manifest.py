@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.bundle.entries import AdapterEntry, TemplateRef, WordsEntry
+from dualtune_mlx.bundle.entries import AdapterEntry, TemplateRef, WordsEntry, read_text_field
 from dualtune_mlx.bundle.words import load_words, save_words
 from dualtune_mlx.decoding import Evidence, Grounding, Ungrounded, WordClassifier
 from dualtune_mlx.errors import BundleError
@@ -72,7 +72,7 @@ class Bundle:
         value = read_manifest(path)
         try:
             return cls._from_dict(Path(folder), value)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
             raise BundleError(
                 "a bundle's manifest lacks a field, or has one of another form",
                 where=path,
@@ -91,12 +91,12 @@ class Bundle:
         tools = tuple(Tool.from_dict(tool) for tool in value["tools"])
         return cls(
             folder=folder,
-            model=base["model"],
-            fingerprint=base["fingerprint"],
-            template=prompt["template"],
-            template_hash=prompt["hash"],
-            cards=prompt["cards"],
-            argument_card=prompt.get("argument_card", "none"),
+            model=read_text_field(base, "model"),
+            fingerprint=read_text_field(base, "fingerprint"),
+            template=read_text_field(prompt, "template"),
+            template_hash=read_text_field(prompt, "hash"),
+            cards=read_text_field(prompt, "cards"),
+            argument_card=read_text_field({"argument_card": "none", **prompt}, "argument_card"),
             tools=tools,
             stages=stages,
             evidence=Evidence.from_dict(value["evidence"]) if "evidence" in value else None,

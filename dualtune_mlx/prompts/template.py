@@ -43,7 +43,7 @@ LONGEST_RENDERING = 10.0
 """Seconds of computing that a block may take: loops in loops take for ever."""
 RENDERING_ERRORS = (
     *(TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError),
-    *(TimeoutError, MemoryError, RecursionError),
+    *(TimeoutError, MemoryError, RuntimeError),
 )
 JOINED = ""
 """The name on the borders of ``{% joined %}``. The borders of a span have the span's name."""

@@ -372,3 +372,29 @@ def test_a_stage_that_another_process_added_meanwhile_stays(base, empty):
     opened = Bundle.open(empty.folder)
     assert opened.stages == {**one.stages, **other.stages}
     assert {tool.name for tool in opened.tools} == {"read", "list"}
+
+
+@pytest.mark.parametrize("value", [None, 5, [], {}])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("base", "model"),
+        ("base", "fingerprint"),
+        ("prompt", "template"),
+        ("prompt", "hash"),
+        ("prompt", "cards"),
+        ("stages", "selector", "", "path"),
+        ("stages", "selector", "", "content"),
+    ],
+)
+def test_a_field_that_has_to_be_text_is_text(bundle, keys, value):
+    change(bundle.folder, *keys, value=value)
+    with pytest.raises(BundleError, match=f"one of another form(?s:.*){keys[-1]}(?s:.*)no text"):
+        Bundle.open(bundle.folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": 1, "tools": ' + "9" * 5_000 + "}"])
+def test_json_beyond_python_s_is_an_unreadable_manifest(bundle, text):
+    (bundle.folder / "dualtune.json").write_text(text)
+    with pytest.raises(BundleError, match="cannot be read"):
+        Bundle.open(bundle.folder)
