@@ -1,4 +1,4 @@
-# make demo   trains two small adapters and lets them make real tool calls (see README.md)
+# make demo   learns the tools of three MCP servers and makes real calls (see README.md)
 # make test   all tests          make lint   ruff and mypy          make clean   removes what was built
 # make test-fast   the tests that need no real model, servers or processes, on several cores
 # make docs   the documentation as a site, in build/site; an error or a dead link ends it

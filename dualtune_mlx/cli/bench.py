@@ -12,14 +12,20 @@ from dualtune_mlx.cli import options
 from dualtune_mlx.cli.output import console, emit_json, json_option
 
 PLAIN = ("training", "switching", "calls", "scaling", "accuracy")
-MODULES = {**dict(zip(PLAIN, PLAIN, strict=True)), "unseen": "unseen_tools", "learned": "learned_tools"}
+MODULES = {
+    **dict(zip(PLAIN, PLAIN, strict=True)),
+    "unseen": "unseen_tools",
+    "learned": "learned_tools",
+    "wordings": "wordings",
+}
 """Each benchmark with its module."""
 TAKEN = {
     "unseen": ("lists", "split", "bundle", "fit"),
     "learned": ("lists", "split", "work", "minutes", "servers"),
+    "wordings": ("work",),
 }
 """The options that a benchmark alone takes."""
-NEEDED = {"unseen": ("lists",), "learned": ("lists", "work")}
+NEEDED = {"unseen": ("lists",), "learned": ("lists", "work"), "wordings": ("work",)}
 SPLITS = ("tune", "test")
 
 
@@ -34,7 +40,9 @@ SPLITS = ("tune", "test")
 )
 @click.option("--bundle", type=click.Path(path_type=Path), help="unseen: bundle folder; without one, the base model.")
 @click.option("--fit", is_flag=True, help="unseen: fit the bundle's lexical evidence to the requests for tuning.")
-@click.option("--work", type=click.Path(path_type=Path), help="learned: folder for the bundles that are learned.")
+@click.option(
+    "--work", type=click.Path(path_type=Path), help="learned, wordings: folder for the bundles that are learned."
+)
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 from rich.console import Console
@@ -113,7 +113,7 @@ class LearnPrinter:
         self._making = SynthesisDisplay(out, self._open)
         self._bar: Callable[[int, int, str], None] | None = None
 
-    def __enter__(self) -> LearnPrinter:
+    def __enter__(self) -> Self:
         self._open.enter_context(self.training)
         return self
 

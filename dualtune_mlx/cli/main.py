@@ -18,7 +18,7 @@ from dualtune_mlx.errors import DualTuneError, DualTuneWarning
 from dualtune_mlx.files import NO_ROOM, write_error
 
 COMMANDS = {
-    "demo": "Train and use two adapters on the embedded example, start to end.",
+    "demo": "Learn three servers with the embedded model, and call their tools, start to end.",
     "data": "Make, check and divide the data of your own tools.",
     "learn": "Learn tools: make requests for them, train on these, and measure the result.",
     "train": "Train a stage's adapter, or all adapters, into a bundle.",

@@ -1,4 +1,4 @@
-"""The recipe of the demo: how much data, which training, which requests at the end."""
+"""The recipe of the demo: which requests it learns from and is measured on, how long, and what it asks at the end."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
-from dualtune_mlx.data import write_split, write_tools
+from dualtune_mlx.learning.options import LearnOptions
 from dualtune_mlx.synthesis import generate_requests
-from dualtune_mlx.synthesis.answers import ANSWER_EVERY
-from dualtune_mlx.tools import Tool
+from dualtune_mlx.tools import Tool, Trajectory
 
 REQUESTS = (
     "What have I written down in notes/todo.txt?",
@@ -23,34 +20,28 @@ REQUESTS = (
     "If it is 18:30 in Berlin, what time is it in Tokyo?",
     "Thanks, that was very helpful!",
 )
-# A short run needs a high rank: after 60 steps of 8, rank 64 chooses 55% of tools right, rank 16 chooses 48%.
-FAST = ("--rank", "64", "--alpha", "256", "--learning-rate", "1e-3")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """All that decides what the demo does."""
 
+    minutes: float = 15.0
+    """The time that learning may take."""
+    made: int = 0
+    """Requests that are made; 0 for as many as fit the time and the tools."""
     train: int = 3000
-    """Trajectories for training; both stages share them."""
+    """Requests in hand-written wordings that are learned beside them."""
     wordings: int = 40
-    """Wordings of each template that are trained on, the plainest ones: more of them make a short run harder."""
-    valid: int = 48
-    """Trajectories for validation."""
+    """Wordings of each template that these are in, the plainest ones: more of them make a short run harder."""
+    valid: int = 180
+    """The same, in the wordings for validation, all of them."""
     test: int = 90
-    """Trajectories that are measured."""
+    """Requests that are measured, in wordings of their own."""
     seed: int = 1
-    """The seed of the data."""
-    template: str = "chatml"
-    """The prompt template."""
-    cards: str = "name"
-    """The kind of tool card."""
+    """The seed of all of it."""
     max_tokens: int = 96
-    """The longest arguments, in tokens."""
-    selector: tuple[str, ...] = ("--steps", "384", *FAST, "--validate-every", "128")
-    """Flags of ``dualtune train selector``, in pairs of name and number."""
-    arguments: tuple[str, ...] = ("--steps", "150", *FAST, "--validate-every", "75")
-    """Flags of ``dualtune train arguments``."""
+    """The longest arguments of the base model and of the requests at the end, in tokens."""
     requests: tuple[str, ...] = REQUESTS
     """Requests that the trained bundle answers with real tools."""
 
@@ -59,24 +50,16 @@ class Recipe:
         """A short hash of the recipe."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
-    def flags(self, stage: str) -> tuple[str, ...]:
-        """The flags of ``dualtune train`` for the selector or the arguments."""
-        return {"selector": self.selector, "arguments": self.arguments}[stage]
+    @property
+    def options(self) -> LearnOptions:
+        """How the tools are learned."""
+        return LearnOptions(minutes=self.minutes, requests=self.made, seed=self.seed)
 
-    def options(self, stage: str) -> dict[str, Any]:
-        """The same flags as options by name, for ``merge_config``."""
-        flags = self.flags(stage)
-        pairs = zip(flags[::2], flags[1::2], strict=True)
-        return {flag.removeprefix("--").replace("-", "_"): json.loads(number) for flag, number in pairs}
+    def learned(self, tools: Sequence[Tool]) -> list[Trajectory]:
+        """The hand-written requests that are learned; some go on behind their call, so that the end is learned."""
+        train = generate_requests("train", self.train, seed=self.seed, tools=tools, max_wordings=self.wordings)
+        return [*train, *generate_requests("valid", self.valid, seed=self.seed, tools=tools)]
 
-    def write_data(self, folder: Path, tools: Sequence[Tool]) -> None:
-        """Write the three splits, which have different wordings, and the tools.
-
-        The test's lines end with their calls: what is measured is requests.
-        """
-        for split, count in (("train", self.train), ("valid", self.valid), ("test", self.test)):
-            most = self.wordings if split == "train" else None
-            every = 0 if split == "test" else ANSWER_EVERY
-            made = generate_requests(split, count, seed=self.seed, tools=tools, max_wordings=most, answer_every=every)
-            write_split(folder, split, made)
-        write_tools(folder, tools)
+    def measured(self, tools: Sequence[Tool]) -> list[Trajectory]:
+        """The requests that are measured, each with its call alone."""
+        return generate_requests("test", self.test, seed=self.seed, tools=tools, answer_every=0)

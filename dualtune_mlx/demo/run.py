@@ -1,20 +1,27 @@
-"""The demo: measure the base model, train two adapters, measure again, and send requests to real tools.
+"""The demo: three servers are learned (``dualtune learn``), and requests are sent to their real tools.
 
 value = run_demo("dualtune-demo", report=print)
+
+FOLDER/mcp.json         the servers, which work in FOLDER/workspace
+FOLDER/wordings.jsonl   requests in hand-written wordings, which are learned beside those that are made
+FOLDER/bundle           the bundle; its data/test.jsonl has requests in other hand-written wordings, which are measured
+FOLDER/base-HASH.json   what the base model makes of these
+FOLDER/calls            what came of the requests to the real tools
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.bundle import MANIFEST, Bundle
-from dualtune_mlx.data import read_trajectories
+from dualtune_mlx.bundle import Bundle
+from dualtune_mlx.data import read_trajectories, write_split
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.demo.recipe import Recipe
 from dualtune_mlx.demo.workspace import Workspace
@@ -22,24 +29,19 @@ from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import DecodingError, DualTuneError, ToolError
 from dualtune_mlx.evaluation import evaluate_calls
 from dualtune_mlx.files import write_json, write_text
-from dualtune_mlx.learning.events import CommandStarted, DecisionEvaluated
+from dualtune_mlx.learning.events import CommandStarted, DecisionEvaluated, LearnEvent, Measured
+from dualtune_mlx.learning.options import ARGUMENT_CARD, TEMPLATE
+from dualtune_mlx.learning.road import learn
 from dualtune_mlx.mcp import ToolResult, connect, read_config
+from dualtune_mlx.mcp.inspection import inspect_servers
+from dualtune_mlx.mcp.snapshot import snapshot_tools
 from dualtune_mlx.models import EMBEDDED, resolve
-from dualtune_mlx.tools import ToolCall
-from dualtune_mlx.training import Job, SessionEvent, TrainingSession, merge_config
+from dualtune_mlx.tools import Tool, ToolCall
 
 CANDIDATES = 3
 """Candidates that a call ranks, as ``dualtune call`` does."""
 GROUNDING = "data"
-"""How strings are held to the conversation, as ``dualtune call`` and ``dualtune eval`` do."""
-
-
-@dataclass(frozen=True)
-class EvaluationFinished:
-    """An evaluation has ended."""
-
-    value: Mapping[str, Any]
-    """The report, as ``dualtune eval --json`` writes it."""
+"""How strings are held to the conversation, as ``dualtune call`` does."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,9 @@ class CallFailed:
     error: DualTuneError
 
 
-DemoEvent = CommandStarted | DecisionEvaluated | EvaluationFinished | SessionEvent | CallFinished | CallFailed
+DemoEvent = LearnEvent | CallFinished | CallFailed
 DemoCallback = Callable[[DemoEvent], object]
-"""Called with every event.
-
-Raising ``KeyboardInterrupt`` stops the demo, like Ctrl-C. For a training session's events the callback may also return
-what a ``SessionCallback`` may return.
-"""
+"""Called with every event. Raising ``KeyboardInterrupt`` stops the demo, like Ctrl-C."""
 
 
 def run_demo(
@@ -73,17 +71,18 @@ def run_demo(
 ) -> dict[str, Any]:
     """Run the demo in a folder.
 
-    Data, adapters and measurements that are in the folder already are not made again. So a demo that was stopped
-    continues where it was. What another recipe left in the folder is deleted first.
+    What is in the folder already is not made again. So a demo that was stopped continues where it was. What another
+    recipe left in the folder is deleted first.
 
     Args:
-        folder: where data, workspace, bundle and results go; made when missing.
-        recipe: how much data, which training, which requests.
+        folder: where workspace, bundle and results go; made when missing.
+        recipe: how much data, how many minutes, which requests.
         report: called with every event; can stop the demo.
 
     Returns:
-        ``accuracy`` (of ``base`` and ``trained``: ``tool`` and ``call``), ``bundle`` (its folder), ``seconds``, and
-        ``calls``: for each request the record of its call and result, or its ``error``.
+        ``accuracy`` (``tool`` and ``call`` of ``base``, the model alone, ``start``, the bundle that training goes on
+        from, and ``trained``), ``bundle`` (its folder), ``seconds``, and ``calls``: for each request the record of its
+        call and result, or its ``error``.
 
     Raises:
         ServerError: when a server or a program it needs cannot be found, installed or started.
@@ -99,17 +98,15 @@ class _Demo:
         self.recipe = recipe
         self.report = report
         self.workspace = Workspace(folder / "workspace")
-        self.data, self.bundle = folder / "data", folder / "bundle"
+        self.bundle = folder / "bundle"
+        self.given, self.test = folder / "wordings.jsonl", self.bundle / "data" / "test.jsonl"
 
     def run(self) -> dict[str, Any]:
         began = time.perf_counter()
-        self._prepare()
-        base = self._evaluate_base()
-        for stage in ("selector", "arguments"):
-            self._train(stage)
-        trained = self._evaluate_bundle()
+        tools = self._prepare()
+        learned = self._learn(tools)
+        measured = {"base": self._measure_base(), "start": learned["before"], "trained": learned["after"]}
         calls = [self._call(number, request) for number, request in enumerate(self.recipe.requests, 1)]
-        measured = {"base": base, "trained": trained}
         return {
             "accuracy": {
                 name: {metric: value[metric] for metric in ("tool", "call")} for name, value in measured.items()
@@ -119,71 +116,55 @@ class _Demo:
             "calls": calls,
         }
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> tuple[Tool, ...]:
         self._delete_results_of_another_recipe()
         resolve(EMBEDDED)
         self.workspace.prepare()
-        if not (self.data / "tools.json").exists():
-            with connect(read_config(self.workspace.config)) as toolbox:
-                self.recipe.write_data(self.data, toolbox.tools)
+        tools = snapshot_tools(inspect_servers(read_config(self.workspace.config)), self.bundle / "data").tools
+        for path, generate in ((self.given, self.recipe.learned), (self.test, self.recipe.measured)):
+            if not path.exists():
+                write_split(path.parent, path.stem, generate(tools))
+        return tools
 
     def _delete_results_of_another_recipe(self) -> None:
         key = self.folder / "recipe"
         if key.exists() and key.read_text() != self.recipe.key:
-            for name in ("data", "bundle", "workspace", "calls"):
+            for name in ("bundle", "workspace", "calls"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
-            for name in ("base.json", "trained.json"):
-                (self.folder / name).unlink(missing_ok=True)
+            for path in (self.given, *self.folder.glob("base-*.json")):
+                path.unlink(missing_ok=True)
         write_text(key, self.recipe.key)
 
-    def _evaluate_base(self) -> dict[str, Any]:
-        recipe = self.recipe
-        cards = ("--template", recipe.template, "--cards", recipe.cards)
-        return self._evaluate(
-            self.folder / "base.json",
-            ("--base", "--model", EMBEDDED, "--data", str(self.data / "test.jsonl"), *cards),
-            lambda: DualTune.without_adapters(EMBEDDED, recipe.template, recipe.cards),
-        )
+    def _learn(self, tools: Sequence[Tool]) -> Mapping[str, Any]:
+        options = self.recipe.options
+        place = ("--mcp", self.workspace.config, "--bundle", self.bundle, "--more", self.given)
+        made = ("--requests", options.requests) if options.requests else ()
+        self._say("learn", *place, "--minutes", f"{options.minutes:g}", *made, "--seed", options.seed)
+        return learn(tools, self.bundle, options, more=[self.given], report=self.report)
 
-    def _evaluate_bundle(self) -> dict[str, Any]:
-        return self._evaluate(
-            self.folder / "trained.json",
-            ("--bundle", str(self.bundle), "--data", str(self.data / "test.jsonl")),
-            lambda: DualTune.load(self.bundle, decoding=Decoding(grounding=GROUNDING)),
-        )
-
-    def _evaluate(self, path: Path, arguments: tuple[str, ...], load: Callable[[], DualTune]) -> dict[str, Any]:
+    def _measure_base(self) -> Mapping[str, Any]:
+        """What the model makes of the same requests without any adapter, in the prompts of the bundle."""
+        path = self.folder / f"base-{hashlib.sha256(self.test.read_bytes()).hexdigest()[:12]}.json"
         if not path.exists():
-            limit = self.recipe.max_tokens
-            self.report(CommandStarted(("eval", *arguments, "--max-tokens", str(limit), "--json", str(path))))
-            trajectories = read_trajectories(self.data / "test.jsonl")
-            with load() as dualtune:
-                report = evaluate_calls(
-                    dualtune, trajectories, limit, lambda done, total: self.report(DecisionEvaluated(done, total))
-                )
-            write_json(path, report.to_dict())
-            self.report(EvaluationFinished(report.to_dict()))
-        value: dict[str, Any] = json.loads(path.read_text())
-        return value
-
-    def _train(self, stage: str) -> None:
-        if self._is_trained(stage):
-            return
-        recipe = self.recipe
-        where = {"model": EMBEDDED, "data": str(self.data), "bundle": str(self.bundle)}
-        cards = {"template": recipe.template, "cards": recipe.cards}
-        self.report(CommandStarted(("train", stage, *_flags(where), "--resume", *_flags(cards), *recipe.flags(stage))))
-        session = TrainingSession(merge_config(None, {**where, **cards, **recipe.options(stage)}))
-        session.train_one(Job(stage), self.report, skip=True, resume=True)
-
-    def _is_trained(self, stage: str) -> bool:
-        return (self.bundle / MANIFEST).exists() and (stage, "") in Bundle.open(self.bundle).stages
+            cards, limit = Bundle.open(self.bundle).cards, self.recipe.max_tokens
+            shown = ("--template", TEMPLATE, "--cards", cards, "--argument-card", ARGUMENT_CARD, "--max-tokens", limit)
+            self._say("eval", "--base", "--model", EMBEDDED, "--data", self.test, *shown, "--json", path)
+            with DualTune.without_adapters(EMBEDDED, TEMPLATE, cards, argument_card=ARGUMENT_CARD) as dualtune:
+                value = evaluate_calls(
+                    dualtune,
+                    read_trajectories(self.test),
+                    limit,
+                    lambda done, total: self.report(DecisionEvaluated(done, total)),
+                ).to_dict()
+            write_json(path, value)
+            self.report(Measured("base", value))
+        report: Mapping[str, Any] = json.loads(path.read_text())
+        return report
 
     def _call(self, number: int, request: str) -> dict[str, Any]:
         path, limit = self.folder / "calls" / f"{number}.json", self.recipe.max_tokens
-        where = ("--bundle", str(self.bundle), "--mcp", str(self.workspace.config))
-        options = ("--execute", "--max-tokens", str(limit), "--json", str(path))
-        self.report(CommandStarted(("call", *where, *options, request)))
+        place = ("--bundle", self.bundle, "--mcp", self.workspace.config)
+        self._say("call", *place, "--execute", "--max-tokens", limit, "--json", path, request)
         decoding = Decoding(max_tokens=limit, grounding=GROUNDING)
         try:
             with (
@@ -200,6 +181,5 @@ class _Demo:
         self.report(CallFinished(request, call, result))
         return {"request": request, **value}
 
-
-def _flags(values: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(text for name, value in values.items() for text in (f"--{name}", value))
+    def _say(self, *arguments: object) -> None:
+        self.report(CommandStarted(tuple(map(str, arguments))))

@@ -11,15 +11,9 @@ import pytest
 
 from dualtune_mlx.cli import demo
 from dualtune_mlx.demo import Recipe
-from dualtune_mlx.demo.run import (
-    CallFailed,
-    CallFinished,
-    CommandStarted,
-    DecisionEvaluated,
-    DemoCallback,
-    EvaluationFinished,
-)
+from dualtune_mlx.demo.run import CallFailed, CallFinished, DemoCallback
 from dualtune_mlx.errors import ToolError
+from dualtune_mlx.learning.events import CommandStarted, DecisionEvaluated, Measured
 from dualtune_mlx.mcp import ToolResult
 from dualtune_mlx.tools import ToolCall
 from dualtune_mlx.training import Job
@@ -28,7 +22,7 @@ from tests.cli.conftest import dualtune
 
 SCORES = {"tool": 0.5, "call": 0.25}
 REPORT = {"n": 4, "server": 1.0, **SCORES, "intervals": {name: [0.1, 0.9] for name in ("server", "tool", "call")}}
-VALUE = {"accuracy": {"base": SCORES, "trained": SCORES}, "bundle": "b", "seconds": 1.0, "calls": []}
+VALUE = {"accuracy": dict.fromkeys(("base", "start", "trained"), SCORES), "bundle": "b", "seconds": 1.0, "calls": []}
 
 
 def play(*events: Any) -> Callable[..., dict[str, Any]]:
@@ -48,9 +42,9 @@ def play(*events: Any) -> Callable[..., dict[str, Any]]:
 def test_every_part_is_shown_as_the_command_that_does_the_same(tmp_path, monkeypatch):
     result = ToolResult("fs", "list", ({"type": "text", "text": "a.txt"},), "a.txt", None, False, 0.5)
     events = (
-        CommandStarted(("eval", "--base")),
+        CommandStarted(("learn", "--mcp")),
         *(DecisionEvaluated(done, 4) for done in range(1, 5)),
-        EvaluationFinished(REPORT),
+        Measured("before", REPORT),
         CommandStarted(("train", "selector")),
         RunSkipped(Job("selector")),
         CommandStarted(("call", "List it")),
@@ -63,17 +57,18 @@ def test_every_part_is_shown_as_the_command_that_does_the_same(tmp_path, monkeyp
     assert said.exit_code == 0
     shown = [line for line in said.stdout.splitlines() if line.startswith("$")]
     assert shown == [
-        "$ dualtune eval --base",
+        "$ dualtune learn --mcp",
         "$ dualtune train selector",
         *(f'$ dualtune call "{verb} it"' for verb in ("List", "Read")),
     ]
     for text in (
-        "eval calls 4/4",
-        "4 decisions",
+        "measure 4/4",
         "finished before",
         "result: a.txt",
         "Error: no such file",
+        *("base model", "start bundle", "trained"),
         "Go on with",
+        "dualtune learn --mcp mcp.json --bundle mine",
     ):
         assert text in said.stdout
     assert json.loads((tmp_path / "demo.json").read_text()) == VALUE
@@ -81,23 +76,18 @@ def test_every_part_is_shown_as_the_command_that_does_the_same(tmp_path, monkeyp
 
 def test_json_alone_prints_nothing_else_on_stdout(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        demo, "run_demo", play(CommandStarted(("eval",)), EvaluationFinished(REPORT), RunSkipped(Job("x")))
+        demo, "run_demo", play(CommandStarted(("eval",)), Measured("base", REPORT), RunSkipped(Job("x")))
     )
     said = dualtune("demo", "--dir", tmp_path, "--json")
     assert json.loads(said.stdout) == VALUE
     assert "finished before" in said.stderr
 
 
-def test_ctrl_c_in_training_says_how_to_go_on(tmp_path, monkeypatch):
-    events = CommandStarted(("train", "selector")), RunStarted(Job("selector")), KeyboardInterrupt()
+@pytest.mark.parametrize("command", ["train", "eval", "call"])
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, command):
+    events = CommandStarted((command, "x")), RunStarted(Job("selector")), KeyboardInterrupt()
     monkeypatch.setattr(demo, "run_demo", play(*events))
     said = dualtune("demo", "--dir", tmp_path)
     assert said.exit_code == 130
     assert "to go on: the same command again" in said.stderr
     assert "Traceback" not in said.output
-
-
-@pytest.mark.parametrize("command", ["eval", "call"])
-def test_ctrl_c_elsewhere_aborts(tmp_path, monkeypatch, command):
-    monkeypatch.setattr(demo, "run_demo", play(CommandStarted((command, "x")), KeyboardInterrupt()))
-    assert dualtune("demo", "--dir", tmp_path).exit_code == 1

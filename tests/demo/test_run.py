@@ -8,19 +8,30 @@ from pathlib import Path
 import pytest
 
 from dualtune_mlx.demo import Recipe, run_demo
-from dualtune_mlx.demo.run import CallFailed, CallFinished, CommandStarted, DemoEvent, EvaluationFinished
-from dualtune_mlx.training.session import RunFinished, StepTaken
+from dualtune_mlx.demo.run import CallFailed, CallFinished, DemoEvent
+from dualtune_mlx.learning import options, road
+from dualtune_mlx.learning.events import CommandStarted, Measured
+from dualtune_mlx.training.session import RunFinished, RunSkipped, StepTaken
+from tests.cli.conftest import dualtune
 
+pytest.importorskip("datasketch", reason="needs the extra synth")
 SMALL = Recipe(
+    minutes=0.01,
+    made=30,
     train=29,
     valid=4,
     test=4,
-    selector=("--steps", "2"),
-    arguments=("--steps", "2"),
     requests=("What have I written down in notes/todo.txt?", "Which files are modified?"),
 )
+PARTS = ["data synthesize", "data split", "train selector", "train arguments", "bundle words"]
 
 pytestmark = [pytest.mark.model, pytest.mark.servers]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "_length", lambda steps: {"steps": 2, "validate_every": 2})
+    monkeypatch.setattr(road, "MOST_TOKENS", 48)
 
 
 class Recorder:
@@ -43,14 +54,12 @@ class Recorder:
         return [" ".join(event.arguments[:2]) for event in self.events if isinstance(event, CommandStarted)]
 
 
-def test_the_demo_measures_trains_calls_and_reuses_what_is_there(tmp_path: Path) -> None:
+def test_the_demo_learns_measures_calls_and_reuses_what_is_there(tmp_path: Path) -> None:
     folder, seen = tmp_path / "demo", Recorder()
     value = run_demo(folder, SMALL, report=seen)
     assert set(value) == {"accuracy", "bundle", "seconds", "calls"}
-    assert {name: set(scores) for name, scores in value["accuracy"].items()} == {
-        "base": {"tool", "call"},
-        "trained": {"tool", "call"},
-    }
+    assert list(value["accuracy"]) == ["base", "start", "trained"]
+    assert all(set(scores) == {"tool", "call"} for scores in value["accuracy"].values())
     assert [call["request"] for call in value["calls"]] == list(SMALL.requests)
     for number, call in enumerate(value["calls"], 1):
         if "error" in call:  # two steps of training do not always write arguments that fit
@@ -60,15 +69,20 @@ def test_the_demo_measures_trains_calls_and_reuses_what_is_there(tmp_path: Path)
         assert {"request": call["request"], **json.loads((folder / f"calls/{number}.json").read_text())} == call
     manifest = json.loads((folder / "bundle" / "dualtune.json").read_text())
     assert len(manifest["tools"]) == 28
-    bundle = f"--bundle {folder / 'bundle'}".split()
-    calls = [f"call {bundle[0]}"] * 2
-    assert seen.commands == ["eval --base", "train selector", "train arguments", f"eval {bundle[0]}", *calls]
-    assert (seen.count(EvaluationFinished), seen.count(RunFinished)) == (2, 2)
+    calls = ["call --bundle"] * 2
+    assert seen.commands == ["learn --mcp", *PARTS, "eval --base", *calls]
+    measured = [event for event in seen.events if isinstance(event, Measured)]
+    assert [(event.name, event.value["n"]) for event in measured] == [("before", 4), ("after", 4), ("base", 4)]
     assert seen.count(CallFinished, CallFailed) == 2
+
+    command = next(event.arguments for event in seen.events if isinstance(event, CommandStarted))
+    said = dualtune(*command)
+    assert said.exit_code == 0 and said.output.count("finished before") == 2, "the command that is named does the same"
 
     seen = Recorder()
     again = run_demo(folder, SMALL, report=seen)
-    assert seen.commands == calls
+    assert not seen.count(StepTaken, Measured) and seen.count(RunSkipped) == 2
+    assert [one for one in seen.commands if one.startswith(("eval", "call"))] == calls
     assert again["accuracy"] == value["accuracy"]
 
 
@@ -76,23 +90,26 @@ def test_a_stopped_demo_continues_where_it_was(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     with pytest.raises(KeyboardInterrupt):
         run_demo(folder, SMALL, report=Recorder(StepTaken))
-    assert (folder / "base.json").exists() and not (folder / "bundle" / "dualtune.json").exists()
+    (folder / "wordings.jsonl").read_text()
+    assert not (folder / "bundle" / "dualtune.json").exists()
 
-    seen = Recorder(EvaluationFinished)
+    seen = Recorder(Measured)
     with pytest.raises(KeyboardInterrupt):
         run_demo(folder, SMALL, report=seen)
-    assert seen.commands == ["train selector", "train arguments", "eval --bundle"]
+    assert seen.commands == ["learn --mcp", *PARTS[1:]]
     assert [event.progress.step for event in seen.events if isinstance(event, StepTaken)] == [2, 1, 2]
-    assert (folder / "trained.json").exists()
+    assert seen.count(RunFinished) == 2
 
 
 def test_results_of_another_recipe_are_deleted(tmp_path: Path) -> None:
     (tmp_path / "recipe").write_text("another")
-    (tmp_path / "base.json").write_text("{}")
+    for name in ("base-1.json", "wordings.jsonl", "mine.txt"):
+        (tmp_path / name).write_text("{}")
     (tmp_path / "bundle").mkdir()
-    (tmp_path / "mine.txt").write_text("kept")
+    (tmp_path / "bundle/learn.json").write_text("{}")
     with pytest.raises(KeyboardInterrupt):
         run_demo(tmp_path, SMALL, report=Recorder(CommandStarted))
-    assert not (tmp_path / "base.json").exists() and not (tmp_path / "bundle").exists()
+    assert not (tmp_path / "base-1.json").exists() and not (tmp_path / "bundle/learn.json").exists()
+    assert len((tmp_path / "wordings.jsonl").read_text().splitlines()) == SMALL.train + SMALL.valid
     assert (tmp_path / "recipe").read_text() == SMALL.key
-    assert (tmp_path / "mine.txt").read_text() == "kept"
+    assert (tmp_path / "mine.txt").read_text() == "{}"
