@@ -36,6 +36,7 @@ from dualtune_mlx.evaluation import evaluate_calls
 from dualtune_mlx.files import parse_json, read_text, write_json
 from dualtune_mlx.learning.options import ARGUMENT_CARD, TEMPLATE, VALIDATED, choose_cards, train_config
 from dualtune_mlx.learning.report.contents import is_right, is_tool_right
+from dualtune_mlx.learning.road import MOST_TOKENS
 from dualtune_mlx.learning.state import fingerprint_tools
 from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
 from dualtune_mlx.start import start_bundle
@@ -100,7 +101,7 @@ def measure(method: str, folder: Path, setting: Setting, base: BaseModel, test: 
         make_data(folder / "data", setting, test[0].tools)
         learn([folder / "data" / name for name in LEARNED[method]], folder / method, setting, base, test[0].tools)
     with load(method, folder, base, test[0].tools) as dualtune:
-        report = evaluate_calls(dualtune, test, setting.recipe.max_tokens).to_dict()
+        report = evaluate_calls(dualtune, test, MOST_TOKENS).to_dict()
     known = {"report": report, "seconds": time.perf_counter() - began}
     write_json(path, known)
     return known

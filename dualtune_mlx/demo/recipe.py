@@ -40,8 +40,6 @@ class Recipe:
     """Requests that are measured, in wordings of their own."""
     seed: int = 1
     """The seed of all of it."""
-    max_tokens: int = 96
-    """The longest arguments of the base model and of the requests at the end, in tokens."""
     requests: tuple[str, ...] = REQUESTS
     """Requests that the trained bundle answers with real tools."""
 

@@ -31,7 +31,7 @@ from dualtune_mlx.evaluation import evaluate_calls
 from dualtune_mlx.files import write_json, write_text
 from dualtune_mlx.learning.events import CommandStarted, DecisionEvaluated, LearnEvent, Measured
 from dualtune_mlx.learning.options import ARGUMENT_CARD, TEMPLATE
-from dualtune_mlx.learning.road import learn
+from dualtune_mlx.learning.road import MOST_TOKENS, learn
 from dualtune_mlx.mcp import ToolResult, connect, read_config
 from dualtune_mlx.mcp.inspection import inspect_servers
 from dualtune_mlx.mcp.snapshot import snapshot_tools
@@ -146,14 +146,15 @@ class _Demo:
         """What the model makes of the same requests without any adapter, in the prompts of the bundle."""
         path = self.folder / f"base-{hashlib.sha256(self.test.read_bytes()).hexdigest()[:12]}.json"
         if not path.exists():
-            cards, limit = Bundle.open(self.bundle).cards, self.recipe.max_tokens
-            shown = ("--template", TEMPLATE, "--cards", cards, "--argument-card", ARGUMENT_CARD, "--max-tokens", limit)
-            self._say("eval", "--base", "--model", EMBEDDED, "--data", self.test, *shown, "--json", path)
+            cards = Bundle.open(self.bundle).cards
+            shown = ("--template", TEMPLATE, "--cards", cards, "--argument-card", ARGUMENT_CARD)
+            limit = ("--max-tokens", MOST_TOKENS)
+            self._say("eval", "--base", "--model", EMBEDDED, "--data", self.test, *shown, *limit, "--json", path)
             with DualTune.without_adapters(EMBEDDED, TEMPLATE, cards, argument_card=ARGUMENT_CARD) as dualtune:
                 value = evaluate_calls(
                     dualtune,
                     read_trajectories(self.test),
-                    limit,
+                    MOST_TOKENS,
                     lambda done, total: self.report(DecisionEvaluated(done, total)),
                 ).to_dict()
             write_json(path, value)
@@ -162,10 +163,10 @@ class _Demo:
         return report
 
     def _call(self, number: int, request: str) -> dict[str, Any]:
-        path, limit = self.folder / "calls" / f"{number}.json", self.recipe.max_tokens
+        path = self.folder / "calls" / f"{number}.json"
         place = ("--bundle", self.bundle, "--mcp", self.workspace.config)
-        self._say("call", *place, "--execute", "--max-tokens", limit, "--json", path, request)
-        decoding = Decoding(max_tokens=limit, grounding=GROUNDING)
+        self._say("call", *place, "--execute", "--max-tokens", MOST_TOKENS, "--json", path, request)
+        decoding = Decoding(max_tokens=MOST_TOKENS, grounding=GROUNDING)
         try:
             with (
                 connect(read_config(self.workspace.config)) as toolbox,

@@ -19,13 +19,14 @@ from tests.synthesis.test_requests import server_tools
 
 pytest.importorskip("datasketch", reason="needs the extra synth")
 TIME = server_tools("time")
-TINY = Setting(Recipe(train=20, valid=10, test=4, max_tokens=8), selector=2, arguments=2)
+TINY = Setting(Recipe(train=20, valid=10, test=4), selector=2, arguments=2)
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(wordings, "EMBEDDED", str(tiny.save(tmp_path / "model")))
     monkeypatch.setattr(wordings, "QUICK", TINY)
+    monkeypatch.setattr(wordings, "MOST_TOKENS", 8)
     monkeypatch.setattr(wordings, "demo_tools", lambda folder: TIME)
     monkeypatch.setattr(options, "FROM_NOTHING", {"rank": 2, "alpha": 4.0, "batch_size": 4, "layers": "all"})
     written = io.StringIO()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dualtune_mlx.demo import Recipe, run_demo
+from dualtune_mlx.demo import Recipe, run, run_demo
 from dualtune_mlx.demo.run import CallFailed, CallFinished, DemoEvent
-from dualtune_mlx.learning import options, road
+from dualtune_mlx.learning import road
 from dualtune_mlx.learning.events import CommandStarted, Measured
 from dualtune_mlx.training.session import RunFinished, RunSkipped, StepTaken
 from tests.cli.conftest import dualtune
@@ -30,8 +30,9 @@ pytestmark = [pytest.mark.model, pytest.mark.servers]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(options, "_length", lambda steps: {"steps": 2, "validate_every": 2})
-    monkeypatch.setattr(road, "MOST_TOKENS", 48)
+    monkeypatch.setattr(road._Road, "_choose_steps", lambda self, jobs: {"selector": 2, "arguments": 2})
+    for module in (road, run):
+        monkeypatch.setattr(module, "MOST_TOKENS", 48)
 
 
 class Recorder:
