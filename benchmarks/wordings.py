@@ -96,11 +96,11 @@ def measure(method: str, folder: Path, setting: Setting, base: BaseModel, test: 
     if path.exists():
         kept: dict[str, Any] = parse_json(read_text(path), "what was kept of a method is not JSON", path)
         return kept
-    began = time.perf_counter()
+    began, tools = time.perf_counter(), test[0].tools
     if method in LEARNED:
-        make_data(folder / "data", setting, test[0].tools)
-        learn([folder / "data" / name for name in LEARNED[method]], folder / method, setting, base, test[0].tools)
-    with load(method, folder, base, test[0].tools) as dualtune:
+        make_data(folder / "data", setting, tools)
+        learn([folder / "data" / name for name in LEARNED[method]], folder / method, setting, base, tools)
+    with load(method, folder, base, tools) as dualtune:
         report = evaluate_calls(dualtune, test, MOST_TOKENS).to_dict()
     known = {"report": report, "seconds": time.perf_counter() - began}
     write_json(path, known)

@@ -18,9 +18,9 @@ pytest.importorskip("datasketch", reason="needs the extra synth")
 SMALL = Recipe(
     minutes=0.01,
     made=30,
-    train=29,
+    train=12,
     valid=4,
-    test=4,
+    test=2,
     requests=("What have I written down in notes/todo.txt?", "Which files are modified?"),
 )
 PARTS = ["data synthesize", "data split", "train selector", "train arguments", "bundle words"]
@@ -73,7 +73,7 @@ def test_the_demo_learns_measures_calls_and_reuses_what_is_there(tmp_path: Path)
     calls = ["call --bundle"] * 2
     assert seen.commands == ["learn --mcp", *PARTS, "eval --base", *calls]
     measured = [event for event in seen.events if isinstance(event, Measured)]
-    assert [(event.name, event.value["n"]) for event in measured] == [("before", 4), ("after", 4), ("base", 4)]
+    assert [(event.name, event.value["n"]) for event in measured] == [("before", 2), ("after", 2), ("base", 2)]
     assert seen.count(CallFinished, CallFailed) == 2
 
     command = next(event.arguments for event in seen.events if isinstance(event, CommandStarted))
