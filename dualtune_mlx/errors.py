@@ -80,7 +80,10 @@ def count_of(number: int, noun: str) -> str:
 
 def _shorten(value: object) -> object:
     """A value that another program wrote may be of any length."""
-    text = str(value)
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):  # of a number of 5,000 digits, or 100,000 levels
+        return type(value).__name__
     return value if len(text) <= LONGEST_GOT else f"{text[:LONGEST_GOT]}… ({len(text):,} characters)"
 
 

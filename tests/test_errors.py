@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dualtune_mlx.errors import DataError, ToolError, UsageError, count_of, escape, inside
+from dualtune_mlx.errors import DataError, DualTuneError, ToolError, UsageError, count_of, escape, inside
 
 
 def test_a_message_has_what_is_known():
@@ -40,3 +40,11 @@ def test_an_error_names_the_places_that_it_is_inside():
 )
 def test_a_number_stands_with_its_noun(number, says):
     assert count_of(number, "call") == says
+
+
+def test_what_cannot_be_spelled_is_named_by_its_kind() -> None:
+    nested: list[object] = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert "got: list" in str(DualTuneError("odd", got=nested, fix="mend it"))
+    assert "got: int" in str(DualTuneError("odd", got=10**5_000, fix="mend it"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from dualtune_mlx.errors import PromptError
 from dualtune_mlx.prompts.template import Piece
+from dualtune_mlx.tools.types import is_unicode
 
 
 class Encoder:
@@ -90,4 +91,11 @@ class Encoder:
 
 
 def _encode(tokenizer: Any, text: str) -> tuple[int, ...]:
+    if not is_unicode(text):
+        raise PromptError(
+            "a text is not Unicode",
+            got=text[:200],
+            expected="text without halves of surrogate pairs",
+            fix="mend it where it is decoded",
+        )
     return tuple(tokenizer.encode(text, add_special_tokens=False))

@@ -37,6 +37,13 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def _to_dict(value: Any) -> dict[Any, Any]:
+    """A mapping of another kind, for ``json.dumps``."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
 class ClientTool(Protocol):
     """A tool as an object of a client library. It has its schema under one of the names that dictionaries have."""
 
@@ -85,6 +92,7 @@ class Tool:
                 got=type(self.parameters).__name__,
                 expected="an object such as {'type': 'object', 'properties': {…}}",
             )
+        self._check_json()
         for key, kind, expected in (("properties", Mapping, "an object"), ("required", list | tuple, "a list")):
             if key in self.parameters and not isinstance(self.parameters[key], kind):
                 raise ToolError(
@@ -93,6 +101,17 @@ class Tool:
                     got=repr(self.parameters[key]),
                     expected=expected,
                 )
+
+    def _check_json(self) -> None:
+        try:
+            json.dumps(self.parameters, ensure_ascii=False, default=_to_dict).encode()
+        except (TypeError, ValueError, RecursionError) as error:  # also of half surrogate pairs, and 5,000 digits
+            raise ToolError(
+                "a tool's parameters cannot be written as JSON",
+                where=f"tool {self.name!r}",
+                got=str(error),
+                expected="Unicode text, numbers, lists and objects, of levels and digits of measured number",
+            ) from error
 
     def _check_texts(self) -> None:
         for text in ("description", "server", "group"):

@@ -103,3 +103,8 @@ def test_the_embedded_model_s_tokenizer_is_as_safe(template):
             assert controls_in(renderer, stream.tokens) == expected, (place, attack)
     text = "".join(attacks(REAL))
     assert renderer.encoder.decode(renderer.encoder.encode_data(text)) == text
+
+
+def test_half_a_surrogate_pair_is_refused_in_words():
+    with pytest.raises(PromptError, match="not Unicode"):
+        Encoder(tiny.tokenizer()).encode_data("a\ud800")

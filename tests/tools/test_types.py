@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 
 import pytest
 
@@ -60,3 +61,32 @@ def test_half_of_a_surrogate_pair_is_refused_before_a_tokenizer_meets_it(field: 
         Tool(**{"name": "t", field: "a\ud83d"})
     with pytest.raises(DataError, match="not Unicode"):
         Message("user", "a\ud83d")
+
+
+def nested(levels: int) -> object:
+    value: object = {}
+    for _ in range(levels):
+        value = {"items": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (nested(100_000), "recursion"),
+        (10**5_000, "digits"),
+        ("a\ud83d", "surrogates"),
+        ({1, 2}, "set is no JSON"),
+        (object(), "object is no JSON"),
+    ],
+    ids=["levels", "digits", "half a pair", "a set", "an object"],
+)
+def test_parameters_that_are_no_json_are_refused_before_a_prompt_has_them(value: object, says: str) -> None:
+    with pytest.raises(ToolError, match=f"cannot be written as JSON(?s:.*){says}"):
+        Tool("t", "", {"properties": {"a": {"default": value}}})
+    with pytest.raises(ToolError):
+        Tool("t", "", {"required": value})
+
+
+def test_parameters_may_be_mappings_of_any_kind() -> None:
+    Tool("t", "", MappingProxyType({"properties": MappingProxyType({"a": {}}), "required": ("a",)}))
