@@ -36,7 +36,8 @@ class ConvertedTokenizer:
 
     def write(self, folder: Path) -> None:
         """Write the tokenizer's files into a folder."""
-        self.tokenizer.save(str(folder / "tokenizer.json"))
+        text = self.tokenizer.to_str(pretty=True)  # Python's file says why it cannot be written
+        (folder / "tokenizer.json").write_text(text, encoding="utf-8")
         (folder / "tokenizer_config.json").write_text(json.dumps(self.config, indent=2) + "\n")
 
 

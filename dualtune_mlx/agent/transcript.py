@@ -202,7 +202,7 @@ def read_transcript(path: str | Path) -> Transcript:
                     answer = Spoken("answer", line["text"], line["by"], line["max_tokens"])
                 case "end":
                     reason = line["reason"]
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise DataError(
             "a line does not belong in a transcript",
             where=place,

@@ -249,3 +249,23 @@ def test_text_that_is_not_unicode_does_not_end_a_run(tmp_path):
     with Recorder(tmp_path / "t.jsonl", {}) as recorder:
         recorder.record(CallResult("a\ud800", False))
     assert '"a?"' in (tmp_path / "t.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    "change", [{"candidates": [{"server": "", "name": "a", "probability": "x"}]}, {"arguments": "x"}]
+)
+def test_a_call_of_another_form_is_no_line_of_a_transcript(tmp_path, change):
+    path = Path(run(tmp_path, READ_A))
+    lines = path.read_text().split("\n")
+    lines[2] = json.dumps({**json.loads(lines[2]), **change})
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match="does not belong in a transcript(?s:.*):3"):
+        read_transcript(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"event": ' + "9" * 5_000 + "}"])
+def test_json_beyond_python_s_is_no_line_of_a_transcript(tmp_path, text):
+    path = Path(run(tmp_path, READ_A))
+    path.write_text(path.read_text() + text + "\n")
+    with pytest.raises(DataError, match="a line is not JSON"):
+        read_transcript(path)

@@ -7,6 +7,7 @@ import json
 import random
 import struct
 import tempfile
+from errno import ENOSPC
 from pathlib import Path
 
 import mlx.core as mx
@@ -165,6 +166,21 @@ def test_an_existing_destination_is_left_as_it_is(tmp_path):
     with pytest.raises(UsageError, match="exists already(?s:.*)out"):
         from_gguf(source, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"])
+def test_a_full_disk_is_told_in_words_and_leaves_nothing(tmp_path, monkeypatch, file):
+    source, opened = gguf.tiny_gguf(tmp_path / "m.gguf"), Path.open
+
+    def open_or_fill(path, mode="r", *more, **options):
+        if path.name == file and "w" in mode:
+            raise OSError(ENOSPC, "No space left on device")
+        return opened(path, mode, *more, **options)
+
+    monkeypatch.setattr(Path, "open", open_or_fill)
+    with pytest.raises(UsageError, match="No space left(?s:.*)make room"):
+        from_gguf(source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.gguf"]
 
 
 @pytest.mark.model
