@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -55,7 +56,8 @@ class DualTuneError(Exception):
             "expected": self.expected,
             "fix": self.fix,
         }
-        lines = [f"  {key}: {value}" for key, value in details.items() if value is not None]
+        # What follows a line break in a text of others is indented: it cannot pass for a line of ours.
+        lines = [f"  {key}: {value}".replace("\n", "\n    ") for key, value in details.items() if value is not None]
         return escape("\n".join([self.what, *lines]))
 
 
@@ -68,9 +70,32 @@ def inside(place: object) -> Iterator[None]:
         raise error.inside(place) from error
 
 
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
+)
+"""Characters that count as printable and show nothing: fillers, blanks and selectors of variants."""
+
+
 def escape(text: str) -> str:
-    """Spell out what is not printable, so that a text can neither control a terminal nor hide in it."""
-    return "".join(one if one.isprintable() or one == "\n" else f"\\u{ord(one):04x}" for one in text)
+    """Spell out what cannot be seen, so that a text can neither control a terminal nor hide in it. Line breaks stay.
+
+    It is spelled as JSON has it: JSON remains the same value.
+    """
+    return "".join(one if _is_visible(one) or one == "\n" else _spell_out(one) for one in text)
+
+
+def escape_line(text: str) -> str:
+    """``escape`` for what is to stay in one line, such as a name."""
+    return escape(text).replace("\n", "\\n")
+
+
+def _is_visible(character: str) -> bool:
+    return character.isprintable() and not INVISIBLE.match(character)
+
+
+def _spell_out(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def count_of(number: int, noun: str) -> str:
@@ -89,6 +114,9 @@ def _shorten(value: object) -> object:
 
 class DualTuneWarning(UserWarning):
     """Something is probably not as the user thinks, but the work goes on. Its message is written as an error's."""
+
+    def __str__(self) -> str:
+        return escape(super().__str__())
 
 
 class UsageError(DualTuneError):

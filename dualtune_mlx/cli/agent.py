@@ -18,7 +18,15 @@ from dualtune_mlx.agent.events import RunEnded
 from dualtune_mlx.agent.transcript import event_to_json
 from dualtune_mlx.cli import options
 from dualtune_mlx.cli.live import RunDisplay
-from dualtune_mlx.cli.output import STDOUT, argument_or_file, console, emit_json, json_option, show_tool_changes
+from dualtune_mlx.cli.output import (
+    STDOUT,
+    argument_or_file,
+    console,
+    echo_json,
+    emit_json,
+    json_option,
+    show_tool_changes,
+)
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.mcp import ApprovalPolicy, connect, read_config
@@ -134,7 +142,7 @@ def open_event_output(json_to: str | None) -> Iterator[Callable[[Any], None]]:
 
     def emit(event: Any) -> None:
         if json_to == STDOUT:
-            click.echo(("," if events else "[") + json.dumps(event, ensure_ascii=False))
+            echo_json(("," if events else "[") + json.dumps(event, ensure_ascii=False))
         events.append(event)
 
     try:

@@ -16,6 +16,7 @@ from dualtune_mlx.bundle.assemble import AdapterSource, assemble
 from dualtune_mlx.bundle.summary import describe_grounding, summarize_adapters
 from dualtune_mlx.bundle.verify import find_problems
 from dualtune_mlx.cli import options
+from dualtune_mlx.cli.calls import quote_name
 from dualtune_mlx.cli.output import console, emit_json, json_option, progress
 from dualtune_mlx.data import read_tools, read_trajectories
 from dualtune_mlx.decoding.evidence import SHOWN
@@ -49,7 +50,7 @@ def show(bundle: Path, json_to: str | None) -> None:
     out.print(f"model     {opened.model} ({opened.fingerprint[:12]})", markup=False)
     cards = f"cards: {opened.cards}, argument card: {opened.argument_card}"
     out.print(f"template  {opened.template} ({opened.template_hash[:12]}), {cards}", markup=False)
-    out.print(f"tools     {', '.join(tool.name for tool in opened.tools) or 'none'}", markup=False)
+    out.print(f"tools     {', '.join(quote_name(tool.name) for tool in opened.tools) or 'none'}", markup=False)
     table = Table("stage", "for", "kind", "rank", "acts", "template", "size", "content", box=None)
     for column in table.columns:
         column.overflow = "fold"

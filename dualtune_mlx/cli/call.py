@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.text import Text
 
 from dualtune_mlx.cli import options
+from dualtune_mlx.cli.calls import format_short, quote_name
 from dualtune_mlx.cli.output import argument_or_file, console, emit_json, json_option, show_tool_changes
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.requests import CallOptions
-from dualtune_mlx.errors import UsageError, escape
+from dualtune_mlx.errors import UsageError, escape_line
 from dualtune_mlx.mcp import ToolResult, connect, read_config
 from dualtune_mlx.models import EMBEDDED
 from dualtune_mlx.start import start_bundle
@@ -119,14 +120,13 @@ def show(out: Console, request: str, call: ToolCall, result: ToolResult | None) 
     out.print(Text(request, style="bold"))
     for tool, probability in call.candidates:
         bar = "█" * round(20 * probability)
-        out.print(Text(f"  {tool.name:<28}{probability:>7.1%} {bar}"))
+        out.print(Text(f"  {quote_name(tool.name):<28}{probability:>7.1%} {bar}"))
     if call.abstained:
         out.print(Text("  no call: the best candidate is too improbable", style="yellow"))
     elif not call.is_respond:
-        written = ", ".join(f"{name}={value!r}" for name, value in call.arguments.items())
-        out.print(Text(f"  → {call.name}({written})", style="cyan"))
+        out.print(Text(f"  → {format_short(call)}", style="cyan"))
         if call.unsaid:
-            out.print(Text(f"  unsaid: {escape(', '.join(call.unsaid))}", style="yellow"))
+            out.print(Text(f"  unsaid: {escape_line(', '.join(call.unsaid))}", style="yellow"))
     if result is not None:
         label, style = ("error", "red") if result.is_error else ("result", "green")
         out.print(Text(f"  {label}: {_join_lines(result.for_model(SHOWN))}", style=style))

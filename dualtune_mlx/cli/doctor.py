@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.cli.server_table import show_server
@@ -44,9 +45,8 @@ def show_checks(out: Console, checks: Sequence[Check]) -> None:
     """A line for each thing that was looked for."""
     table = Table("", "what", "found", "to do", show_header=True)
     for check in checks:
-        table.add_row(
-            "[green]ok[/]" if check.ok else "[yellow]--[/]", check.what, check.found, "" if check.ok else check.fix
-        )
+        mark = Text("ok", style="green") if check.ok else Text("--", style="yellow")
+        table.add_row(mark, check.what, check.found, "" if check.ok else check.fix)
     out.print(table)
 
 

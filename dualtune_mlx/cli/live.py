@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
@@ -19,11 +16,12 @@ from dualtune_mlx.agent.events import (
     Spoken,
     SpokenText,
 )
+from dualtune_mlx.cli.calls import format_folded, format_full, format_short, name_tool, quote_name
 from dualtune_mlx.engine.events import ArgumentText, Candidates, Planned, StageBegins
-from dualtune_mlx.errors import count_of, escape
+from dualtune_mlx.errors import count_of, escape, escape_line
 from dualtune_mlx.mcp import ApprovalQuestion
 from dualtune_mlx.mcp.approvals import ApprovalAnswer
-from dualtune_mlx.tools import Tool, ToolCall
+from dualtune_mlx.tools import Tool
 
 BAR = 20
 RESULT = 400
@@ -77,13 +75,14 @@ class RunDisplay:
         return Group(doing, *map(format_candidate, self._ranked), Text(tail, style="cyan"))
 
     def ask(self, question: ApprovalQuestion) -> ApprovalAnswer:
-        """Ask the user, with the call in full. Only a clear yes is a yes."""
+        """Ask the user, with the call in full, and folded where the answer is typed. Only a clear yes is a yes."""
         if self._live:
             self._live.stop()
         try:
             self.out.print(Text.assemble(("? ", "bold yellow"), f"{escape(question.why)}. This call would be made:"))
             self.out.print(Text(format_full(question.call), style="yellow"), soft_wrap=self._wrap)
-            prompt = f"  Run it? y: yes, a: always {escape(question.tool.name)} in this run, n: no [n] "
+            always = name_tool(question.tool.server, question.tool.name)
+            prompt = f"  Run {format_folded(question.call)}?\n  y: yes, a: always {always} in this run, n: no [n] "
             try:
                 typed = self.out.input(Text(prompt, style="bold")).strip().lower()
             except EOFError:
@@ -106,14 +105,14 @@ class RunDisplay:
             for row in map(format_candidate, self._ranked):
                 self.out.print(row)
         elif self._ranked:
-            ranked = ", ".join(f"{tool.name} {share:.1%}" for tool, share in self._ranked)
-            self.out.print(Text(f"  {escape(ranked)}", style="dim"), soft_wrap=self._wrap)
+            ranked = ", ".join(f"{quote_name(tool.name)} {share:.1%}" for tool, share in self._ranked)
+            self.out.print(Text(f"  {ranked}", style="dim"), soft_wrap=self._wrap)
 
 
 def format_candidate(ranked: tuple[Tool, float]) -> Text:
     """A candidate with its probability."""
     tool, share = ranked
-    return Text.assemble(f"  {escape(tool.name)[:32]:<32}{share:>7.1%} ", ("█" * round(BAR * share), "blue"))
+    return Text.assemble(f"  {quote_name(tool.name)[:32]:<32}{share:>7.1%} ", ("█" * round(BAR * share), "blue"))
 
 
 def summarize(event: AgentEvent) -> Text | None:
@@ -122,7 +121,7 @@ def summarize(event: AgentEvent) -> Text | None:
         case Planned(subtasks, _) if subtasks:
             return Text("\n".join(["plan:", *(f"  - {escape(subtask)}" for subtask in subtasks)]), style="magenta")
         case CallProposed(step, call) if not call.is_respond:
-            unsaid = Text(f"  unsaid: {escape(', '.join(call.unsaid))}", "yellow") if call.unsaid else ""
+            unsaid = Text(f"  unsaid: {escape_line(', '.join(call.unsaid))}", "yellow") if call.unsaid else ""
             return Text.assemble((f"{step}. {format_short(call)}", "bold cyan"), unsaid)
         case ApprovalDecided(action, by, why) if action != "run":
             return Text(f"   {by}: {action} ({escape(why)})", style="yellow")
@@ -150,15 +149,3 @@ def summarize_end(event: RunEnded) -> Text:
     elif event.message:
         text = Text.assemble(text, "\n", (escape(event.message), "yellow"))
     return Text.assemble(text, "\n", (cost, "dim"))
-
-
-def format_short(call: ToolCall) -> str:
-    """A call in one line."""
-    arguments = ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in call.arguments.items())
-    return escape(f"{call.server}/{call.name}({arguments})")
-
-
-def format_full(call: ToolCall) -> str:
-    """A call with everything that it has, and nothing hidden."""
-    written: Any = json.dumps(dict(call.arguments), ensure_ascii=False, indent=2)
-    return escape(f"{call.server}/{call.name} {written}")

@@ -14,7 +14,7 @@ import click
 
 from dualtune_mlx import linux
 from dualtune_mlx.cli.lazy import LazyGroup
-from dualtune_mlx.errors import DualTuneError, DualTuneWarning
+from dualtune_mlx.errors import DualTuneError, DualTuneWarning, escape
 from dualtune_mlx.files import NO_ROOM, write_error
 
 COMMANDS = {
@@ -41,6 +41,9 @@ class _Main(LazyGroup):
         try:
             with _warnings_as_messages():
                 return super().invoke(context)
+        except click.ClickException as error:
+            error.message = escape(error.message)  # type: ignore[misc]  # click shows it as it is
+            raise
         except DualTuneError as error:
             _end(context, error)
         except OSError as error:
@@ -71,7 +74,7 @@ def _warnings_as_messages() -> Iterator[None]:
             if issubclass(category, DualTuneWarning):
                 click.echo(f"Warning: {message}", err=True)
             else:
-                show(message, category, filename, lineno, file, line)
+                show(escape(str(message)), category, filename, lineno, file, line)
 
         warnings.showwarning = show_warning
         yield

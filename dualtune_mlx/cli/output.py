@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from dualtune_mlx.cli.console import SafeConsole
+from dualtune_mlx.errors import escape
 from dualtune_mlx.files import atomic_file, require_writable, write_json
 from dualtune_mlx.tools.changes import ToolChanges
 
@@ -38,7 +40,12 @@ def console(json_to: str | None, quiet: bool = False) -> Console:
     """
     if json_to not in (None, STDOUT):
         require_writable(Path(json_to))
-    return Console(stderr=json_to == STDOUT, highlight=False, quiet=quiet)
+    return SafeConsole(stderr=json_to == STDOUT, quiet=quiet)
+
+
+def echo_json(text: str, nl: bool = True) -> None:
+    """Print JSON on stdout, which may be a terminal: what cannot be seen is spelled out, the value is the same."""
+    click.echo(escape(text), nl=nl)
 
 
 def argument_or_file(argument: str | None, json_to: str | None, name: str) -> tuple[str, str | None]:
@@ -59,7 +66,7 @@ def argument_or_file(argument: str | None, json_to: str | None, name: str) -> tu
 def emit_json(json_to: str | None, value: Any) -> None:
     """Print a value as JSON, or write it into the file, if ``--json`` was given."""
     if json_to == STDOUT:
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        echo_json(json.dumps(value, indent=2, ensure_ascii=False))
     elif json_to is not None:
         write_json(Path(json_to), value)
 
@@ -68,7 +75,7 @@ def write_pieces(json_to: str | None, pieces: Iterable[str]) -> None:
     """``emit_json`` of JSON that comes as text in pieces, because it may be long."""
     if json_to == STDOUT:
         for piece in pieces:
-            click.echo(piece, nl=False)
+            echo_json(piece, nl=False)
     elif json_to is not None:
         with atomic_file(Path(json_to)) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(pieces)
@@ -91,11 +98,11 @@ def progress(to: Console, title: str) -> Iterator[Callable[[int, int, str], None
         yield lambda done, total, words: _print_line(to, title, done, total, words)
         return
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[words]}", markup=False),
         console=to,
     )
     with bar:

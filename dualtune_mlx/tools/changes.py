@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dualtune_mlx.errors import escape
+from dualtune_mlx.errors import escape_line
 from dualtune_mlx.tools.types import Tool
 
 SHOWN = 3
@@ -69,6 +69,6 @@ def _find(tool: Tool, trained: tuple[Tool, ...]) -> Tool | None:
 
 
 def _name_some(tools: tuple[Tool, ...]) -> str:
-    names = [escape(tool.full_name) for tool in tools]
+    names = [escape_line(tool.full_name) for tool in tools]
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

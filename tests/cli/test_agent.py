@@ -14,7 +14,8 @@ from rich.console import Console
 
 from dualtune_mlx.agent.events import CallProposed, CallResult, RunEnded
 from dualtune_mlx.cli import agent as command
-from dualtune_mlx.cli.live import RunDisplay, format_full, format_short
+from dualtune_mlx.cli.calls import format_full, format_short
+from dualtune_mlx.cli.live import RunDisplay
 from dualtune_mlx.mcp import ApprovalQuestion
 from dualtune_mlx.tools import Tool, ToolCall
 from tests.agent.fakes import Engine, FakeToolbox, agent, call

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dualtune_mlx.cli import options
+from dualtune_mlx.cli.calls import name_tool, quote_name
 from dualtune_mlx.cli.output import console
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.data.values import read_values
@@ -131,7 +132,7 @@ def render_round(screen: Screen, tools: tuple[Tool, ...], values: Values) -> Ren
     if tool is None:
         return Panel(Group(*_describe_no_tool(tools)), title=title, title_align="left", subtitle=HELP)
     parts: list[RenderableType] = [
-        Text(escape(tool.full_name), style="bold cyan"),
+        Text(name_tool(tool.server, tool.name), style="bold cyan"),
         Text(escape(shorten(tool.description, DESCRIPTION))),
     ]
     if tool.takes_arguments:
@@ -172,4 +173,4 @@ def render_call(screen: Screen) -> RenderableType:
 def _describe_no_tool(tools: tuple[Tool, ...]) -> Iterator[RenderableType]:
     yield Text("Say something that you might well ask for, and that none of your tools can do.", style="bold cyan")
     yield Text("")
-    yield Columns([Text(escape(tool.name), style="dim") for tool in tools], padding=(0, 2))
+    yield Columns([Text(quote_name(tool.name), style="dim") for tool in tools], padding=(0, 2))

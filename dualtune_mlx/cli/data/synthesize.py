@@ -16,7 +16,7 @@ from dualtune_mlx.cli.output import console, emit_json, json_option, progress
 from dualtune_mlx.cli.teacher_flags import open_teaching, teacher_flags
 from dualtune_mlx.data import read_tools
 from dualtune_mlx.data.values import read_values
-from dualtune_mlx.errors import count_of, escape
+from dualtune_mlx.errors import count_of, escape_line
 from dualtune_mlx.synthesis.options import SynthesisOptions
 from dualtune_mlx.synthesis.sources import RequestMade
 from dualtune_mlx.synthesis.synthesize import REJECTED, REQUESTS, Summary, SynthesisEvent, TeacherTried, synthesize
@@ -109,7 +109,7 @@ class SynthesisDisplay:
             case TeacherTried(trial):
                 self._out.print(f"The teacher chose the right tool for {_count_right(trial)}.", markup=False)
             case Waiting(seconds, why):
-                self._out.print(Text(f"The teacher failed ({escape(why)}); again in {seconds:.1f} s.", style="yellow"))
+                self._out.print(Text(f"The teacher failed ({why}); again in {seconds:.1f} s.", style="yellow"))
             case RequestMade(source, number, done, wanted, spent):
                 if source not in self._bars:
                     self._bars[source] = self._stack.enter_context(progress(self._out, source))
@@ -125,7 +125,7 @@ def show_summary(out: Console, data: Path, summary: Summary) -> None:
     """Print how many requests each tool got, and what the filters refused."""
     table = Table("requests for", "kept", "wanted", box=None)
     for name, (kept, wanted) in summary.tools.items():
-        table.add_row(Text(escape(name)), str(kept), str(wanted), style="yellow" if kept < wanted else "")
+        table.add_row(escape_line(name), str(kept), str(wanted), style="yellow" if kept < wanted else "")
     out.print(table)
     if summary.rejected:
         table = Table("rejected by", "requests", "because", box=None)

@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.text import Text
 
 from dualtune_mlx.cli import options
+from dualtune_mlx.cli.calls import name_tool, quote_name
 from dualtune_mlx.cli.output import console, emit_json, json_option
 from dualtune_mlx.cli.server_table import show_server
 from dualtune_mlx.data.values import write_values
-from dualtune_mlx.errors import count_of, escape
+from dualtune_mlx.errors import count_of
 from dualtune_mlx.mcp import ServerConfig, read_config
 from dualtune_mlx.mcp.inspection import ServerReport, inspect_servers, report_listing
 from dualtune_mlx.mcp.looking import observe_servers
@@ -90,7 +90,7 @@ def show_snapshot(out: Console, snapshot: Snapshot) -> None:
     }
     for kind, tools in kinds.items():
         for tool in tools:
-            out.print(Text(escape(f"  {kind}: {tool.full_name}")))
+            out.print(f"  {kind}: {name_tool(tool.server, tool.name)}")
     if not any(kinds.values()):
         out.print("  nothing changed since the snapshot before")
 
@@ -99,7 +99,7 @@ def look_at(out: Console, configs: Sequence[ServerConfig], data: Path) -> dict[s
     """Say which calls are made, make them, and write what they show; it as JSON."""
 
     def announce(calls: Sequence[ToolCall]) -> None:
-        named = escape(", ".join(f"{call.server}/{call.name}" for call in calls))
+        named = ", ".join(name_tool(call.server, call.name) for call in calls)
         read = "reads" if len(calls) == 1 else "read"
         out.print(f"{count_of(len(calls), 'call')} that only {read}: {named}", markup=False, soft_wrap=True)
 
@@ -107,7 +107,7 @@ def look_at(out: Console, configs: Sequence[ServerConfig], data: Path) -> dict[s
     write_values(data, observed.values)
     for one in seen:
         if failure := one.to_dict()["failure"]:
-            out.print(f"  {escape(one.call.name)}: {failure}", markup=False)
+            out.print(f"  {quote_name(one.call.name)}: {failure}", markup=False)
     found = sum(map(len, observed.values.values()))
     out.print(f"{count_of(found, 'value')} written to {data / 'values.json'}", markup=False, soft_wrap=True)
     for reason, count in observed.left_out.items():
