@@ -26,6 +26,7 @@ from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 from dualtune_mlx.benchmarks.memorized import TEMPLATE, KnownCall, check_call
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.models import PREFILL_CHUNK, resolve
+from dualtune_mlx.models.loading import NO_CODE
 from dualtune_mlx.prompts import PromptRenderer, Template, TokenStream
 from dualtune_mlx.tools import Tool
 from dualtune_mlx.tools.usage import Usage
@@ -197,7 +198,8 @@ class Peer:
     @classmethod
     def load(cls, model: str, adapter: Path | None) -> Peer:
         """Load a model with an adapter, or without one."""
-        return cls(*mlx_lm.load(str(resolve(model)), adapter_path=None if adapter is None else str(adapter))[:2])
+        path = None if adapter is None else str(adapter)
+        return cls(*mlx_lm.load(str(resolve(model)), NO_CODE, adapter_path=path)[:2])
 
     def encode_json(self, value: dict[str, Any]) -> Tokens:
         """The tokens of a JSON object and of the end of the turn."""

@@ -31,6 +31,7 @@ from mlx_lm.tuner.utils import load_adapters
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.adapters.adapter import CONFIG, WEIGHTS
 from dualtune_mlx.models import load_model, resolve
+from dualtune_mlx.models.loading import NO_CODE
 from dualtune_mlx.prompts import PromptRenderer, Template
 from dualtune_mlx.tools import Message, Trajectory
 from dualtune_mlx.training import Progress, Trainer, TrainOptions
@@ -174,7 +175,7 @@ def _run_one_step(trainer: Trainer) -> None:
 
 def train_peer(work: Workload, start: Path, folder: Path, steps: int) -> TimedRun:
     """Train with mlx-lm's trainer as its command line does, from the weights in ``start``."""
-    model, tokenizer = mlx_lm.load(str(resolve(work.model)))[:2]
+    model, tokenizer = mlx_lm.load(str(resolve(work.model)), NO_CODE)[:2]
     model.freeze()
     load_adapters(model, str(start))
     mx.eval(model.parameters())

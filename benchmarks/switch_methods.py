@@ -24,6 +24,7 @@ from mlx_lm.tuner.utils import load_adapters, remove_lora_layers
 
 from dualtune_mlx.adapters import Adapter, FusionCache, LoRAUpdate
 from dualtune_mlx.models import BaseModel, load_model, resolve
+from dualtune_mlx.models.loading import NO_CODE
 
 RANK, SCALE = 16, 2.0
 WARM_UP = 16
@@ -110,10 +111,10 @@ def time_reload(task: SwitchTask) -> Iterator[Round]:
         loaded.clear()
         gc.collect()
         mx.clear_cache()
-        return mlx_lm.load(path, adapter_path=str(task.arguments))[0]
+        return mlx_lm.load(path, NO_CODE, adapter_path=str(task.arguments))[0]
 
     while True:
-        loaded.append(mlx_lm.load(path, adapter_path=str(task.selector))[0])
+        loaded.append(mlx_lm.load(path, NO_CODE, adapter_path=str(task.selector))[0])
         _first_token(loaded[0], task.tokens[-WARM_UP:])
         seconds, token = _time(lambda: _first_token(switch(), task.tokens))
         yield Round({("reload", ""): Switch(seconds, token, len(task.tokens))})
@@ -125,7 +126,7 @@ def time_load_adapters(task: SwitchTask) -> Iterator[Round]:
     mlx-lm's server keeps such KV for as long as it has room, a stream's length of it for every adapter. Counted is what
     a later call can use, up to its request.
     """
-    model = mlx_lm.load(str(resolve(task.model)))[0]
+    model = mlx_lm.load(str(resolve(task.model)), NO_CODE)[0]
     active = task.tokens[task.starts["turn"] :]
 
     def switch(adapter: Path) -> nn.Module:

@@ -94,7 +94,9 @@ def _peft_logits(folder: str, adapter: Path, tokens: Sequence[int]) -> np.ndarra
             "torch and peft are needed to compare logits", got=error, fix="pip install 'dualtune-mlx[peft]'"
         ) from error
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
         model = PeftModel.from_pretrained(model, str(adapter)).eval()
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits[0]

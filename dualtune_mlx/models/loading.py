@@ -40,6 +40,8 @@ OTHER_FOLDERS = {
 NAMES_SHOWN = 8
 LONGEST_SHOWN = 300
 """Characters of another library's message that an error repeats."""
+NO_CODE = {"trust_remote_code": False}
+"""Without this, transformers asks on stdin whether it may run the code of a tokenizer."""
 LOADING_ERRORS = (
     OSError,
     ValueError,
@@ -93,7 +95,8 @@ class Network:
         """
         text = self.config.get(TEXT) or {}
         ends = self.config.get("eos_token_id", text.get("eos_token_id"))
-        return _read_tokenizer(self.folder, partial(mlx_lm.utils.load_tokenizer, eos_token_ids=ends))
+        read = partial(mlx_lm.utils.load_tokenizer, tokenizer_config_extra=NO_CODE, eos_token_ids=ends)
+        return _read_tokenizer(self.folder, read)
 
 
 def load_network(name: str, lazy: bool = False) -> Network:
@@ -128,7 +131,7 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         ModelError: when the model is missing or its tokenizer is damaged.
     """
-    return _read_tokenizer(resolve(name), AutoTokenizer.from_pretrained)
+    return _read_tokenizer(resolve(name), partial(AutoTokenizer.from_pretrained, **NO_CODE))
 
 
 def _read_tokenizer(source: str | Path, read: Callable[[Any], Any]) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests import tiny
 from tests.conversion.gguf import writer
 
 WEIGHTS = "model.safetensors"
+ROOT = Path(__file__).parents[2]
 INDEX = "model.safetensors.index.json"
 
 
@@ -132,6 +134,48 @@ def test_a_damaged_tokenizer_is_refused(tmp_path, name, text):
     for load in (load_model, load_tokenizer):
         with pytest.raises(ModelError, match="the tokenizer cannot be loaded"):
             load(str(folder))
+
+
+def test_the_code_of_a_tokenizer_is_neither_run_nor_asked_for(tmp_path, monkeypatch):
+    folder = tiny.save(tmp_path / "model")
+    code = f"from pathlib import Path; Path({str(tmp_path / 'ran')!r}).touch()\nclass OwnTokenizer: pass\n"
+    (folder / "own.py").write_text(code)
+    config = {"tokenizer_class": "OwnTokenizer", "auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("the user was asked"))
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(ModelError, match="the tokenizer cannot be loaded(?s:.*)custom code"):
+            load(str(folder))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_code_of_a_model_is_refused(tmp_path):
+    folder = tiny.save(tmp_path / "model")
+    change_config(model_file="own.py")(folder)
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ModelError, match="the model cannot be loaded(?s:.*)own.py"):
+        load_model(str(folder))
+    assert not (tmp_path / "ran").exists()
+
+
+LOADS = {"from_pretrained", "mlx_lm.load", "mlx_lm.utils.load_tokenizer"}
+
+
+def list_loading_calls(path: Path) -> Iterator[str]:
+    """The calls that load a tokenizer or a model, also those by way of ``partial``."""
+    for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+        names = [ast.unparse(part) for part in (call.func, *call.args[:1])]
+        if any(name == one or name.endswith(f".{one}") for name in names for one in LOADS):
+            yield ast.unparse(call)
+
+
+def test_no_code_is_trusted_wherever_something_is_loaded():
+    folders = ("dualtune_mlx", "conversion", "benchmarks", "examples")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    calls = [call for path in sources for call in list_loading_calls(path)]
+    loads = [call for call in calls if "PeftModel" not in call]  # an adapter has no code
+    assert len(loads) >= 7
+    assert [call for call in loads if "NO_CODE" not in call and "trust_remote_code=False" not in call] == []
 
 
 def test_a_file_of_a_model_stands_for_its_folder(tmp_path):
