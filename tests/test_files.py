@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,12 @@ from dualtune_mlx.files import (
     lock_folder,
     parse_json,
     read_text,
+    remove_leftovers,
     require_writable,
     write_json,
     write_text,
 )
+from dualtune_mlx.files.leftovers import OLD
 
 
 class Interrupted(BaseException):
@@ -80,7 +84,7 @@ def test_a_folder_that_cannot_take_its_name_leaves_the_older_one(tmp_path, monke
     rename = Path.rename
 
     def refusing(self, target):
-        if Path(target) == destination and not self.name.endswith("-old"):
+        if Path(target) == destination and not self.name.startswith(OLD):
             raise OSError("refused")
         return rename(self, target)
 
@@ -209,3 +213,55 @@ def test_whether_a_file_can_be_written_is_known_before_and_leaves_nothing(tmp_pa
         with pytest.raises(UsageError, match="cannot be written") as raised:
             require_writable(destination)
         assert raised.value.got == got
+
+
+def hold(folder: Path) -> subprocess.Popen[str]:
+    """A process that is writing a file, until its input ends."""
+    code = """
+import sys
+from pathlib import Path
+from dualtune_mlx.files import atomic_file, atomic_folder
+with atomic_file(Path("a.txt")) as file, atomic_folder(Path("b"), replace=True) as folder:
+    file.write_text("half")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, stdin=pipe, stdout=pipe, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.processes
+def test_what_another_process_is_writing_stays_and_what_a_killed_one_was_writing_goes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    (tmp_path / ".tmp-of-another-program").write_text("")
+    process = hold(tmp_path)
+    write_text(tmp_path / "c.txt", "c")
+    remove_leftovers(tmp_path)
+    assert len(names(tmp_path)) == 4
+    process.communicate()
+    assert names(tmp_path) == [".tmp-of-another-program", "a.txt", "b", "c.txt"]
+    process = hold(tmp_path)
+    process.kill()
+    process.communicate()
+    assert len(names(tmp_path)) == 6
+    write_text(tmp_path / "c.txt", "c")
+    assert names(tmp_path) == [".tmp-of-another-program", "a.txt", "b", "c.txt"]
+
+
+def test_a_leftover_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter").write_text("mine")
+    (tmp_path / ".tmp-dualtune-new").symlink_to("mine")
+    (tmp_path / ".tmp-dualtune-1").symlink_to("mine/letter")
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".tmp-dualtune-1", ".tmp-dualtune-new", "mine"]
+    assert names(tmp_path / "mine") == ["letter"]
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path):
+    write_text(tmp_path / "a", "old")
+    (tmp_path / "a").chmod(0o600)
+    write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600

@@ -18,6 +18,7 @@ import numpy as np
 
 from dualtune_mlx.conversion.gguf.types import EXTRA, PLAIN, TensorType, has_package, tensor_type, type_name
 from dualtune_mlx.errors import ConversionError
+from dualtune_mlx.files import require_file
 
 SCALARS = {0: "B", 1: "b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "?", 10: "<Q", 11: "<q", 12: "<d"}
 STRING, ARRAY = 8, 9
@@ -105,7 +106,7 @@ class GGUFFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with path.open("rb") as file:
+            with require_file(path).open("rb") as file:
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise ConversionError(

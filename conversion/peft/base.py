@@ -42,6 +42,8 @@ class BaseCheckpoint:
     """Its ``config.json``."""
     fingerprint: Callable[[], str]
     """Computes the fingerprint of its weights."""
+    weights: Callable[[], str] = lambda: ""
+    """Computes the hash of all of its weights; "" where it is not known."""
 
     @cached_property
     def modules(self) -> dict[str, nn.Module]:

@@ -14,6 +14,7 @@ import regex  # type: ignore[import-untyped]
 
 from dualtune_mlx.conversion.peft.names import WRAPPER
 from dualtune_mlx.errors import ConversionError
+from dualtune_mlx.files import require_file
 
 CONFIG = "adapter_config.json"
 LARGEST = 2**24
@@ -209,7 +210,7 @@ def read_json(path: Path) -> Any:
     """
     if path.stat().st_size > LARGEST:
         raise ValueError(f"more than {LARGEST} bytes")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(require_file(path).read_text(encoding="utf-8"))
 
 
 def refuse_mlx(value: Mapping[str, Any], where: Path) -> None:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from dualtune_mlx.conversion.peft.config import CONFIG, read_json
 from dualtune_mlx.errors import ConversionError
+from dualtune_mlx.files import require_file
 
 WEIGHTS, INDEX = "adapter_model.safetensors", "adapter_model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -56,7 +57,7 @@ def read_tensors(folder: Path) -> tuple[dict[str, mx.array], dict[str, Any]]:
     own: dict[str, Any] = {}
     for path in _find_shards(folder):
         try:
-            with safe_open(path, framework="numpy") as file:
+            with safe_open(require_file(path), framework="numpy") as file:
                 types = {name: file.get_slice(name).get_dtype() for name in file.offset_keys()}
                 own |= json.loads((file.metadata() or {}).get(METADATA, "{}"))
             found: dict[str, mx.array] = mx.load(str(path))  # type: ignore[assignment]

@@ -26,7 +26,7 @@ from dualtune_mlx.adapters.config import PARTS, AdapterConfig
 from dualtune_mlx.adapters.lora import LoRAUpdate
 from dualtune_mlx.adapters.module_weights import ModuleWeights, to_module_weights
 from dualtune_mlx.errors import AdapterError
-from dualtune_mlx.files import atomic_folder
+from dualtune_mlx.files import atomic_folder, require_file, whole_folder
 
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 SUFFIXES = {"a": "lora_a", "b": "lora_b", "m": "m"}
@@ -83,9 +83,9 @@ class Adapter:
         Raises:
             AdapterError: when a file is missing or damaged, or a tensor is orphaned or not finite.
         """
-        folder = Path(folder)
+        folder = whole_folder(Path(folder))
         try:
-            config_json = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config_json = json.loads(require_file(folder / CONFIG).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise AdapterError(
                 "an adapter's configuration cannot be read",
@@ -130,7 +130,7 @@ class Adapter:
 def _read_tensors(path: Path) -> dict[str, mx.array]:
     """Read a file's tensors, after safetensors has checked its header."""
     try:
-        with safe_open(path, framework="numpy"):
+        with safe_open(require_file(path), framework="numpy"):
             pass
         tensors: dict[str, mx.array] = mx.load(str(path))  # type: ignore[assignment]
         mx.eval(tensors)

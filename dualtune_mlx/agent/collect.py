@@ -18,6 +18,7 @@ from dualtune_mlx.agent.events import AgentEvent, RunEnded
 from dualtune_mlx.agent.learned_runs import AddedRun, add_to_data, keep_apart
 from dualtune_mlx.agent.limits import Limits
 from dualtune_mlx.agent.transcript import Transcript, read_transcript
+from dualtune_mlx.files import write_text
 from dualtune_mlx.mcp import ApprovalPolicy, ServerConfig
 from dualtune_mlx.mcp.approvals import ApprovalVerdict
 from dualtune_mlx.mcp.scratch import ScratchFolder
@@ -97,7 +98,7 @@ def collect(
         ended = _run(agent, scratch.to_copy(request.text) if scratch else request.text, show)
         transcript = Path(ended.transcript)
         if scratch is not None:
-            transcript.write_text(scratch.to_folder(transcript.read_text("utf-8")), "utf-8")
+            write_text(transcript, scratch.to_folder(transcript.read_text("utf-8")))
         yield CollectedRun(request, ended, _keep(request, ended, read_transcript(transcript), folder))
 
 

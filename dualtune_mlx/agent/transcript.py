@@ -28,7 +28,7 @@ from dualtune_mlx.agent.events import (
 )
 from dualtune_mlx.engine.events import Planned
 from dualtune_mlx.errors import DataError, DualTuneError, UsageError
-from dualtune_mlx.files import write_error
+from dualtune_mlx.files import atomic_file, write_error
 from dualtune_mlx.tools import Message, Tool, ToolCall
 
 if TYPE_CHECKING:
@@ -64,18 +64,17 @@ class Recorder:
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(0o600, exist_ok=False)
+            with atomic_file(path, 0o600) as temporary:
+                temporary.write_bytes(_to_line({"event": "begin", "version": VERSION, **header}))
             self._file = path.open("ab", buffering=0)  # a line is one write: whole, or the last one
-        except OSError as error:
+        except (OSError, UsageError) as error:
             raise UsageError(
                 "the transcript cannot be written",
                 where=path,
-                got=error.strerror,
+                got=error.strerror if isinstance(error, OSError) else error.got,
                 fix="name another folder: --transcripts FOLDER",
             ) from error
         self._ended = False
-        self._write({"event": "begin", "version": VERSION, **header})
 
     def record(self, event: AgentEvent) -> AgentEvent:
         """Write an event, and return it; the last one is returned with the transcript's path."""
@@ -97,11 +96,14 @@ class Recorder:
         self._file.close()
 
     def _write(self, value: Mapping[str, Any]) -> None:
-        line = json.dumps({**value, "time": time.time()}, ensure_ascii=False).encode(errors="replace") + b"\n"
         try:
-            self._file.write(line)
+            self._file.write(_to_line(value))
         except OSError as error:
             raise write_error(self.path, error) from error
+
+
+def _to_line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps({**value, "time": time.time()}, ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 def new_transcript(

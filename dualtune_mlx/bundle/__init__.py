@@ -1,16 +1,15 @@
 """A bundle: what training writes and everything else reads."""
 
 from dualtune_mlx.bundle.manifest import (
-    MANIFEST,
     AdapterEntry,
     Bundle,
     StageKey,
     TemplateRef,
     adapter_path,
-    read_manifest,
     schema_hash,
     scope_chain,
 )
+from dualtune_mlx.bundle.manifest_file import MANIFEST, read_manifest
 
 __all__ = [
     "MANIFEST",

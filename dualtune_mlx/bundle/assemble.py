@@ -81,6 +81,7 @@ def assemble(
             cards=cards,
             argument_card=argument_card,
             tools=tuple(tools),
+            weights=base.weights(),
             stages={(one.stage, one.scope): _make_entry(one, adapter, templates) for one, adapter in adapters.items()},
         )
         for one, adapter in adapters.items():

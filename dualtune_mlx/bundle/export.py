@@ -9,7 +9,7 @@ from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.conversion.peft import BaseCheckpoint, to_peft
 from dualtune_mlx.files import atomic_folder
-from dualtune_mlx.models import fingerprint, load_network, load_tokenizer, resolve
+from dualtune_mlx.models import fingerprint, hash_loaded, load_network, load_tokenizer, resolve
 from dualtune_mlx.prompts import PromptRenderer, template_for
 from dualtune_mlx.prompts.renderer import OPENED_ACTIVATIONS
 
@@ -24,7 +24,14 @@ def load_base(name: str) -> BaseCheckpoint:
         ModelError: when the model is missing or damaged.
     """
     network = load_network(name, lazy=True)
-    return BaseCheckpoint(str(resolve(name)), network.model, network.config, lambda: fingerprint(network.model))
+    model = network.model
+    return BaseCheckpoint(
+        str(resolve(name)),
+        model,
+        network.config,
+        lambda: fingerprint(model),
+        lambda: hash_loaded(network.folder, model),
+    )
 
 
 def adapter_to_peft(

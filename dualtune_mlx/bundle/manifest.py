@@ -6,6 +6,7 @@ template-<hash>.jinja             another template of the user's, of stages that
 selector/                         the selector's adapter
 arguments/<slug>-<hash>/          argument adapters: a tool's own, a server's, or the shared one
 words.safetensors                 the word classifier, where there is one
+*.new-<hash>                      an adapter or classifier that is about to take another one's place
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ from typing import Any
 
 from dualtune_mlx.adapters import Adapter
 from dualtune_mlx.bundle.entries import AdapterEntry, TemplateRef, WordsEntry, read_text_field
-from dualtune_mlx.bundle.words import load_words, save_words
+from dualtune_mlx.bundle.manifest_file import FORMAT, MANIFEST, read_manifest, write_manifest
+from dualtune_mlx.bundle.parts import find_part, name_new, settle_parts, tidy_up
+from dualtune_mlx.bundle.words import FILE as WORDS
+from dualtune_mlx.bundle.words import encode_words, load_words
 from dualtune_mlx.decoding import Evidence, Grounding, Ungrounded, WordClassifier
 from dualtune_mlx.errors import BundleError
-from dualtune_mlx.files import lock_folder, write_json, write_text
+from dualtune_mlx.files import atomic_file, lock_folder, require_no_links, write_text
 from dualtune_mlx.prompts import BUILT_IN_TEMPLATES, PromptRenderer, Template, check_fit
 from dualtune_mlx.tools import Tool
 
-FORMAT = 1
-MANIFEST, OWN_TEMPLATE = "dualtune.json", "template.jinja"
+OWN_TEMPLATE = "template.jinja"
 
 StageKey = tuple[str, str]
 """A stage and the scope that its adapter serves: ``""`` (every tool), ``"server"`` or ``"server/tool"``."""
@@ -60,18 +63,28 @@ class Bundle:
     """How the words of tools and request count where visible tools were not trained on; None where they do not."""
     words: WordsEntry | None = None
     """The word classifier of the tools that were trained on."""
+    prefixes: tuple[str, ...] | None = ()
+    """The checksums of the prefix files that were computed for it; None where the manifest is older than this list."""
+    weights: str = ""
+    """The hash of all of the base model's weights; "" where it is not known."""
 
     @classmethod
     def open(cls, folder: str | Path) -> Bundle:
-        """Read a bundle's manifest.
+        """Read a bundle's manifest, and tidy up where a program has ended while it wrote the bundle.
 
         Raises:
             BundleError: when it is missing, damaged, or of another format.
         """
-        path = Path(folder) / MANIFEST
+        bundle = cls._read(Path(folder))
+        tidy_up(bundle.folder, lambda: cls._read(bundle.folder).parts)
+        return bundle
+
+    @classmethod
+    def _read(cls, folder: Path) -> Bundle:
+        path = folder / MANIFEST
         value = read_manifest(path)
         try:
-            return cls._from_dict(Path(folder), value)
+            return cls._from_dict(folder, value)
         except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
             raise BundleError(
                 "a bundle's manifest lacks a field, or has one of another form",
@@ -101,22 +114,32 @@ class Bundle:
             stages=stages,
             evidence=Evidence.from_dict(value["evidence"]) if "evidence" in value else None,
             words=WordsEntry.from_dict(value["words"]) if "words" in value else None,
+            prefixes=tuple(map(str, value["prefixes"])) if "prefixes" in value else None,
+            weights=read_text_field({"weights": "", **base}, "weights"),
         )
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The hash of each adapter's content, and of the word classifier's file, by its path in the bundle."""
+        words = {WORDS: self.words.content_hash} if self.words else {}
+        return {**{adapter_path(*key): entry.content_hash for key, entry in self.stages.items()}, **words}
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest as it stands in its file."""
         stages: dict[str, dict[str, Any]] = {}
         for (stage, scope), entry in self.stages.items():
             stages.setdefault(stage, {})[scope] = entry.to_dict()
+        weights = {"weights": self.weights} if self.weights else {}
         card = {"argument_card": self.argument_card} if self.argument_card != "none" else {}
         return {
             "format": FORMAT,
-            "base": {"model": self.model, "fingerprint": self.fingerprint},
+            "base": {"model": self.model, "fingerprint": self.fingerprint, **weights},
             "prompt": {"template": self.template, "hash": self.template_hash, "cards": self.cards, **card},
             "tools": [{**tool.to_dict(), "schema_hash": schema_hash(tool)} for tool in self.tools],
             "stages": stages,
             **({"evidence": self.evidence.to_dict()} if self.evidence else {}),
             **({"words": self.words.to_dict()} if self.words else {}),
+            **({"prefixes": list(self.prefixes)} if self.prefixes is not None else {}),
         }
 
     def load_template(self, own: TemplateRef | None = None) -> Template:
@@ -155,6 +178,25 @@ class Bundle:
         if model not in (None, self.model):
             check_fit(template, tokenizer)
         return PromptRenderer(template, tokenizer, self.cards, self.argument_card)
+
+    def check_weights(self, model: str, weights: str) -> None:
+        """Refuse a base model whose weights are not, to the last bit, those that the bundle was made with.
+
+        Args:
+            model: the model's name, for the message.
+            weights: the hash of all of its weights; "" where it is not known, then nothing is checked.
+
+        Raises:
+            BundleError: when they are others.
+        """
+        if self.weights and weights and self.weights != weights:
+            raise BundleError(
+                "the base model has other weights than when the bundle was made",
+                where=model,
+                got=weights[:12],
+                expected=f"{self.weights[:12]} ({self.model})",
+                fix="download or convert the model again; name the very one that the bundle was made with",
+            )
 
     @property
     def hierarchical(self) -> bool:
@@ -206,7 +248,7 @@ class Bundle:
                 got=entry.path,
                 fix="restore the manifest, or train this stage again",
             )
-        adapter = Adapter.load(self.folder / entry.path)
+        adapter = Adapter.load(find_part(self.folder, entry.path, entry.content_hash))
         if adapter.content_hash != entry.content_hash:
             raise BundleError(
                 "an adapter is not the one that the bundle's manifest describes",
@@ -233,14 +275,16 @@ class Bundle:
         Stages that another process has added since this bundle was opened stay.
         """
         path = adapter_path(stage, scope)
+        require_no_links(self.folder, self.folder / path)
         with lock_folder(self.folder):
             latest = Bundle.open(self.folder) if (self.folder / MANIFEST).exists() else self
-            adapter.save(self.folder / path)
+            adapter.save(name_new(self.folder / path, adapter.content_hash))
             entry = AdapterEntry(path, adapter.content_hash, grounding or {}, ungrounded or {}, dict(training))
             known = {(tool.server, tool.name): tool for tool in (*latest.tools, *tools)}
             stages = {**latest.stages, (stage, scope): entry}
             bundle = replace(latest, tools=tuple(known.values()), stages=stages)
             bundle.write()
+            settle_parts(self.folder, bundle.parts)
         return bundle
 
     def set_evidence(self, evidence: Evidence) -> Bundle:
@@ -250,20 +294,36 @@ class Bundle:
             bundle.write()
         return bundle
 
+    def set_prefixes(self, checksums: Iterable[str]) -> Bundle:
+        """Write into the manifest which prefix files are the bundle's, and return the bundle as it then is."""
+        wanted = tuple(sorted(checksums))
+        if (opened := Bundle.open(self.folder)).prefixes == wanted:
+            return opened
+        with lock_folder(self.folder):
+            bundle = replace(Bundle.open(self.folder), prefixes=wanted)
+            bundle.write()
+        return bundle
+
     def load_words(self) -> WordClassifier | None:
         """Load the word classifier, where there is one.
 
         Raises:
             BundleError: when it is not the one that the manifest describes.
         """
-        return load_words(self.folder, self.words.content_hash) if self.words else None
+        if self.words is None:
+            return None
+        content_hash = self.words.content_hash
+        return load_words(find_part(self.folder, WORDS, content_hash), content_hash)
 
     def set_words(self, classifier: WordClassifier, evidence: Evidence) -> Bundle:
         """Write a word classifier, and how it joins the model, and return the bundle as it then is."""
         with lock_folder(self.folder):
-            entry = WordsEntry(save_words(classifier, self.folder), evidence)
-            bundle = replace(Bundle.open(self.folder), words=entry)
+            content, content_hash = encode_words(classifier)
+            bundle = replace(Bundle.open(self.folder), words=WordsEntry(content_hash, evidence))
+            with atomic_file(name_new(self.folder / WORDS, content_hash)) as temporary:
+                temporary.write_bytes(content)
             bundle.write()
+            settle_parts(self.folder, bundle.parts)
         return bundle
 
     def write(self) -> None:
@@ -272,7 +332,7 @@ class Bundle:
         for entry in self.stages.values():
             if entry.template is not None:
                 self._copy_template(entry.template, self.folder / _template_file(entry.template))
-        write_json(self.folder / MANIFEST, self.to_dict())
+        write_manifest(self.folder / MANIFEST, self.to_dict())
 
     def _copy_template(self, reference: TemplateRef, file: Path) -> None:
         """Copy a template of the user's into the bundle, unless it is there already."""
@@ -280,31 +340,6 @@ class Bundle:
             file.exists() and Template(str(file)).hash == reference.hash
         ):
             write_text(file, Template(reference.name).source)
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest as it stands in its file.
-
-    Raises:
-        BundleError: when it is missing, is not JSON, or has another format.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BundleError(
-            "there is no bundle", where=path.parent, expected=MANIFEST, fix="make one: dualtune train selector …"
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(
-            "a bundle's manifest cannot be read",
-            where=path,
-            got=error,
-            fix="restore the file, or train again into another folder",
-        ) from error
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        got = value.get("format") if isinstance(value, dict) else type(value).__name__
-        raise BundleError("a bundle has an unknown format", where=path, got=got, expected=FORMAT)
-    return value
 
 
 def scope_chain(server: str, tool: str = "") -> tuple[str, ...]:

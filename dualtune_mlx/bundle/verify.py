@@ -13,7 +13,7 @@ from dualtune_mlx.bundle.assemble import check_activation, tools_in_scope
 from dualtune_mlx.bundle.export import load_base
 from dualtune_mlx.conversion.peft import BaseCheckpoint
 from dualtune_mlx.errors import BundleError, DualTuneError
-from dualtune_mlx.models import check_supported, load_tokenizer
+from dualtune_mlx.models import check_supported, hash_weights, load_tokenizer
 from dualtune_mlx.prompts import span_name
 from dualtune_mlx.tools import PLAN
 
@@ -91,6 +91,7 @@ def _check_model(bundle: Bundle, base: BaseCheckpoint) -> None:
             expected=f"{bundle.fingerprint[:12]} ({bundle.model})",
             fix="name the bundle's model with --model",
         )
+    bundle.check_weights(base.name, hash_weights(base.model) if bundle.weights else "")
 
 
 def _check_adapter(bundle: Bundle, key: StageKey, base: BaseCheckpoint | None) -> None:

@@ -10,33 +10,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from dualtune_mlx.decoding import WordClassifier
 from dualtune_mlx.errors import BundleError
-from dualtune_mlx.files import atomic_file
 
 FILE = "words.safetensors"
 PARTS = ("weights", "bias", "center", "spread")
 
 
-def save_words(classifier: WordClassifier, folder: Path) -> str:
-    """Write a classifier into a bundle's folder, and return the hash of its content."""
+def encode_words(classifier: WordClassifier) -> tuple[bytes, str]:
+    """The content of a classifier's file, and its hash."""
     tensors: dict[str, NDArray[Any]] = {name: getattr(classifier, name) for name in PARTS}
     tensors["weights"] = tensors["weights"].astype(np.float16)
     metadata = {"outputs": json.dumps(classifier.outputs), "forms": json.dumps(classifier.forms)}
-    with atomic_file(folder / FILE) as temporary:
-        save_file(tensors, temporary, metadata)
-    return _hash(folder / FILE)
+    content = save(tensors, metadata)
+    return content, hashlib.sha256(content).hexdigest()
 
 
-def load_words(folder: Path, content_hash: str) -> WordClassifier:
-    """Read the classifier of a bundle.
+def load_words(path: Path, content_hash: str) -> WordClassifier:
+    """Read the classifier of a bundle from its file.
 
     Raises:
         BundleError: when it is not the one that was written, or is damaged.
     """
-    path = folder / FILE
     got = _hash(path) if path.is_file() else "no file"
     if got != content_hash:
         raise BundleError(

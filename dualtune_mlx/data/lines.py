@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dualtune_mlx.data.parsing import parse_line
 from dualtune_mlx.errors import DataError, DualTuneError, UsageError
-from dualtune_mlx.files import UTF_16, load_json
+from dualtune_mlx.files import load_json, remove_leftovers
+from dualtune_mlx.files.reading import UTF_16
 from dualtune_mlx.tools import Tool, Trajectory
 
 BLOCK = 2**20
@@ -50,6 +51,7 @@ def iter_blocks(path: Path, size: int = BLOCK) -> Iterator[Block]:
         UsageError: when the file cannot be read.
         DataError: when it is UTF-16.
     """
+    remove_leftovers(path.parent)
     try:
         with path.open("rb") as file:
             start, number = 0, 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from dualtune_mlx.data.keys import TOOLS_FILE, check_keys
 from dualtune_mlx.data.parsing import parse_line, parse_tools
 from dualtune_mlx.errors import DataError, UsageError, inside
-from dualtune_mlx.files import parse_json, read_text
+from dualtune_mlx.files import parse_json, read_text, remove_leftovers
 from dualtune_mlx.tools import Tool, Trajectory
 
 SPLITS = ("train", "valid", "test")
@@ -27,6 +27,7 @@ def read_split(folder: str | Path, split: str) -> list[Trajectory]:
         DataError, ToolError: as in ``read_trajectories``.
     """
     folder = Path(folder)
+    remove_leftovers(folder)
     path = folder / f"{split}.jsonl"
     if not path.exists():
         raise UsageError("a data file cannot be read", where=path, got=_describe(folder), fix=_way_out(folder, split))
@@ -58,6 +59,7 @@ def read_trajectories(path: str | Path) -> list[Trajectory]:
         DataError, ToolError: when the file is empty or a line is wrong; the message names the line.
     """
     path = Path(path)
+    remove_leftovers(path.parent)
     beside = path.parent / "tools.json"
     numbered = [(n, line) for n, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
     if not numbered:

@@ -145,7 +145,7 @@ class DualTune:
             with base.lock.turn():
                 if memory_budget is not None:
                     dualtune._open.limit_memory(memory_budget)
-                dualtune.prefixes.attach(opened.folder / PREFIX_FOLDER, base.snapshot)
+                dualtune.prefixes.attach(opened.folder / PREFIX_FOLDER, base.snapshot, opened.prefixes)
         except BaseException:  # an interrupt too: what was added to a shared base has to leave it
             dualtune.close()
             raise

@@ -47,6 +47,7 @@ def load_base(bundle: Bundle, model: str | BaseModel | None, fuse_to: str | None
             expected=f"{bundle.model} ({bundle.fingerprint[:12]})",
             fix="pass the model that the bundle names",
         )
+    bundle.check_weights(base.name, base.weights)
     return base
 
 

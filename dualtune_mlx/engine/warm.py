@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.engine.dualtune import DualTune
 from dualtune_mlx.errors import UsageError, count_of
+from dualtune_mlx.files import require_no_links
 from dualtune_mlx.kv import PREFIX_FOLDER, PrefixFile, PrefixStore, kv_fingerprint
 from dualtune_mlx.kv.store import SUFFIX
 from dualtune_mlx.models import BaseModel
@@ -103,17 +105,21 @@ def warm(
     tools = tuple(tools) or bundle.tools
     if not tools:
         raise UsageError("there are no tools to warm", where=bundle.folder, fix="name them: --tools FILE or --mcp FILE")
-    store = open_store(bundle.folder / PREFIX_FOLDER, dualtune.base)
+    require_no_links(bundle.folder, bundle.folder / PREFIX_FOLDER)
+    store = open_store(Bundle.open(bundle.folder), dualtune.base)
     prefixes = []
     for prefix in find_prefixes(dualtune, tools):
         report(prefix)
-        prefixes.append(_warm_prefix(store, prefix, dualtune.base))
-    return WarmReport(store.folder, tuple(prefixes), tuple(_remove_unusable(store)))
+        prefixes.append(_warm_prefix(store, prefix, dualtune.base, bundle))
+    removed = _remove_unusable(store)
+    bundle.set_prefixes(file.checksum for file in store.files)
+    return WarmReport(store.folder, tuple(prefixes), tuple(removed))
 
 
-def open_store(folder: Path, base: BaseModel) -> PrefixStore:
-    """The prefixes of a model in a folder, which need not be there."""
-    return PrefixStore(folder, kv_fingerprint(base.model, base.fingerprint), base.snapshot)
+def open_store(bundle: Bundle, base: BaseModel) -> PrefixStore:
+    """The prefixes of a model that are in a bundle's folder, and that the bundle names."""
+    fingerprint = kv_fingerprint(base.model, base.fingerprint)
+    return PrefixStore(bundle.folder / PREFIX_FOLDER, fingerprint, base.snapshot, bundle.prefixes)
 
 
 def find_prefixes(dualtune: DualTune, tools: tuple[Tool, ...]) -> Iterator[Prefix]:
@@ -168,7 +174,7 @@ def _render(base: BaseModel, renderer: PromptRenderer, name: str, tools: tuple[T
     return tokens
 
 
-def _warm_prefix(store: PrefixStore, prefix: Prefix, base: BaseModel) -> WarmPrefix:
+def _warm_prefix(store: PrefixStore, prefix: Prefix, base: BaseModel, bundle: Bundle) -> WarmPrefix:
     """A prefix that is on disk and sound: found there, or computed now, written and read back."""
     seconds = None
     with base.lock.turn():
@@ -178,7 +184,8 @@ def _warm_prefix(store: PrefixStore, prefix: Prefix, base: BaseModel) -> WarmPre
             began = time.perf_counter()
             snapshot = base.snapshot(prefix.tokens, prefix.adapter)
             seconds = time.perf_counter() - began
-            entry = store.save(snapshot, prefix.adapter)
+            known = [file.checksum for file in store.files]
+            entry = store.save(snapshot, prefix.adapter, lambda checksum: bundle.set_prefixes([*known, checksum]))
             read_seconds = _read(store, entry)
     if read_seconds is None:
         raise UsageError("a prefix cannot be read back", where=entry.path, fix="check the disk it lies on")

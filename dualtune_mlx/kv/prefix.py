@@ -8,7 +8,7 @@ pieces along its path. Joining them is the one copy that a cache takes anyway, t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,14 +42,15 @@ class PrefixCache:
         self._store: PrefixStore | None = None
         self._clock = 0
 
-    def attach(self, folder: Path, compute_snapshot: ComputeSnapshot) -> None:
+    def attach(self, folder: Path, compute_snapshot: ComputeSnapshot, known: Collection[str] | None = None) -> None:
         """Use a folder's prefix files too, from now on. A file is read and checked when it is first needed.
 
         Args:
             folder: where ``dualtune warm`` wrote them; it need not exist.
             compute_snapshot: computes keys and values with the model itself (see ``PrefixStore``).
+            known: the checksums of the files that may be used; all, where left out.
         """
-        self._store = PrefixStore(folder, self.fingerprint, compute_snapshot)
+        self._store = PrefixStore(folder, self.fingerprint, compute_snapshot, known)
 
     def find_longest(self, tokens: Sequence[int], adapter: str = "") -> tuple[Snapshot | None, int]:
         """Find the longest beginning of these tokens that is known; its snapshot and its length.

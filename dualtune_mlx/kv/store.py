@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ import mlx_lm
 from safetensors import SafetensorError, safe_open
 
 from dualtune_mlx.errors import DualTuneError, DualTuneWarning, UsageError, count_of
-from dualtune_mlx.files import atomic_file
+from dualtune_mlx.files import atomic_file, require_file
 from dualtune_mlx.kv.snapshot import Layers, Snapshot, copy_tokens
 
 PREFIX_FOLDER = "prefixes"
@@ -85,16 +85,19 @@ class PrefixStore:
         fingerprint: ``kv_fingerprint`` of the model.
         compute_snapshot: called with the first few tokens of a file before the file is trusted. The model's own
             keys and values must have the same shapes and types, and nearly the same values.
+        known: the checksums of the files that may be used; all, where left out.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, compute_snapshot: ComputeSnapshot) -> None:
+    def __init__(
+        self, folder: Path, fingerprint: str, compute_snapshot: ComputeSnapshot, known: Collection[str] | None = None
+    ) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.compute_snapshot = compute_snapshot
         self.ignored: list[Path] = []
         """The files that cannot be used."""
         paths = sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
-        found = [self._read_or_ignore(path, partial(_read_header, path, fingerprint)) for path in paths]
+        found = [self._read_or_ignore(path, partial(_read_header, path, fingerprint, known)) for path in paths]
         self.files = [file for file in found if file is not None]
 
     def find(self, tokens: tuple[int, ...], adapter: str) -> PrefixFile | None:
@@ -128,22 +131,30 @@ class PrefixStore:
             self.files.remove(file)
         return snapshot
 
-    def save(self, snapshot: Snapshot, adapter: str = "") -> PrefixFile:
+    def save(
+        self, snapshot: Snapshot, adapter: str = "", announce: Callable[[str], object] = lambda checksum: None
+    ) -> PrefixFile:
         """Write a snapshot into a file, completely or not at all.
+
+        Args:
+            snapshot: the keys and values.
+            adapter: content hash of the adapter that acted on them, or "".
+            announce: is told the file's checksum before the file is written.
 
         Raises:
             UsageError: when the folder cannot be written.
         """
         layers = copy_tokens(snapshot.layers, 0, len(snapshot.tokens))
         checksum = self._checksum(snapshot.tokens, adapter, layers)
+        announce(checksum)
         path = self.folder / f"{checksum[:32]}{SUFFIX}"
         tensors = {"tokens": mx.array(snapshot.tokens, mx.int32)}
         for number, (keys, values) in enumerate(layers):
             tensors |= {f"layers.{number}.keys": keys, f"layers.{number}.values": values}
         metadata = {"format": FORMAT, "fingerprint": self.fingerprint, "adapter": adapter, "checksum": checksum}
         try:
-            with atomic_file(path) as temporary:
-                mx.save_safetensors(str(temporary), tensors, metadata)
+            with atomic_file(path) as temporary, temporary.open("wb") as raw:
+                mx.save_safetensors(raw, tensors, metadata)
         except (OSError, RuntimeError) as error:
             raise UsageError(
                 "a prefix cannot be written",
@@ -222,13 +233,14 @@ def common_length(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     return next(i for i, (left, right) in enumerate(zip(one, other, strict=False)) if left != right)
 
 
-def _read_header(path: Path, fingerprint: str) -> PrefixFile:
+def _read_header(path: Path, fingerprint: str, known: Collection[str] | None) -> PrefixFile:
     """Read a file's header, and check all of it.
 
     Raises:
-        PrefixError: when the file is not a prefix file, not the model's, or incomplete; or one of ``READ_ERRORS``.
+        PrefixError: when the file is no prefix file, not the model's, not known, or incomplete.
+        Exception: one of ``READ_ERRORS``.
     """
-    with path.open("rb") as raw:
+    with require_file(path).open("rb") as raw:
         header = int.from_bytes(raw.read(8), "little")
     if header > HEADER_LIMIT:
         raise PrefixError("its header is too long", got=header, expected=f"at most {HEADER_LIMIT} bytes")
@@ -237,6 +249,8 @@ def _read_header(path: Path, fingerprint: str) -> PrefixFile:
         for key, expected in (("format", FORMAT), ("fingerprint", fingerprint)):
             if metadata.get(key) != expected:
                 raise PrefixError(f"it has another {key}", got=repr(metadata.get(key)), expected=repr(expected))
+        if known is not None and metadata["checksum"] not in known:
+            raise PrefixError("the bundle does not name it", got=metadata["checksum"][:12])
         slices = [(name, file.get_slice(name)) for name in sorted(file.keys())]
         forms = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices}
         tokens = _count_tokens(forms)

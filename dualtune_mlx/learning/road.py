@@ -30,7 +30,7 @@ from typing import Any
 import yaml
 
 from dualtune_mlx.bundle import MANIFEST, Bundle
-from dualtune_mlx.bundle.words import FILE as WORDS
+from dualtune_mlx.bundle.parts import find_part
 from dualtune_mlx.data import read_trajectories, write_tools
 from dualtune_mlx.data.splitting import split_data
 from dualtune_mlx.decoding import Decoding
@@ -356,9 +356,10 @@ class _Road:
 
 def _copy_bundle(bundle: Bundle, folder: Path) -> None:
     """Copy a bundle's manifest, templates and adapters; its runs, prefixes and data stay."""
-    for entry in bundle.stages.values():
-        shutil.copytree(bundle.folder / entry.path, folder / entry.path)
-    for path in (*bundle.folder.glob("*.jinja"), *bundle.folder.glob(WORDS), bundle.folder / MANIFEST):
+    for name, content_hash in bundle.parts.items():
+        part = find_part(bundle.folder, name, content_hash)
+        shutil.copytree(part, folder / name) if part.is_dir() else shutil.copy(part, folder / name)
+    for path in (*bundle.folder.glob("*.jinja"), bundle.folder / MANIFEST):
         shutil.copy(path, folder)
 
 

@@ -48,7 +48,7 @@ class LearnState:
             UsageError: when the file cannot be read, or is of another format.
         """
         path = bundle / FILE
-        if not path.exists():
+        if not path.is_file():
             return cls()
         value = parse_json(read_text(path), "the state of learning is not JSON", path)
         if not isinstance(value, dict) or value.pop("format", None) != FORMAT:

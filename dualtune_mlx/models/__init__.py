@@ -11,6 +11,7 @@ from dualtune_mlx.models.loading import (
     resolve,
 )
 from dualtune_mlx.models.support import check_supported
+from dualtune_mlx.models.whole_weights import hash_loaded, hash_weights
 
 __all__ = [
     "EMBEDDED",
@@ -21,6 +22,8 @@ __all__ = [
     "check_supported",
     "embedded_file",
     "fingerprint",
+    "hash_loaded",
+    "hash_weights",
     "load_model",
     "load_network",
     "load_tokenizer",

@@ -52,6 +52,8 @@ class BaseModel:
     """The type of fused weights, as in ``FusionCache``. A quantised model has none without it."""
     exact_length: int | None = None
     """The longest sequence, in tokens, that mlx-lm computes as the model's configuration says; None: any."""
+    weights: str = ""
+    """The hash of all weights (``hash_weights``); "" where it is not known."""
     bank: AdapterBank = field(init=False)
     """The resident adapters."""
     fusion: FusionCache = field(init=False)

@@ -20,10 +20,11 @@ from transformers import AutoTokenizer
 
 from dualtune_mlx.conversion.gguf import from_gguf
 from dualtune_mlx.errors import ModelError
-from dualtune_mlx.files import lock_folder
+from dualtune_mlx.files import lock_folder, remove_leftovers, require_file
 from dualtune_mlx.models.base_model import BaseModel
 from dualtune_mlx.models.configuration import CONFIG, TEXT, read_model_config
 from dualtune_mlx.models.weights import check_weight_files, check_weight_types
+from dualtune_mlx.models.whole_weights import hash_loaded
 from dualtune_mlx.paths import cache_folder
 
 EMBEDDED = "smollm2-135m"
@@ -71,7 +72,8 @@ def load_model(name: str, fuse_to: str | None = None) -> BaseModel:
     """
     network = load_network(name)
     mx.eval(network.model.parameters())
-    return BaseModel(name, network.model, network.load_tokenizer(), fuse_to, network.exact_length)
+    weights = hash_loaded(network.folder, network.model)
+    return BaseModel(name, network.model, network.load_tokenizer(), fuse_to, network.exact_length, weights)
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ def resolve(name: str) -> str | Path:
             raise ModelError(
                 "the folder holds no model", where=path, got=got, expected=f"{CONFIG} and model*.safetensors", fix=fix
             )
+        _check_files(path)
         return path
     if name.count("/") == 1 and not path.is_absolute() and not name.startswith("."):
         return name
@@ -192,6 +195,18 @@ def resolve(name: str) -> str | Path:
         expected=f"a model folder, a hub id, a .gguf file, or {EMBEDDED!r}",
         fix=f"give its folder: {path.parent}" if path.is_file() else None,
     )
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse pipes and devices: reading one would wait, or never end."""
+    try:
+        for path in folder.iterdir():
+            if path.exists():
+                require_file(path)
+    except OSError as error:
+        raise ModelError(
+            "a model's folder has what cannot be read", where=error.filename, got=error.strerror, fix="remove it"
+        ) from error
 
 
 def embedded_file() -> Path:
@@ -215,6 +230,7 @@ def _convert_once(source: Path) -> Path:
     status = source.stat()
     key = hashlib.sha256(f"{source.resolve()}{status.st_size}{status.st_mtime_ns}".encode()).hexdigest()[:12]
     folder = cache_folder() / "models" / f"gguf-{key}"
+    remove_leftovers(folder.parent)
     if not folder.exists():
         with lock_folder(folder.parent):
             if not folder.exists():  # another first start may have converted it meanwhile

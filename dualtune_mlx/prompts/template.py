@@ -27,6 +27,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 
 from dualtune_mlx.errors import PromptError
+from dualtune_mlx.files import require_file
 from dualtune_mlx.prompts.sandbox import Limits, Sandbox, measured
 from dualtune_mlx.tools.time_limit import limited_time
 
@@ -204,7 +205,7 @@ def _read_source(name: str) -> str:
     if name in BUILT_IN_TEMPLATES:
         return files("dualtune_mlx.prompts").joinpath("templates", f"{name}.jinja").read_text(encoding="utf-8")
     try:
-        return Path(name).read_text(encoding="utf-8")
+        return require_file(Path(name)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(
             "a template cannot be read",

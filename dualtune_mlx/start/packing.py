@@ -38,7 +38,7 @@ def pack_bundle(sources: Sequence[Path], folder: Path) -> Bundle:
                 adapter.save(temporary / adapter_path(stage, scope))
                 training = {name: entry.training[name] for name in KEPT if name in entry.training}
                 stages[stage, scope] = AdapterEntry(adapter_path(stage, scope), adapter.content_hash, training=training)
-        replace(opened[0], folder=temporary, tools=(), stages=stages).write()
+        replace(opened[0], folder=temporary, tools=(), stages=stages, prefixes=()).write()
     return Bundle.open(folder)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from dualtune_mlx.errors import CheckpointError
-from dualtune_mlx.files import atomic_folder, write_error
+from dualtune_mlx.files import atomic_folder, remove_folder, remove_leftovers, require_file, write_error
 from dualtune_mlx.training.loss import Weights
 
 FORMAT = 1
@@ -83,8 +82,7 @@ class Checkpoints:
                 "sha256": _sha256(temporary / ARRAYS),
             }
             (temporary / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
-        for old in self._folders()[: -self.keep]:
-            _remove(old)
+        self._remove_oldest()
 
     def latest(self) -> TrainState | None:
         """The last state that was written; None where there is none.
@@ -92,6 +90,8 @@ class Checkpoints:
         Raises:
             CheckpointError: when it is damaged, or belongs to another run.
         """
+        remove_leftovers(self.folder)
+        self._remove_oldest()
         folders = self._folders()
         return self._read(folders[-1]) if folders else None
 
@@ -107,12 +107,16 @@ class Checkpoints:
         """
         _remove(self.folder)
 
+    def _remove_oldest(self) -> None:
+        for old in self._folders()[: -self.keep]:
+            _remove(old)
+
     def _folders(self) -> list[Path]:
         return sorted(self.folder.glob("step-[0-9]*"), key=_step)
 
     def _read(self, folder: Path) -> TrainState:
         with _readable(folder):
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            facts = json.loads(require_file(folder / FACTS).read_text(encoding="utf-8"))
             run, recorded = str(facts["run"]), str(facts["sha256"])
             actual = _sha256(folder / ARRAYS)
         if actual != recorded:
@@ -147,7 +151,7 @@ def _readable(folder: Path) -> Iterator[None]:
 
 def _remove(folder: Path) -> None:
     try:
-        shutil.rmtree(folder)
+        remove_folder(folder)
     except FileNotFoundError:
         pass  # it never was, or somebody else has removed it
     except OSError as error:
@@ -181,5 +185,5 @@ def _unflatten(arrays: Mapping[str, mx.array]) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with require_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -47,7 +47,7 @@ def read_log(path: Path) -> list[Progress]:
     Raises:
         CheckpointError: when it is damaged.
     """
-    if not path.exists():
+    if not path.is_file():
         return []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -23,7 +23,7 @@ from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
 from dualtune_mlx.data.decisions import ends_after_result
 from dualtune_mlx.decoding import CopyReport, Evidence
 from dualtune_mlx.errors import BundleError, TrainingError, UsageError, count_of
-from dualtune_mlx.files import lock_folder, write_text
+from dualtune_mlx.files import lock_folder, remove_leftovers, require_no_links, write_text
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, span_name
 from dualtune_mlx.tools import Trajectory
@@ -175,7 +175,7 @@ class TrainingRun:
             # The main process's figures, so that all processes go on or none does.
             estimate = RunEstimate(**group.broadcast_json(asdict(estimate_run(trainer))))
             check_budget(estimate, self.options.memory_budget, job.title)
-        checkpoints = Checkpoints(self.folder / "checkpoints", self.key, self.options.keep)
+        checkpoints = self._checkpoints()
         state = trainer.broadcast(checkpoints.latest() if resume and group.is_main else None)
         if not group.is_main:
             return RunResult(job, trainer.run(state, report), left_out=self.left_out)
@@ -186,6 +186,22 @@ class TrainingRun:
             self._write(trained, accuracy)
             checkpoints.clear()
         return RunResult(job, trained, accuracy, self.notes, self.left_out, self.copies)
+
+    def tidy_up(self) -> None:
+        """Remove what a finished run has left, where its program was ended after the adapter was in the bundle."""
+        if self.setup.group.is_main and self.folder.is_dir():
+            remove_leftovers(self.folder)
+            self._checkpoints().clear()
+
+    def _checkpoints(self) -> Checkpoints:
+        """The run's states.
+
+        Raises:
+            UsageError: when a link leads to them, for they would be written and removed through it.
+        """
+        checkpoints = Checkpoints(self.folder / "checkpoints", self.key, self.options.keep)
+        require_no_links(self.bundle.folder, checkpoints.folder)
+        return checkpoints
 
     def trainer(self) -> Trainer:
         """The trainer of this run's adapter, before its first step."""
@@ -391,9 +407,10 @@ def open_matching(folder: str | Path, base: BaseModel, renderer: PromptRenderer,
                 expected=expected,
                 fix="use another bundle folder, or the bundle's own model, template, cards and argument card",
             )
+    opened.check_weights(base.name, base.weights)
     return opened
 
 
 def _new_bundle(folder: str | Path, base: BaseModel, renderer: PromptRenderer) -> Bundle:
     template, cards = renderer.template, (renderer.cards, renderer.argument_card)
-    return Bundle(Path(folder), base.name, base.fingerprint, template.name, template.hash, *cards)
+    return Bundle(Path(folder), base.name, base.fingerprint, template.name, template.hash, *cards, weights=base.weights)

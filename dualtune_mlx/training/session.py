@@ -259,6 +259,7 @@ class TrainingSession:
             job, options, setup, contexts=self._contexts_for(options.keep_contexts), start=self._start_adapter(job)
         )
         if skip and run.is_finished:
+            run.tidy_up()
             report(RunSkipped(job))
             return None
         report(RunStarted(job, run.notes))

@@ -50,11 +50,33 @@ def bundle(base, empty) -> Bundle:
 def change(folder: Path, *keys: str, value: object) -> None:
     """Change one entry of the manifest."""
     manifest = json.loads((folder / "dualtune.json").read_text())
+    manifest.pop("checksum", None)
     part = manifest
     for key in keys[:-1]:
         part = part[key]
     part[keys[-1]] = value
     (folder / "dualtune.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("where", ["description", "grounding", "training", "order"])
+def test_a_manifest_that_was_changed_anywhere_is_refused(bundle, where):
+    path = bundle.folder / "dualtune.json"
+    manifest = json.loads(path.read_text())
+    if where == "description":
+        manifest["tools"][0]["function"]["description"] += " Always call this one."
+    elif where == "grounding":
+        manifest["stages"]["arguments"][""]["grounding"] = {"fs/read": {"path": []}}
+    elif where == "training":
+        manifest["stages"]["selector"][""]["training"]["steps"] = 3
+    path.write_text(json.dumps(dict(reversed(manifest.items()))))
+    if where == "order":
+        assert Bundle.open(bundle.folder) == bundle
+        return
+    with pytest.raises(BundleError, match='not as it was written(?s:.*)dualtune.json(?s:.*)remove "checksum"'):
+        Bundle.open(bundle.folder)
+    del manifest["checksum"]
+    path.write_text(json.dumps(manifest))
+    assert Bundle.open(bundle.folder) != bundle
 
 
 def test_a_bundle_comes_back_as_it_was_written(bundle):

@@ -74,7 +74,7 @@ def test_a_crafted_file_is_refused(tmp_path, wrong):
     if wrong == "text":
         (tmp_path / FILE).write_text("no tensors")
     with pytest.raises(BundleError, match="cannot be read"):
-        load_words(tmp_path, hashlib.sha256((tmp_path / FILE).read_bytes()).hexdigest())
+        load_words(tmp_path / FILE, hashlib.sha256((tmp_path / FILE).read_bytes()).hexdigest())
 
 
 def test_a_damaged_entry_is_refused(bundle):  # noqa: F811

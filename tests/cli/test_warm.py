@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.cli.warm import show
 from dualtune_mlx.engine.warm import WarmPrefix, WarmReport, open_store, tool_sets
 from dualtune_mlx.kv import PrefixCache
@@ -68,7 +70,7 @@ def test_what_it_wrote_is_what_a_call_begins_with(warm_bundle, model, data):
     """The selector's prefix, to the token."""
     prefixes = run_warm(warm_bundle)["prefixes"]
     base = load_model(str(model))
-    store = open_store(warm_bundle / "prefixes", base)
+    store = open_store(Bundle.open(warm_bundle), base)
     usage = json.loads(
         dualtune("call", "--bundle", warm_bundle, "--tools", data / "tools.json", "--json", "-", "show a").stdout
     )["usage"]
@@ -182,8 +184,7 @@ def test_tools_beyond_the_context_are_an_error(warm_bundle, tmp_path):
 
 
 def test_a_bundle_without_tools_needs_some(warm_bundle):
-    path = warm_bundle / "dualtune.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "tools": []}))
+    replace(Bundle.open(warm_bundle), tools=()).write()
     result = dualtune("warm", "--bundle", warm_bundle)
     assert result.exit_code == 2
     assert "no tools to warm" in result.stderr

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
+import mlx.core as mx
 import pytest
 
 from dualtune_mlx import DualTune, Tool
 from dualtune_mlx.bundle import Bundle
-from dualtune_mlx.engine.warm import Prefix, warm
+from dualtune_mlx.engine.warm import Prefix, open_store, warm
 from dualtune_mlx.errors import UsageError
+from dualtune_mlx.kv import PrefixStore, PrefixWarning, Snapshot, kv_fingerprint
 from dualtune_mlx.prompts import PromptRenderer, Template
 from tests import tiny
 from tests.adapters.adapters import adapter_for
@@ -79,3 +82,43 @@ def test_only_what_has_a_place_and_tools_is_warmed(dualtune, tmp_path):
     empty = Bundle(tmp_path / "empty", base.name, base.fingerprint, "chatml", Template("chatml").hash, "signature")
     with pytest.raises(UsageError, match="no tools to warm"):
         warm(DualTune(base, PromptRenderer(Template("chatml"), base.tokenizer), bundle=empty))
+
+
+def poison(folder, base):
+    """A prefix file with other keys and values behind its first tokens, and a checksum of its own."""
+    store = PrefixStore(folder / "prefixes", kv_fingerprint(base.model, base.fingerprint), base.snapshot)
+    for file in list(store.files):
+        snapshot = store.read(file)
+        layers = [tuple(array * (mx.arange(array.shape[2]) < 8)[:, None] for array in pair) for pair in snapshot.layers]
+        store.save(Snapshot(file.tokens, (tuple(layers),)), file.adapter)
+        file.path.unlink()
+
+
+def test_keys_and_values_that_were_changed_are_not_believed(dualtune):
+    bundle, base = dualtune.bundle, dualtune.base
+    warm(dualtune)
+    assert len(Bundle.open(bundle.folder).prefixes) == 4
+    poison(bundle.folder, base)
+    with (
+        pytest.warns(PrefixWarning, match="the bundle does not name it"),
+        DualTune.load(bundle.folder, model=base) as later,
+    ):
+        call = later.call("show a", TOOLS, max_tokens=64)
+    assert call.usage.stages["selector"].reused_tokens == 0
+    with pytest.warns(PrefixWarning, match="the bundle does not name it"):
+        report = warm(dualtune)
+    assert len(report.removed) == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(open_store(Bundle.open(bundle.folder), base).files) == 4
+
+
+def test_prefixes_of_a_bundle_from_before_are_read_as_they_were(dualtune):
+    bundle = dualtune.bundle
+    warm(dualtune)
+    replace(Bundle.open(bundle.folder), prefixes=None).write()
+    with DualTune.load(bundle.folder, model=dualtune.base) as later:
+        usage = later.call("show a", TOOLS, max_tokens=64).usage
+    assert usage.stages["selector"].reused_tokens > 0
+    assert [one.seconds for one in warm(dualtune).prefixes] == [None] * 4
+    assert len(Bundle.open(bundle.folder).prefixes) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,19 @@ def test_no_code_is_trusted_wherever_something_is_loaded():
     loads = [call for call in calls if "PeftModel" not in call]  # an adapter has no code
     assert len(loads) >= 7
     assert [call for call in loads if "NO_CODE" not in call and "trust_remote_code=False" not in call] == []
+
+
+@pytest.mark.parametrize("name", ["config.json", WEIGHTS, "tokenizer.json"])
+def test_pipes_and_devices_are_not_read(tmp_path, name):
+    folder = tiny.save(tmp_path / "model")
+    (folder / name).unlink()
+    (folder / "config.json").touch()
+    for spoil in (os.mkfifo, lambda path: Path(path).symlink_to("/dev/zero")):
+        (folder / name).unlink(missing_ok=True)
+        spoil(folder / name)
+        for load in (load_model, load_tokenizer):
+            with pytest.raises(ModelError, match=f"no file, but a pipe|no model(?s:.*){name}"):
+                load(str(folder))
 
 
 def test_a_file_of_a_model_stands_for_its_folder(tmp_path):

@@ -64,6 +64,19 @@ def test_all_adapters_are_trained_once(folder, tmp_path):
     assert kinds(events) == [(RunSkipped, job) for job in jobs]
 
 
+def test_what_a_finished_run_has_left_is_removed(folder, tmp_path):
+    """Its program ended when the adapter was in the bundle, and the states were still there."""
+    train_all(config(folder, tmp_path, min_examples=99))
+    run = tmp_path / "runs" / "selector"
+    before = sorted(path.name for path in run.iterdir())
+    (run / "checkpoints" / "step-000004").mkdir(parents=True)
+    (run / ".tmp-dualtune-12345678").mkdir()
+    events: list[object] = []
+    train_all(config(folder, tmp_path, min_examples=99), events.append)
+    assert (RunSkipped, SELECTOR) in kinds(events)
+    assert sorted(path.name for path in run.iterdir()) == before
+
+
 def test_a_template_that_does_not_fit_the_model_is_refused_and_auto_finds_one(folder, tmp_path):
     model = shutil.copytree(folder / "model", tmp_path / "model")
     test_fit.tokenizer(*test_fit.CHATML).save_pretrained(str(model))

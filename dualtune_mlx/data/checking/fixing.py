@@ -12,7 +12,7 @@ from typing import Any
 
 from dualtune_mlx.data.checking.store import Store
 from dualtune_mlx.data.lines import iter_blocks, read_block
-from dualtune_mlx.files import atomic_file
+from dualtune_mlx.files import atomic_files
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def remove_lines(path: Path, store: Store) -> Removed | None:
         return None
     beside = path.with_name(f"{path.stem}.removed.jsonl")
     kinds: Counter[str] = Counter()
-    with ExitStack() as stack:
-        kept, aside = (stack.enter_context(stack.enter_context(atomic_file(one)).open("wb")) for one in (path, beside))
+    with atomic_files(path.parent) as temporary, ExitStack() as stack:
+        kept, aside = (stack.enter_context((temporary / one.name).open("wb")) for one in (path, beside))
         if beside.is_file():
             aside.writelines(line + b"\n" for _, line in _iter_lines(beside))
         for number, line in _iter_lines(path):

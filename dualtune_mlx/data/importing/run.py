@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from dualtune_mlx.data.checking.check import ASIDE
 from dualtune_mlx.data.importing.bfcl import read_answers, read_bfcl
@@ -20,7 +20,7 @@ from dualtune_mlx.data.importing.xlam import read_xlam
 from dualtune_mlx.data.parsing import of_kind, parse_line
 from dualtune_mlx.data.reading import read_tools
 from dualtune_mlx.errors import DataError, DualTuneError, UsageError
-from dualtune_mlx.files import atomic_file
+from dualtune_mlx.files import atomic_files
 from dualtune_mlx.tools import Tool
 
 Line = dict[str, Any]
@@ -129,8 +129,10 @@ def _import_group(path: Path, sources: Sequence[Path], form: str, read_run: Call
         fix = "name another folder, or move the file away"
         raise UsageError("a data file is there already", where=path, fix=fix)
     aside, lines, reasons = path.with_name(f"{path.stem}.rejected.jsonl"), 0, Counter[str]()
-    with ExitStack() as stack:
-        kept, rejected = (_open(stack, one) for one in (path, aside))
+    with atomic_files(path.parent) as temporary, ExitStack() as stack:
+        kept, rejected = (
+            stack.enter_context((temporary / one.name).open("w", encoding="utf-8")) for one in (path, aside)
+        )
         for source in sources:
             beside = source.parent / "tools.json"
             tools = read_tools(beside) if beside.is_file() else ()
@@ -143,13 +145,9 @@ def _import_group(path: Path, sources: Sequence[Path], form: str, read_run: Call
                     reasons[reason] += 1
                     entry = {"line": record, "reason": reason, "detail": " ".join(str(error).split())}
                     rejected.write(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
-    if not reasons:
-        aside.unlink()
+        if not reasons:
+            (temporary / aside.name).unlink()
     return Imported(path, form, lines, aside if reasons else None, reasons)
-
-
-def _open(stack: ExitStack, path: Path) -> TextIO:
-    return stack.enter_context(stack.enter_context(atomic_file(path)).open("w", encoding="utf-8"))
 
 
 def _iter_read(

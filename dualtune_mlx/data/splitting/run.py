@@ -17,7 +17,7 @@ from dualtune_mlx.data.splitting.families import TABLES, Families, Row
 from dualtune_mlx.data.wordings import digest, fold, fold_wording
 from dualtune_mlx.data.writing import write_tools
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.files import atomic_file
+from dualtune_mlx.files import atomic_files
 from dualtune_mlx.tools import RESPOND, Tool, Trajectory, find_called_tool
 
 CALLED = "*"
@@ -71,13 +71,13 @@ def split_data(
     """
     shares = {split: share for split, share in (("test", test), ("valid", valid)) if share}
     _check(folder, shares, by, replace)
-    tools = {path: _read_beside(path) for path in sources}
-    shared = _find_shared(tools, folder)
+    beside = {path: _read_beside(path) for path in sources}
+    shared = _find_shared(beside, folder)
     with open_scratch(TABLES) as database:
         families = Families(database, seed)
         numbers = numbered(1)
         for path in sources:
-            families.add(row for line in iter_right_lines(path, tools[path]) for row in _rows(next(numbers), line, by))
+            families.add(row for line in iter_right_lines(path, beside[path]) for row in _rows(next(numbers), line, by))
         if by == "tool" and families.count(CALLED) <= len(shares):
             raise UsageError(
                 "there are too few tools to hold some out",
@@ -86,10 +86,14 @@ def split_data(
                 fix="divide by wording: --by family",
             )
         families.divide(shares)
-        divided = _write(sources, folder, shares, families)
-    if shared and not (folder / "tools.json").exists():
-        write_tools(folder, shared)
-    return divided
+        with atomic_files(folder) as temporary:
+            lines = _write(sources, temporary, shares, families)
+            if shared and not (folder / "tools.json").exists():
+                write_tools(temporary, shared)
+        tools: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for tool, split, count in families.count_tools():
+            tools[tool][split] = count
+        return Divided(folder, lines, dict(tools))
 
 
 def _check(folder: Path, shares: dict[str, float], by: str, replace: bool) -> None:
@@ -153,13 +157,12 @@ def _list_called(trajectory: Trajectory) -> list[str]:
     return list(dict.fromkeys(find_called_tool(call, trajectory.tools).full_name for call in calls))
 
 
-def _write(sources: Sequence[Path], folder: Path, shares: Iterable[str], families: Families) -> Divided:
-    """Write the lines into the files of their splits."""
+def _write(sources: Sequence[Path], folder: Path, shares: Iterable[str], families: Families) -> dict[str, int]:
+    """Write the lines into the files of their splits; how many each has."""
     lines: Counter[str] = Counter()
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         files = {
-            split: stack.enter_context(stack.enter_context(atomic_file(folder / f"{split}.jsonl")).open("wb"))
+            split: stack.enter_context((folder / f"{split}.jsonl").open("wb"))
             for split in SPLITS
             if split in ("train", *shares)
         }
@@ -168,7 +171,4 @@ def _write(sources: Sequence[Path], folder: Path, shares: Iterable[str], familie
         for line, split in zip(whole, families.iter_splits(), strict=True):
             files[split].write(line.rstrip(b"\r") + b"\n")
             lines[split] += 1
-    tools: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for tool, split, count in families.count_tools():
-        tools[tool][split] = count
-    return Divided(folder, dict(lines), dict(tools))
+    return dict(lines)
