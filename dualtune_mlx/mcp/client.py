@@ -169,7 +169,7 @@ class Toolbox:
 
 @contextmanager
 def connect(configs: Sequence[ServerConfig], timeout: float = 30.0) -> Iterator[Toolbox]:
-    """Run the servers while the block runs; no process outlives it, however it ends.
+    """Run the servers while the block runs; no server outlives it, however it ends.
 
     A server that fails later is started again, after a longer wait each time. Until then it has no tools. A
     ``ToolWarning`` names the tools that cannot be used, which ``Toolbox.set_aside`` has too.

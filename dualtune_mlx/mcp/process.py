@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from subprocess import PIPE
@@ -17,6 +18,7 @@ from mcp_types import JSONRPCError, JSONRPCResponse
 from dualtune_mlx.mcp.config import ServerConfig
 from dualtune_mlx.mcp.lines import read_line
 from dualtune_mlx.mcp.process_guard import ProcessGuard
+from dualtune_mlx.mcp.process_marks import MARK, end_marked
 from dualtune_mlx.mcp.secrets import clean_output
 
 KEPT = 65_536  # bytes of stderr
@@ -39,6 +41,7 @@ class ServerProcess:
     def __init__(self, config: ServerConfig, guard: ProcessGuard) -> None:
         self._config = config
         self._guard = guard
+        self._mark = f"{guard.mark}.{secrets.token_hex(8)}"
         self._stderr = b""
         self._stderr_ended = anyio.Event()
         self._hearing = anyio.CancelScope(shield=True)
@@ -53,7 +56,7 @@ class ServerProcess:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Streams]:
-        """Start the process, and stop its whole process group in the end.
+        """Start the process, and stop it and all that it has started in the end.
 
         Raises:
             OSError, ValueError: when there is no such program, or it cannot be run.
@@ -65,7 +68,7 @@ class ServerProcess:
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=PIPE,
-                env=get_default_environment() | dict(config.env),
+                env=get_default_environment() | dict(config.env) | {MARK: self._mark},
                 cwd=config.cwd,
                 start_new_session=True,
             )
@@ -153,5 +156,6 @@ class ServerProcess:
                 while process.returncode is None:  # Process.wait() would also wait for those who inherited the pipes
                     await anyio.sleep(0.01)
         await terminate_posix_process_tree(process, GRACE)
+        end_marked(self._mark)
         with anyio.move_on_after(GRACE):  # the ends of its pipes; only what has left the group can keep them open
             await self._heard_all.wait()

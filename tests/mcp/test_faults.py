@@ -209,6 +209,40 @@ def test_grandchildren_end_too(server: Make) -> None:
             time.sleep(0.01)
 
 
+shows_environments = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="only Linux shows the environment of a process"
+)
+
+
+def wait_for_end(pid: int, is_alive: Callable[[int], bool]) -> None:
+    """Wait until a process is gone whose parent is now the first one, which takes its time to hear of it."""
+    end = time.monotonic() + 20
+    while is_alive(pid):
+        assert time.monotonic() < end
+
+
+@shows_environments
+@pytest.mark.parametrize("how", ["--session", "--daemon"])
+def test_those_that_left_the_group_end_too(server: Make, how: str, is_alive: Callable[[int], bool]) -> None:
+    with connect([server("rough", how, name="one"), server("rough", how, name="other")]) as toolbox:
+        child, other = (int(toolbox.execute(ToolCall("child", server=name)).text) for name in ("one", "other"))
+        assert is_alive(child) and is_alive(other)
+    wait_for_end(child, is_alive)
+    wait_for_end(other, is_alive)
+
+
+@shows_environments
+def test_those_that_left_the_group_of_a_server_that_crashed_end_with_it(
+    server: Make, is_alive: Callable[[int], bool]
+) -> None:
+    with connect([server("rough", "--daemon", name="one"), server("rough", "--daemon", name="other")]) as toolbox:
+        child, other = (int(toolbox.execute(ToolCall("child", server=name)).text) for name in ("one", "other"))
+        with pytest.raises(ServerError):
+            toolbox.execute(ToolCall("die", server="one"))
+        wait_for_end(child, is_alive)
+        assert is_alive(other)
+
+
 LEAVE = """
 import os, sys, time
 from dualtune_mlx.mcp import ServerConfig, connect
@@ -218,6 +252,14 @@ with connect([ServerConfig('rough', {command!r}, {args!r})]) as toolbox:
     print(toolbox.execute(ToolCall('child')).text, flush=True)
     {way}
 """
+
+
+@shows_environments
+def test_however_we_end_those_that_left_the_group_end_too(server: Make, is_alive: Callable[[int], bool]) -> None:
+    config = server("rough", "--daemon")
+    code = LEAVE.format(command=config.command, args=config.args, way="os.kill(os.getpid(), 9)")
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    wait_for_end(int(done.stdout), is_alive)
 
 
 @pytest.mark.parametrize("way", ["os._exit(1)", "os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)", "os.abort()"])

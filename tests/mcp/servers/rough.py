@@ -57,7 +57,11 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any] | None:
         return arguments["result"]
     if name == "child":
         stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
-        return text(subprocess.Popen([sys.executable, "-c", stubborn, __file__]).pid)  # the file is to know it by
+        command = [sys.executable, "-c", stubborn, __file__]  # the file is to know it by
+        if "--daemon" in sys.argv:  # its parent ends, too
+            code = f"import subprocess as s; print(s.Popen({command!r}, start_new_session=True, stdout=s.DEVNULL).pid)"
+            return text(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True).stdout)
+        return text(subprocess.Popen(command, start_new_session="--session" in sys.argv).pid)
     if name == "grow":
         tools.append({"name": f"new{len(tools)}", "inputSchema": NUMBER})
         notify("notifications/tools/list_changed")
