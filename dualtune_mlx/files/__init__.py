@@ -4,6 +4,7 @@ from dualtune_mlx.files.leftovers import remove_leftovers
 from dualtune_mlx.files.locks import lock_folder, try_lock_folder
 from dualtune_mlx.files.reading import load_json, parse_json, read_text, require_file
 from dualtune_mlx.files.writing import (
+    NO_ROOM,
     atomic_file,
     atomic_files,
     atomic_folder,
@@ -17,6 +18,7 @@ from dualtune_mlx.files.writing import (
 )
 
 __all__ = [
+    "NO_ROOM",
     "atomic_file",
     "atomic_files",
     "atomic_folder",
