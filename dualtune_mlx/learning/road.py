@@ -38,7 +38,7 @@ from dualtune_mlx.engine import DualTune
 from dualtune_mlx.engine.trained_tools import ToolsWarning
 from dualtune_mlx.errors import CheckpointError, count_of
 from dualtune_mlx.evaluation import evaluate_calls
-from dualtune_mlx.files import atomic_folder, parse_json, read_text, write_text
+from dualtune_mlx.files import atomic_folder, parse_json, read_text, require_no_links, write_text
 from dualtune_mlx.learning.events import (
     CommandStarted,
     DecisionEvaluated,
@@ -139,6 +139,8 @@ class _Road:
         self.given: Sequence[str] = ()
         self.data, self.before = bundle / "data", bundle / "before"
         self.split = self.data / "split"
+        for folder in (self.split, self.before):
+            require_no_links(bundle, folder)
         self.state = LearnState.open(bundle)
         self.began, self.measuring = perf_counter(), 0.0
 

@@ -105,6 +105,16 @@ def test_a_bundle_is_made_measured_and_not_made_again(tmp_path, options):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("link", ["data", "data/split", "before"])
+def test_nothing_is_written_through_a_link(tmp_path, options, link):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "b" / link).parent.mkdir(parents=True)
+    (tmp_path / "b" / link).symlink_to(tmp_path / "outside")
+    with pytest.raises(UsageError, match="through a link(?s:.*)fix: remove the link"):
+        learn([ADD, LIST], tmp_path / "b", options)
+    assert not list((tmp_path / "outside").iterdir())
+
+
 def test_a_road_that_was_stopped_goes_on(tmp_path, options):
     def stop(event: object) -> None:
         if isinstance(event, StepTaken) and event.job.stage == "arguments":
