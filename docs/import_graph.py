@@ -26,6 +26,7 @@ ROOMS = {
     "errors.py": "errors and warnings: what is wrong, where, got, expected, fix",
     "linux.py": "what makes MLX fast on Linux: OpenBLAS, and memory that is kept",
     "paths.py": "folders of the user's machine",
+    "addresses.py": "whether what is sent to an address can be read on the way",
     "files/": "users' files read as UTF-8 and strict JSON; ours written whole or not at all",
     "pages/": "reports as single HTML files: their one look, charts, marks for what cannot be seen",
     "concurrency.py": "turns at a model: one caller at a time, in order, from any threads",

@@ -18,7 +18,7 @@ NARROWER = {
     "tools": {"errors"},
     "conversion": {"errors", "files", "adapters"},
     "grammar": {"errors", "tools"},
-    "mcp": {"errors", "files", "tools", "grammar", "data"},
+    "mcp": {"errors", "addresses", "files", "tools", "grammar", "data"},
 }
 """Rooms that may import less than everything above them."""
 

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from dualtune_mlx.addresses import is_confidential
 from dualtune_mlx.chat.pieces import CHARACTERS_PER_TOKEN, ChatPiece
 from dualtune_mlx.errors import ServerError, UsageError
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import httpx2
 
 LARGEST_EVENT = 2**20  # bytes
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 SECONDS = 60.0
 """How long an endpoint may say nothing."""
 
@@ -55,7 +55,7 @@ class Endpoint:
         if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not _is_plain(model):
             expected = "the http(s) address of an OpenAI-compatible endpoint, and the name of a model there"
             raise UsageError("the chat model cannot be used", got=f"{url} {model!r}", expected=expected)
-        if key and parts.scheme == "http" and parts.hostname not in LOCAL_HOSTS:
+        if key and not is_confidential(parts):
             raise UsageError("a key is not sent without encryption", got=url, expected="https, or this machine")
         if key and not os.environ.get(key):
             expected = "an environment variable that holds it"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from dualtune_mlx.addresses import is_confidential
 from dualtune_mlx.errors import UsageError
 from dualtune_mlx.mcp.config_file import EXAMPLE
 from dualtune_mlx.mcp.values import check_type, read_strings, read_value
@@ -16,6 +18,8 @@ TYPES = {
     **dict.fromkeys(("stdio", "local"), COMMAND),
     **dict.fromkeys(("http", "streamable-http", "streamableHttp", "streamable_http"), URL),
 }
+SECRET_HEADER = re.compile("auth|cookie|credential|key|passw|secret|session|token", re.IGNORECASE)
+"""Headers that are there to hold a secret: Authorization, Cookie, X-API-Key, …"""
 KEYS = {COMMAND: ("args", "env", "cwd"), URL: ("headers",)}
 """The keys that belong to each way."""
 
@@ -38,7 +42,9 @@ def read_address(entry: Mapping[str, Any], where: str, variables: Variables) -> 
     target = variables.expand(read_value(entry, key, str, "", where), f"{where}, {key!r}")
     if way == URL:
         _check_url(target, where)
-        return {"url": target, "headers": _read_headers(entry, where, variables)}
+        headers = _read_headers(entry, where, variables)
+        _check_confidential(target, headers, where)
+        return {"url": target, "headers": headers}
     cwd = read_value(entry, "cwd", str, None, where)
     return {
         "command": target,
@@ -84,6 +90,21 @@ def _check_url(url: str, where: str) -> None:
             where=where,
             expected="https://host/path",
             fix="write the address of the server's MCP endpoint",
+        )
+
+
+def _check_confidential(url: str, headers: Mapping[str, str], where: str) -> None:
+    """Refuse to send a secret where everybody on the way can read it."""
+    parts = urlsplit(url)
+    secret = [f"the header {name!r}" for name in headers if SECRET_HEADER.search(name)]
+    secret += ["a password in the 'url'"] if "@" in parts.netloc else []
+    if secret and not is_confidential(parts):
+        raise UsageError(
+            "a secret is not sent without encryption",
+            where=where,
+            got=f"{', '.join(secret)}, to {parts.hostname} over plain http",
+            expected="https, or this machine",
+            fix="write 'https://', or lead a tunnel to this machine and name its end here",
         )
 
 

@@ -39,7 +39,7 @@ class ServerConfig:
     """Environment variables that are set for the program."""
     cwd: str | None = None
     """The folder that the program is started in; None: the current one."""
-    pinned: Mapping[str, Any] = field(default_factory=dict)
+    pinned: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Arguments with their values. The host fills them in, and the model does not see them."""
     exclude: tuple[str, ...] = ()
     """The names of tools that are not offered at all."""

@@ -205,3 +205,38 @@ def test_node_comes_from_pip_too(command: str) -> None:
 def test_a_missing_working_folder_is_named() -> None:
     with pytest.raises(ServerError, match="working folder(?s:.*)/no/where"):
         check_command(ServerConfig("a", "sh", cwd="/no/where"))
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "fine"),
+    [
+        ("https://host/mcp", {"Authorization": "Bearer k"}, True),
+        ("http://localhost:1/mcp", {"authorization": "Bearer k"}, True),
+        ("http://127.0.0.1/mcp", {"X-API-Key": "k"}, True),
+        ("http://[::1]/mcp", {"Cookie": "k"}, True),
+        ("http://host/mcp", {"Accept-Language": "de"}, True),
+        ("http://host/mcp", {"Authorization": "Bearer k"}, False),
+        ("HTTP://HOST/mcp", {"AUTHORIZATION": "Bearer k"}, False),
+        ("http://host/mcp", {"X-API-Key": "k"}, False),
+        ("http://host/mcp", {"Cookie": "k"}, False),
+        ("http://localhost.example/mcp", {"Authorization": "Bearer k"}, False),
+        ("http://localhost@host/mcp", {}, False),
+        ("http://127.0.0.1.example/mcp", {"Authorization": "Bearer k"}, False),
+    ],
+)
+def test_a_secret_goes_over_an_encrypted_connection_or_to_this_machine(
+    write: Any, url: str, headers: Any, fine: bool
+) -> None:
+    path = write({"mcpServers": {"a": {"url": url, "headers": headers}}})
+    if fine:
+        assert read_config(path)[0].headers == headers
+        return
+    with pytest.raises(UsageError, match="without encryption") as caught:
+        read_config(path)
+    assert "Bearer" not in str(caught.value)
+
+
+def test_what_is_pinned_may_be_a_secret_and_is_not_in_the_repr(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "s3cr3t")
+    path = write({"mcpServers": {"a": {"command": "c", "dualtune": {"pinned": {"key": "${KEY}"}}}}})
+    assert "s3cr3t" not in repr(read_config(path)[0])
