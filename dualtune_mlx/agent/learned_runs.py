@@ -72,11 +72,12 @@ def to_trajectory(transcript: Transcript) -> Trajectory:
     """The conversation of a run, with the calls that succeeded and, not to be learned, those that were repaired.
 
     Raises:
-        UsageError: when no call succeeded.
+        UsageError: when there is no task, or no call succeeded.
     """
     kept = [(step, is_learned) for step, is_learned in _choose_steps(transcript.steps)]
-    if not any(is_learned for _, is_learned in kept):
-        raise UsageError("the transcript has nothing to learn from", expected="at least one call that succeeded")
+    if not transcript.task or not any(is_learned for _, is_learned in kept):
+        expected = "a task, and at least one call that succeeded"
+        raise UsageError("the transcript has nothing to learn from", expected=expected)
     *before, task = transcript.task
     messages = [*before, replace(task, subtasks=transcript.subtasks or ())]
     for step, is_learned in kept:

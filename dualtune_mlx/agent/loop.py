@@ -38,6 +38,7 @@ T = TypeVar("T")
 Steps = Generator[AgentEvent | Effect, Any, T]
 """Events and effects; the outcome of each effect is sent back. At the end a value is returned."""
 UNASKED = "nobody was asked, for there is no terminal or other way to ask"
+WAY_OUT = "to let it run unasked, name the tool in 'allow' in its server's 'dualtune' entry of the MCP configuration"
 DRY_RUN = "dry run"
 DRY_RUN_SAYS = {"run": "it would run", "ask": "you would be asked", "refuse": "it would be refused"}
 
@@ -195,7 +196,7 @@ class Loop:
         if answer == "always":
             self._always.append(prepared.tool)
         if answer == "nobody":
-            yield ApprovalDecided("refuse", "nobody", f"{why}; {UNASKED}")
+            yield ApprovalDecided("refuse", "nobody", f"{why}; {UNASKED}; {WAY_OUT}")
             return f"Error: this call needs the user's approval: {UNASKED}."
         if answer not in ("yes", "always"):
             yield ApprovalDecided("refuse", "user", why)

@@ -28,7 +28,7 @@ from dualtune_mlx.agent.events import (
 )
 from dualtune_mlx.engine.events import Planned
 from dualtune_mlx.errors import DataError, DualTuneError, UsageError
-from dualtune_mlx.files import atomic_file, write_error
+from dualtune_mlx.files import atomic_file, load_json, write_error
 from dualtune_mlx.tools import Message, Tool, ToolCall
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     lines = []
     for number, line in enumerate(whole, 1):
         try:
-            value = json.loads(line)
+            value = load_json(line.decode())
         except (ValueError, RecursionError) as error:
             raise DataError(
                 "a line is not JSON",

@@ -35,7 +35,9 @@ UNSEEN = "tools never seen: their words count too; `dualtune learn` would teach 
 @options.model
 @click.option("--tools", "tools_file", type=click.Path(path_type=Path), help="JSON file with the visible tools.")
 @click.option("--mcp", type=click.Path(path_type=Path), help="mcpServers file; its servers are started.")
-@click.option("--execute", is_flag=True, help="Execute the call on its MCP server.")
+@click.option(
+    "--execute", is_flag=True, help="Execute the call on its MCP server, whatever tool it is; nothing is asked."
+)
 @click.option("--top-k", type=click.IntRange(1), default=3, show_default=True, help="How many candidates to rank.")
 @click.option(
     "--abstain",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dualtune_mlx.files import write_json, write_text
+from dualtune_mlx.files import read_text, write_json, write_text
 from dualtune_mlx.tools import Tool, Trajectory
 
 
@@ -25,7 +25,7 @@ def write_tools(folder: str | Path, tools: Sequence[Tool]) -> None:
 def append_line(path: Path, line: Mapping[str, Any]) -> bool:
     """Append a JSON object to a file of lines, unless it is there: then nothing is written, and the answer is False."""
     text = json.dumps(line, ensure_ascii=False)
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before = read_text(path) if path.is_file() else ""
     if text in before.split("\n"):
         return False
     write_text(path, before + ("\n" if before and not before.endswith("\n") else "") + text + "\n")

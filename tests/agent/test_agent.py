@@ -290,6 +290,7 @@ def test_nobody_to_ask_is_a_no(tmp_path):
     for said in (decided[0].why, engine.asked[1][-1].content, events[-1].message):
         assert "nobody was asked" in said and "no terminal" in said
         assert "did not allow" not in said
+    assert all("'allow'" in event.why for event in decided)
 
 
 def test_always_is_for_that_very_tool(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from dualtune_mlx.agent.learned_runs import add_to_data, to_trajectory
 from dualtune_mlx.agent.transcript import Transcript, read_transcript
 from dualtune_mlx.data import read_trajectories
 from dualtune_mlx.data.decisions import call_decisions
+from dualtune_mlx.errors import DualTuneError
 from dualtune_mlx.tools import Tool, ToolCall
 from tests.agent.fakes import DELETE, READ, TOOLS, Engine, FakeToolbox, agent, call, config, error
 
@@ -105,3 +108,53 @@ def test_what_fails_a_check_is_kept_apart_with_its_reason(tmp_path, calls, more,
     assert (line["reason"], line["detail"]) == (added.reason, added.detail) and line["detail"]
     assert reason in (added.reason, "written") and "ghp_" not in text
     assert [message["role"] for message in line["line"]["messages"]] == ["user", "assistant", "tool", "assistant"]
+
+
+NEXT = {"call": "arguments", "result": "text", "answer": "text", "begin": "messages"}
+"""What is edited of a line, by the line's event."""
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["tools beside", "tools in the line"])
+@pytest.mark.parametrize(
+    ("event", "value"),
+    [
+        ("call", {"path": 1}),
+        ("call", {"path": {"a": 1}}),
+        ("call", {"else": 1}),
+        ("call", {"path": float("nan")}),
+        ("call", {"path": "\ud800"}),
+        ("call", [1]),
+        ("call", "x"),
+        ("call", None),
+        ("result", 5),
+        ("result", "\ud800"),
+        ("answer", 5),
+        ("begin", []),
+        ("begin", [{"role": "assistant", "content": "hi"}]),
+        ("begin", [{"role": "user", "content": 5}]),
+    ],
+)
+def test_nothing_is_appended_that_the_reader_would_refuse(tmp_path, event, value, beside):
+    path = agent(Engine(RIGHT), FakeToolbox(), tmp_path / "t").run("do it").transcript
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    for line in lines:
+        if line["event"] == event:
+            line[NEXT[event]] = value
+    edited, data = tmp_path / "edited.jsonl", tmp_path / "data"
+    edited.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data.mkdir()
+    if beside:
+        (data / "tools.json").write_text(json.dumps([tool.to_dict() for tool in TOOLS]))
+    add_to_data(read_transcript(path), data)
+    before = (data / "train.jsonl").read_bytes()
+    with suppress(DualTuneError):  # which says that it is no transcript any more
+        assert add_to_data(read_transcript(edited), data).reason
+    assert (data / "train.jsonl").read_bytes() == before
+    assert len(read_trajectories(data / "train.jsonl")) == 1
+
+
+def test_a_data_file_that_is_no_text_is_left_alone(tmp_path):
+    (tmp_path / "train.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(DualTuneError, match="UTF-"):
+        add_to_data(transcript(tmp_path, RIGHT), tmp_path)
+    assert (tmp_path / "train.jsonl").read_bytes() == b"\xff\xfe"
