@@ -16,7 +16,7 @@ from tests.cli.conftest import dualtune
 
 pytest.importorskip("datasketch", reason="needs the extra synth")
 SMALL = Recipe(
-    minutes=0.01,
+    minutes=1,
     made=30,
     train=12,
     valid=4,
@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.model, pytest.mark.servers]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(road._Road, "_choose_steps", lambda self, jobs: {"selector": 2, "arguments": 2})
+    monkeypatch.setattr(road, "VALIDATED", 2)
     for module in (road, run):
         monkeypatch.setattr(module, "MOST_TOKENS", 48)
 
