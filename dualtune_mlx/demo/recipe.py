@@ -26,7 +26,7 @@ REQUESTS = (
 class Recipe:
     """All that decides what the demo does."""
 
-    minutes: float = 15.0
+    minutes: float = 18.0
     """The time that learning may take."""
     made: int = 0
     """Requests that are made; 0 for as many as fit the time and the tools."""
@@ -36,7 +36,7 @@ class Recipe:
     """Wordings of each template that these are in, the plainest ones: more of them make a short run harder."""
     valid: int = 180
     """The same, in the wordings for validation, all of them."""
-    test: int = 90
+    test: int = 60
     """Requests that are measured, in wordings of their own."""
     seed: int = 1
     """The seed of all of it."""
