@@ -29,6 +29,8 @@ from dualtune_mlx.engine.warm import open_store, warm
 from dualtune_mlx.files import atomic_files, atomic_folder, remove_leftovers, whole_folder, write_text
 from dualtune_mlx.models import loading
 from dualtune_mlx.prompts import Template
+from dualtune_mlx.synthesis.options import SynthesisOptions
+from dualtune_mlx.synthesis.synthesize import synthesize
 from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
 from tests import tiny
 from tests.adapters.adapters import adapter_for
@@ -309,6 +311,15 @@ def test_importing_data(tmp_path, wrong):
         import_data([tmp_path / "source.jsonl"], folder, form="openai")
 
     check_crashes(tmp_path, lambda folder: None, work, read_data, 8)
+
+
+def test_making_requests(tmp_path):
+    pytest.importorskip("datasketch", reason="needs the extra synth")
+
+    def work(seed):
+        return lambda folder: synthesize([READ], folder, SynthesisOptions(requests=6, seed=seed))
+
+    check_crashes(tmp_path, work(0), work(1), read_data, 12)
 
 
 def test_writing_a_split_and_appending_a_line(tmp_path):

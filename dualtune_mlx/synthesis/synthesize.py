@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.files import lock_folder, parse_json, read_text, write_json, write_text
+from dualtune_mlx.files import (
+    atomic_files,
+    lock_folder,
+    parse_json,
+    read_text,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 from dualtune_mlx.synthesis.filters import NearDuplicates
 from dualtune_mlx.synthesis.filters.language import ENGLISH, load_identifier
 from dualtune_mlx.synthesis.options import SynthesisOptions
@@ -105,6 +113,7 @@ def synthesize(
             fix=f"name a teacher and leave everything to it, or leave the language out, which is {ENGLISH}",
         )
     with lock_folder(folder, "another run makes requests in this folder"):
+        remove_leftovers(folder)
         _check_unchanged(folder)
         job = Job(tools, options, values or {}, NearDuplicates(), report)
         by_teacher = round(options.requests * options.teacher_share) if teaching else 0
@@ -181,10 +190,10 @@ def _write(folder: Path, selections: Sequence[Selection], spending: Spending) ->
         **vars(spending),
     )
     text = _to_lines(request.to_line() for request in kept)
-    write_text(folder / REJECTED, _to_lines(map(rejected_line, rejected)))
-    ours = [_hash(text), *_hash_requests(folder)]  # both, because the process may end between the two files
-    write_json(folder / SUMMARY, {"version": 1, "sha256": ours, **summary.to_dict()})
-    write_text(folder / REQUESTS, text)
+    with atomic_files(folder) as temporary:
+        write_text(temporary / REJECTED, _to_lines(map(rejected_line, rejected)))
+        write_json(temporary / SUMMARY, {"version": 1, "sha256": [_hash(text)], **summary.to_dict()})
+        write_text(temporary / REQUESTS, text)
     return summary
 
 
