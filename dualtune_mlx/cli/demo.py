@@ -22,7 +22,7 @@ INTRODUCTION = """This teaches a 135M-parameter model, here, to call real tools:
   2. learn them as `dualtune learn` learns any servers, with hand-written wordings as one more source
   3. measure on {test} requests whose wordings are never trained on, before, after, and the base model alone
   4. send {requests} requests to the live servers
-About 19 minutes on 2 CPU cores; less where there is Metal. Stop with Ctrl-C; run it again to go on.
+About 22 minutes on 2 CPU cores; less where there is Metal. Stop with Ctrl-C; run it again to go on.
 """
 MEASURED = {"base": "base model", "start": "start bundle", "trained": "trained"}
 
