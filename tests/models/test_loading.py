@@ -170,6 +170,7 @@ def list_loading_calls(path: Path) -> Iterator[str]:
             yield ast.unparse(call)
 
 
+@pytest.mark.skipif(not (ROOT / "dualtune_mlx").is_dir(), reason="only the package is here, without its sources")
 def test_no_code_is_trusted_wherever_something_is_loaded():
     folders = ("dualtune_mlx", "conversion", "benchmarks", "examples")
     sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
