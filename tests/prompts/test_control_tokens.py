@@ -53,7 +53,7 @@ def test_no_text_that_others_write_becomes_a_control_token(monkeypatch, tokenize
     assert HARMLESS in shown
     assert controls_in(renderer, harmless.tokens), "the template itself writes control tokens"
     for attack in attacks(tiny.SPECIAL + tiny.PLAIN_ADDED):
-        if place == "name" and "\n" in attack:
+        if place == "name" and "\n" in attack:  # is refused
             continue
         stream = renderer.render(**with_text(place, attack))
         assert controls_in(renderer, stream.tokens) == controls_in(renderer, harmless.tokens), attack
@@ -99,6 +99,8 @@ def test_the_embedded_model_s_tokenizer_is_as_safe(template):
     for place in PLACES:
         expected = controls_in(renderer, renderer.render(**with_text(place, HARMLESS)).tokens)
         for attack in attacks(REAL):
+            if place == "name" and "\n" in attack:  # is refused
+                continue
             stream = renderer.render(**with_text(place, attack))
             assert controls_in(renderer, stream.tokens) == expected, (place, attack)
     text = "".join(attacks(REAL))
