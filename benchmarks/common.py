@@ -5,11 +5,13 @@ A ratio is ours over the peer's: for speed more than 1 is better, for time and m
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -23,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dualtune_mlx import linux
+from dualtune_mlx.files import parse_json, read_text, write_json
 
 GIB = 2**30
 BUSY = 0.25
@@ -44,6 +47,23 @@ class Goal:
     def is_reached(self, value: float) -> bool:
         """Whether a value is on the right side of the limit."""
         return value >= self.limit if self.at_least else value <= self.limit
+
+
+def key_of(*decides: Any) -> str:
+    """Changes when anything of this changes, which decides the figures; all of it is JSON."""
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def keep(path: Path, key: str, measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """What a file keeps of a measurement. It is made unless the file has it, with this key."""
+    if path.exists():
+        kept = parse_json(read_text(path), "what was kept of a measurement is not JSON", path)
+        if kept["key"] == key:
+            found: dict[str, Any] = kept["measured"]
+            return found
+    measured = dict(measure())
+    write_json(path, {"key": key, "measured": measured})
+    return measured
 
 
 def run(benchmark: str, quick: bool, out: Console, **given: Any) -> dict[str, Any]:

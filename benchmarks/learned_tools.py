@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,9 @@ from dualtune_mlx.benchmarks.unseen_tools import Outcome, Server, by_both, by_mo
 from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.errors import UsageError
-from dualtune_mlx.files import parse_json, read_text, write_json
 from dualtune_mlx.learning.options import LearnOptions
 from dualtune_mlx.learning.road import learn
+from dualtune_mlx.learning.state import fingerprint_tools
 from dualtune_mlx.models import EMBEDDED, BaseModel, load_model
 from dualtune_mlx.start import start_bundle
 
@@ -63,7 +64,9 @@ def run(
     outcomes: dict[str, dict[str, list[Outcome]]] = {method: {} for method in METHODS}
     counters, seconds = Counter[str](), list[float]()
     for server in chosen:
-        known = measure(server, base, work, options)
+        key = common.key_of(options.minutes, len(server.requests), fingerprint_tools(server.tools))
+        bundle = work / server.name
+        known = common.keep(work / f"{server.name}.json", key, partial(measure, server, base, bundle, options))
         for method, asked in known["outcomes"].items():
             outcomes[method][server.name] = [
                 Outcome(one, **came_of_it) for one, came_of_it in zip(server.requests, asked, strict=True)
@@ -76,24 +79,16 @@ def run(
     return value
 
 
-def measure(server: Server, base: BaseModel, work: Path, options: LearnOptions) -> dict[str, Any]:
-    """What is kept of a server: learn it and ask for its requests, unless that was done with the same options."""
-    path = work / f"{server.name}.json"
-    asked_for = {"minutes": options.minutes, "requests": len(server.requests)}
-    if path.exists():
-        kept: dict[str, Any] = parse_json(read_text(path), "what was kept of a server is not JSON", path)
-        if kept["asked_for"] == asked_for:
-            return kept
+def measure(server: Server, base: BaseModel, bundle: Path, options: LearnOptions) -> dict[str, Any]:
+    """Learn a server, and ask for its requests."""
     began, counters = time.perf_counter(), Counter[str]()
-    learn(server.tools, work / server.name, options)
+    learn(server.tools, bundle, options)
     seconds = time.perf_counter() - began
     outcomes = {
         method: [{"rank": one.rank, "is_shown": one.is_shown, "is_call_right": one.is_call_right} for one in asked]
-        for method, asked in ask_all(server, base, work / server.name, counters)
+        for method, asked in ask_all(server, base, bundle, counters)
     }
-    known = {"asked_for": asked_for, "outcomes": outcomes, "counters": dict(counters), "seconds": seconds}
-    write_json(path, known)
-    return known
+    return {"outcomes": outcomes, "counters": dict(counters), "seconds": seconds}
 
 
 def ask_all(

@@ -14,11 +14,10 @@ benchmark that was stopped goes on. ``--quick`` takes fewer requests and steps.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ from dualtune_mlx.decoding import Decoding
 from dualtune_mlx.demo import Recipe
 from dualtune_mlx.engine import DualTune
 from dualtune_mlx.evaluation import evaluate_calls
-from dualtune_mlx.files import parse_json, read_text, write_json
 from dualtune_mlx.learning.options import ARGUMENT_CARD, TEMPLATE, VALIDATED, choose_cards, train_config
 from dualtune_mlx.learning.report.contents import is_right, is_tool_right
 from dualtune_mlx.learning.road import MOST_TOKENS
@@ -72,11 +70,13 @@ QUICK = Setting(Recipe(train=370, valid=30, test=15), selector=12, arguments=12)
 def run(quick: bool, out: Console, work: Path) -> dict[str, Any]:
     """Learn and measure in every way, print the table, and return the value of ``--json``."""
     tools, setting = demo_tools(work), QUICK if quick else FULL
-    folder = work / key_of(setting, tools)
+    key = common.key_of(asdict(setting), fingerprint_tools(tools))
+    folder = work / key
     base, test = load_model(EMBEDDED), setting.recipe.measured(tools)
     known = {}
     for method in METHODS:
-        known[method] = measure(method, folder, setting, base, test)
+        make = partial(measure, method, folder, setting, base, test)
+        known[method] = common.keep(folder / f"{method}.json", key, make)
         shares = ", ".join(f"{known[method]['report'][name]:.1%} {name}" for name in METRICS)
         out.print(f"{method}: {shares}, {known[method]['seconds']:.0f} s", markup=False)
     value = make_report(known, setting)
@@ -84,27 +84,15 @@ def run(quick: bool, out: Console, work: Path) -> dict[str, Any]:
     return value
 
 
-def key_of(setting: Setting, tools: Sequence[Tool]) -> str:
-    """Changes when anything changes that decides the figures."""
-    decides = [asdict(setting), fingerprint_tools(tools)]
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def measure(method: str, folder: Path, setting: Setting, base: BaseModel, test: Sequence[Trajectory]) -> dict[str, Any]:
-    """What is kept of a method: learn and measure, unless that was done."""
-    path = folder / f"{method}.json"
-    if path.exists():
-        kept: dict[str, Any] = parse_json(read_text(path), "what was kept of a method is not JSON", path)
-        return kept
+    """Learn in a way, and measure."""
     began, tools = time.perf_counter(), test[0].tools
     if method in LEARNED:
         make_data(folder / "data", setting, tools)
         learn([folder / "data" / name for name in LEARNED[method]], folder / method, setting, base, tools)
     with load(method, folder, base, tools) as dualtune:
         report = evaluate_calls(dualtune, test, MOST_TOKENS).to_dict()
-    known = {"report": report, "seconds": time.perf_counter() - began}
-    write_json(path, known)
-    return known
+    return {"report": report, "seconds": time.perf_counter() - began}
 
 
 def make_data(folder: Path, setting: Setting, tools: tuple[Tool, ...]) -> None:

@@ -12,6 +12,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 OPENBLAS = "libopenblas.so.0"
@@ -29,8 +30,9 @@ def load_openblas() -> bool:
     """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return False
-    if core := _find_core(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")):
-        os.environ.setdefault(OPENBLAS_CORE, core)
+    with suppress(OSError):  # where there is no /proc, OpenBLAS decides
+        if core := _find_core(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")):
+            os.environ.setdefault(OPENBLAS_CORE, core)
     try:
         ctypes.CDLL(OPENBLAS, mode=ctypes.RTLD_GLOBAL)
     except OSError:

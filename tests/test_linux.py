@@ -59,6 +59,17 @@ def test_openblas_is_told_whose_kernels_the_processor_runs(flags, core):
     assert linux._find_core("Features\t: fp asimd\n") is None, "not every processor lists its flags so"
 
 
+def test_without_proc_openblas_decides(monkeypatch):
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delitem(sys.modules, "mlx.core")
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: None)
+    assert linux.load_openblas()
+
+
 @pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="OpenBLAS is loaded on Linux alone")
 def test_what_the_user_says_of_the_kernels_counts():

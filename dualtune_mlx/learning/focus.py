@@ -49,9 +49,12 @@ def sample(lines: Sequence[str], most: int, seed: int, given: Set[str] = frozens
 
 
 def leave_out_long(lines: Sequence[str]) -> list[str]:
-    """The lines that are no longer than ``LONGEST`` times one of middling length."""
+    """The lines without those of several exchanges that are longer than ``LONGEST`` times one of middling length.
+
+    A request with its call alone stays, however long: it may be of a tool that takes long texts.
+    """
     longest = LONGEST * median(map(len, lines)) if lines else 0
-    return [line for line in lines if len(line) <= longest]
+    return [line for line in lines if len(line) <= longest or len(json.loads(line)["messages"]) <= 2]
 
 
 def called_tools(line: Mapping[str, Any]) -> Iterator[str]:

@@ -135,6 +135,8 @@ class Toolbox:
     def _begin(self, call: ToolCall | PreparedCall, approved: bool) -> Future[ToolResult]:
         prepared = self.prepare(call) if isinstance(call, ToolCall) else call
         connection = self._connections[prepared.call.server]
+        if prepared is call:  # a link may have been made since
+            check_rules(prepared.call.arguments, prepared.tool, connection.config.rules)
         _check_approval(connection.config, prepared.tool, approved)
         try:
             return self._portal.start_task_soon(_call_tool, connection, prepared)

@@ -19,15 +19,16 @@ from typing import Any
 import yaml
 
 from dualtune_mlx.adapters import Adapter
-from dualtune_mlx.bundle import MANIFEST, Bundle, adapter_path
+from dualtune_mlx.bundle import adapter_path
 from dualtune_mlx.data.decisions import ends_after_result
 from dualtune_mlx.decoding import CopyReport, Evidence
-from dualtune_mlx.errors import BundleError, TrainingError, UsageError, count_of
+from dualtune_mlx.errors import TrainingError, UsageError, count_of
 from dualtune_mlx.files import lock_folder, remove_leftovers, require_no_links, write_text
 from dualtune_mlx.models import BaseModel
 from dualtune_mlx.prompts import PromptRenderer, span_name
 from dualtune_mlx.tools import Trajectory
 from dualtune_mlx.training.accuracy import selection_accuracy
+from dualtune_mlx.training.bundles import open_or_create
 from dualtune_mlx.training.checkpoints import Checkpoints, TrainState
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.estimate import (
@@ -54,13 +55,6 @@ NO_ENDS = (
     "no line of the training data has an answer behind a call's result, so no adapter learns when a task is done: "
     'let some lines go on, with {"role": "tool", "content": "…"} and {"role": "assistant", "content": "Done."}'
 )
-MUST_MATCH = {
-    "fingerprint": "another model",
-    "template_hash": "another template",
-    "cards": "another kind of tool card",
-    "argument_card": "another kind of argument card",
-}
-"""What a bundle must share with a run, and what differs otherwise."""
 NOT_IN_KEY = ("checkpoint_every", "keep", "memory_budget")
 """Options that do not change what is learned."""
 
@@ -368,49 +362,3 @@ def hold_out(examples: StageExamples) -> tuple[StageExamples, StageExamples]:
     held_out = tuple(example for example in examples.examples if example.conversation in apart)
     rest = tuple(example for example in examples.examples if example.conversation not in apart)
     return replace(examples, examples=rest or held_out), StageExamples(held_out, 0, ())
-
-
-def open_or_create(
-    folder: str | Path, base: BaseModel, renderer: PromptRenderer, evidence: Evidence | None = None
-) -> Bundle:
-    """The bundle in a folder, checked by ``open_matching``; a new one, not written yet, where there is none."""
-    if (Path(folder) / MANIFEST).exists():
-        return open_matching(folder, base, renderer)
-    return replace(_new_bundle(folder, base, renderer), evidence=evidence)
-
-
-def open_start(folder: str | Path, base: BaseModel, renderer: PromptRenderer) -> Bundle:
-    """Open a bundle to go on from: one for this model and template. What cards tell is read under any card.
-
-    Raises:
-        BundleError: when it is missing or damaged, or was made with another model or template.
-    """
-    return open_matching(folder, base, renderer, but=("cards", "argument_card"))
-
-
-def open_matching(folder: str | Path, base: BaseModel, renderer: PromptRenderer, but: Sequence[str] = ()) -> Bundle:
-    """Open a bundle that is for this model, template and kinds of card; what ``but`` names may differ.
-
-    Raises:
-        BundleError: when it is missing or damaged, or was made with another model, template or kind of card.
-    """
-    opened, wanted = Bundle.open(folder), _new_bundle(folder, base, renderer)
-    for name, what in MUST_MATCH.items():
-        if name in but:
-            continue
-        got, expected = getattr(wanted, name), getattr(opened, name)
-        if got != expected:
-            raise BundleError(
-                f"the bundle was made with {what}",
-                where=folder,
-                got=got,
-                expected=expected,
-                fix="use another bundle folder, or the bundle's own model, template, cards and argument card",
-            )
-    opened.check_weights(base.name, base.weights)
-    return opened
-
-
-def _new_bundle(folder: str | Path, base: BaseModel, renderer: PromptRenderer) -> Bundle:
-    template, cards = renderer.template, (renderer.cards, renderer.argument_card)
-    return Bundle(Path(folder), base.name, base.fingerprint, template.name, template.hash, *cards, weights=base.weights)

@@ -18,13 +18,14 @@ from dualtune_mlx.data import read_split
 from dualtune_mlx.errors import TrainingError, UsageError
 from dualtune_mlx.models import BaseModel, load_model
 from dualtune_mlx.prompts import PromptRenderer, template_for
+from dualtune_mlx.training.bundles import open_start
 from dualtune_mlx.training.config import TrainConfig
 from dualtune_mlx.training.contexts import ContextCache
 from dualtune_mlx.training.estimate import GIB, Pace, StageEstimate, measure_pace
 from dualtune_mlx.training.examples import check_arguments_writable
 from dualtune_mlx.training.group import ALONE, Group
 from dualtune_mlx.training.jobs import Job, all_jobs, needs_router
-from dualtune_mlx.training.run import RunResult, RunSetup, TrainingRun, open_start
+from dualtune_mlx.training.run import RunResult, RunSetup, TrainingRun
 from dualtune_mlx.training.trainer import Progress
 
 ESTIMATED = ("selector", "arguments")

@@ -13,15 +13,8 @@ import pytest
 from dualtune_mlx.data.parsing import parse_line
 from dualtune_mlx.errors import DualTuneError
 from dualtune_mlx.learning.more import read_more
-from dualtune_mlx.tools import Tool
+from tests.learning.notes import ADD, LIST
 
-ADD = Tool(
-    "add_note",
-    "Add a note.",
-    {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-    "notes",
-)
-LIST = Tool("list_notes", "List all notes.", {"type": "object", "properties": {}}, "notes")
 TOOLS = (ADD, LIST)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from dualtune_mlx import DualTune, Tool
+from dualtune_mlx import DualTune
 from dualtune_mlx.bundle import Bundle
 from dualtune_mlx.cli import main
 from dualtune_mlx.errors import DualTuneError, UsageError
@@ -23,21 +23,9 @@ from dualtune_mlx.learning.road import learn
 from dualtune_mlx.training import ConfigFile, Job, TrainingSession, merge_config
 from dualtune_mlx.training.session import RunSkipped, StepTaken
 from tests import tiny
+from tests.learning.notes import ADD, FIND, LIST
 
 pytest.importorskip("datasketch", reason="needs the extra synth")
-ADD = Tool(
-    "add_note",
-    "Add a note.",
-    {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
-    "notes",
-)
-LIST = Tool("list_notes", "List all notes.", {"type": "object", "properties": {}}, "notes")
-FIND = Tool(
-    "find_notes",
-    "Find notes about a topic.",
-    {"type": "object", "properties": {"topic": {"type": "string"}}, "required": ["topic"]},
-    "notes",
-)
 SMALL = {"rank": 2, "alpha": 4.0, "batch_size": 4, "layers": "all"}
 
 
@@ -328,12 +316,12 @@ def test_given_requests_are_half_of_what_training_sees_where_there_are_so_many(g
 
 
 def test_where_there_is_little_time_long_conversations_are_left_out(tmp_path, options, monkeypatch):
-    assert leave_out_long(["a" * 10, "b" * 20, "c" * 10, "d" * 21, "e" * 10]) == [
-        "a" * 10,
-        "b" * 20,
-        "c" * 10,
-        "e" * 10,
-    ]
+    def line(length: int, messages: int) -> str:
+        return json.dumps({"messages": [{"content": "a" * length}] * messages})
+
+    short, long = [line(20, 2)] * 3, line(90, 4)
+    assert leave_out_long([*short, long]) == short
+    assert leave_out_long([*short, line(900, 2)]) == [*short, line(900, 2)], "one request may have a long text"
     assert leave_out_long([]) == []
     lines = []
     for minutes in (0.01, 0.02):

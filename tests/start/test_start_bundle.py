@@ -9,7 +9,7 @@ from dualtune_mlx.errors import UsageError
 from dualtune_mlx.start import start_bundle
 from dualtune_mlx.start.packing import lend_adapter, pack_bundle
 from dualtune_mlx.tools import Tool
-from dualtune_mlx.training.run import open_matching
+from dualtune_mlx.training.bundles import open_matching
 from tests import tiny
 
 
