@@ -111,3 +111,10 @@ def test_every_benchmark_is_a_script_and_a_command():
     scripts = {file.stem for file in folder.glob("*.py") if "common.main(__file__)" in file.read_text(encoding="utf-8")}
     assert scripts - {"common"} == set(bench.PLAIN)
     assert "unseen" in bench.MODULES
+
+
+def test_a_measurement_is_kept_for_the_same_key(tmp_path):
+    path, made = tmp_path / "kept.json", iter([{"n": 1}, {"n": 2}])
+    key, other = common.key_of({"minutes": 1}, "tools"), common.key_of({"minutes": 2}, "tools")
+    kept = [common.keep(path, one, lambda: next(made)) for one in (key, key, other)]
+    assert kept == [{"n": 1}, {"n": 1}, {"n": 2}]

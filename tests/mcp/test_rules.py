@@ -118,6 +118,18 @@ def test_a_server_gets_the_path_that_was_judged(server, tmp_path):
                 toolbox.execute(ToolCall("echo", {"text": outside}))
 
 
+def test_rules_hold_when_a_prepared_call_is_sent(server, tmp_path):
+    """A folder may have become a link while the user was asked."""
+    (tmp_path / "in/sub").mkdir(parents=True)
+    config = server("good", cwd=str(tmp_path), rules=(Rule(("text",), below=str(tmp_path / "in")),))
+    with connect([config]) as toolbox:
+        prepared = toolbox.prepare(ToolCall("echo", {"text": "in/sub/key.txt", "folder": "f"}))
+        (tmp_path / "in/sub").rmdir()
+        (tmp_path / "in/sub").symlink_to("/etc")
+        with pytest.raises(ToolError, match="an absolute path below"):
+            toolbox.execute(prepared)
+
+
 @pytest.mark.parametrize(
     ("value", "fine"),
     [
